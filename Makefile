@@ -1,0 +1,49 @@
+# `make demo` and `make test` set themselves up: nothing but Python 3.11+, make and git is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check evaluate train clean
+.DEFAULT_GOAL := help
+
+help:            ## list the targets
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
+
+# The stamps make a second run start in seconds; a changed pyproject.toml installs again.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "clipsearch needs Python 3.11 or later; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "no venv in $(PYTHON); on Debian or Ubuntu: apt install python3-venv"; exit 1; }
+
+$(VENV)/.installed-demo: $(BIN)/python pyproject.toml
+	@echo "Installing clipsearch into $(VENV) (torch is large: a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml
+	@echo "Installing clipsearch and its test tools into $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.installed-demo
+
+demo: $(VENV)/.installed-demo   ## install, index real photos, search and classify them
+	@$(BIN)/clipsearch demo
+
+test: $(VENV)/.installed-dev    ## install with the test tools and run the tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev   ## format, lint, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+evaluate: $(VENV)/.installed-dev ## the bundled model's figures on DATA=DIR
+	@$(BIN)/python scripts/evaluate_mini.py --data $(DATA)
+
+train: $(VENV)/.installed-dev   ## train the bundled model again on DATA=DIR
+	@$(BIN)/python -m pip install --quiet --editable '.[train]'
+	@$(BIN)/python scripts/train_mini.py --data $(DATA)
+
+clean:           ## remove the virtual environment and caches
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,5 @@
+"""`python -m clipsearch`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,200 @@
+"""`clipsearch classify`: which of these labels fits each picture?"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InvalidInputError, SourceError
+from ..labelpack import PACK_SUFFIX
+from ..labels import read_labels
+from ..models import BUNDLED_MODEL, load_encoder
+from ..sources import open_source
+from .output import EXIT_SKIPPED, note, print_json, print_table, short_path
+
+if TYPE_CHECKING:
+    from ..encoder import Encoder
+    from ..types import Prediction
+    from ..zeroshot import ZeroShotClassifier
+
+__all__ = ["Label", "LabelsFile", "TableFormat", "Template", "build_classifier", "classify"]
+
+_STDIN = "-"
+_STDIN_NAME = "(standard input)"
+_UNSURE = "(not sure)"
+
+Label = Annotated[
+    list[str] | None, typer.Option("-l", "--label", help="A label, or 'name: synonym, ...'.")
+]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option("--labels", help="File with one label a line, or a label pack NAME.clip."),
+]
+Template = Annotated[
+    list[str] | None,
+    typer.Option("-t", "--template", help="openai, simple, none, or 'a photo of a {}.'"),
+]
+
+
+class TableFormat(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def classify(
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Image files or folders; - reads an image, or paths, from stdin."),
+    ],
+    label: Label = None,
+    labels: LabelsFile = None,
+    template: Template = None,
+    none_of_these: Annotated[
+        bool, typer.Option("--none-of-these", help="Say so when no label fits.")
+    ] = False,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="Judge each label for itself; several may fit.")
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Give no answer below this probability."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Labels shown for each image.")] = 3,
+    model: Annotated[str, typer.Option("-m", "--model", help="Model.")] = BUNDLED_MODEL,
+    output: Annotated[
+        TableFormat, typer.Option("-f", "--format", help="Output format.")
+    ] = TableFormat.table,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Classify pictures by labels in plain words, without any training.
+
+    clipsearch classify cat.jpg -l cat -l dog -l "a tower: skyscraper, spire" --none-of-these
+
+    clipsearch classify ~/Pictures --labels labels.txt -f csv > labelled.csv
+
+    find . -name '*.jpg' | clipsearch classify - --labels flowers.clip
+    """
+    from ..encoding import iter_encoded
+
+    _check_labels(label, labels)
+    sources = list(_sources(images))
+    encoder = load_encoder(model, device=device)
+    classifier = build_classifier(encoder, label, labels, template)
+    results: list[tuple[str, list[Prediction]]] = []
+    for positions, vectors in iter_encoded(
+        (data for _, data in sources), encoder, on_skip=lambda at, why: _skip(sources[at][0], why)
+    ):
+        predictions = classifier.predict_vectors(
+            vectors,
+            k=k,
+            multi_label=multi_label,
+            none_of_these=none_of_these,
+            threshold=threshold,
+        )
+        results += zip((sources[at][0] for at in positions), predictions, strict=True)
+    _print(results, output)
+    if len(results) < len(sources):
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+def build_classifier(
+    encoder: Encoder,
+    label: list[str] | None,
+    labels: Path | None,
+    template: list[str] | None,
+) -> ZeroShotClassifier:
+    """The classifier that the options name: labels, a file of them, or a label pack."""
+    from ..zeroshot import ZeroShotClassifier
+
+    _check_labels(label, labels)
+    if labels is not None and labels.suffix == PACK_SUFFIX:
+        if label or template:
+            raise InvalidInputError("a label pack has its own labels and templates; leave -l, -t")
+        return ZeroShotClassifier.load(labels, encoder)
+    chosen = [*(label or []), *(read_labels(labels) if labels else [])]
+    templates: str | list[str] = "openai"
+    if template:
+        templates = template[0] if len(template) == 1 else template
+    return ZeroShotClassifier(encoder, chosen, templates=templates)
+
+
+def _check_labels(label: list[str] | None, labels: Path | None) -> None:
+    if not label and labels is None:
+        raise InvalidInputError("no labels; give them with -l cat -l dog, or --labels FILE")
+
+
+def _skip(name: str, reason: str) -> None:
+    """A decoder's reason begins with the file's bare name; say which one it was."""
+    note(f"skipped {short_path(name)}: {reason.partition(': ')[2] or reason}")
+
+
+def _sources(images: list[str]) -> Iterator[tuple[str, str | bytes]]:
+    """Name and source of every image that the arguments name, folders opened up."""
+    for image in images:
+        if image == _STDIN:
+            yield from _from_stdin()
+            continue
+        for pair in open_source(image):
+            if isinstance(pair.image, str):
+                yield pair.image, pair.image
+            elif pair.refused and not pair.ignored:
+                yield pair.key, pair.key  # the decoder says what is wrong with it
+
+
+def _from_stdin() -> Iterator[tuple[str, str | bytes]]:
+    """One image, or a list of paths separated by newlines or null bytes."""
+    data = sys.stdin.buffer.read()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        yield _STDIN_NAME, data
+        return
+    separator = "\0" if "\0" in text else "\n"
+    paths = [line for line in text.split(separator) if line.strip()]
+    if not paths:
+        raise SourceError("nothing came on standard input; pipe an image or paths to it")
+    yield from ((path, path) for path in paths)
+
+
+def _print(results: list[tuple[str, list[Prediction]]], output: TableFormat) -> None:
+    if output is TableFormat.json:
+        print_json(
+            [
+                {
+                    "path": path,
+                    "predictions": [
+                        {
+                            "label": p.label,
+                            "probability": round(p.probability, 6),
+                            "score": round(p.score, 6),
+                        }
+                        for p in predictions
+                    ],
+                }
+                for path, predictions in results
+            ]
+        )
+    elif output is TableFormat.csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(["path", "rank", "label", "probability", "score"])
+        for path, predictions in results:
+            for rank, p in enumerate(predictions, 1):
+                writer.writerow([path, rank, p.label, f"{p.probability:.6f}", f"{p.score:.6f}"])
+            if not predictions:
+                writer.writerow([path, 0, "", "", ""])
+    elif results:
+        print_table(["image", "label", "others"], [_row(*result) for result in results])
+
+
+def _row(path: str, predictions: list[Prediction]) -> list[str]:
+    told = [f"{p.label} {p.probability:.0%}" for p in predictions] or [_UNSURE]
+    return [short_path(path), told[0], ", ".join(told[1:])]

@@ -1,0 +1,118 @@
+"""`clipsearch demo`: from real photos to answers, in under a minute and offline."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from time import perf_counter
+
+import clipsearch
+
+from ..errors import MissingExtraError
+from ..locations import index_path
+from ..models import BUNDLED_MODEL
+from ..types import Hits
+from .indexing import progress_bar, summarise
+from .output import print_table
+
+__all__ = ["demo", "demo_photos"]
+
+# Photos that installed packages carry: package, folder, files.
+_PHOTOS = (
+    (
+        "gradio",
+        "media_assets/images",
+        "bus.png cheetah.jpg cheetah1.jpg groot.jpeg lion.jpg tower.jpg",
+    ),
+    (
+        "skimage",
+        "data",
+        "astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png "
+        "coins.png grass.png gravel.png horse.png hubble_deep_field.jpg ihc.png moon.png "
+        "motorcycle_left.png page.png retina.jpg rocket.jpg text.png",
+    ),
+    ("sklearn", "datasets/images", "china.jpg flower.jpg"),
+)
+_SEARCHES = ("a cat", "a cup of coffee", "a rocket launch", "wild animals", "a temple in China")
+_LABELS = (
+    "cat",
+    "dog",
+    "flower",
+    "rocket",
+    "a person: astronaut, woman, man",
+    "coffee",
+    "bus",
+    "lion",
+)
+
+
+def demo_photos() -> list[Path]:
+    """The photos of installed packages that are there, in a fixed order."""
+    photos = []
+    for package, folder, names in _PHOTOS:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        base = Path(spec.origin).parent / folder
+        photos += [base / name for name in names.split() if (base / name).is_file()]
+    return photos
+
+
+def demo() -> None:
+    """Index the real photos that installed packages carry, search and classify them.
+
+    clipsearch demo
+    """
+    started = perf_counter()
+    photos = demo_photos()
+    if len(photos) < 10:
+        raise MissingExtraError(
+            f"only {len(photos)} sample photos are installed; pip install 'clipsearch[demo]'"
+        )
+    print(f"1. Indexing {len(photos)} photos of the installed packages with {BUNDLED_MODEL}\n")
+    encoder = clipsearch.load_encoder(BUNDLED_MODEL)
+    path = index_path("demo")
+    with clipsearch.Index.create(path, encoder, exist_ok=True) as index:
+        with progress_bar() as progress:
+            report = index.add(photos, progress=progress)
+        print("\n".join(summarise(report)))
+        print("\n2. Searching by words\n")
+        found = [(f"“{words}”", index.search(words, k=3)) for words in _SEARCHES]
+        print_table(["you type", "best", "second", "third"], [_row(*row) for row in found])
+        picture = next(photo for photo in photos if photo.name == "lion.jpg")
+        print("3. Searching by a picture, and by a picture and words\n")
+        with_words = (
+            clipsearch.Query.image(picture)
+            + clipsearch.Query.text("spots")
+            - clipsearch.Query.text("mane")
+        )
+        pictured = [
+            ("lion.jpg", index.search(clipsearch.Query.image(picture), k=4)),
+            ("lion.jpg + “spots” - “mane”", index.search(with_words, k=4)),
+        ]
+        print_table(["you give", "best", "second", "third"], [_row(*row) for row in pictured])
+        print("4. Naming what is in a picture, without training (zero-shot)\n")
+        names = ("chelsea.png", "flower.jpg", "coffee.png", "bus.png")
+        chosen = [photo for photo in photos if photo.name in names]
+        classifier = clipsearch.ZeroShotClassifier(encoder, _LABELS)
+        print_table(
+            ["picture", "label", "then"],
+            [
+                [photo.name, *(f"{p.label} {p.probability:.0%}" for p in predictions)]
+                for photo, predictions in zip(chosen, classifier.predict(chosen, k=2), strict=True)
+            ],
+        )
+    print(f"Done in {perf_counter() - started:.1f} s. Now try:\n")
+    print('  clipsearch search "an animal" -i demo')
+    print("  clipsearch index ~/Pictures -i photos")
+    print('  clipsearch search "a dog on the beach" -i photos')
+    print(f"  clipsearch classify {photos[0]} -l bus -l train -l car")
+    print("  clipsearch models list")
+    print("\n(clipsearch is .venv/bin/clipsearch, or run: source .venv/bin/activate)")
+
+
+def _row(query: str, hits: Hits) -> list[str]:
+    """Query and its three best, the picture that was asked with left out."""
+    others = [hit for hit in hits if Path(hit.item.path or "").name != query.split(" ")[0]][:3]
+    told = [f"{Path(hit.item.path or '').name}  {hit.score:.2f}" for hit in others]
+    return [query, *told, *[""] * (3 - len(told))]

@@ -1,0 +1,249 @@
+"""`clipsearch index`: fill an index from folders, tables, shards and lists."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+import clipsearch
+
+from ..errors import IndexNotFoundError, InvalidInputError
+from ..locations import index_path
+from ..models import BUNDLED_MODEL, load_text_encoder
+from ..types import IngestReport, Progress
+from .clustering import Cluster
+from .output import EXIT_SKIPPED, note, short_path
+
+if TYPE_CHECKING:
+    from ..ingest import IngestOptions
+    from ..openclip import Precision
+
+__all__ = ["index", "progress_bar", "summarise"]
+
+
+def index(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders, image files, tables (.csv, .tsv, .jsonl, .parquet), tar shards "
+            "('train-{00..41}.tar'), URLs of these, or - for paths on stdin."
+        ),
+    ],
+    name: Annotated[
+        str, typer.Option("-i", "--index", help="Name or folder of the index.")
+    ] = "photos",
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help=f"Model; {BUNDLED_MODEL} by default.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Column of a table with the image's path.")
+    ] = None,
+    captions: Annotated[
+        str | None, typer.Option(help="Column of a table with the caption.")
+    ] = None,
+    ids: Annotated[str | None, typer.Option(help="Column of a table that names the row.")] = None,
+    allow_outside: Annotated[
+        bool,
+        typer.Option("--allow-outside", help="Let a table name images outside its folder."),
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images encoded together.")] = 32,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Decoder processes; one a processor by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the image tower: auto, fp32, bf16, fp16 or int8.")
+    ] = "auto",
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Leave out names or paths like this, e.g. '*.png'.")
+    ] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse larger images before decoding them.")
+    ] = 179_000_000,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad file.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove items whose files are gone from the folder.")
+    ] = False,
+    retry_skipped: Annotated[
+        bool,
+        typer.Option("--retry-skipped", help="Try files again that could not be read before."),
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Then follow the folder's changes, until Ctrl-C.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another process that writes to the index.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write how every file ended to this file, as JSON lines.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", help="Embed on a Ray cluster: local, auto or HOST:PORT."),
+    ] = None,
+    num_workers: Annotated[
+        int | None, typer.Option(min=1, help="With --ray: workers that hold the model.")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option(min=0, help="With --ray: GPUs of each worker.")
+    ] = 0.0,
+) -> None:
+    """Index photos: encode what is new or changed, leave the rest.
+
+    Run it again at any time; an interrupted run goes on where it stopped.
+
+        clipsearch index ~/Pictures -i photos
+
+        clipsearch index ~/Pictures -i photos --prune --watch
+
+        clipsearch index pairs.csv -i pairs --images file --captions text
+
+        find . -name '*.jpg' -print0 | clipsearch index - -i photos
+
+        clipsearch index scans -i scans -m ViT-B-32-256/datacomp_s34b_b86k
+
+        clipsearch index 's3://bucket/train-{0000..0999}.tar' -i web --ray auto --gpus-per-worker 1
+    """
+    from ..ingest import IngestOptions
+    from ..sources import open_source
+
+    options = IngestOptions(
+        on_error="raise" if strict else "skip",
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
+        exclude=tuple(exclude or ()),
+        images=images,
+        captions=captions,
+        ids=ids,
+        allow_outside=allow_outside,
+        prune=prune,
+        retry_skipped=retry_skipped,
+        wait=wait,
+        report_file=report,
+    )
+    if watch and (len(sources) != 1 or not Path(sources[0]).expanduser().is_dir()):
+        raise InvalidInputError("--watch follows one folder")
+    for source in sources:  # before an index is made: is there anything to put into it?
+        if source != "-":
+            opened_source = open_source(
+                source,
+                exclude=options.exclude,
+                images=images,
+                captions=captions,
+                ids=ids,
+                outside=allow_outside,
+            )
+            any(not pair.ignored for pair in opened_source)
+    cluster = Cluster(ray, num_workers, gpus_per_worker, device, precision)
+    skipped = 0
+    with cluster.joined(), _open_or_create(name, model, device, precision) as opened:
+        for position, source in enumerate(sources):
+            with progress_bar() as progress:
+                each = dataclasses.replace(options, report_append=position > 0)
+                done = cluster.add(opened, source, progress=progress, options=each)
+            for line in summarise(done):
+                note(line)
+            skipped += done.skipped - done.ignored
+        note(f"{len(opened):,} items in {short_path(str(opened.path))}")
+        note(f'search them:  clipsearch search "a dog on the beach" -i {name}')
+        if watch:
+            _follow(opened, sources[0], dataclasses.replace(options, report_append=True))
+    if skipped:
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> None:
+    """Follow a folder until Ctrl-C, and tell of what has changed."""
+    from ..watch import watch
+
+    def tell(report: IngestReport) -> None:
+        if report.indexed or report.duplicate or report.moved or report.pruned:
+            for line in summarise(report):
+                note(line)
+
+    ready = f"watching {short_path(str(Path(folder).expanduser().resolve()))}; Ctrl-C ends it"
+    with contextlib.suppress(KeyboardInterrupt):
+        watch(opened, folder, options=options, on_report=tell, ready=lambda: note(ready))
+    note("stopped watching")
+
+
+def _open_or_create(name: str, model: str | None, device: str, precision: str) -> clipsearch.Index:
+    path = index_path(name)
+    try:
+        existing = clipsearch.Index.open(path)
+    except IndexNotFoundError:
+        new = clipsearch.load_encoder(
+            model or BUNDLED_MODEL, device=device, precision=cast("Precision", precision)
+        )
+        return clipsearch.Index.create(path, new)
+    known, fingerprint = existing.model_name, existing.fingerprint
+    existing.close()
+    asked = cast("Precision", precision)
+    if model is None or model == known:  # loaded when there is something new to encode
+        encoder = load_text_encoder(known, fingerprint, device=device, precision=asked)
+    else:
+        encoder = clipsearch.load_encoder(model, device=device, precision=asked)
+    return clipsearch.Index.open(path, encoder)
+
+
+def summarise(report: IngestReport) -> list[str]:
+    """A report as lines for a person."""
+    busy = ", ".join(f"{stage} {share:.0%}" for stage, share in report.busy.items())
+    lines = [
+        f"{report.indexed:,} images in {report.seconds:.1f} s ({report.images_per_s:.1f}/s): {busy}"
+    ]
+    counts = {
+        "unchanged": report.unchanged,
+        "duplicate": report.duplicate,
+        "updated": report.updated,
+        "moved": report.moved,
+        "removed": report.pruned,
+        "skipped": report.skipped,
+    }
+    told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if told:
+        lines.append(f"of {report.seen:,} files: {told}")
+    reasons = Counter(skip.reason or "" for skip in report.skips)
+    for reason, count in reasons.most_common(10):
+        example = next(skip.key for skip in report.skips if skip.reason == reason)
+        others = f" and {count - 1} more" if count > 1 else ""
+        lines.append(f"  skipped {short_path(example)}{others}: {reason}")
+    if report.ignored:
+        lines.append(f"  skipped {report.ignored:,} files that are not images")
+    return [*lines, *report.notes]
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None] | None]:
+    """A bar with images/s and the time left, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("indexing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f} images/s"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("indexing", total=None, rate=0.0)
+
+        def show(progress: Progress) -> None:
+            bar.update(
+                task, completed=progress.seen, total=progress.total, rate=progress.images_per_s
+            )
+
+        yield show

@@ -1,0 +1,148 @@
+"""Commands that look after an index, and the list of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+import clipsearch
+
+from ..locations import existing_index
+from .output import (
+    EXIT_ERROR,
+    TableFormat,
+    human_bytes,
+    note,
+    print_json,
+    print_table,
+    short_path,
+)
+
+__all__ = ["COMMANDS", "models_app"]
+
+IndexName = Annotated[
+    str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
+]
+OutputFormat = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
+
+
+def info(name: IndexName = None, output: OutputFormat = TableFormat.table) -> None:
+    """Show what an index holds and which model made it.
+
+    clipsearch info -i photos -f json
+    """
+    with clipsearch.Index.open(existing_index(name)) as index:
+        facts = index.info()
+    if output is TableFormat.json:
+        print_json(facts)
+        return
+    print_table(["", ""], _lines(facts))
+
+
+def _lines(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:
+    rows = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            rows += _lines(value, f"{prefix}{key} ")
+        elif key == "size_bytes":
+            rows.append([f"{prefix}size", human_bytes(value)])
+        elif key == "path":
+            rows.append([f"{prefix}{key}", short_path(value)])
+        else:
+            rows.append([f"{prefix}{key}".replace("_", " "), "-" if value is None else str(value)])
+    return rows
+
+
+def remove(
+    ids: Annotated[list[int], typer.Argument(help="Ids, as search prints them.")],
+    name: IndexName = None,
+) -> None:
+    """Remove items from an index; their files stay where they are.
+
+    clipsearch remove 17 42 -i photos
+    """
+    with clipsearch.Index.open(existing_index(name)) as index:
+        note(f"removed {index.remove(ids):,} of {len(ids):,} items")
+
+
+def compact(name: IndexName = None) -> None:
+    """Give back the space of removed items, and rebuild what speeds up searching.
+
+    clipsearch compact -i photos
+    """
+    with clipsearch.Index.open(existing_index(name)) as index:
+        before = index.info()["size_bytes"]
+        index.compact()
+        after = index.info()["size_bytes"]
+    note(f"{human_bytes(before)} before, {human_bytes(after)} after")
+
+
+def verify(
+    name: IndexName = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also read every vector and check hashes and answers.")
+    ] = False,
+) -> None:
+    """Check that an index is sound; exit code 0 when it is.
+
+    clipsearch verify -i photos --full
+    """
+    with clipsearch.Index.open(existing_index(name)) as index:
+        report = index.verify(full=full)
+    for problem in report.problems:
+        note(f"problem: {problem}")
+    if report.problems:
+        raise typer.Exit(EXIT_ERROR)
+    note("the index is sound")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "info": info,
+    "remove": remove,
+    "compact": compact,
+    "verify": verify,
+}
+
+models_app = typer.Typer(no_args_is_help=True, help="The models to choose from.")
+
+
+@models_app.callback()
+def _models() -> None:
+    """The models to choose from."""
+
+
+@models_app.command("list")
+def list_command(output: OutputFormat = TableFormat.table) -> None:
+    """List the recommended models; every other OpenCLIP model works as well.
+
+    clipsearch models list
+    """
+    from dataclasses import asdict
+
+    models = clipsearch.list_models()
+    if output is TableFormat.json:
+        print_json([asdict(model) for model in models])
+        return
+    print_table(
+        ["name", "params", "download", "licence", "ImageNet", "COCO R@1", "languages", "advice"],
+        [
+            [
+                model.name,
+                f"{model.params_m} M",
+                human_bytes(model.download_mb * 1024**2) if model.download_mb else "bundled",
+                model.licence,
+                f"{model.imagenet} %" if model.imagenet else "-",
+                f"{model.coco_t2i} %" if model.coco_t2i else "-",
+                model.languages,
+                model.advice,
+            ]
+            for model in models
+        ],
+        right=["params", "download", "ImageNet", "COCO R@1"],
+    )
+    note(
+        "any of them: clipsearch index FOLDER -i NAME -m MODEL; a checkpoint file of your own: "
+        "-m ViT-B-32:/path/to/weights.safetensors"
+    )

@@ -1,0 +1,100 @@
+"""What the commands share: exit codes, notes on stderr, tables and JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ..types import Hit
+
+__all__ = [
+    "EXIT_ERROR",
+    "EXIT_INTERRUPTED",
+    "EXIT_SKIPPED",
+    "TableFormat",
+    "hit_document",
+    "human_bytes",
+    "note",
+    "print_json",
+    "print_table",
+    "short_path",
+]
+
+EXIT_ERROR = 1
+EXIT_SKIPPED = 3
+EXIT_INTERRUPTED = 130
+_PIPE_WIDTH = 500  # a table that is not on a terminal is not cut
+
+
+class TableFormat(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def note(text: str) -> None:
+    """One line for the person, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(document: Any, *, indent: int | None = 2) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(document, ensure_ascii=False, indent=indent, default=str))
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str | None = None,
+    right: Sequence[str] = (),
+) -> None:
+    """A table on stdout; the columns named in `right` are set flush right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def hit_document(hit: Hit) -> dict[str, Any]:
+    """A hit as JSON: its score, then everything that is known of its item."""
+    item = {key: value for key, value in asdict(hit.item).items() if value not in (None, (), {})}
+    head = {"id": hit.item.id, "path": hit.item.path, "score": round(hit.score, 6)}
+    if hit.percentile is not None:
+        head["percentile"] = round(hit.percentile, 3)
+    return {**head, **{key: value for key, value in item.items() if key not in head}}
+
+
+def short_path(path: str | None) -> str:
+    """A path as short as it can be said: below the working folder, below home, or whole."""
+    if path is None:
+        return ""
+    for base, prefix in ((Path.cwd(), ""), (Path.home(), f"~{os.sep}")):
+        if Path(path).is_relative_to(base):
+            return prefix + str(Path(path).relative_to(base))
+    return path
+
+
+def human_bytes(size: float) -> str:
+    """1536 as "1.5 KB"."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TB"

@@ -1,0 +1,174 @@
+"""`clipsearch search`: find photos by words, by picture, or by both."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import clipsearch
+
+from ..errors import InvalidInputError
+from ..locations import existing_index
+from ..models import load_text_encoder
+from ..types import Hits
+from .output import hit_document, note, print_json, print_table, short_path
+
+__all__ = ["Format", "Target", "open_for_search", "print_hits", "search"]
+
+
+class Format(StrEnum):
+    """How hits are printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    paths = "paths"
+
+
+class Target(StrEnum):
+    """Which vectors are searched."""
+
+    image = "image"
+    caption = "caption"
+
+
+def search(
+    text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    name: Annotated[
+        str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", help="A picture to look for; may be repeated.")
+    ] = None,
+    add: Annotated[
+        list[str] | None, typer.Option("-a", "--add", help="Further words to look for.")
+    ] = None,
+    subtract: Annotated[
+        list[str] | None, typer.Option("-s", "--subtract", help="Words to steer away from.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
+    where: Annotated[
+        str | None, typer.Option(help="Filter, e.g. \"width >= 800 and path like '%/2024/%'\".")
+    ] = None,
+    target: Annotated[Target, typer.Option(help="Search images or captions.")] = Target.image,
+    min_score: Annotated[
+        str | None, typer.Option(help="Least cosine, or 'auto': better than chance.")
+    ] = None,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Also match the words of captions (BM25).")
+    ] = False,
+    output: Annotated[Format, typer.Option("-f", "--format", help="Output format.")] = Format.table,
+    null: Annotated[
+        bool, typer.Option("-0", "--null", help="End paths with NUL, for xargs -0.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Search an index by words, by picture, or by both.
+
+    clipsearch search "a red bus" -i photos
+
+    clipsearch search --image cat.jpg -i photos -k 5
+
+    clipsearch search "a beach" -a "at sunset" -s people -i photos
+
+    clipsearch search "a receipt" -f paths -0 | xargs -0 cp -t receipts/
+    """
+    query = build_query(text, image or [], add or [], subtract or [])
+    with open_for_search(name, device) as index:
+        hits = index.search(
+            query,
+            k=k,
+            where=where,
+            target=target.value,
+            min_score=parse_min_score(min_score),
+            hybrid=hybrid,
+        )
+        print_hits(hits, Format.paths if null else output, null=null, described=describe(query))
+
+
+def build_query(
+    text: str | None, images: list[Path], add: list[str], subtract: list[str]
+) -> clipsearch.Query:
+    """One query of the words and pictures that the flags name."""
+    if text is not None and not text.strip():
+        raise InvalidInputError('the query is empty; say what to look for, e.g. "a red bus"')
+    for path in images:
+        if not path.expanduser().is_file():
+            raise InvalidInputError(f"no image file at {path}")
+    positive = [clipsearch.Query.text(words) for words in ([text] if text else []) + add]
+    positive += [clipsearch.Query.image(path.expanduser()) for path in images]
+    if not positive:
+        raise InvalidInputError("nothing to look for; give words, --image FILE or --add WORDS")
+    query = positive[0]
+    for term in positive[1:]:
+        query = query + term
+    for words in subtract:
+        query = query - clipsearch.Query.text(words)
+    return query
+
+
+def parse_min_score(value: str | None) -> float | Literal["auto"] | None:
+    """A cosine, "auto" or nothing."""
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
+    try:
+        return float(value)
+    except ValueError as exc:
+        raise InvalidInputError(f"--min-score takes a number or 'auto', not {value!r}") from exc
+
+
+def open_for_search(name: str | None, device: str = "auto") -> clipsearch.Index:
+    """Open an index; its model is loaded only when something has to be encoded."""
+    path = existing_index(name)
+    index = clipsearch.Index.open(path)
+    model, fingerprint = index.model_name, index.fingerprint
+    index.close()
+    return clipsearch.Index.open(path, lambda: load_text_encoder(model, fingerprint, device=device))
+
+
+def print_hits(hits: Hits, output: Format, *, null: bool = False, described: str = "") -> None:
+    """Print hits on stdout in the format asked for."""
+    if output is Format.json:
+        print_json(
+            {
+                "query": described,
+                "hits": [hit_document(hit) for hit in hits],
+                "generation": hits.generation,
+                "approximate": hits.approximate,
+                "took_ms": round(hits.took_ms, 3),
+            }
+        )
+    elif output is Format.jsonl:
+        for hit in hits:
+            print_json(hit_document(hit), indent=None)
+    elif output is Format.paths:
+        end = "\0" if null else "\n"
+        sys.stdout.write("".join(f"{hit.item.path or hit.item.key}{end}" for hit in hits))
+    elif not hits:
+        note("no hits")
+    else:
+        print_table(["score", "better than", "id", "image", "caption"], _rows(hits), right=["id"])
+
+
+def _rows(hits: Hits) -> list[list[str]]:
+    return [
+        [
+            f"{hit.score:.3f}",
+            "" if hit.percentile is None else f"{hit.percentile:.1f} %",
+            str(hit.item.id),
+            short_path(hit.item.path or hit.item.key),
+            (hit.item.caption or "")[:80],
+        ]
+        for hit in hits
+    ]
+
+
+def describe(query: clipsearch.Query) -> str:
+    """The query in words, for the answer to repeat."""
+    return str(query)

@@ -1,0 +1,169 @@
+"""`clipsearch serve`: the HTTP API and the page for people."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InvalidInputError
+from ..locations import existing_index, home, index_names
+from ..models import BUNDLED_MODEL, load_encoder
+from .clustering import serve_on_cluster
+from .output import note
+
+if TYPE_CHECKING:
+    from ..encoder import Encoder
+
+__all__ = ["TOKEN_VARIABLE", "serve"]
+
+TOKEN_VARIABLE = "CLIPSEARCH_TOKEN"  # noqa: S105 - the variable's name
+_MIN_TOKEN = 16  # characters: 80 bits of a random token
+_REMOTE_RATE = 50.0  # requests a second of one client, when others than this machine can ask
+
+
+def serve(
+    names: Annotated[
+        list[str] | None,
+        typer.Option("-i", "--index", help="An index to serve; all of one model by default."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="Model; that of the indexes by default.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
+    token: Annotated[
+        list[str] | None,
+        typer.Option(help=f"A token that opens the door; better in ${TOKEN_VARIABLE} or a file."),
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with one token a line.")] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Serve another host than this one without a token.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Requests a second of one client; 0 is unlimited."),
+    ] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="Inputs encoded together.")] = 64,
+    batch_wait_ms: Annotated[
+        float, typer.Option(min=0, help="How long the first of a batch waits for others.")
+    ] = 2.0,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 32,
+    max_in_flight: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 128,
+    ui: Annotated[bool, typer.Option("--ui/--no-ui", help="The page for people at /.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            help="Serve the shards of one index on a Ray cluster: local, auto or HOST:PORT.",
+        ),
+    ] = None,
+    replicas: Annotated[int, typer.Option(min=1, help="With --ray: of every shard.")] = 1,
+    max_replicas: Annotated[
+        int | None, typer.Option(min=1, help="With --ray: grow up to so many with the queues.")
+    ] = None,
+    routers: Annotated[int, typer.Option(min=1, help="With --ray: that encode and merge.")] = 1,
+    shard_timeout_s: Annotated[
+        float, typer.Option(min=0.1, help="With --ray: after which a shard counts as missing.")
+    ] = 10.0,
+    refuse_partial: Annotated[
+        bool,
+        typer.Option("--refuse-partial", help="With --ray: no answer rather than a partial one."),
+    ] = False,
+) -> None:
+    """Serve search, classification and embedding over HTTP.
+
+    clipsearch serve -i photos
+
+    CLIPSEARCH_TOKEN=$(openssl rand -hex 16) clipsearch serve -i photos --host 0.0.0.0
+
+    clipsearch shard -i web --shards 8 && clipsearch serve --ray auto -i web --replicas 2
+    """
+    from ..server.running import listen, run
+    from ..server.settings import ServerSettings, is_loopback
+
+    tokens = _tokens(token, token_file)
+    local = is_loopback(host)
+    if not local and not tokens and not no_auth:
+        raise InvalidInputError(
+            f"{host} can be reached by others: set {TOKEN_VARIABLE}, give --token-file FILE, or "
+            "say --no-auth if everyone may ask"
+        )
+    if ray is not None:
+        serve_on_cluster(
+            names,
+            address=ray,
+            host=host,
+            port=port,
+            tokens=tokens,
+            device=device,
+            replicas=replicas,
+            max_replicas=max_replicas,
+            routers=routers,
+            timeout_s=shard_timeout_s,
+            refuse_partial=refuse_partial,
+        )
+        return
+    folders, encoder = _folders_and_model(names, model, device)
+    settings = ServerSettings(
+        tokens=tokens,
+        allowed_hosts=("localhost", "127.0.0.1", "::1", host) if local and not tokens else None,
+        rate_per_s=(rate or None) if rate is not None else None if local else _REMOTE_RATE,
+        max_batch=max_batch,
+        batch_wait_ms=batch_wait_ms,
+        max_body_bytes=max_body_mb * 1024**2,
+        max_in_flight=max_in_flight,
+        may_build=local or bool(tokens),  # not for everyone who can reach the port
+    )
+    sock = listen(host, port)
+    from ..server import create_app
+
+    app = create_app(encoder, folders, settings=settings, ui=ui)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{sock.getsockname()[1]}"
+    run(app, sock, ready=lambda: note(f"serving {', '.join(folders) or 'no index'} at {url}"))
+
+
+def _tokens(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
+    """Tokens of the options and the environment, each long enough to be a secret."""
+    found = [*(given or []), *os.environ.get(TOKEN_VARIABLE, "").split(",")]
+    if file is not None:
+        try:
+            lines = file.expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise InvalidInputError(f"cannot read tokens from {file}: {exc}") from exc
+        found += [line for line in lines if not line.lstrip().startswith("#")]
+        if not any(line.strip() for line in lines):
+            raise InvalidInputError(f"{file} has no token; write one a line")
+    tokens = tuple(dict.fromkeys(token.strip() for token in found if token.strip()))
+    for token in tokens:
+        if len(token) < _MIN_TOKEN:
+            raise InvalidInputError(
+                f"a token needs at least {_MIN_TOKEN} characters; make one: openssl rand -hex 16"
+            )
+    return tokens
+
+
+def _folders_and_model(
+    names: list[str] | None, model: str | None, device: str
+) -> tuple[dict[str, Path], Encoder]:
+    """Folders of the indexes by name, and the model that they share."""
+    from ..index import Index
+
+    if names:
+        folders = {Path(name).name: existing_index(name) for name in names}
+    else:
+        folders = {name: home() / name for name in index_names()}
+    models = {}
+    for name, folder in folders.items():
+        with Index.open(folder) as index:
+            models[name] = index.model_name
+    chosen = model or next(iter(models.values()), BUNDLED_MODEL)
+    others = [name for name, its in models.items() if its != chosen]
+    if others and not names:
+        note(f"left out, of another model than {chosen}: {', '.join(others)}")
+        folders = {name: folder for name, folder in folders.items() if name not in others}
+    return folders, load_encoder(chosen, device=device)

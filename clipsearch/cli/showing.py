@@ -1,0 +1,83 @@
+"""`clipsearch ui`: the page for one person, on this machine only."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import webbrowser
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import SourceError
+from ..locations import existing_index
+from .output import note
+
+__all__ = ["Language", "ui"]
+
+_HOST = "127.0.0.1"
+_HOSTS = ["127.0.0.1", "localhost"]  # no other name, so that no other site's page can reach in
+
+
+class Language(StrEnum):
+    """Languages of the page."""
+
+    en = "en"
+    es = "es"
+
+
+def ui(
+    names: Annotated[
+        list[str] | None,
+        typer.Option("-i", "--index", help="An index to show; all in the home by default."),
+    ] = None,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder below which the Build tab may index; may be repeated."),
+    ] = None,
+    lang: Annotated[
+        Language | None, typer.Option(help="Language; the browser's by default.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7861,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
+    ] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Open the page for people: search, classify, explore, build.
+
+    clipsearch ui
+
+    clipsearch ui -i photos --root ~/Pictures --lang es
+    """
+    for name in names or []:
+        existing_index(name)
+    roots = tuple(path.expanduser().resolve() for path in root or [])
+    for path in roots:
+        if not path.is_dir():
+            raise SourceError(f"no folder is at {path}; give --root a folder that exists")
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from ..server.running import listen, run
+
+    sock = listen(_HOST, port)
+    # Gradio takes seconds to import, and a taken port should be told at once.
+    page = importlib.import_module("clipsearch.ui.app")
+    settings = page.Settings(
+        names=tuple(names) if names else None,
+        roots=roots,
+        language=lang.value if lang else None,
+        device=device,
+    )
+    app = page.create_app(settings)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS)
+    url = f"http://{_HOST}:{sock.getsockname()[1]}/"
+
+    def ready() -> None:
+        note(f"the page is at {url} (Ctrl-C ends it)")
+        if browser:
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+    run(app, sock, ready=ready)

@@ -1,0 +1,218 @@
+"""Commands that teach and apply labels: `tag`, `fit`, `calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InvalidInputError
+from ..locations import existing_index
+from ..models import BUNDLED_MODEL, load_encoder
+from .classifying import Label, LabelsFile, TableFormat, Template, build_classifier
+from .output import EXIT_SKIPPED, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from ..calibration import CalibrationFigures
+    from ..encoder import Encoder
+    from ..vectors import Floats
+    from ..zeroshot import ZeroShotClassifier
+
+__all__ = ["calibrate", "fit", "tag"]
+
+Data = Annotated[
+    Path, typer.Argument(help="A folder of class folders, or a table with image and label.")
+]
+Out = Annotated[Path, typer.Option("-o", "--out", help="The label pack to write, NAME.clip.")]
+Model = Annotated[str, typer.Option("-m", "--model", help="Model.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Output = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
+
+
+def tag(
+    name: Annotated[
+        str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
+    ] = None,
+    label: Label = None,
+    labels: LabelsFile = None,
+    template: Template = None,
+    tags: Annotated[
+        str, typer.Option("--name", help="Name of this set of tags; tagging again replaces it.")
+    ] = "default",
+    none_of_these: Annotated[
+        bool,
+        typer.Option("--none-of-these/--always", help="Leave items untagged that no label fits."),
+    ] = True,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="Give every label that fits.")
+    ] = False,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least probability of a tag.")
+    ] = None,
+    output: Output = TableFormat.table,
+    device: Device = "auto",
+) -> None:
+    """Classify every indexed item from its stored vector, and keep the labels as tags.
+
+    clipsearch tag -i photos --labels labels.txt
+
+    clipsearch search "at night" -i photos --where "tag = 'dog'"
+    """
+    from ..index import Index
+    from ..tagging import tag_index
+
+    path = existing_index(name)
+    with Index.open(path) as index:
+        model = index.model_name
+    encoder = load_encoder(model, device=device)
+    classifier = build_classifier(encoder, label, labels, template)
+    with Index.open(path, encoder) as index:
+        report = tag_index(
+            index,
+            classifier,
+            name=tags,
+            multi_label=multi_label,
+            none_of_these=none_of_these,
+            threshold=threshold,
+        )
+    if output is TableFormat.json:
+        print_json({"items": report.items, "tagged": report.tagged, "counts": report.counts})
+        return
+    print_table(
+        ["label", "items"],
+        [[name, f"{count:,}"] for name, count in report.counts.items()],
+        right=["items"],
+    )
+    note(f"tagged {report.tagged:,} of {report.items:,} items")
+
+
+def fit(
+    data: Data,
+    out: Out,
+    label: Label = None,
+    labels: LabelsFile = None,
+    template: Template = None,
+    model: Model = BUNDLED_MODEL,
+    output: Output = TableFormat.table,
+    device: Device = "auto",
+) -> None:
+    """Teach labels by a few example pictures of each, and write a label pack.
+
+    clipsearch fit flowers/ -o flowers.clip
+
+    clipsearch classify garden.jpg --labels flowers.clip
+    """
+    encoder = load_encoder(model, device=device)
+    classifier, vectors, truth, skipped = _examples(data, encoder, label, labels, template)
+    report = classifier.fit(vectors, truth)
+    classifier.save(_pack_path(out))
+    if output is TableFormat.json:
+        from dataclasses import asdict
+
+        print_json({**asdict(report), "skipped": skipped, "pack": str(out)})
+    else:
+        print_table(
+            ["examples", "zero-shot", "with examples", "weight of the examples"],
+            [
+                [
+                    f"{report.examples:,}",
+                    _percent(report.zero_shot_accuracy),
+                    _percent(report.fitted_accuracy),
+                    f"{report.blend:g}",
+                ]
+            ],
+        )
+        note(f"wrote {out}; accuracies are cross-validated")
+    if skipped:
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+def calibrate(
+    data: Data,
+    out: Out,
+    label: Label = None,
+    labels: LabelsFile = None,
+    template: Template = None,
+    target: Annotated[
+        float, typer.Option("--target", help="Accuracy that answered pictures shall reach.")
+    ] = 0.95,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw probability against accuracy into this PNG file.")
+    ] = None,
+    model: Model = BUNDLED_MODEL,
+    output: Output = TableFormat.table,
+    device: Device = "auto",
+) -> None:
+    """Make probabilities honest by labelled pictures, and find when to give no answer.
+
+    clipsearch calibrate flowers/ -o flowers.clip --plot reliability.png
+    """
+    encoder = load_encoder(model, device=device)
+    classifier, vectors, truth, skipped = _examples(data, encoder, label, labels, template)
+    report = classifier.calibrate(vectors, truth, target_accuracy=target)
+    classifier.save(_pack_path(out))
+    if plot is not None:
+        from ..plots import plot_reliability
+
+        plot_reliability(plot, {"before": report.before.bins, "after": report.after.bins})
+    if output is TableFormat.json:
+        from dataclasses import asdict
+
+        print_json({**asdict(report), "skipped": skipped, "pack": str(out)})
+    else:
+        print_table(
+            ["", "accuracy", "calibration error", "answered", "accuracy of answers"],
+            [_figures("before", report.before), _figures("after", report.after)],
+        )
+        least = "none" if report.threshold is None else f"{report.threshold:.2f}"
+        note(
+            f"temperature {report.temperature:.2f}, threshold {least}; 'after' is "
+            f"cross-validated; wrote {out}"
+        )
+    if skipped:
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+def _examples(
+    data: Path,
+    encoder: Encoder,
+    label: list[str] | None,
+    labels: Path | None,
+    template: list[str] | None,
+) -> tuple[ZeroShotClassifier, Floats, list[str], int]:
+    """A classifier, with the vectors and labels of the examples that could be read."""
+    from ..encoding import encode_files
+    from ..labelled import read_labelled
+
+    examples = read_labelled(data)
+    if not label and labels is None:
+        label = list(examples.classes)
+    classifier = build_classifier(encoder, label, labels, template)
+    encoded = encode_files(examples.images, encoder)
+    for at, why in encoded.skipped:
+        note(f"skipped {examples.images[at]}: {why}")
+    truth = [examples.labels[at] for at in encoded.kept]
+    return classifier, encoded.vectors, truth, len(encoded.skipped)
+
+
+def _pack_path(out: Path) -> Path:
+    from ..labelpack import PACK_SUFFIX
+
+    if out.suffix != PACK_SUFFIX:
+        raise InvalidInputError(f"a label pack ends in {PACK_SUFFIX}: -o {out.stem}{PACK_SUFFIX}")
+    return out
+
+
+def _percent(share: float | None) -> str:
+    return "too few to tell" if share is None else f"{share:.1%}"
+
+
+def _figures(name: str, figures: CalibrationFigures) -> list[str]:
+    return [
+        name,
+        f"{figures.accuracy:.1%}",
+        f"{figures.ece:.3f}",
+        f"{figures.coverage:.1%}",
+        f"{figures.answered_accuracy:.1%}",
+    ]

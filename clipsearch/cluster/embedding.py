@@ -1,0 +1,368 @@
+"""Indexing on a cluster: Ray Data reads and embeds, the driver stores and commits meanwhile.
+
+The driver runs the very pipeline that one machine runs (`pipeline.Run`), on pairs that come back
+from the workers in the order of the source with their vectors beside them. So which items there
+are, their ids, what counts as moved, unchanged or duplicate, the report and the commits are
+decided by the same lines of code in both cases, and an interrupted job resumes the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..decoding import Decoded
+from ..errors import ClipSearchError, ImageDecodeError, InvalidInputError
+from ..images import Prepared
+from ..ingest import LAST_REPORT, IngestOptions, make_report, prune, with_total
+from ..ledger import Ledger
+from ..pairs import Pair, Source
+from ..pipeline import Run
+from ..places import is_url
+from ..sources import open_source
+from ..textencoder import keep_text_tower
+from ..types import IngestReport, Progress
+from ..vectors import Floats
+from .connection import connected, of_ray, require_ray
+from .preflight import Worker, check_nodes, size_workers, watched_nodes
+from .reading import pair_datasource, parts_of, unpack
+from .worker import Embedded, EmbedWorker, KnownItems, WorkerSettings
+
+if TYPE_CHECKING:
+    from ..encoder import Encoder
+    from ..index import Index
+
+__all__ = ["ClusterOptions", "add_on_cluster"]
+
+# Pairs that a worker takes at a time, which is also what is done again when it dies: a second or
+# so of work, long against the milliseconds that Ray needs for a task.
+_SLICE_ON_CPU = 64
+_SLICE_ON_GPU = 256
+_SIDE_BY_SIDE = 2  # slices a worker has in hand: one is decoded while the other is encoded
+_IN_FLIGHT = 3  # slices sent to a worker, so that it never waits for the next one
+_KEPT = 4096  # results that wait to be asked for; the pipeline asks within a few hundred
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """Where the work is done."""
+
+    address: str = "local"  # of the cluster: local, auto or HOST:PORT
+    workers: int | None = None  # None: one for every GPU, or for every four processors
+    gpus_per_worker: float = 0.0
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise InvalidInputError(f"there must be at least one worker, not {self.workers}")
+        if self.gpus_per_worker < 0:
+            raise InvalidInputError("a worker cannot have less than no GPU")
+
+
+def add_on_cluster(
+    index: Index,
+    source: str | os.PathLike[str] | Source | Iterable[Any],
+    *,
+    cluster: ClusterOptions,
+    progress: Callable[[Progress], None] | None = None,
+    options: IngestOptions | None = None,
+) -> IngestReport:
+    """Bring an index up to date with a source, embedding on a Ray cluster; as `Index.add`.
+
+    Args:
+        index: An index that was opened with its encoder. Its folder need not be shared.
+        source: As for `Index.add`; the nodes must see its files under the same names.
+        cluster: Where the work is done.
+        progress: Called now and then.
+        options: How to work.
+
+    Returns:
+        The report, the same as on one machine.
+
+    Raises:
+        MissingExtraError: The extra `ray` is not installed.
+        ClusterError: There is no cluster, it does not fit, or it failed. What was committed stays.
+        SourceError: The source is not there, is empty, or lacks a column.
+        IndexLockedError: Another process is writing.
+        ImageDecodeError: With `on_error="raise"`: the first pair that cannot be indexed.
+    """
+    options = options or IngestOptions()
+    opened = open_source(
+        source,
+        exclude=options.exclude,
+        images=options.images,
+        captions=options.captions,
+        ids=options.ids,
+        outside=options.allow_outside,
+    )
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(connected(cluster.address))
+        encoder = index.encoder
+        capacities = check_nodes(
+            model=index.model_name,
+            sources=_shared_paths(source),
+            gpus=cluster.gpus_per_worker,
+        )
+        count, worker = size_workers(
+            capacities, workers=cluster.workers, gpus=cluster.gpus_per_worker
+        )
+        settings = WorkerSettings(
+            model=index.model_name,
+            fingerprint=index.fingerprint,
+            device=cluster.device,
+            precision=cluster.precision,
+            threads=worker.threads,
+            batch_size=options.batch_size,
+            max_pixels=options.max_pixels,
+            timeout_s=options.timeout_s,
+        )
+        started = monotonic()
+        writer = stack.enter_context(index.writer(wait=options.wait))
+        file = None
+        if options.report_file is not None:
+            file = stack.enter_context(
+                Path(options.report_file).open(
+                    "a" if options.report_append else "w", encoding="utf-8"
+                )
+            )
+        ledger = Ledger(file, options.on_error)
+        stream = stack.enter_context(
+            contextlib.closing(_results(opened, index.path, settings, count, worker))
+        )
+        embedded = _EmbeddedSource(stream, opened)
+        run = Run(
+            writer,
+            index.path,
+            _Received(encoder, embedded),
+            _Finished(embedded),  # type: ignore[arg-type] # all of a pool that `Run` uses
+            ledger,
+            batch_size=options.batch_size,
+            ahead=options.batch_size,
+            retry_skipped=options.retry_skipped,
+            hash_first=False,  # workers hash
+        )
+        with _translated(), watched_nodes(cluster.gpus_per_worker):
+            run.through(embedded, with_total(opened, progress))
+        pruned = prune(writer, opened.root) if options.prune else 0
+        run.busy["encode"] = embedded.encode_s / count
+        seconds = monotonic() - started
+        report = make_report(run, ledger, seconds, count * worker.threads, pruned, None)
+        writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
+    keep_text_tower(encoder)
+    index.refresh_background(encoder)
+    return report
+
+
+def _shared_paths(source: Any) -> list[str]:
+    """The local path that a source names, which every node must see."""
+    if isinstance(source, str | os.PathLike):
+        text = os.fspath(source)
+        if text != "-" and not is_url(text) and "{" not in text:
+            return [str(Path(text).expanduser().absolute())]
+        if "{" in text and not is_url(text):
+            return [str(Path(text).expanduser().absolute().parent)]
+    return []
+
+
+def _results(
+    source: Source, folder: Path, settings: WorkerSettings, count: int, worker: Worker
+) -> Generator[list[Embedded]]:
+    """Run the job; yields slices of results in the order of the source as they are ready."""
+    ray = require_ray()
+    from ray.data import ActorPoolStrategy, read_datasource
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    known = ray.remote(num_cpus=0, max_concurrency=1, scheduling_strategy=here)(KnownItems).remote(
+        str(folder)
+    )
+    parts = parts_of(source)
+    try:
+        with _data_context():
+            dataset = read_datasource(
+                pair_datasource(parts, _SLICE_ON_GPU if worker.gpus else _SLICE_ON_CPU),
+                num_cpus=0,  # it waits for storage, and must never wait for a worker's processor
+                override_num_blocks=len(parts),
+                concurrency=min(len(parts), max(2, count)),
+            ).map_batches(
+                EmbedWorker,
+                batch_size=None,
+                batch_format="pyarrow",
+                fn_constructor_args=(settings, known),
+                compute=ActorPoolStrategy(
+                    size=count,
+                    max_tasks_in_flight_per_actor=_IN_FLIGHT,
+                    max_concurrent_calls_per_actor=_SIDE_BY_SIDE,
+                    enable_true_multi_threading=True,
+                ),
+                num_cpus=worker.cpus,
+                num_gpus=worker.gpus or None,
+            )
+            for table in dataset.iter_batches(
+                batch_size=None, batch_format="pyarrow", prefetch_batches=2
+            ):
+                for found in unpack(table):
+                    if isinstance(found, ClipSearchError):
+                        raise found
+                    yield found
+    finally:
+        ray.kill(known)
+
+
+@contextlib.contextmanager
+def _data_context() -> Iterator[None]:
+    """Ray Data set up for this job: in order, a block a slice, without bars; then as before."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    logger = logging.getLogger("ray.data")
+    before = (
+        context.execution_options.preserve_order,
+        context.target_max_block_size,
+        context.enable_progress_bars,
+        logger.level,
+    )
+    context.execution_options.preserve_order = True
+    context.target_max_block_size = 1  # bytes: Ray ends a block after every row
+    context.enable_progress_bars = False
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        (
+            context.execution_options.preserve_order,
+            context.target_max_block_size,
+            context.enable_progress_bars,
+            level,
+        ) = before
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn Ray's errors into ours."""
+    ray = require_ray()
+    try:
+        yield
+    except ray.exceptions.RayError as exc:
+        raise of_ray(exc) from exc
+
+
+class _EmbeddedSource(Source):
+    """The pairs as they come back, with what the workers made of them kept at hand.
+
+    An image of bytes comes back as a ticket of eight bytes, which `Run` hands to the pool.
+    """
+
+    def __init__(self, stream: Iterator[list[Embedded]], original: Source) -> None:
+        self._stream = stream
+        self.root = original.root
+        self.encode_s = 0.0
+        self._tickets = 0
+        self._images: OrderedDict[str | bytes, Embedded] = OrderedDict()
+        self._captions: OrderedDict[str, tuple[Floats, bool]] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Pair]:
+        for found in self._stream:
+            for embedded in found:
+                self.encode_s += embedded.encode_s
+                yield self._keep(embedded)
+
+    def _keep(self, embedded: Embedded) -> Pair:
+        pair = embedded.pair
+        if isinstance(pair.image, bytes):
+            self._tickets += 1
+            pair = dataclasses.replace(pair, image=self._tickets.to_bytes(8, "big"))
+        if pair.image is not None:
+            self._images[pair.image] = embedded
+            _shorten(self._images)
+        if embedded.caption is not None and pair.caption is not None:
+            self._captions.pop(pair.caption, None)
+            self._captions[pair.caption] = (embedded.caption, embedded.cut)
+            _shorten(self._captions)
+        return pair
+
+    def image(self, image: str | bytes) -> Embedded | None:
+        """What a worker made of an image."""
+        return self._images.pop(image, None)
+
+    def caption(self, caption: str) -> tuple[Floats, bool] | None:
+        """Vector of a caption, and whether it was cut."""
+        return self._captions.get(caption)
+
+
+def _shorten(kept: OrderedDict[Any, Any]) -> None:
+    while len(kept) > _KEPT:
+        kept.popitem(last=False)
+
+
+class _Finished:
+    """Stands where one machine has its pool of decoders: everything is decoded already."""
+
+    def __init__(self, embedded: _EmbeddedSource) -> None:
+        self._embedded = embedded
+
+    def submit(self, image: str | bytes) -> Future[Decoded]:
+        """The finished result of an image, its vector in place of its pixels."""
+        future: Future[Decoded] = Future()
+        found = self._embedded.image(image)
+        if found is None or (found.error is None and found.facts is None):
+            future.set_exception(
+                ImageDecodeError("the file changed while the job ran; index it again")
+            )
+        elif found.error is not None:
+            future.set_exception(ImageDecodeError(found.error))
+        else:
+            future.set_result(_decoded(found))
+        return future
+
+
+def _decoded(found: Embedded) -> Decoded:
+    # Bytes that are stored under this very key come without a vector: the pipeline takes it from
+    # the stored item, and this one, which is no number, can never be stored by mistake.
+    vector = found.vector if found.vector is not None else np.full(1, np.nan, np.float32)
+    facts = found.facts
+    prepared = Prepared(pixels=vector, facts=facts)  # type: ignore[arg-type] # see `_Received`
+    return Decoded(prepared, found.sha256 or "", found.size_bytes, found.busy_s)
+
+
+class _Received:
+    """Stands where one machine has its encoder: the vectors are there, in place of pixels.
+
+    Args:
+        encoder: The model, for what no worker was asked for.
+        embedded: Where the workers' results are.
+    """
+
+    def __init__(self, encoder: Encoder, embedded: _EmbeddedSource) -> None:
+        self._encoder = encoder
+        self._embedded = embedded
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    def encode_pixels(self, pixels: np.ndarray[Any, Any]) -> Floats:
+        """Vectors that `_decoded` put in place of pixels, float32 [n, dim]."""
+        return np.asarray(pixels, np.float32)
+
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """Vectors of captions, float32 [n, dim], as the workers made them."""
+        found = [self._embedded.caption(text) for text in texts]
+        if any(part is not None and part[1] for part in found):
+            warnings.warn("captions were cut", stacklevel=2)
+        missing = [text for text, part in zip(texts, found, strict=True) if part is None]
+        own = iter(self._encoder.encode_texts(missing)) if missing else iter(())
+        return np.stack([next(own) if part is None else part[0] for part in found])

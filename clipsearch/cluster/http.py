@@ -1,0 +1,155 @@
+"""The HTTP face of the router: the search route of `clipsearch serve`, with the same documents.
+
+POST /v1/indexes/{name}/search   GET /v1/indexes   GET /healthz   GET /readyz
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from starlette.responses import JSONResponse, Response
+
+from ..errors import ClipSearchError, InvalidInputError
+from ..query import Query
+from ..server.documents import SearchBody, hit_of
+from ..server.filtering import checked_where, visible_fields
+from ..server.problems import Problem, of_error, problem_response
+
+if TYPE_CHECKING:
+    from starlette.requests import Request as HttpRequest
+
+    from .routing import Router, RouterSettings
+
+__all__ = ["answer"]
+
+_MAX_BODY_BYTES = 1024 * 1024  # a search by words, ids and vectors; pictures are sent otherwise
+
+
+async def answer(request: HttpRequest, router: Router, settings: RouterSettings) -> Response:
+    """Answer one request; every error becomes a problem document."""
+    try:
+        return await _route(request, router, settings)
+    except Problem as problem:
+        return problem_response(problem)
+    except ClipSearchError as exc:
+        return problem_response(of_error(exc))
+
+
+async def _route(request: HttpRequest, router: Router, settings: RouterSettings) -> Response:
+    path = request.url.path.rstrip("/")
+    if path == "/healthz":
+        return JSONResponse({"ok": True})
+    _authenticate(request, settings.tokens)
+    routes: dict[str, tuple[str, Any]] = {
+        "/readyz": ("GET", _ready),
+        "/v1/indexes": ("GET", _indexes),
+        f"/v1/indexes/{settings.name}": ("GET", _index),
+        f"/v1/indexes/{settings.name}/search": ("POST", _search),
+    }
+    if path not in routes:
+        raise Problem(404, "not_found", "there is nothing here; GET /v1/indexes lists what is")
+    method, handler = routes[path]
+    if request.method != method:
+        raise Problem(405, "method_not_allowed", f"use {method}", headers={"Allow": method})
+    found: Response = await handler(request, router)
+    return found
+
+
+def _authenticate(request: HttpRequest, tokens: tuple[str, ...]) -> None:
+    if not tokens:
+        return
+    scheme, _, presented = request.headers.get("authorization", "").partition(" ")
+    digest = hashlib.sha256(presented.strip().encode("utf-8", "surrogateescape")).digest()
+    known = [hashlib.sha256(token.encode()).digest() for token in tokens]
+    fits = [hmac.compare_digest(digest, one) for one in known]
+    if scheme.lower() != "bearer" or not any(fits):
+        headers = {"WWW-Authenticate": "Bearer"}
+        raise Problem(401, "unauthorized", "send one of the server's tokens", headers=headers)
+
+
+async def _ready(_: HttpRequest, router: Router) -> Response:
+    missing = (await router.info())["missing"]
+    return JSONResponse({"ready": not missing, "missing_shards": missing}, 503 if missing else 200)
+
+
+async def _indexes(_: HttpRequest, router: Router) -> Response:
+    return JSONResponse({"indexes": [_document(await router.info())]})
+
+
+async def _index(_: HttpRequest, router: Router) -> Response:
+    return JSONResponse(_document(await router.info()))
+
+
+def _document(info: dict[str, Any]) -> dict[str, Any]:
+    names = ("name", "items", "generation", "model", "dim", "shards")
+    shown = {name: info[name] for name in names}
+    fields = visible_fields(_Fields(info["fields"]))  # type: ignore[arg-type]
+    return {**shown, "missing_shards": info["missing"], "fields": fields}
+
+
+async def _search(request: HttpRequest, router: Router) -> Response:
+    from .routing import as_request
+
+    body = SearchBody.model_validate(await _json(request))
+    parts = [Query.text(words) for words in ([body.text] if body.text else []) + body.add]
+    parts += [-Query.text(words) for words in body.subtract]
+    parts += [term.query() for term in body.terms]
+    if not parts:
+        raise InvalidInputError("nothing to look for; give text, add or terms")
+    query = parts[0]
+    for part in parts[1:]:
+        query = query + part
+    hits = await router.search(
+        query,
+        as_request(
+            k=body.k,
+            where=checked_where(_Fields(await router.fields()), body.where),  # type: ignore[arg-type]
+            target=body.target,
+            min_score=body.min_score,
+            hybrid=body.hybrid,
+            exact=body.exact,
+            offset=body.offset,
+        ),
+    )
+    return JSONResponse(
+        {
+            "hits": [hit_of(hit) for hit in hits],
+            "generation": hits.generation,
+            "approximate": hits.approximate,
+            "took_ms": hits.took_ms,
+            "partial": hits.partial,
+            "missing_shards": list(hits.missing),
+        }
+    )
+
+
+class _Fields:
+    """What the checks of filters need of an index."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        self._fields = fields
+
+    def fields(self) -> dict[str, str]:
+        return self._fields
+
+
+async def _json(request: HttpRequest) -> Any:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MAX_BODY_BYTES:
+            raise Problem(413, "too_large", f"a search takes {_MAX_BODY_BYTES:,} bytes at most")
+    try:
+        document = json.loads(body)
+        SearchBody.model_validate(document)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Problem(422, "invalid_input", f"{where}: {first['msg']}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise Problem(422, "invalid_input", "the body must be a JSON object") from exc
+    return document

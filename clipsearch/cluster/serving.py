@@ -1,0 +1,287 @@
+"""Serving a sharded index with Ray Serve: deployments made, watched and taken down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ClusterError, ImageDecodeError, IndexNotFoundError, InvalidInputError
+from ..index import Index
+from ..query import Query, Term
+from ..storage import check_openable
+from ..types import Modality
+from .connection import connected, of_ray, require_ray
+from .merging import ShardedHits
+from .preflight import Capacity, check_nodes
+from .routing import Router, RouterSettings, ShardReplica, as_request
+from .sharding import Shard, ShardSet, open_shards
+
+__all__ = ["ServeOptions", "ShardedIndex", "serving", "shards_to_serve"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """How an index is served on a cluster."""
+
+    address: str = "local"  # of the cluster: local, auto or HOST:PORT
+    replicas: int = 1  # of every shard; the least with `max_replicas`
+    max_replicas: int | None = None  # more than `replicas` makes Ray Serve follow the queues
+    target_ongoing: float = 4.0  # searches under way in a replica that autoscaling aims at
+    routers: int = 1
+    timeout_s: float = 10.0  # that a shard may take before it counts as missing
+    refuse_partial: bool = False  # an error rather than an answer without all shards
+    device: str = "auto"  # of the routers' model
+    host: str = "127.0.0.1"
+    port: int | None = None  # for HTTP; None answers through Python handles only
+    tokens: tuple[str, ...] = ()
+    app: str = "clipsearch"  # name of the application in Ray Serve
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1 or self.routers < 1:
+            raise InvalidInputError("there must be at least one replica and one router")
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise InvalidInputError(
+                f"max_replicas ({self.max_replicas}) must not be below replicas ({self.replicas})"
+            )
+        if self.timeout_s <= 0 or self.target_ongoing <= 0:
+            raise InvalidInputError("timeout_s and target_ongoing must be positive")
+
+
+class ShardedIndex:
+    """A served index, searched as an `Index` is.
+
+    Args:
+        handle: Ray Serve's handle of the router.
+        name: Of the index, for messages.
+    """
+
+    def __init__(self, handle: Any, name: str) -> None:
+        self._handle = handle
+        self._name = name
+
+    def search(
+        self,
+        query: str | Query | npt.NDArray[Any] | Any,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        target: Modality = "image",
+        min_score: float | Literal["auto"] | None = None,
+        exact: bool = True,
+        offset: int = 0,
+    ) -> ShardedHits:
+        """Find the items that fit a query best, in all shards; see `Index.search`.
+
+        Args:
+            query: A text, a `Query`, a vector [dim], or a PIL image.
+            k: How many hits at most.
+            where: Only items that satisfy this expression.
+            target: Whether image or caption vectors are searched.
+            min_score: Drop hits that score lower.
+            exact: Whether to leave the shards' ANN files aside.
+            offset: How many of the best hits to leave out.
+
+        Returns:
+            The same hits as exact search of the index that was split. `missing` names shards
+            that did not answer.
+
+        Raises:
+            InvalidInputError: A bad query, expression or number.
+            ItemNotFoundError: The query names an item that is not there.
+            PartialAnswerError: No shard answered; or not all did, and that is refused.
+            ClusterError: The service is gone.
+        """
+        request = as_request(
+            k=k, where=where, target=target, min_score=min_score, exact=exact, offset=offset
+        )
+        found: ShardedHits = self._call("search", portable(_as_query(query)), request)
+        return found
+
+    def info(self) -> dict[str, Any]:
+        """What is served, and how much one router has done."""
+        found: dict[str, Any] = self._call("info")
+        return found
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        ray = require_ray()
+        from ray.serve.exceptions import RayServeException
+
+        try:
+            return getattr(self._handle, method).remote(*arguments).result()
+        except (ray.exceptions.RayError, RayServeException) as exc:
+            raise of_ray(exc) from exc
+
+
+def _as_query(query: Any) -> Query:
+    if isinstance(query, Query):
+        return query
+    if isinstance(query, str):
+        return Query.text(query)
+    if isinstance(query, np.ndarray):
+        return Query.vector(query)
+    return Query.image(query)
+
+
+def portable(query: Query) -> Query:
+    """The query with the contents of its picture files, for a path means nothing elsewhere.
+
+    Raises:
+        ImageDecodeError: A file cannot be read.
+    """
+    return Query(tuple(_portable(term) for term in query.terms))
+
+
+def _portable(term: Term) -> Term:
+    if term.kind != "image" or not isinstance(term.value, str | os.PathLike):
+        return term
+    try:
+        data = Path(term.value).expanduser().read_bytes()
+    except OSError as exc:
+        raise ImageDecodeError(f"cannot read {term.value}: {exc.strerror or exc}") from exc
+    return Term("image", data, term.weight)
+
+
+def shards_to_serve(folder: Path) -> ShardSet:
+    """The shards of an index; the index itself as the only one if it was not split.
+
+    Raises:
+        IndexNotFoundError: There is no index.
+        InvalidInputError: The index has changed since it was split.
+    """
+    check_openable(folder)
+    with Index.open(folder) as index:
+        info = index.info()
+    try:
+        found = open_shards(folder)
+    except IndexNotFoundError:
+        whole = Shard(folder, info["items"], 0, 0)
+        model = info["model"]
+        return ShardSet(
+            folder.name,
+            info["generation"],
+            model["name"],
+            model["fingerprint"],
+            info["dim"],
+            (whole,),
+        )
+    if found.generation != info["generation"]:
+        raise InvalidInputError(
+            f"{folder.name} has changed since it was split (state {info['generation']}, its shards "
+            f"are of {found.generation}); split it again: clipsearch shard -i {folder.name} "
+            f"--shards {len(found)}"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def serving(folder: Path, options: ServeOptions) -> Iterator[ShardedIndex]:
+    """Serve an index on a cluster as long as the context lasts.
+
+    Args:
+        folder: The folder of the index. Its shards must be on storage that all nodes share.
+        options: How.
+
+    Raises:
+        MissingExtraError: The extra `ray` is not installed.
+        ClusterError: There is no cluster, it has not what it needs, or it failed.
+        IndexNotFoundError: There is no index.
+        InvalidInputError: The index has changed since it was split.
+    """
+    shards = shards_to_serve(folder)
+    with connected(options.address):
+        capacities = check_nodes(
+            model=shards.model_name, others=[str(shard.folder) for shard in shards.shards]
+        )
+        handle = _deploy(shards, options, _cpus_of_each(capacities, len(shards), options))
+        try:
+            yield ShardedIndex(handle, shards.name)
+        finally:
+            _take_down(options.app)
+
+
+def _cpus_of_each(capacities: list[Capacity], shards: int, options: ServeOptions) -> float:
+    """Processors that a replica reserves: one, or less where the cluster is small."""
+    wanted = shards * (options.max_replicas or options.replicas) + options.routers
+    room = 0.8 * sum(c.cpus for c in capacities)
+    return min(1.0, max(0.01, round(room / wanted, 2)))
+
+
+def _deploy(shards: ShardSet, options: ServeOptions, cpus: float) -> Any:
+    ray = require_ray()
+    from ray import serve
+
+    common = {
+        "ray_actor_options": {"num_cpus": cpus},
+        "health_check_period_s": 2.0,
+        "health_check_timeout_s": 10.0,
+        "graceful_shutdown_timeout_s": 5.0,
+        "max_ongoing_requests": 64,
+    }
+    scaling: dict[str, Any] = {"num_replicas": options.replicas}
+    if options.max_replicas is not None and options.max_replicas > options.replicas:
+        scaling = {
+            "autoscaling_config": {
+                "min_replicas": options.replicas,
+                "max_replicas": options.max_replicas,
+                "target_ongoing_requests": options.target_ongoing,
+                "upscale_delay_s": 2.0,
+            }
+        }
+    handles = [
+        serve.deployment(ShardReplica)
+        .options(name=f"shard-{number}", **scaling, **common)
+        .bind(str(shard.folder), shards.fingerprint)
+        for number, shard in enumerate(shards.shards, start=1)
+    ]
+    settings = RouterSettings(
+        name=shards.name,
+        model=shards.model_name,
+        fingerprint=shards.fingerprint,
+        dim=shards.dim,
+        generation=shards.generation,
+        items=shards.items,
+        device=options.device,
+        timeout_s=options.timeout_s,
+        refuse_partial=options.refuse_partial,
+        tokens=options.tokens,
+    )
+    router = (
+        serve.deployment(Router)
+        .options(name="router", num_replicas=options.routers, **common)
+        .bind(settings, *handles)
+    )
+    http = options.port is not None
+    try:
+        serve.start(
+            proxy_location="EveryNode" if http else "Disabled",
+            http_options={"host": options.host, "port": options.port} if http else None,
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+        return serve.run(
+            router,
+            name=options.app,
+            route_prefix="/" if http else None,
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+    except (ray.exceptions.RayError, RuntimeError, ValueError, TimeoutError) as exc:
+        _take_down(options.app)
+        line = " ".join(str(exc).split())[:300]
+        raise ClusterError(f"Ray Serve could not start the shards and the router: {line}") from exc
+
+
+def _take_down(app: str) -> None:
+    """Delete the application, and Ray Serve itself when nothing else is on it."""
+    require_ray()
+    from ray import serve
+
+    with contextlib.suppress(Exception):  # the cluster may be gone, and all of this with it
+        serve.delete(app)
+        if not serve.status().applications:
+            serve.shutdown()

@@ -1,0 +1,443 @@
+"""Safe decoding of images into the pixels that a model expects.
+
+Everything here needs Pillow and numpy only, so that decoding can run in worker processes that
+never import torch. `prepare` follows open_clip's own evaluation transform step for step, except
+that pixels become RGB *before* they are resized, not after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+import os
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from .errors import ImageDecodeError, InvalidInputError
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "PASSING_REASONS",
+    "ImageFacts",
+    "ImageInput",
+    "Prepared",
+    "Preprocessing",
+    "image_suffixes",
+    "load_image",
+    "prepare",
+    "prepare_with_facts",
+    "read_facts",
+]
+
+ImageInput = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+
+DEFAULT_MAX_PIXELS = 179_000_000  # about where Pillow itself calls a file a decompression bomb
+_DRAFT_MARGIN = 2  # scaled JPEG decoding stops at twice the model's input: cosine > 0.998 holds
+# Parts of messages that speak of the moment or of a limit, not of the bytes: worth another try.
+PASSING_REASONS = ("the file is gone", "no permission", "over the limit of", "was stopped")
+_ORIENTATION = ExifTags.Base.Orientation
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
+# What Pillow's decoders raise on bad bytes; anything else is a defect that must surface.
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    ZeroDivisionError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a model wants its pixels; open_clip's `preprocess_cfg`."""
+
+    size: tuple[int, int]  # height, width in pixels
+    mean: tuple[float, float, float]  # of RGB in [0, 1]
+    std: tuple[float, float, float]
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resize_mode: Literal["shortest", "longest", "squash"] = "shortest"
+    fill_color: int = 0  # of the border that "longest" pads with
+
+    @classmethod
+    def from_open_clip(cls, cfg: Mapping[str, Any]) -> Preprocessing:
+        """Read the `preprocess_cfg` that open_clip attaches to a model."""
+        size = cfg["size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        red, green, blue = cfg["mean"]
+        red_std, green_std, blue_std = cfg["std"]
+        interpolation: Literal["bicubic", "bilinear"] = (
+            "bilinear" if cfg.get("interpolation") == "bilinear" else "bicubic"
+        )
+        return cls(
+            size=(int(height), int(width)),
+            mean=(float(red), float(green), float(blue)),
+            std=(float(red_std), float(green_std), float(blue_std)),
+            interpolation=interpolation,
+            resize_mode=cfg.get("resize_mode") or "shortest",
+            fill_color=int(cfg.get("fill_color") or 0),
+        )
+
+    def normalise(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Map uint8 [..., H, W, 3] to the model's float32 [..., 3, H, W]."""
+        scaled = np.divide(pixels, 255, dtype=np.float32)
+        scaled -= np.array(self.mean, np.float32)
+        scaled /= np.array(self.std, np.float32)
+        return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What the file says of itself; absent facts are None."""
+
+    width: int  # pixels, after EXIF orientation
+    height: int
+    format: str | None = None
+    taken_at: str | None = None  # ISO 8601 local time
+    camera: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Pixels ready for a model, with the facts of their file."""
+
+    pixels: npt.NDArray[np.uint8]  # [H, W, 3]
+    facts: ImageFacts
+
+
+# Registered with Pillow, but documents, containers or scientific grids, and some would start
+# another program (Ghostscript) on untrusted bytes.
+_REFUSED_FORMATS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
+
+
+@functools.cache
+def _readable_formats() -> list[str]:
+    """Pillow's names of the formats that are opened, plug-ins of the extra `heif` included."""
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()
+    return [name for name in Image.ID if name not in _REFUSED_FORMATS]
+
+
+def image_suffixes() -> frozenset[str]:
+    """Lower-case file suffixes, with the dot, of the formats that are opened."""
+    readable = _readable_formats()
+    extensions = Image.registered_extensions()
+    return frozenset(ext.lower() for ext, name in extensions.items() if name in readable)
+
+
+def load_image(source: ImageInput, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Decode an image in full, as upright RGB.
+
+    Args:
+        source: A path, the bytes of a file, a Pillow image, or uint8 pixels [H, W, 3] or [H, W].
+        max_pixels: Refuse larger images before decoding them.
+
+    Raises:
+        ImageDecodeError: Not an image, broken, or larger than `max_pixels`.
+        InvalidInputError: `source` is of another type.
+    """
+    return _decode(source, None, max_pixels)[0]
+
+
+def prepare(
+    source: ImageInput,
+    spec: Preprocessing,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    scaled_decode: bool = True,
+) -> npt.NDArray[np.uint8]:
+    """Decode, resize and crop one image to the model's input, uint8 [H, W, 3].
+
+    Args:
+        source: As for `load_image`.
+        spec: The model's preprocessing.
+        max_pixels: Refuse larger images before decoding them.
+        scaled_decode: Let JPEG decode at a fraction of its size (faster; embeddings agree with
+            the full decode to a cosine of at least 0.998).
+
+    Raises:
+        ImageDecodeError, InvalidInputError: As `load_image`.
+    """
+    target = spec.size if scaled_decode else None
+    return _fit(_decode(source, target, max_pixels)[0], spec)
+
+
+def prepare_with_facts(
+    source: ImageInput, spec: Preprocessing, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Prepared:
+    """`prepare`, with the size, format and EXIF facts of the file."""
+    image, facts = _decode(source, spec.size, max_pixels)
+    return Prepared(_fit(image, spec), facts)
+
+
+def read_facts(path: str | os.PathLike[str]) -> ImageFacts:
+    """The facts of a file that is known to decode, from its header alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=_readable_formats()) as image:
+            exif = _read_exif(image)
+            width, height = image.size
+            if exif.get(_ORIENTATION) in _SIDEWAYS:
+                width, height = height, width
+            return _facts(image, exif, (width, height))
+
+
+def _decode(
+    source: ImageInput, target: tuple[int, int] | None, max_pixels: int
+) -> tuple[Image.Image, ImageFacts]:
+    """Decode to upright RGB; with a `target` (height, width), a JPEG only as finely as it needs."""
+    if isinstance(source, np.ndarray):
+        source = _from_array(source)
+    if isinstance(source, Image.Image):
+        _check_pixels(source.size, max_pixels, "the image")
+        return _upright(source, source.size)
+    if not isinstance(source, (str, bytes, os.PathLike)):
+        raise InvalidInputError(
+            f"an image must be a path, bytes, a Pillow image or a uint8 array, "
+            f"not {type(source).__name__}"
+        )
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels // 2  # Pillow's own limit is twice this number
+    name = "the image" if isinstance(source, bytes) else Path(source).name
+    with _errors_translated(source, name, max_pixels), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of broken EXIF, odd palettes, and bombs, checked below
+        opened = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(opened, formats=_readable_formats()) as image:
+            full_size = image.size
+            _check_pixels(full_size, max_pixels, name)
+            if target is not None and image.format in ("JPEG", "MPO"):
+                side = _DRAFT_MARGIN * max(target)
+                image.draft("RGB" if image.mode == "YCbCr" else image.mode, (side, side))
+            return _upright(image, full_size)
+
+
+@contextlib.contextmanager
+def _errors_translated(
+    source: str | os.PathLike[str] | bytes, name: str, max_pixels: int
+) -> Iterator[None]:
+    """Turn whatever Pillow raises on a bad file into an `ImageDecodeError` with the reason."""
+    try:
+        yield
+    except ImageDecodeError:
+        raise
+    except FileNotFoundError as exc:
+        raise ImageDecodeError(f"{name}: the file is gone") from exc
+    except PermissionError as exc:
+        raise ImageDecodeError(f"{name}: no permission to read the file") from exc
+    except IsADirectoryError as exc:
+        raise ImageDecodeError(f"{name}: a folder, not an image file") from exc
+    except UnidentifiedImageError as exc:
+        raise ImageDecodeError(f"{name}: {_why_unidentified(source)}") from exc
+    except Image.DecompressionBombError as exc:
+        raise ImageDecodeError(_too_large(name, str(exc), max_pixels)) from exc
+    except _DECODER_ERRORS as exc:
+        detail = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
+        raise ImageDecodeError(f"{name}: broken image ({detail})") from exc
+
+
+def _why_unidentified(source: str | os.PathLike[str] | bytes) -> str:
+    if isinstance(source, bytes):
+        size = len(source)
+    else:
+        with contextlib.suppress(OSError):
+            if Path(source).stat().st_size == 0:
+                return "the file is empty"
+        return "not an image that can be read (unknown or damaged format)"
+    return "no bytes" if size == 0 else "not an image that can be read"
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int, name: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageDecodeError(f"{name}: the image has no pixels ({width} x {height})")
+    if width * height > max_pixels:
+        size_text = f"{width} x {height} = {width * height:,} pixels"
+        raise ImageDecodeError(_too_large(name, size_text, max_pixels))
+
+
+def _too_large(name: str, size: str, max_pixels: int) -> str:
+    return (
+        f"{name}: over the limit of {max_pixels:,} pixels ({size}); raise it with --max-pixels "
+        f"if you trust the file"
+    )
+
+
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.size == 0:
+        raise InvalidInputError(
+            f"an image array must be uint8 [H, W, 3] or [H, W], got {array.dtype} "
+            f"{list(array.shape)}"
+        )
+    if array.ndim == 3 and array.shape[2] not in (3, 4):
+        raise InvalidInputError(f"an image array must have 3 or 4 channels, got {array.shape[2]}")
+    return Image.fromarray(array)
+
+
+def _upright(image: Image.Image, full_size: tuple[int, int]) -> tuple[Image.Image, ImageFacts]:
+    """Load the first frame as RGB, turned as EXIF says, with its facts."""
+    exif = _read_exif(image)
+    rgb = _to_rgb(image)
+    orientation = exif.get(_ORIENTATION)
+    turn = _TRANSPOSITIONS.get(orientation) if isinstance(orientation, int) else None
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+        if orientation in _SIDEWAYS:
+            full_size = (full_size[1], full_size[0])
+    return rgb, _facts(image, exif, full_size)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any Pillow mode to RGB; transparency is laid over white."""
+    image.load()
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_to_8_bits(np.asarray(image, np.float64))).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Scale 16-bit, 32-bit or float grey values to 0..255 by the range that they can have."""
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(values.max(initial=0.0))
+    full_scale = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
+    if full_scale == 1.0 and np.array_equal(values, np.round(values)):
+        full_scale = 65535.0  # an almost black integer image, not a float one
+    return np.clip(values / full_scale * 255.0, 0, 255).round().astype(np.uint8)
+
+
+def _fit(image: Image.Image, spec: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Resize and crop RGB to `spec.size`, as open_clip's evaluation transform does."""
+    height, width = spec.size
+    resample = (
+        Image.Resampling.BILINEAR if spec.interpolation == "bilinear" else Image.Resampling.BICUBIC
+    )
+    if spec.resize_mode == "squash":
+        image = image.resize((width, height), resample)
+    elif spec.resize_mode == "shortest" and height == width:
+        # torchvision's Resize(int): the long side is truncated, not rounded.
+        short, long = sorted(image.size)
+        long = int(height * long / short)
+        landscape = image.width >= image.height
+        image = image.resize((long, height) if landscape else (height, long), resample)
+    else:
+        ratios = (image.height / height, image.width / width)
+        ratio = max(ratios) if spec.resize_mode == "longest" else min(ratios)
+        fitted = (max(1, round(image.width / ratio)), max(1, round(image.height / ratio)))
+        image = image.resize(fitted, resample)
+    if image.size != (width, height):
+        image = _center_crop(image, width, height, spec.fill_color)
+    return np.asarray(image, np.uint8)
+
+
+def _center_crop(image: Image.Image, width: int, height: int, fill: int) -> Image.Image:
+    """Pad what is too small, then cut at the rounded middle, as torchvision's center_crop."""
+    pad_x, pad_y = max(0, width - image.width), max(0, height - image.height)
+    if pad_x or pad_y:
+        border = (pad_x // 2, pad_y // 2, (pad_x + 1) // 2, (pad_y + 1) // 2)
+        image = ImageOps.expand(image, border, (fill, fill, fill))
+    left = round((image.width - width) / 2.0)
+    top = round((image.height - height) / 2.0)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _read_exif(image: Image.Image) -> dict[int, Any]:
+    """EXIF and GPS tags in one flat dict; broken EXIF counts as absent."""
+    tags: dict[int, Any] = {}
+    with contextlib.suppress(*_DECODER_ERRORS):
+        exif = image.getexif()
+        tags.update(exif)
+        tags.update(exif.get_ifd(ExifTags.IFD.Exif))
+        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+        tags[ExifTags.IFD.GPSInfo] = gps
+    return tags
+
+
+def _facts(image: Image.Image, exif: dict[int, Any], full_size: tuple[int, int]) -> ImageFacts:
+    gps = exif.get(ExifTags.IFD.GPSInfo)
+    gps = gps if isinstance(gps, dict) else {}
+    return ImageFacts(
+        width=full_size[0],
+        height=full_size[1],
+        format=image.format,
+        taken_at=_iso_time(
+            exif.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+        ),
+        camera=_camera(exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model)),
+        latitude=_degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef)),
+        longitude=_degrees(
+            gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef)
+        ),
+    )
+
+
+def _iso_time(value: Any) -> str | None:
+    """EXIF's "2024:05:01 12:30:00" as "2024-05-01T12:30:00"; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    text = value.strip().strip("\0")
+    day, _, clock = text.partition(" ")
+    parts = day.replace("-", ":").split(":")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts) or parts[0] == "0000":
+        return None
+    return "-".join(parts) + ("T" + clock if clock else "")
+
+
+def _camera(make: Any, model: Any) -> str | None:
+    """Maker and model in one phrase, without saying the maker twice."""
+    maker = make.strip().strip("\0").strip() if isinstance(make, str) else ""
+    name = model.strip().strip("\0").strip() if isinstance(model, str) else ""
+    if name.lower().startswith(maker.lower()):
+        maker = ""
+    return f"{maker} {name}".strip() or None
+
+
+def _degrees(value: Any, hemisphere: Any) -> float | None:
+    """EXIF's (degrees, minutes, seconds) as signed decimal degrees."""
+    if not isinstance(value, (tuple, list)) or len(value) != 3:
+        return None
+    try:
+        degrees, minutes, seconds = (float(part) for part in value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    total = degrees + minutes / 60 + seconds / 3600
+    if not math.isfinite(total) or total > 180:
+        return None
+    return -total if hemisphere in ("S", "W") else total

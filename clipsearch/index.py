@@ -1,0 +1,611 @@
+"""The façade of the index: everything that users do with one, delegated to the modules below."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from . import catalog, refresh, storage
+from .background import Background
+from .errors import (
+    EncoderMismatchError,
+    InvalidInputError,
+    ItemNotFoundError,
+)
+from .query import Query
+from .reader import Reader
+from .search import Request, search
+from .snapshot import EXACT_ELEMENTS, Snapshot
+from .types import Hit, Hits, IngestReport, Item, Modality, Progress
+from .vectors import Floats, Rows
+from .writer import Writer
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .encoder import Encoder
+    from .ingest import IngestOptions
+    from .verify import Verification
+
+__all__ = ["Index"]
+
+_ITEM_PAGE = 1000
+
+
+class Index:
+    """An index of image-text pairs in one folder. Safe for threads; closes as a context manager.
+
+    Open one with `Index.open` or make one with `Index.create`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        encoder: Encoder | Callable[[], Encoder] | None,
+        *,
+        exact_elements: int = EXACT_ELEMENTS,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
+        self._path = path
+        self._encoder_lock = threading.RLock()
+        if device not in ("cpu", "cuda"):
+            raise InvalidInputError(f"device must be 'cpu' or 'cuda', got {device!r}")
+        self._reader = Reader(path, exact_elements=exact_elements, on_gpu=device == "cuda")
+        meta = self._reader.run(lambda conn, snapshot: dict(snapshot.meta))
+        self._model_name = str(meta["model_name"])
+        self._fingerprint = str(meta["fingerprint"])
+        self._dim = int(meta["dim"])
+        self._encoder: Encoder | None = None
+        self._load_encoder: Callable[[], Encoder] | None = None
+        try:
+            self._set_encoder(encoder)
+        except BaseException:
+            self._reader.close()
+            raise
+
+    @classmethod
+    def create(cls, path: str | Path, encoder: Encoder, *, exist_ok: bool = False) -> Index:
+        """Make an empty index for the vectors of an encoder.
+
+        Args:
+            path: A folder that does not exist or is empty.
+            encoder: The model whose vectors the index will hold.
+            exist_ok: Whether to open the index that may be there already.
+
+        Raises:
+            IndexExistsError: There is an index, or there are other files.
+            EncoderMismatchError: With `exist_ok`: the index is of another model.
+            StorageError: The folder cannot be written.
+        """
+        folder = Path(path).expanduser().absolute()
+        if exist_ok and storage.is_index(folder):
+            return cls.open(folder, encoder)
+        storage.create(folder, encoder, exist_ok=exist_ok)
+        return cls(folder, encoder)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        encoder: Encoder | Callable[[], Encoder] | None = None,
+        *,
+        exact_elements: int = EXACT_ELEMENTS,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> Index:
+        """Open an index. Cheap: no vector, item or model is read.
+
+        Args:
+            path: Its folder.
+            encoder: The model it was made with, or a function that loads it when it is needed;
+                without one, search takes vectors only.
+            exact_elements: Up to how many numbers (vectors times dimension) search is exact.
+            device: Where to search. "cuda" copies the vectors to the GPU on first need and searches
+                them there exactly; training an ANN file uses a GPU in any case if there is one.
+
+        Raises:
+            IndexNotFoundError: There is no index; the message lists those that lie beside it.
+            IndexVersionError: It was written by a newer clipsearch.
+            IndexCorruptError: A file of it is missing or damaged.
+            EncoderMismatchError: It was made with another model.
+        """
+        folder = Path(path).expanduser().absolute()
+        storage.check_openable(folder)
+        return cls(folder, encoder, exact_elements=exact_elements, device=device)
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model whose vectors it holds."""
+        return self._model_name
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of that model."""
+        return self._fingerprint
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._dim
+
+    @property
+    def generation(self) -> int:
+        """Number of the last committed state."""
+        return self._reader.run(lambda conn, snapshot: snapshot.generation)
+
+    def __len__(self) -> int:
+        return self._reader.run(lambda conn, snapshot: int(snapshot.meta["items"]))
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, loaded on first need.
+
+        Raises:
+            InvalidInputError: The index was opened without one.
+            EncoderMismatchError: What was loaded is another model.
+        """
+        with self._encoder_lock:
+            if self._encoder is None:
+                if self._load_encoder is None:
+                    raise InvalidInputError(
+                        f"{self._path.name} was opened without an encoder; texts and images need "
+                        f"one: Index.open(path, load_encoder({self._model_name!r}))"
+                    )
+                self._encoder = self._checked(self._load_encoder())
+            return self._encoder
+
+    def _set_encoder(self, encoder: Encoder | Callable[[], Encoder] | None) -> None:
+        if encoder is None:
+            return
+        if hasattr(encoder, "encode_texts"):
+            self._encoder = self._checked(cast("Encoder", encoder))
+        else:
+            self._load_encoder = encoder
+
+    def _checked(self, encoder: Encoder) -> Encoder:
+        if encoder.fingerprint != self._fingerprint:
+            raise EncoderMismatchError(
+                f"index {self._path.name} was made with {self._model_name} (fingerprint "
+                f"{self._fingerprint[:12]}), not with {encoder.name} "
+                f"({encoder.fingerprint[:12]}); their vectors cannot be compared. Search with "
+                f"-m {self._model_name}, or index the source again under another name: "
+                f"clipsearch index SOURCE -i NEW_NAME -m {encoder.name}"
+            )
+        return encoder
+
+    def info(self) -> dict[str, Any]:
+        """What the index is and holds, as JSON-able data."""
+        return self._reader.run(lambda conn, snapshot: storage.info(self._path, conn, snapshot))
+
+    def fields(self) -> dict[str, str]:
+        """Names and types of the fields that `where` knows."""
+        from .filters import FIELDS
+
+        return self._reader.run(lambda conn, snapshot: {**FIELDS, **catalog.extra_fields(conn)})
+
+    # --- searching ----------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: str | Query | npt.NDArray[Any] | Image.Image,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        target: Modality = "image",
+        min_score: float | Literal["auto"] | None = None,
+        hybrid: bool = False,
+        exact: bool = False,
+        offset: int = 0,
+    ) -> Hits:
+        """Find the items that fit a query best.
+
+        Args:
+            query: A text, a `Query`, a vector [dim], or a PIL image.
+            k: How many hits at most, at least 1.
+            where: Only items that satisfy this expression, such as
+                `width >= 800 and taken_at >= '2024-01-01'`; see `fields`.
+            target: Whether image or caption vectors are searched.
+            min_score: Drop hits that score lower; "auto" drops those that score no better than
+                unrelated pairs do.
+            hybrid: Whether to fuse the ranking with a keyword ranking of the captions. Hits are
+                then ordered by that fusion, not by score.
+            exact: Whether to leave an ANN file aside.
+            offset: How many of the best hits to leave out, for a next page.
+
+        Returns:
+            As many hits as there are, at most k: best first, ties by ascending id, all of one
+            committed state.
+
+        Raises:
+            InvalidInputError: A bad query, expression or number.
+            ItemNotFoundError: The query names an item that is not there.
+            IndexCorruptError: A file of the index is damaged.
+        """
+        started = time.perf_counter()
+        asked = _as_query(query)
+        request = Request(
+            k=k,
+            where=where,
+            target=target,
+            min_score=min_score,
+            hybrid=hybrid,
+            exact=exact,
+            offset=offset,
+        )
+        vector = asked.resolve(lambda: self.encoder, self)
+        return self._reader.run(
+            lambda conn, snapshot: search(conn, snapshot, asked, vector, request, started)
+        )
+
+    def duplicates(self, threshold: float = 0.95) -> list[list[tuple[Item, float]]]:
+        """Groups of items whose image vectors are alike, directly or through others.
+
+        Args:
+            threshold: Cosine from which two are alike, in (0, 1].
+
+        Returns:
+            Groups of `(item, score)`, largest first. The first of a group is its oldest item; the
+            score of the others is their cosine with it.
+        """
+        from .curation import duplicate_groups
+
+        def work(conn: Any, snapshot: Snapshot) -> list[list[tuple[Item, float]]]:
+            groups = duplicate_groups(snapshot.shelf("image"), threshold)
+            items = catalog.items(conn, [row for group in groups for row, _ in group])
+            return [[(items[row], score) for row, score in group] for group in groups]
+
+        return self._reader.run(work)
+
+    def pairs(self, k: int = 50) -> list[Hit]:
+        """The items whose image and caption agree least, lowest cosine first, ties by id."""
+        from .curation import worst_pairs
+
+        def work(conn: Any, snapshot: Snapshot) -> list[Hit]:
+            rows, scores = worst_pairs(snapshot.shelf("image"), snapshot.shelf("caption"), k)
+            items = catalog.items(conn, rows.tolist())
+            background = Background.of(snapshot.backgrounds, "text", "image")
+            return [
+                Hit(
+                    item=items[row],
+                    score=score,
+                    percentile=None if background is None else background.percentile(score),
+                )
+                for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+            ]
+
+        return self._reader.run(work)
+
+    def verify(self, *, full: bool = False) -> Verification:
+        """Check that nothing is missing, altered, lost or doubled; see `verify.verify`."""
+        from .verify import verify
+
+        return verify(self._path, full=full)
+
+    def export(
+        self,
+        path: str | Path,
+        format: Literal["parquet", "faiss"] = "parquet",  # noqa: A002 - the word of the CLI
+        *,
+        modality: Modality = "image",
+    ) -> int:
+        """Write the items, or the vectors alone, for other programs.
+
+        Args:
+            path: The file; it appears only when it is complete.
+            format: "parquet" for items with metadata and vectors, "faiss" for an `IndexIDMap2`
+                over `IndexFlatIP` with item ids.
+            modality: Which vectors a FAISS file holds.
+
+        Returns:
+            How many items or vectors were written.
+        """
+        from .transfer import replacing, write_parquet
+
+        target = Path(path).expanduser().absolute()
+        if format == "parquet":
+            return self._reader.run(lambda conn, snapshot: write_parquet(target, conn, snapshot))
+        if format == "faiss":
+            from .ann import write_flat
+
+            shelf = self._reader.run(lambda conn, snapshot: snapshot.shelf(modality))
+            with replacing(target) as beside:
+                return write_flat(beside, shelf.living(), self._dim)
+        raise InvalidInputError(f"format must be 'parquet' or 'faiss', got {format!r}")
+
+    # --- items and vectors --------------------------------------------------------------------
+
+    def item(self, id: int) -> Item:  # noqa: A002 - the word of Item.id
+        """One item.
+
+        Raises:
+            ItemNotFoundError: There is none with that id (any more).
+        """
+        found = self._reader.run(lambda conn, snapshot: catalog.items(conn, [int(id)]))
+        if id not in found:
+            raise self._no_item(id)
+        return found[id]
+
+    def items(
+        self, where: str | None = None, after: int = 0, limit: int = _ITEM_PAGE
+    ) -> list[Item]:
+        """A page of items by ascending id.
+
+        Args:
+            where: Only items that satisfy this expression.
+            after: Only items with greater ids: the last id of the page before.
+            limit: How many at most.
+        """
+        from .filters import compile_where
+
+        def work(conn: Any, snapshot: Any) -> list[Item]:
+            condition, values = compile_where(where, catalog.extra_fields(conn))
+            return catalog.page(conn, condition, values, int(after), int(limit))
+
+        return self._reader.run(work)
+
+    def vectors(self, ids: Sequence[int], modality: Modality | None = None) -> Floats:
+        """Stored vectors of items.
+
+        Args:
+            ids: Item ids, in any order, repeated or not.
+            modality: Which vector; None for the image vector, or the caption vector of an item
+                without image.
+
+        Returns:
+            float32 [n, dim], unit length, in the order of `ids`.
+
+        Raises:
+            ItemNotFoundError: An id is not there, or has no such vector.
+        """
+        wanted = np.asarray(ids, dtype=np.int64)
+        distinct, back = np.unique(wanted, return_inverse=True)
+
+        def work(conn: Any, snapshot: Any) -> Floats:
+            alive = catalog.items(conn, distinct.tolist())
+            out = np.empty((distinct.size, self._dim), np.float32)
+            missing = np.ones(distinct.size, bool)
+            for name in (modality,) if modality else ("image", "caption"):
+                rows, vectors = snapshot.shelf(name).take(distinct[missing])
+                at = np.searchsorted(distinct, rows)
+                out[at], missing[at] = vectors, False
+            for at, row in enumerate(distinct.tolist()):
+                if missing[at] or row not in alive:
+                    raise self._no_item(row, modality if row in alive else None)
+            return out[back]
+
+        return self._reader.run(work)
+
+    def iter_vectors(
+        self, modality: Modality = "image", batch: int = 4096
+    ) -> Iterator[tuple[Rows, Floats]]:
+        """All vectors of one committed state.
+
+        Args:
+            modality: Which vectors.
+            batch: How many at a time at most.
+
+        Yields:
+            Ids, int64 [n], ascending, and float32 [n, dim] unit vectors.
+        """
+        shelf = self._reader.run(lambda conn, snapshot: snapshot.shelf(modality))
+        for rows, vectors in shelf.living():
+            for start in range(0, rows.size, batch):
+                yield rows[start : start + batch], vectors[start : start + batch]
+
+    def _no_item(self, id: int, modality: str | None = None) -> ItemNotFoundError:  # noqa: A002
+        what = f"item {id} has no {modality} vector" if modality else f"there is no item {id}"
+        return ItemNotFoundError(f"{what} in index {self._path.name}")
+
+    # --- changing -----------------------------------------------------------------------------
+
+    def writer(self, *, wait: bool | float = False) -> Writer:
+        """Become the one writer, a context manager that commits when it is left.
+
+        Args:
+            wait: False to fail at once when another process writes, True to wait, or seconds.
+
+        Raises:
+            IndexLockedError: Another process is writing; the message names it.
+            StorageError: The folder cannot be written.
+        """
+        return Writer(self._path, wait=wait)
+
+    def add(
+        self,
+        source: str | os.PathLike[str] | Iterable[Any],
+        *,
+        on_error: Literal["skip", "raise"] = "skip",
+        progress: Callable[[Progress], None] | None = None,
+        options: IngestOptions | None = None,
+    ) -> IngestReport:
+        """Bring the index up to date with a source: encode what is new or changed, keep the rest.
+
+        Args:
+            source: A folder, an image file, or an iterable of paths or of `sources.Pair`s.
+            on_error: Whether a file that cannot be read is skipped, with its reason in the
+                report, or raises. What was finished before stays either way.
+            progress: Called now and then with how far it has come.
+            options: Everything else: batch size, workers, limits, `prune`, ...
+
+        Returns:
+            How every pair of the source ended; the numbers add up to the pairs seen.
+
+        Raises:
+            SourceError: The source is missing or has no images.
+            ImageDecodeError: With `on_error="raise"`: the first file that cannot be read.
+            IndexLockedError: Another process is writing, and `options.wait` does not allow for it.
+            StorageError: The disk is full or refuses.
+        """
+        from .ingest import IngestOptions, add
+
+        settings = options or IngestOptions()
+        if on_error != "skip":  # "raise" counts wherever it is asked for
+            settings = replace(settings, on_error=on_error)
+        return add(self, source, progress=progress, options=settings)
+
+    def remove(self, ids: Sequence[int], *, wait: bool | float = False) -> int:
+        """Remove items; ids that are not there are ignored.
+
+        Returns:
+            How many items were removed.
+        """
+        with self.writer(wait=wait) as writer:
+            return writer.remove(ids)
+
+    def set_tags(
+        self,
+        rows: Sequence[int],
+        labels: Sequence[str],
+        probabilities: Sequence[float | None] | None = None,
+        *,
+        name: str = "default",
+        wait: bool | float = False,
+    ) -> None:
+        """Replace the set of tags `name`; see `Writer.set_tags`."""
+        with self.writer(wait=wait) as writer:
+            writer.set_tags(rows, labels, probabilities, name=name)
+
+    def refresh_background(
+        self,
+        encoder: Encoder | None = None,
+        *,
+        force: bool = False,
+        wait: bool | float = False,
+    ) -> bool:
+        """Measure how unrelated pairs score, when that is missing or the index has doubled.
+
+        Args:
+            encoder: Encodes the generic texts, once in the life of an index; None for the
+                index's own. Without any, only captions stand for texts.
+            force: Whether to measure in any case.
+            wait: As for `writer`.
+
+        Returns:
+            Whether anything was measured.
+        """
+        if not force and not self._reader.run(lambda conn, snapshot: refresh.due(snapshot)):
+            return False
+        probes = self._reader.run(lambda conn, snapshot: catalog.probes(conn))
+        new = [] if probes else self._encoded_probes(encoder)
+        with self.writer(wait=wait) as writer:
+            found = self._reader.run(
+                lambda conn, snapshot: refresh.remeasure(conn, snapshot, {**probes, **dict(new)})
+            )
+
+            def store(conn: Any) -> None:
+                catalog.set_probes(conn, new)
+                for (kind, modality), background in found.items():
+                    catalog.set_background(conn, kind, modality, background.to_dict())
+
+            writer.change(store)
+        return True
+
+    def _encoded_probes(self, encoder: Encoder | None) -> list[tuple[str, bytes]]:
+        if encoder is not None:
+            return refresh.encode_probes(self._checked(encoder))
+        if self._encoder is None and self._load_encoder is None:
+            return []
+        return refresh.encode_probes(self.encoder)
+
+    def compact(self, *, wait: bool | float = False) -> None:
+        """Merge segments, drop removed vectors, and build the ANN files that need it.
+
+        Searches go on meanwhile.
+
+        Raises:
+            IndexLockedError: Another process is writing.
+            StorageError: The disk refused; the index is as before.
+        """
+        with self.writer(wait=wait) as writer:
+            writer.compact()
+        self.refresh_background(wait=True)
+        self.build_ann()
+
+    def build_ann(
+        self, *, force: bool = False, wait: bool | float = True
+    ) -> dict[Modality, str | None]:
+        """Build or extend ANN files where exact search has become slow.
+
+        Searches go on meanwhile, and so does a writer, except for the moment in which the new file
+        takes its place.
+
+        Args:
+            force: Whether to build in any case, however few vectors there are.
+            wait: How long to wait for the writer lock at that moment.
+
+        Returns:
+            What was done by modality: "train", "extend", "drop" (small enough to do without) or
+            None.
+
+        Raises:
+            IndexLockedError: Another process is building.
+            StorageError: The disk refused; the index is as before.
+        """
+        from .building import build
+
+        return build(self._path, self._reader, force=force, wait=wait)
+
+    def import_embeddings(self, folder: str | Path, *, wait: bool | float = False) -> IngestReport:
+        """Add embeddings in the layout of clip-retrieval; see `transfer.import_embeddings`."""
+        from .transfer import import_embeddings
+
+        report = import_embeddings(
+            lambda: self.writer(wait=wait), Path(folder).expanduser(), self._dim
+        )
+        self.refresh_background(wait=True)
+        return report
+
+    def get_meta(self, key: str) -> Any:
+        """A small JSON document kept with `Writer.set_meta`, or None."""
+        return self._reader.run(lambda conn, snapshot: catalog.document(conn, key))
+
+    # --- closing ------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close all files. Closing twice is harmless."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Index({str(self._path)!r}, model={self._model_name!r})"
+
+
+def _as_query(query: Any) -> Query:
+    if isinstance(query, Query):
+        return query
+    if isinstance(query, str):
+        return Query.text(query)
+    if isinstance(query, Mapping):
+        return Query.from_dict(query)
+    if isinstance(query, np.ndarray):
+        return Query.vector(query)
+    if hasattr(query, "convert") and hasattr(query, "size"):
+        return Query.image(query)
+    raise InvalidInputError(
+        f"a query is a text, a Query, a vector or a PIL image, got {type(query).__name__}"
+    )

@@ -1,0 +1,205 @@
+"""Bringing an index up to date with a source: options in, report out.
+
+Every pair of the source ends in exactly one of: indexed, unchanged, duplicate, skipped with a
+reason; the report's numbers add up to the pairs seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+
+from .decoding import DEFAULT_TIMEOUT_S, DecoderPool
+from .errors import InvalidInputError
+from .images import DEFAULT_MAX_PIXELS
+from .ledger import Ledger
+from .pairs import Source
+from .pipeline import Run
+from .sources import open_source
+from .textencoder import keep_text_tower
+from .types import IngestReport, Progress
+
+if TYPE_CHECKING:
+    from .index import Index
+    from .writer import Writer
+
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "LAST_REPORT",
+    "IngestOptions",
+    "add",
+    "make_report",
+    "prune",
+    "with_total",
+]
+
+LAST_REPORT = "last_report"  # name of the document that keeps the last run's report
+DEFAULT_BATCH_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class IngestOptions:
+    """How `Index.add` works; the defaults suit most sources."""
+
+    on_error: Literal["skip", "raise"] = "skip"
+    batch_size: int = DEFAULT_BATCH_SIZE
+    workers: int | None = None  # decoder processes; None: one for each processor
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    timeout_s: float = DEFAULT_TIMEOUT_S  # of one file's decoding
+    exclude: tuple[str, ...] = ()  # shell patterns that a folder source leaves out
+    images: str | None = None  # column of a table with the image
+    captions: str | None = None  # column of a table with the caption
+    ids: str | None = None  # column of a table that identifies the row
+    allow_outside: bool = False  # whether a table may name images outside its folder
+    prune: bool = False  # remove items of this folder whose files are gone
+    retry_skipped: bool = False  # try files again that could not be read before
+    wait: bool | float = False  # for another writer: not at all, for ever, or so many seconds
+    report_append: bool = False  # to a report file that is already there
+    report_file: str | os.PathLike[str] | None = None  # one JSON line for every pair
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("skip", "raise"):
+            raise InvalidInputError(f"on_error must be 'skip' or 'raise', not {self.on_error!r}")
+        if self.batch_size < 1 or (self.workers is not None and self.workers < 1):
+            raise InvalidInputError("batch_size and workers must be at least 1")
+
+
+def add(
+    index: Index,
+    source: str | os.PathLike[str] | Source | Iterable[Any],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    options: IngestOptions | None = None,
+) -> IngestReport:
+    """Bring `index` up to date with `source`.
+
+    Args:
+        index: An index that was opened with its encoder.
+        source: As for `open_source`.
+        progress: Called now and then.
+        options: How to work.
+
+    Raises:
+        SourceError: The source is not there, is empty, or lacks a column.
+        IndexLockedError: Another process is writing.
+        ImageDecodeError: With `on_error="raise"`: the first pair that cannot be indexed.
+    """
+    options = options or IngestOptions()
+    opened = open_source(
+        source,
+        exclude=options.exclude,
+        images=options.images,
+        captions=options.captions,
+        ids=options.ids,
+        outside=options.allow_outside,
+    )
+    workers = options.workers or os.cpu_count() or 1
+    started = monotonic()
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(index.writer(wait=options.wait))
+        encoder = index.encoder
+        pool = stack.enter_context(
+            DecoderPool(
+                encoder.preprocessing,
+                workers=workers,
+                max_pixels=options.max_pixels,
+                timeout_s=options.timeout_s,
+            )
+        )
+        ledger_file = None
+        if options.report_file is not None:
+            ledger_file = stack.enter_context(
+                Path(options.report_file).open(
+                    "a" if options.report_append else "w", encoding="utf-8"
+                )
+            )
+        ledger = Ledger(ledger_file, options.on_error)
+        run = Run(
+            writer,
+            index.path,
+            encoder,
+            pool,
+            ledger,
+            batch_size=options.batch_size,
+            ahead=4 * workers + options.batch_size,
+            retry_skipped=options.retry_skipped,
+            hash_first=len(index) > 0,
+        )
+        run.through(opened, with_total(opened, progress))
+        pruned = prune(writer, opened.root) if options.prune else 0
+        seconds = monotonic() - started
+        report = make_report(
+            run, ledger, seconds, workers, pruned, getattr(encoder, "reduced_batch", None)
+        )
+        writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
+    keep_text_tower(encoder)
+    index.refresh_background(encoder)
+    return report
+
+
+def prune(writer: Writer, root: str | None) -> int:
+    """Remove the items below a folder whose files are gone; returns how many."""
+    if root is None:
+        raise InvalidInputError("prune needs a folder as its source, to know what is gone")
+    gone = [
+        known.row
+        for known in writer.paths_under(root)
+        if known.path is not None and not os.path.lexists(known.path)
+    ]
+    return writer.remove(gone)
+
+
+def make_report(
+    run: Run,
+    ledger: Ledger,
+    seconds: float,
+    workers: int,
+    pruned: int,
+    reduced_batch: int | None,
+) -> IngestReport:
+    """The report of a finished run."""
+    counts = ledger.counts
+    notes = [f"{count:,} {note}" for note, count in run.notes.items() if count]
+    if reduced_batch is not None:
+        notes.append(f"memory ran out: images were encoded {reduced_batch} at a time")
+    busy = {**run.busy, "decode": run.busy["decode"] / workers}
+    return IngestReport(
+        seen=run.seen,
+        indexed=counts["indexed"],
+        unchanged=counts["unchanged"],
+        duplicate=counts["duplicate"],
+        skipped=counts["skipped"],
+        updated=counts["updated"],
+        moved=counts["moved"],
+        ignored=counts["ignored"],
+        pruned=pruned,
+        skips=tuple(ledger.skips),
+        seconds=seconds,
+        busy={
+            stage: min(1.0, busy.get(stage, 0.0) / max(seconds, 1e-6))
+            for stage in ("encode", "decode", "write")
+        },
+        notes=tuple(notes),
+    )
+
+
+def with_total(
+    source: Source, progress: Callable[[Progress], None] | None
+) -> Callable[[Progress], None]:
+    """`progress` with the total, which a thread counts meanwhile so that work starts at once."""
+    if progress is None:
+        return lambda _: None
+    answer: list[int | None] = [None]
+
+    def count() -> None:
+        with contextlib.suppress(Exception):  # the total is a nicety; the run itself reports
+            answer[0] = source.count()
+
+    threading.Thread(target=count, daemon=True, name="count").start()
+    return lambda now: progress(dataclasses.replace(now, total=answer[0]))

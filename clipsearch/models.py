@@ -1,0 +1,169 @@
+"""The models that clipsearch knows by name, loaded on demand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from .encoder import Encoder
+    from .openclip import OpenClipEncoder, Precision
+
+__all__ = ["BUNDLED_MODEL", "ModelInfo", "list_models", "load_encoder", "load_text_encoder"]
+
+BUNDLED_MODEL = "clipsearch-mini"
+_BUNDLED_FOLDER = Path(__file__).parent / "models" / BUNDLED_MODEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """A model worth choosing, with its published figures.
+
+    Figures of the OpenCLIP models are from open_clip's `openclip_results.csv` and
+    `openclip_retrieval_results.csv`, those of SigLIP2 from big_vision's `README_siglip2.md`.
+    """
+
+    name: str
+    params_m: int  # millions
+    download_mb: int  # float32 checkpoint; 0 for the bundled model
+    licence: str
+    imagenet: float | None  # zero-shot top-1, %
+    coco_t2i: float | None  # text-to-image R@1, %
+    languages: str
+    advice: str
+
+
+_RECOMMENDED = (
+    ModelInfo(
+        name=BUNDLED_MODEL,
+        params_m=21,
+        download_mb=0,
+        licence="Apache-2.0",
+        imagenet=None,
+        coco_t2i=None,
+        languages="English, some Spanish nouns",
+        advice="bundled: works offline at once, for a first look and for tests",
+    ),
+    ModelInfo(
+        name="ViT-B-32-256/datacomp_s34b_b86k",
+        params_m=151,
+        download_mb=605,
+        licence="MIT",
+        imagenet=72.8,
+        coco_t2i=39.9,
+        languages="English",
+        advice="the usual choice on a CPU",
+    ),
+    ModelInfo(
+        name="ViT-B-16-SigLIP2/webli",
+        params_m=375,
+        download_mb=1500,
+        licence="Apache-2.0",
+        imagenet=78.2,
+        coco_t2i=52.1,
+        languages="many",
+        advice="better, and speaks Spanish; about 3 GB of memory",
+    ),
+    ModelInfo(
+        name="ViT-L-14/datacomp_xl_s13b_b90k",
+        params_m=428,
+        download_mb=1710,
+        licence="MIT",
+        imagenet=79.2,
+        coco_t2i=45.7,
+        languages="English",
+        advice="for a GPU",
+    ),
+    ModelInfo(
+        name="ViT-SO400M-14-SigLIP-384/webli",
+        params_m=878,
+        download_mb=3510,
+        licence="Apache-2.0",
+        imagenet=83.1,
+        coco_t2i=54.2,
+        languages="English",
+        advice="best quality, large GPU",
+    ),
+    ModelInfo(
+        name="xlm-roberta-base-ViT-B-32/laion5b_s13b_b90k",
+        params_m=366,
+        download_mb=1465,
+        licence="MIT",
+        imagenet=None,
+        coco_t2i=None,
+        languages="100, Spanish among them",
+        advice="multilingual on a CPU",
+    ),
+)
+
+
+def list_models() -> tuple[ModelInfo, ...]:
+    """The recommended models, the bundled one first. Any other OpenCLIP model loads as well."""
+    return _RECOMMENDED
+
+
+def load_encoder(
+    name: str = BUNDLED_MODEL,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> OpenClipEncoder:
+    """Load a model exactly as it was trained.
+
+    Args:
+        name: `clipsearch-mini` (bundled), `ViT-B-32/laion2b_s34b_b79k` (any OpenCLIP
+            architecture and weights, fetched from the hub once), `hf-hub:org/name`,
+            `local-dir:/folder` in open_clip's format, or `ViT-B-32:/file.safetensors` (a local
+            checkpoint; `ViT-L-14/laion2b_s32b_b82k:/file` where weights of one architecture
+            differ in preprocessing).
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
+        precision: Of the image tower. "auto" is half precision where the hardware has it and the
+            embeddings agree with float32 to a cosine over 0.999, "int8" multiplies in 8 bits on
+            a processor (transformer image towers only; refused under a cosine of 0.99).
+
+    Raises:
+        ModelNotFoundError: No model has that name; the message suggests near ones.
+        ModelLoadError: Weights are missing, incomplete or do not fit, or the hub is out of reach.
+        InvalidInputError: Unknown device or precision.
+    """
+    if not name or not name.strip():
+        raise InvalidInputError("the model's name is empty; the bundled one is clipsearch-mini")
+    from .modelloading import open_encoder
+
+    folder = f"local-dir:{_BUNDLED_FOLDER}"
+    resolved = folder if name == BUNDLED_MODEL else name
+    return open_encoder(resolved, device=device, precision=precision, alias=name)
+
+
+def load_text_encoder(
+    name: str, fingerprint: str, *, device: str = "auto", precision: Precision = "auto"
+) -> Encoder:
+    """An encoder for queries: texts cost neither torch nor the model where that is possible.
+
+    The text side of a model is kept on disk when an index is first made with it; without it (a
+    text tower of another architecture, a cleared cache) this is `load_encoder`, and the text side
+    is kept for the next time.
+
+    Args:
+        name: As for `load_encoder`.
+        fingerprint: Of the model that the index was made with.
+        device: For the whole model, which is loaded when images are encoded.
+        precision: The same.
+
+    Raises:
+        ModelNotFoundError, ModelLoadError, InvalidInputError: As `load_encoder`.
+    """
+    from .textencoder import cached_text_encoder, keep_text_tower
+
+    def load() -> Encoder:
+        return load_encoder(name, device=device, precision=precision)
+
+    light = cached_text_encoder(name, fingerprint, load)
+    if light is not None:
+        return light
+    whole = load()
+    keep_text_tower(whole)
+    return whole

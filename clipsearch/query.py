@@ -1,0 +1,261 @@
+"""Query algebra: texts, pictures, vectors and stored items, added and subtracted with weights.
+
+Query.text("beach") + Query.image("dog.jpg") - 0.5 * Query.text("people")
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InvalidInputError
+from .types import Modality
+from .vectors import Floats, check_vector, unit
+
+if TYPE_CHECKING:
+    from .encoder import Encoder
+    from .images import ImageInput
+
+__all__ = ["Query", "Term", "VectorSource"]
+
+Kind = Literal["text", "image", "vector", "item"]
+
+MAX_TERMS = 64  # far more than anyone combines; bounds the work of one request
+# A sum shorter than this share of its weights is cancellation, and its direction is noise.
+_MIN_SHARE = 1e-4
+
+
+class VectorSource(Protocol):
+    """What a query needs of an index: the vectors of stored items."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def vectors(self, ids: Sequence[int], modality: Modality | None = None) -> Floats:
+        """Unit vectors of items, float32 [n, dim]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One weighted part of a query."""
+
+    kind: Kind
+    value: Any  # str, image, tuple of floats, or item id
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A weighted sum of terms. Build it with the class methods, `+`, `-` and `*`."""
+
+    terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise InvalidInputError("a query needs at least one text, image, vector or item")
+        if len(self.terms) > MAX_TERMS:
+            raise InvalidInputError(
+                f"a query can have {MAX_TERMS} terms at most, got {len(self.terms)}"
+            )
+        for term in self.terms:
+            if not math.isfinite(term.weight):
+                raise InvalidInputError(f"the weight of a term must be finite, got {term.weight}")
+
+    @classmethod
+    def text(cls, text: str, weight: float = 1.0) -> Query:
+        """What words describe.
+
+        Raises:
+            InvalidInputError: The text is empty or no text.
+        """
+        if not isinstance(text, str):
+            raise InvalidInputError(f"a text was expected, got {type(text).__name__}")
+        if not text.strip():
+            raise InvalidInputError("the text of the query is empty; say what to look for")
+        return cls((Term("text", text.strip(), _number(weight)),))
+
+    @classmethod
+    def image(cls, image: ImageInput, weight: float = 1.0) -> Query:
+        """What a picture shows: a path, bytes, a PIL image, or uint8 pixels [H, W, 3]."""
+        if isinstance(image, np.ndarray):
+            image = image.copy()
+        return cls((Term("image", image, _number(weight)),))
+
+    @classmethod
+    def vector(cls, vector: npt.ArrayLike, weight: float = 1.0) -> Query:
+        """A vector of the index's space, [dim]; need not be normalised."""
+        array = np.asarray(vector, dtype=np.float64)
+        checked = check_vector(array, array.size, what="vector of the query")
+        return cls((Term("vector", tuple(checked.tolist()), _number(weight)),))
+
+    @classmethod
+    def item(cls, id: int, weight: float = 1.0) -> Query:  # noqa: A002 - the word of Item.id
+        """What a stored item shows: its image vector, or its caption vector if it has no image."""
+        if isinstance(id, bool) or not isinstance(id, int | np.integer):
+            raise InvalidInputError(f"an item id is a whole number, got {id!r}")
+        return cls((Term("item", int(id), _number(weight)),))
+
+    def __add__(self, other: Query) -> Query:
+        if not isinstance(other, Query):
+            return NotImplemented
+        return Query(self.terms + other.terms)
+
+    def __sub__(self, other: Query) -> Query:
+        if not isinstance(other, Query):
+            return NotImplemented
+        return self + -other
+
+    def __neg__(self) -> Query:
+        return self * -1.0
+
+    def __mul__(self, factor: float) -> Query:
+        if isinstance(factor, Query):
+            return NotImplemented
+        scale = _number(factor)
+        return Query(tuple(replace(term, weight=term.weight * scale) for term in self.terms))
+
+    __rmul__ = __mul__
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts with positive weight."""
+        return tuple(t.value for t in self.terms if t.kind == "text" and t.weight > 0)
+
+    @property
+    def kind(self) -> Literal["text", "image", "vector"]:
+        """Whose score distribution applies: of texts, of images, or of nothing known.
+
+        A text pulls a sum towards the texts, so one text makes it a text query.
+        """
+        kinds = {term.kind for term in self.terms if term.weight > 0}
+        if "text" in kinds:
+            return "text"
+        return "image" if kinds and kinds <= {"image", "item"} else "vector"
+
+    def resolve(
+        self, encoder: Encoder | Callable[[], Encoder] | None, index: VectorSource | None = None
+    ) -> Floats:
+        """Turn the query into one vector.
+
+        Each term's vector has unit length before its weight is applied, and so has the sum.
+
+        Args:
+            encoder: Encodes texts and images; may be a function that loads it, which is called
+                only when there is something to encode.
+            index: Knows the vectors of items, and the dimension that `vector` terms must have.
+
+        Returns:
+            float32 [dim], unit length.
+
+        Raises:
+            InvalidInputError: The terms cancel each other out, a vector has another length, or
+                there is no encoder or index for a term that needs one.
+            ItemNotFoundError: The index has no such item.
+            ImageDecodeError: An image cannot be read.
+        """
+        found: dict[int, npt.NDArray[np.floating[Any]]] = {}
+        self._encode("text", encoder, found)
+        self._encode("image", encoder, found)
+        items = self._positions("item")
+        if items:
+            if index is None:
+                raise InvalidInputError("a query with item terms needs the index of the items")
+            stored = index.vectors([self.terms[i].value for i in items])
+            found.update(zip(items, stored, strict=True))
+        for i in self._positions("vector"):
+            found[i] = np.asarray(self.terms[i].value)
+        dims = {vector.size for vector in found.values()} | ({index.dim} if index else set())
+        if len(dims) > 1:
+            raise InvalidInputError(
+                f"the vectors of the query have different lengths: {sorted(dims)}; the index and "
+                "everything in the query must come from one model"
+            )
+        vectors = unit(np.stack([found[i] for i in range(len(self.terms))]))  # [terms, dim]
+        weights = np.asarray([term.weight for term in self.terms])
+        total = weights @ vectors.astype(np.float64)  # [dim]
+        if np.linalg.norm(total) <= _MIN_SHARE * np.abs(weights).sum():
+            raise InvalidInputError(
+                "the terms of the query cancel each other out; change the weights"
+            )
+        return unit(total)
+
+    def _positions(self, kind: Kind) -> list[int]:
+        return [i for i, term in enumerate(self.terms) if term.kind == kind]
+
+    def _encode(
+        self,
+        kind: Literal["text", "image"],
+        encoder: Encoder | Callable[[], Encoder] | None,
+        found: dict[int, npt.NDArray[np.floating[Any]]],
+    ) -> None:
+        positions = self._positions(kind)
+        if not positions:
+            return
+        if encoder is None:
+            raise InvalidInputError(
+                f"a query with {kind} terms needs an encoder: Index.open(path, encoder)"
+            )
+        model = cast("Encoder", encoder if hasattr(encoder, "encode_texts") else encoder())
+        values = [self.terms[i].value for i in positions]
+        vectors = model.encode_texts(values) if kind == "text" else model.encode_images(values)
+        found.update(zip(positions, vectors, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The query as JSON-able data, for permalinks and HTTP.
+
+        Raises:
+            InvalidInputError: It holds an image, which has no place in a link.
+        """
+        terms = []
+        for term in self.terms:
+            if term.kind == "image":
+                raise InvalidInputError(
+                    "an image cannot be written as JSON; send the picture itself, or use its "
+                    "vector or item id"
+                )
+            value = list(term.value) if term.kind == "vector" else term.value
+            terms.append({term.kind: value, "weight": term.weight})
+        return {"terms": terms}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Query:
+        """Read what `to_dict` wrote. Takes no paths, so it is safe for data from outside.
+
+        Raises:
+            InvalidInputError: The data is not of that form; the message says where.
+        """
+        terms = data.get("terms") if isinstance(data, Mapping) else None
+        if not isinstance(terms, Sequence) or isinstance(terms, str | bytes):
+            raise InvalidInputError("a query is an object with a list of `terms`")
+        parts: list[Term] = []
+        makers: dict[str, Callable[[Any, float], Query]] = {
+            "text": cls.text,
+            "vector": cls.vector,
+            "item": cls.item,
+        }
+        for i, term in enumerate(terms):
+            names = set(term) - {"weight"} if isinstance(term, Mapping) else set()
+            if len(names) != 1 or not names <= set(makers):
+                raise InvalidInputError(
+                    f"terms[{i}] must hold exactly one of text, vector, item, and may hold a weight"
+                )
+            name = names.pop()
+            try:
+                parts.extend(makers[name](term[name], term.get("weight", 1.0)).terms)
+            except (TypeError, ValueError) as exc:
+                raise InvalidInputError(f"terms[{i}].{name}: {exc}") from exc
+        return cls(tuple(parts))
+
+
+def _number(weight: float) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):
+        raise InvalidInputError(f"a weight is a number, got {weight!r}")
+    return float(weight)

@@ -1,0 +1,180 @@
+"""The application put together: routes, errors, guards, the page for people."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from ..encoder import Encoder
+from ..errors import ClipSearchError, ImageDecodeError
+from . import classifying, searching, status
+from .docs import docs_page
+from .documents import ProblemDocument
+from .engine import Engine
+from .guard import BodyMiddleware, GuardMiddleware
+from .problems import PROBLEM_TYPE, Problem, of_error, problem_response
+from .settings import ServerSettings
+from .telemetry import Telemetry, TelemetryMiddleware
+
+__all__ = ["create_app"]
+
+_log = logging.getLogger("clipsearch.server")
+_HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+_DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+
+
+def create_app(
+    encoder: Encoder,
+    indexes: Mapping[str, Path],
+    *,
+    settings: ServerSettings | None = None,
+    ui: bool = True,
+) -> FastAPI:
+    """The server as an ASGI application.
+
+    Args:
+        encoder: The model in memory.
+        indexes: Name and folder of every index.
+        settings: Limits and tokens.
+        ui: Whether the front end is at `/`, behind the same guard as everything else.
+
+    Raises:
+        EncoderMismatchError, IndexNotFoundError: As `Engine`.
+    """
+    settings = settings or ServerSettings()
+    telemetry = Telemetry()
+    engine = Engine(encoder, indexes, settings=settings, telemetry=telemetry)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.max_in_flight
+        app.state.started = True
+        try:
+            yield
+        finally:
+            app.state.started = False
+            engine.close()
+
+    app = FastAPI(
+        title="clipsearch",
+        version=_version(),
+        description="Search pictures by words, by picture or both, and classify them zero-shot.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.engine = engine
+    app.state.telemetry = telemetry
+    app.state.started = False
+    for router in (status.router, searching.router, classifying.router):
+        app.include_router(router)
+    _add_docs(app)
+    _add_errors(app, telemetry)
+    _add_front(app, engine, ui)
+    # The last one added is the outermost.
+    app.add_middleware(BodyMiddleware, settings=settings, telemetry=telemetry)
+    app.add_middleware(GuardMiddleware, settings=settings, telemetry=telemetry)
+    app.add_middleware(TelemetryMiddleware, telemetry=telemetry)
+    return app
+
+
+def _add_docs(app: FastAPI) -> None:
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _describe_problems(generate())
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        return HTMLResponse(
+            docs_page(app.openapi()), headers={"Content-Security-Policy": _DOCS_POLICY}
+        )
+
+
+def _describe_problems(document: dict[str, Any]) -> None:
+    """Every operation may answer with a problem; FastAPI's own 422 is not what we send."""
+    schemas = document["components"]["schemas"]
+    schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = {
+        "description": "A problem, as RFC 9457 has it.",
+        "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = problem
+
+
+def _add_errors(app: FastAPI, telemetry: Telemetry) -> None:
+    def answer(request: Request, problem: Problem) -> Response:
+        return problem_response(problem, getattr(request.state, "request_id", ""))
+
+    @app.exception_handler(ClipSearchError)
+    async def known(request: Request, exc: ClipSearchError) -> Response:
+        problem = of_error(exc)
+        if isinstance(exc, ImageDecodeError):
+            telemetry.skipped.inc()
+        if problem.status >= 500:
+            _log.error("request %s: %s", getattr(request.state, "request_id", ""), exc)
+        return answer(request, problem)
+
+    @app.exception_handler(Problem)
+    async def ours(request: Request, exc: Problem) -> Response:
+        return answer(request, exc)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, exc: RequestValidationError) -> Response:
+        # Where and why, but never the value, which need not even be valid Unicode.
+        told = [
+            f"{'.'.join(str(part) for part in error['loc'][:6])}: {error['msg']}"
+            for error in exc.errors()[:5]
+        ]
+        return answer(request, Problem(422, "invalid_input", "; ".join(told)))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, exc: HTTPException) -> Response:
+        code = _HTTP_CODES.get(exc.status_code, "http_error")
+        problem = Problem(exc.status_code, code, str(exc.detail), headers=exc.headers)
+        return answer(request, problem)
+
+
+def _add_front(app: FastAPI, engine: Engine, ui: bool) -> None:
+    """The page for people at `/`; it adds a route for every path, so it comes last."""
+    if ui:
+        from .front import mount_front
+
+        mount_front(app, engine)
+        return
+
+    @app.get("/", include_in_schema=False)
+    def home() -> Response:
+        return RedirectResponse("/docs")
+
+
+def _version() -> str:
+    try:
+        return version("clipsearch")
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "0"

@@ -1,0 +1,112 @@
+"""An encoder that many requests share: batched model calls, images decoded in child processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..decoding import DecoderPool
+from ..encoder import Encoder
+from ..errors import InvalidInputError
+from ..images import ImageInput, Preprocessing, prepare
+from ..vectors import Floats
+from .batching import Batcher
+from .settings import ServerSettings
+from .telemetry import Telemetry
+
+__all__ = ["SharedEncoder"]
+
+
+class SharedEncoder:
+    """The encoder protocol over one model in memory, safe for any number of threads."""
+
+    def __init__(self, encoder: Encoder, settings: ServerSettings, telemetry: Telemetry) -> None:
+        self._encoder = encoder
+        self._pool = DecoderPool(
+            encoder.preprocessing,
+            workers=settings.decoders,
+            max_pixels=settings.max_pixels,
+            timeout_s=settings.decode_timeout_s,
+        )
+        self._texts: Batcher[str] = Batcher(
+            encoder.encode_texts,
+            max_batch=settings.max_batch,
+            wait_ms=settings.batch_wait_ms,
+            observe=telemetry.batch_observer("text"),
+        )
+        self._pixels: Batcher[npt.NDArray[np.uint8]] = Batcher(
+            lambda pixels: encoder.encode_pixels(np.stack(pixels)),
+            max_batch=settings.max_batch,
+            wait_ms=settings.batch_wait_ms,
+            observe=telemetry.batch_observer("image"),
+        )
+        telemetry.watch_queue("text", lambda: self._texts.waiting)
+        telemetry.watch_queue("image", lambda: self._pixels.waiting)
+
+    @property
+    def name(self) -> str:
+        """The name that `load_encoder` takes."""
+        return self._encoder.name
+
+    @property
+    def dim(self) -> int:
+        """Length of every vector."""
+        return self._encoder.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of weights, preprocessing and tokenizer."""
+        return self._encoder.fingerprint
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are prepared."""
+        return self._encoder.preprocessing
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor, already exponentiated, that turns cosines into logits."""
+        return self._encoder.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Bias of a sigmoid model."""
+        return self._encoder.logit_bias
+
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """Encode texts together with those of other requests, float32 [n, dim]."""
+        if any(not text.strip() for text in texts):
+            raise InvalidInputError("a text is empty")
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        return self._texts(texts)
+
+    def encode_images(self, images: Sequence[ImageInput]) -> Floats:
+        """Decode images in child processes and encode them, float32 [n, dim].
+
+        Raises:
+            ImageDecodeError: One is no image, is over the limits, or takes too long.
+        """
+        waiting = [
+            self._pool.submit(bytes(image)) if isinstance(image, bytes) else None
+            for image in images
+        ]
+        pixels = [
+            prepare(image, self.preprocessing)
+            if future is None
+            else future.result().prepared.pixels
+            for image, future in zip(images, waiting, strict=True)
+        ]
+        return self._pixels(pixels) if pixels else np.empty((0, self.dim), np.float32)
+
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Floats:
+        """Encode prepared images, uint8 [n, H, W, 3]."""
+        return self._pixels(list(pixels)) if len(pixels) else np.empty((0, self.dim), np.float32)
+
+    def close(self) -> None:
+        """Finish what is under way and stop the threads and processes."""
+        self._texts.close()
+        self._pixels.close()
+        self._pool.__exit__(None, None, None)

@@ -1,0 +1,28 @@
+"""The Gradio page on top of the server's own model and indexes."""
+
+from __future__ import annotations
+
+import importlib
+
+from fastapi import FastAPI
+
+from .engine import Engine
+
+__all__ = ["mount_front"]
+
+
+def mount_front(app: FastAPI, engine: Engine) -> None:
+    """Put `clipsearch.ui` at `/`; its searches share batches with those of the API."""
+    # Gradio takes seconds to import, and `serve --no-ui` needs none of it.
+    ui = importlib.import_module("clipsearch.ui.app")
+    library = importlib.import_module("clipsearch.ui.library")
+    names = tuple(str(index.path) for index in engine.indexes.values())
+    ui.mount(
+        app,
+        library.Library(names, load=engine.load),
+        ui.Settings(
+            names=names,
+            max_pixels=engine.settings.max_pixels,
+            may_build=engine.settings.may_build,
+        ),
+    )

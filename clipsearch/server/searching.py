@@ -1,0 +1,206 @@
+"""Routes that search and show what is indexed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, File, Form, Path, Request, UploadFile
+from starlette.responses import JSONResponse, Response
+
+from ..errors import ImageDecodeError, InvalidInputError, ItemNotFoundError
+from ..index import Index
+from ..query import Query
+from ..thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
+from .documents import (
+    HitsDocument,
+    IndexDocument,
+    IndexesDocument,
+    ItemDocument,
+    SearchBody,
+    Text,
+    hit_of,
+    item_of,
+)
+from .engine import Engine, public_name
+from .filtering import checked_where, visible_fields
+from .pictures import MEDIA_TYPES, ROOTS, checked_path, read_picture
+from .settings import ServerSettings
+from .uploads import read_uploads
+
+__all__ = ["router"]
+
+_LIMITS = ServerSettings()
+_PICTURE_HEADERS = {
+    # An id never changes its picture, so a browser may keep it; a proxy may not.
+    "Cache-Control": "private, max-age=86400, immutable",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+_PICTURE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture.", "content": {"image/*": {}}}
+}
+
+Name = Annotated[str, Path(max_length=200, description="An index, as GET /v1/indexes names it.")]
+ItemId = Annotated[int, Path(ge=0, le=2**63 - 1, description="An item's id.")]
+
+router = APIRouter(prefix="/v1/indexes", tags=["search"])
+
+
+@router.get("", response_model=IndexesDocument)
+def list_indexes(request: Request) -> Response:
+    """List the indexes.
+
+    curl http://127.0.0.1:7860/v1/indexes
+    """
+    engine: Engine = request.app.state.engine
+    listed = [_described(name, index) for name, index in engine.indexes.items()]
+    return JSONResponse({"indexes": listed})
+
+
+@router.get("/{name}", response_model=IndexDocument)
+def get_index(request: Request, name: Name) -> Response:
+    """Tell what one index holds.
+
+    curl http://127.0.0.1:7860/v1/indexes/photos
+    """
+    engine: Engine = request.app.state.engine
+    return JSONResponse(_described(name, engine.index(name)))
+
+
+@router.post("/{name}/search", response_model=HitsDocument)
+def search(request: Request, name: Name, body: SearchBody) -> Response:
+    """Search by words, and by stored items or vectors.
+
+    curl http://127.0.0.1:7860/v1/indexes/photos/search -H 'Content-Type: application/json'
+    -d '{"text": "a dog on the beach", "subtract": ["people"], "k": 5}'
+    """
+    engine: Engine = request.app.state.engine
+    query = _query(body.text, body.add, body.subtract)
+    for term in body.terms:
+        query = term.query() if query is None else query + term.query()
+    if query is None:
+        raise InvalidInputError("nothing to look for; give text, add or terms")
+    return _answer(
+        engine.index(name),
+        query,
+        k=body.k,
+        offset=body.offset,
+        where=body.where,
+        target=body.target,
+        min_score=body.min_score,
+        hybrid=body.hybrid,
+        exact=body.exact,
+    )
+
+
+@router.post("/{name}/search/image", response_model=HitsDocument)
+def search_image(
+    request: Request,
+    name: Name,
+    image: Annotated[UploadFile, File(description="An image file.")],
+    add: Annotated[list[Text] | None, Form(max_length=_LIMITS.max_terms)] = None,
+    subtract: Annotated[list[Text] | None, Form(max_length=_LIMITS.max_terms)] = None,
+    k: Annotated[int, Form(ge=1, le=_LIMITS.max_k)] = 10,
+    offset: Annotated[int, Form(ge=0, le=_LIMITS.max_offset)] = 0,
+    where: Annotated[Text | None, Form()] = None,
+    target: Annotated[Literal["image", "caption"], Form()] = "image",
+) -> Response:
+    """Search by a picture, with words added or subtracted.
+
+    curl http://127.0.0.1:7860/v1/indexes/photos/search/image -F image=@beach.jpg -F add=sunset
+    """
+    engine: Engine = request.app.state.engine
+    index = engine.index(name)
+    (data,) = read_uploads(request, [image])
+    query = Query.image(data)
+    words = _query(None, add or [], subtract or [])
+    if words is not None:
+        query = query + words
+    return _answer(index, query, k=k, offset=offset, where=where, target=target)
+
+
+@router.get("/{name}/items/{item_id}", response_model=ItemDocument)
+def get_item(request: Request, name: Name, item_id: ItemId) -> Response:
+    """Tell what is known of an item.
+
+    curl http://127.0.0.1:7860/v1/indexes/photos/items/17
+    """
+    engine: Engine = request.app.state.engine
+    return JSONResponse(item_of(engine.index(name).item(item_id)))
+
+
+@router.get("/{name}/items/{item_id}/image", response_class=Response, responses=_PICTURE_RESPONSES)
+def get_image(request: Request, name: Name, item_id: ItemId) -> Response:
+    """Get an item's picture as it was indexed.
+
+    curl http://127.0.0.1:7860/v1/indexes/photos/items/17/image -o picture.jpg
+    """
+    engine: Engine = request.app.state.engine
+    index = engine.index(name)
+    item = index.item(item_id)
+    data = read_picture(item, index.get_meta(ROOTS))
+    media_type = MEDIA_TYPES.get(item.format or "")
+    if media_type is None:
+        data, media_type = _copy(data, item_id), "image/jpeg"
+    return Response(data, media_type=media_type, headers=_PICTURE_HEADERS)
+
+
+@router.get(
+    "/{name}/items/{item_id}/thumbnail", response_class=Response, responses=_PICTURE_RESPONSES
+)
+def get_thumbnail(request: Request, name: Name, item_id: ItemId) -> Response:
+    """Get a small JPEG copy of an item's picture.
+
+    curl http://127.0.0.1:7860/v1/indexes/photos/items/17/thumbnail -o small.jpg
+    """
+    engine: Engine = request.app.state.engine
+    index = engine.index(name)
+    item = index.item(item_id)
+    path = checked_path(item, index.get_meta(ROOTS))
+    try:
+        data = thumbnail(replace(item, path=path), THUMBNAIL_SIDE)
+    except ImageDecodeError as exc:
+        raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
+    return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
+
+
+def _copy(data: bytes, item_id: int) -> bytes:
+    try:
+        return reduced(data, PREVIEW_SIDE)
+    except ImageDecodeError as exc:
+        raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
+
+
+def _described(name: str, index: Index) -> dict[str, Any]:
+    return {
+        "name": name,
+        "items": len(index),
+        "generation": index.generation,
+        "model": public_name(index.model_name),
+        "dim": index.dim,
+        "fields": visible_fields(index),
+    }
+
+
+def _query(text: str | None, add: list[str], subtract: list[str]) -> Query | None:
+    positive = [Query.text(words) for words in ([text] if text else []) + add]
+    negative = [-Query.text(words) for words in subtract]
+    terms = positive + negative
+    if not terms:
+        return None
+    query = terms[0]
+    for term in terms[1:]:
+        query = query + term
+    return query
+
+
+def _answer(index: Index, query: Query, *, where: str | None, **options: Any) -> Response:
+    hits = index.search(query, where=checked_where(index, where), **options)
+    return JSONResponse(
+        {
+            "hits": [hit_of(hit) for hit in hits],
+            "generation": hits.generation,
+            "approximate": hits.approximate,
+            "took_ms": round(hits.took_ms, 3),
+        }
+    )

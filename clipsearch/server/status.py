@@ -1,0 +1,49 @@
+"""Routes that say how the server is."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, Response
+
+from .documents import ReadyDocument
+from .engine import Engine
+from .telemetry import Telemetry
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["status"])
+
+
+@router.get("/healthz", response_model=dict[str, str])
+def healthz() -> Response:
+    """Say that the process lives; needs no token.
+
+    curl http://127.0.0.1:7860/healthz
+    """
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/readyz", response_model=ReadyDocument, responses={503: {"model": ReadyDocument}})
+def readyz(request: Request) -> Response:
+    """Say whether the model is loaded and every index can be read; needs no token.
+
+    curl http://127.0.0.1:7860/readyz
+    """
+    engine: Engine = request.app.state.engine
+    ready = bool(request.app.state.started) and not engine.broken()
+    return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "Metrics.", "content": {"text/plain": {}}}},
+)
+def metrics(request: Request) -> Response:
+    """Give the numbers of this server in Prometheus form.
+
+    curl http://127.0.0.1:7860/metrics
+    """
+    telemetry: Telemetry = request.app.state.telemetry
+    return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)

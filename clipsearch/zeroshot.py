@@ -1,0 +1,330 @@
+"""Zero-shot classification: images against the names of classes.
+
+A class vector is the normalised mean of the normalised text vectors of all its names in all
+templates, as in Radford et al., "Learning Transferable Visual Models From Natural Language
+Supervision" (2021), section 3.1.4, and in open_clip's `build_zero_shot_classifier`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from .adapters import FitReport, fit_adapter
+from .caching import cached_key, load_vectors, save_vectors
+from .calibration import (
+    DEFAULT_TARGET_ACCURACY,
+    CalibrationReport,
+    calibrated,
+    cross_validated,
+    fitted_margin,
+)
+from .contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS, contrast_rows
+from .encoder import Encoder
+from .errors import EncoderMismatchError, InvalidInputError
+from .heads import NONE_LABEL, ClassHead
+from .images import ImageInput
+from .labelpack import LabelPack, load_pack, save_pack
+from .labels import Groups, label_groups, parse_labels, read_labels
+from .prompts import fill, resolve_templates
+from .types import Prediction
+from .vectors import Floats
+
+__all__ = ["NONE_LABEL", "ZeroShotClassifier", "class_vectors", "parse_labels", "read_labels"]
+
+# In logits. With classes left out of the labels, 0 was within two points of the best balanced
+# accuracy on Caltech-101 (2 to 25 labels) and ImageNet photos (10 to 250 labels); `calibrate` with
+# images that no label fits finds a better one for one's own.
+DEFAULT_NONE_MARGIN = 0.0
+
+
+class ZeroShotClassifier:
+    """Classifies images by how well they agree with the names of classes.
+
+    `fit` and `calibrate` improve it by labelled images; `save` keeps it as a label pack.
+
+    Args:
+        encoder: The model.
+        labels: Class names; "name: synonym, synonym" adds synonyms; or a mapping from each name
+            to its synonyms (the name itself is then used only if it is among them).
+        templates: "openai", "simple", "none" or sentences with `{}`; see `prompts`.
+        cache: Whether class vectors are kept on disk, by model, labels and templates.
+
+    Raises:
+        InvalidInputError: No labels, an empty or repeated one, or an unknown template.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        labels: Sequence[str] | Groups,
+        *,
+        templates: str | Sequence[str] = "openai",
+        cache: bool = True,
+    ) -> None:
+        groups = label_groups(labels)
+        if NONE_LABEL in groups:
+            raise InvalidInputError(f"{NONE_LABEL!r} is the answer when no label fits; rename it")
+        resolved = resolve_templates(templates)
+        self._encoder = encoder
+        self._cache = cache
+        head = ClassHead(
+            labels=tuple(groups),
+            weights=class_vectors(encoder, groups, resolved, cache=cache),
+            logit_scale=encoder.logit_scale,
+            logit_bias=encoder.logit_bias,
+            none_margin=DEFAULT_NONE_MARGIN,
+        )
+        self._pack = LabelPack(head, encoder.name, encoder.fingerprint, groups, resolved)
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str] | bytes, encoder: Encoder) -> ZeroShotClassifier:
+        """A classifier from a label pack: a file, or its bytes.
+
+        Raises:
+            InvalidInputError: Not a label pack, or a damaged one.
+            EncoderMismatchError: It was made with another model.
+        """
+        pack = load_pack(source)
+        if pack.fingerprint != encoder.fingerprint:
+            raise EncoderMismatchError(
+                f"the label pack was made with {pack.model} ({pack.fingerprint[:12]}), not with "
+                f"{encoder.name} ({encoder.fingerprint[:12]}); use -m {pack.model}, or make the "
+                f"pack again"
+            )
+        loaded = cls.__new__(cls)
+        loaded._encoder = encoder
+        loaded._cache = True
+        loaded._pack = pack
+        return loaded
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Keep labels, calibration and adapter as a label pack, by custom `NAME.clip`.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        self._with_contrast()
+        save_pack(path, self._pack)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names, in the order given."""
+        return self._pack.head.labels
+
+    @property
+    def weights(self) -> Floats:
+        """Class vectors, float32 [classes, dim], unit length."""
+        return self._pack.head.weights
+
+    @property
+    def head(self) -> ClassHead:
+        """The arithmetic: class vectors, scale, calibration and adapter."""
+        return self._pack.head
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model."""
+        return self._encoder
+
+    @property
+    def threshold(self) -> float | None:
+        """Probability below which calibration says that no answer is better than a guess."""
+        return self._pack.head.threshold
+
+    def scores(self, vectors: Floats) -> Floats:
+        """Cosines of unit image vectors [n, dim] with every class, float32 [n, classes]."""
+        return self.head.cosines(vectors)
+
+    def probabilities(
+        self, vectors: Floats, *, multi_label: bool = False, none_of_these: bool = False
+    ) -> npt.NDArray[np.float64]:
+        """Probabilities for unit image vectors [n, dim]; see `ClassHead.probabilities`."""
+        needs_contrast = none_of_these or (multi_label and self.head.logit_bias is None)
+        head = self._with_contrast() if needs_contrast else self.head
+        return head.probabilities(vectors, multi_label=multi_label, none_of_these=none_of_these)
+
+    def predict(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        k: int = 5,
+        multi_label: bool = False,
+        none_of_these: bool = False,
+        threshold: float | None = None,
+    ) -> list[list[Prediction]]:
+        """The k best labels of every image, best first; ties in the order of the labels.
+
+        Args:
+            images: Paths, bytes, Pillow images or uint8 arrays.
+            k: How many labels; fewer come back when there are fewer.
+            multi_label: Judge each label for itself, so that none, one or several may fit.
+            none_of_these: Let "none of these" compete: the image fits an everyday word that is
+                no label better than every label.
+            threshold: Abstain, with an empty list, where the best probability is lower; with
+                `multi_label`, leave out every label below it. By default what `calibrate` found,
+                if it was called.
+
+        Raises:
+            ImageDecodeError: An image cannot be decoded.
+            InvalidInputError: `k` is below 1, or `threshold` is outside [0, 1].
+        """
+        return self.predict_vectors(
+            self._encoder.encode_images(images),
+            k=k,
+            multi_label=multi_label,
+            none_of_these=none_of_these,
+            threshold=threshold,
+        )
+
+    def predict_vectors(
+        self,
+        vectors: Floats,
+        *,
+        k: int = 5,
+        multi_label: bool = False,
+        none_of_these: bool = False,
+        threshold: float | None = None,
+    ) -> list[list[Prediction]]:
+        """`predict` for unit image vectors [n, dim] that are already there."""
+        if k < 1:
+            raise InvalidInputError(f"k must be at least 1, not {k}")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise InvalidInputError(f"the threshold is a probability, 0 to 1, not {threshold}")
+        if threshold is None and not multi_label:
+            threshold = self.threshold
+        least = threshold or 0.0
+        names = (*self.labels, NONE_LABEL)
+        cosines = self.scores(vectors)
+        probabilities = self.probabilities(
+            vectors, multi_label=multi_label, none_of_these=none_of_these
+        )
+        if none_of_these:  # its score is what the best label scored, and still did not fit
+            cosines = np.concatenate([cosines, cosines.max(axis=1, keepdims=True)], axis=1)
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+        rows: list[list[Prediction]] = []
+        for row, best in enumerate(order):
+            if multi_label:
+                best = best[probabilities[row, best] >= least]
+            elif probabilities[row, best[0]] < least:
+                best = best[:0]
+            rows.append(
+                [
+                    Prediction(names[c], float(probabilities[row, c]), float(cosines[row, c]))
+                    for c in best
+                ]
+            )
+        return rows
+
+    def calibrate(
+        self,
+        images: Sequence[ImageInput] | Floats,
+        labels: Sequence[str | None],
+        *,
+        target_accuracy: float = DEFAULT_TARGET_ACCURACY,
+    ) -> CalibrationReport:
+        """Make the probabilities honest by labelled images, and find when to abstain.
+
+        Args:
+            images: Images, or their vectors float32 [n, dim].
+            labels: The right label of each, among `labels`; None for an image that none fits.
+                With some of those, the readiness to say "none of these" is fitted as well.
+            target_accuracy: What images with an answer shall reach; decides the threshold.
+
+        Returns:
+            Figures before and after; those after come from cross-validation.
+
+        Raises:
+            InvalidInputError: Fewer than ten images, or a label that is not one of ours.
+        """
+        vectors, truth = self._examples(images, labels)
+        named = truth >= 0
+        head = self.head
+        if not named.all():
+            head = fitted_margin(self._with_contrast(), vectors, named)
+        vectors, truth = vectors[named], truth[named]
+        report = cross_validated(head, vectors, truth, target=target_accuracy)
+        head = calibrated(head, vectors, truth, target=target_accuracy)
+        self._pack = replace(self._pack, head=head)
+        return report
+
+    def fit(self, images: Sequence[ImageInput] | Floats, labels: Sequence[str]) -> FitReport:
+        """Learn from labelled images; an earlier fit and calibration are forgotten.
+
+        Args:
+            images: Images, or their vectors float32 [n, dim]; not every label needs one.
+            labels: The right label of each, among `labels`.
+
+        Raises:
+            InvalidInputError: A label that is not one of ours.
+        """
+        vectors, truth = self._examples(images, labels)
+        if (truth < 0).any():
+            raise InvalidInputError("every example needs a label")
+        head = replace(self.head, adapter=None, temperature=1.0, shift=0.0, threshold=None)
+        adapter, report = fit_adapter(head, vectors, truth)
+        self._pack = replace(self._pack, head=replace(head, adapter=adapter))
+        return report
+
+    def _examples(
+        self, images: Sequence[ImageInput] | Floats, labels: Sequence[str | None]
+    ) -> tuple[Floats, npt.NDArray[np.int64]]:
+        rows: dict[str | None, int] = {label: row for row, label in enumerate(self.labels)}
+        rows[None] = -1
+        unknown = sorted({str(label) for label in labels if label not in rows})
+        if unknown:
+            raise InvalidInputError(f"no such label: {', '.join(map(repr, unknown[:5]))}")
+        if len(images) != len(labels):
+            raise InvalidInputError(f"{len(images)} images came with {len(labels)} labels")
+        truth = np.array([rows[label] for label in labels], np.int64)
+        if isinstance(images, np.ndarray) and images.ndim == 2 and images.dtype == np.float32:
+            return images, truth
+        if not len(images):
+            return np.empty((0, self._encoder.dim), np.float32), truth
+        return self._encoder.encode_images(list(images)), truth
+
+    def _with_contrast(self) -> ClassHead:
+        """The head with its generic texts, which are encoded when they are first needed."""
+        head = self.head
+        if head.contrast is None:
+            words = {word: [word] for word in CONTRAST_WORDS}
+            contrast = class_vectors(self._encoder, words, (CONTRAST_TEMPLATE,), cache=self._cache)
+            names = [name for group in self._pack.groups.values() for name in group]
+            named = self._encoder.encode_texts(fill_each(CONTRAST_TEMPLATE, names))
+            head = replace(head, contrast=contrast_rows(contrast, named))
+            self._pack = replace(self._pack, head=head)
+        return head
+
+
+def fill_each(template: str, names: Sequence[str]) -> list[str]:
+    """One sentence for every name."""
+    return [fill((template,), name)[0] for name in names]
+
+
+def class_vectors(
+    encoder: Encoder, groups: Groups, templates: Sequence[str], *, cache: bool = True
+) -> Floats:
+    """Class vectors by encoding every name in every template, or from the cache on disk.
+
+    Returns:
+        float32 [classes, dim], unit length, in the order of `groups`.
+    """
+    key = cached_key(encoder.fingerprint, list(groups.items()), list(templates))
+    shape = (len(groups), encoder.dim)
+    found = load_vectors("classes", key, shape=shape) if cache else None
+    if found is not None:
+        return found
+    sentences = [
+        text for names in groups.values() for name in names for text in fill(templates, name)
+    ]
+    flat = encoder.encode_texts(sentences)
+    counts = [len(names) * len(templates) for names in groups.values()]
+    means = np.stack([part.mean(axis=0) for part in np.split(flat, np.cumsum(counts)[:-1])])
+    vectors = np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
+    if cache:
+        save_vectors("classes", key, vectors)
+    return vectors

@@ -1,0 +1,359 @@
+"""Measures a CLIP model folder on the held-out part of the training data of `clipsearch-mini`.
+
+    python scripts/evaluate_mini.py --data DIR [--model FOLDER] [--json FILE]
+
+The model is used through the plain open_clip interface only, so any folder that open_clip loads as
+`local-dir:FOLDER` can be measured. The split rule lives here, and `train_mini.py` imports it: what
+is measured and what is trained on can not drift apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import random
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch.nn.functional import cross_entropy, normalize
+
+FLICKR_HELD_OUT = 1000
+COCO_HELD_OUT = 52
+CALTECH_UNSEEN = 25
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png"}
+TEMPLATES = ("{}", "a photo of a {}.", "a picture of the {}.")
+SPANISH_TEMPLATES = ("{}", "una foto de un {}.")
+# Folder names of Caltech-101 and of the clothing set that are no plain English.
+CALTECH_NAMES = {
+    "Faces": "centered face",
+    "Motorbikes": "motorbike",
+    "airplanes": "airplane",
+    "car_side": "side of a car",
+    "cougar_face": "face of a cougar cat",
+    "crocodile_head": "head of a  crocodile",
+    "snoopy": "snoopy (cartoon beagle)",
+}
+CALTECH_LEFT_OUT = ("background", "off-center face")
+CLOTHING_NAMES = {"longsleeve": "long sleeve shirt", "outwear": "outerwear jacket"}
+# (key, what is measured, bar in percent)
+ROWS = (
+    ("flickr_r1", "Flickr text-to-image among 1,000 photos, R@1", 23),
+    ("flickr_r10", "Flickr text-to-image among 1,000 photos, R@10", 63),
+    ("coco_r1", "COCO text-to-image among 52 photos, R@1", 60),
+    ("coco_r5", "COCO text-to-image among 52 photos, R@5", 95),
+    ("imagenet", "ImageNet sample, 1,000 English names, top-1 (naming, not transfer)", 84),
+    ("imagenet_es", "ImageNet sample, 845 Spanish names, top-1", 60),
+    ("caltech", "Caltech-101, 99 names, 25 classes not in training, top-1", 58),
+    ("clothing", "Clothing, 10 names, photos not in training, top-1", 60),
+    ("captions_r10", "Caption finds another caption of its photo among 1,000, R@10", 60),
+    ("flickr_r1_full_stop", "Flickr R@1 with a full stop and spaces added", None),
+    ("flickr_r1_upper", "Flickr R@1 with the captions in capitals", None),
+    ("accents", "Cosine of a Spanish name and the same without accents, mean", None),
+    ("swap_colour", "Caption over itself with another colour (chance 50)", None),
+    ("swap_count", "Caption over itself with another number (chance 50)", None),
+    ("swap_gender", "Caption over itself with man and woman exchanged (chance 50)", None),
+    ("swap_side", "Caption over itself with left and right exchanged (chance 50)", None),
+    ("written_word", "Word written in a picture, among 20 (chance 5)", None),
+    ("nonsense", "Nonsense words: mean of the best score among 1,000 photos", None),
+    ("sense", "Captions: mean of the best score among 1,000 photos", None),
+    ("logit_scale", "Logit scale fitted on Caltech and clothing (no percentage)", None),
+)
+COLOURS = ("red", "blue", "green", "yellow", "black", "white", "pink", "orange", "brown")
+NUMBERS = ("two", "three", "four", "five")
+WORDS = (
+    *("open", "closed", "taxi", "sale", "police", "exit", "coffee", "hotel", "stop", "school"),
+    *("bank", "pizza", "love", "danger", "music", "winter", "garden", "power", "london", "happy"),
+)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Paths relative to the data folder; captions and labels by path."""
+
+    captions: dict[str, list[str]]
+    train: dict[str, list[str]]  # flickr, coco, caltech, clothing
+    test: dict[str, list[str]]  # flickr, coco, imagenet, caltech, clothing
+    label: dict[str, str]  # class name as a person would say it
+    imagenet_names: list[str]
+    caltech_names: list[str]
+    clothing_names: list[str]
+    spanish: dict[int, str]
+    imagenet_index: dict[str, int]
+
+
+def digest(name: str) -> int:
+    """Stable number of a name: the split must not depend on order, machine or seed."""
+    return int(hashlib.sha1(name.encode()).hexdigest(), 16)
+
+
+def smallest(names: Iterable[str], count: int) -> set[str]:
+    """The `count` names whose last path component has the smallest SHA-1."""
+    return set(sorted(names, key=lambda name: digest(Path(name).name))[:count])
+
+
+def plain(text: str) -> str:
+    """Lower case, letters and digits only, without accents: to find the same text again."""
+    text = unicodedata.normalize("NFKD", text.lower())
+    kept = "".join(c if c.isalnum() else " " for c in text if not unicodedata.combining(c))
+    return " ".join(kept.split())
+
+
+def read_captions(data: Path, name: str) -> dict[str, list[str]]:
+    """Captions by photo path of `flickr` or `coco`."""
+    found: dict[str, list[str]] = {}
+    with open(data / name / "captions.tsv", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            found.setdefault(f"{name}/{row['image']}", []).append(row["caption"].strip())
+    return found
+
+
+def load_split(data: Path) -> Split:
+    """Reads the data folder and applies the split rule.
+
+    Raises:
+        SystemExit: a part of the data folder is missing.
+    """
+    parts = ("flickr", "coco", "imagenet_sample", "caltech101", "clothing", "text")
+    missing = [part for part in parts if not (data / part).is_dir()]
+    if missing:
+        raise SystemExit(
+            f"--data {data}: no folder {', '.join(missing)} there; expected {', '.join(parts)}"
+        )
+    flickr, coco = read_captions(data, "flickr"), read_captions(data, "coco")
+    names = json.loads((data / "text/en_classnames.json").read_text(encoding="utf-8"))
+    indices, spanish = json.loads((data / "text/es_classnames.json").read_text(encoding="utf-8"))
+    with open(data / "imagenet_sample/labels.tsv", encoding="utf-8", newline="") as file:
+        index = {
+            f"imagenet_sample/{row['image']}": int(row["index"])
+            for row in csv.DictReader(file, delimiter="\t")
+        }
+
+    def photos(part: str) -> list[str]:
+        files = (data / part).rglob("*")
+        return sorted(str(f.relative_to(data)) for f in files if f.suffix.lower() in PHOTO_SUFFIXES)
+
+    caltech, clothing = photos("caltech101"), photos("clothing")
+    folder = {path: path.split("/")[1] for path in (*caltech, *clothing)}
+    unseen = smallest({folder[path] for path in caltech}, CALTECH_UNSEEN)
+    test = {
+        "flickr": sorted(smallest(flickr, FLICKR_HELD_OUT)),
+        "coco": sorted(smallest(coco, COCO_HELD_OUT)),
+        "imagenet": sorted(index),
+        "caltech": [path for path in caltech if folder[path] in unseen],
+        "clothing": [path for path in clothing if digest(Path(path).name) % 2],
+    }
+    everything = {"flickr": flickr, "coco": coco, "caltech": caltech, "clothing": clothing}
+    train = {key: sorted(set(value) - set(test[key])) for key, value in everything.items()}
+    label = {p: CALTECH_NAMES.get(folder[p], folder[p].replace("_", " ")) for p in caltech}
+    label |= {p: CLOTHING_NAMES.get(folder[p], folder[p]) for p in clothing}
+    return Split(
+        captions=flickr | coco,
+        train=train,
+        test=test,
+        label=label | {path: names["imagenet1k"][i] for path, i in index.items()},
+        imagenet_names=names["imagenet1k"],
+        caltech_names=[n for n in names["caltech101"] if n not in CALTECH_LEFT_OUT],
+        clothing_names=sorted({label[path] for path in clothing}),
+        spanish=dict(zip(indices, spanish, strict=True)),
+        imagenet_index=index,
+    )
+
+
+def nonsense_word(rng: random.Random) -> str:
+    """Letters at random, or syllables that are no word."""
+    if rng.random() < 0.5:
+        return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(5, 10)))
+    syllables = (
+        rng.choice("bcdfghjklmnpqrstvwxz") + rng.choice("aeiouy") for _ in range(rng.randint(3, 5))
+    )
+    return "".join(syllables) + rng.choice("bcdfgklmnprstxz")
+
+
+def unaccented(text: str) -> str:
+    """The text without its accents."""
+    parts = unicodedata.normalize("NFD", text)
+    return "".join(c for c in parts if not unicodedata.combining(c))
+
+
+class Model:
+    """A model folder, through the plain open_clip interface."""
+
+    def __init__(self, folder: Path) -> None:
+        name = f"local-dir:{folder}"
+        self.model, _, self.preprocess = open_clip.create_model_and_transforms(name)
+        self.tokenizer = open_clip.get_tokenizer(name)
+        self.model.eval()
+
+    @torch.inference_mode()
+    def texts(self, texts: list[str], batch: int = 256) -> torch.Tensor:
+        """Unit vectors [n, dim] of texts."""
+        parts = [texts[i : i + batch] for i in range(0, len(texts), batch)]
+        return torch.cat(
+            [self.model.encode_text(self.tokenizer(part), normalize=True) for part in parts]
+        )
+
+    @torch.inference_mode()
+    def images(self, images: Iterable[Image.Image], batch: int = 32) -> torch.Tensor:
+        """Unit vectors [n, dim] of photos."""
+        pending: list[torch.Tensor] = []
+        done: list[torch.Tensor] = []
+        for image in images:
+            pending.append(self.preprocess(image.convert("RGB")))
+            if len(pending) == batch:
+                done.append(self.model.encode_image(torch.stack(pending), normalize=True))
+                pending = []
+        if pending:
+            done.append(self.model.encode_image(torch.stack(pending), normalize=True))
+        return torch.cat(done)
+
+    def classes(self, names: list[str], templates: Iterable[str]) -> torch.Tensor:
+        """Unit vectors [n, dim] of class names, the mean over templates."""
+        total = sum(self.texts([t.format(name) for name in names]) for t in templates)
+        return normalize(total, dim=-1)
+
+
+def recall(scores: torch.Tensor, own: torch.Tensor, k: int) -> float:
+    """Percentage of rows whose own column is among the k best."""
+    rank = (scores > scores.gather(1, own[:, None])).sum(1)
+    return 100 * (rank < k).float().mean().item()
+
+
+def swapped(caption: str, words: Iterable[str], rng: random.Random) -> str | None:
+    """The caption with its one word of the group exchanged, or None if it has not exactly one."""
+    group = list(words)
+    found = [w for w in re.findall(r"[a-z]+", caption.lower()) if w in group]
+    if len(found) != 1:
+        return None
+    other = rng.choice([w for w in group if w != found[0]])
+    return re.sub(rf"\b{found[0]}\b", other, caption.lower())
+
+
+def written(word: str) -> Image.Image:
+    """The word in large letters on a plain sign."""
+    image = Image.new("RGB", (320, 320), (240, 240, 235))
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(64)
+    draw.text((160, 160), word.upper(), fill=(20, 20, 60), font=font, anchor="mm")
+    return image
+
+
+def fit_scale(problems: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The logit scale (inverse temperature) with the least cross-entropy over class problems.
+
+    Temperature scaling as in Guo et al., 2017; each problem is (cosines [n, classes], truth [n]).
+    """
+    scales = np.geomspace(5, 100, 61).tolist()
+    losses = [sum(cross_entropy(k * s, t).item() for s, t in problems) for k in scales]
+    return scales[int(np.argmin(losses))]
+
+
+def evaluate(folder: Path, data: Path) -> dict[str, float]:
+    """All figures of `ROWS` and the fitted temperature, on the held-out part."""
+    split, model, rng = load_split(data), Model(folder), random.Random(0)
+    vectors = {
+        part: model.images(Image.open(data / path) for path in paths)
+        for part, paths in split.test.items()
+    }
+    out: dict[str, float] = {}
+
+    def retrieval(part: str) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+        pairs = [(c, i) for i, p in enumerate(split.test[part]) for c in split.captions[p]]
+        texts = [caption for caption, _ in pairs]
+        return texts, torch.tensor([i for _, i in pairs]), model.texts(texts)
+
+    texts, own, flickr = retrieval("flickr")
+    scores = flickr @ vectors["flickr"].T
+    out |= {f"flickr_r{k}": recall(scores, own, k) for k in (1, 5, 10)}
+    out["sense"] = 100 * scores.max(1).values.mean().item()
+    for key, change in (
+        ("flickr_r1_full_stop", lambda text: f" {text.rstrip(' .')} .  "),
+        ("flickr_r1_upper", str.upper),
+    ):
+        out[key] = recall(model.texts([change(t) for t in texts]) @ vectors["flickr"].T, own, 1)
+    _, coco_own, coco = retrieval("coco")
+    out |= {f"coco_r{k}": recall(coco @ vectors["coco"].T, coco_own, k) for k in (1, 5, 10)}
+
+    # Two captions of each photo: the first asks, the second of 1,000 answers.
+    first = torch.tensor([own.tolist().index(i) for i in range(len(split.test["flickr"]))])
+    out["captions_r10"] = recall(flickr[first] @ flickr[first + 1].T, torch.arange(len(first)), 10)
+
+    problems: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def top1(part: str, names: list[str], templates: Iterable[str], truth: list[str]) -> float:
+        scores = vectors[part] @ model.classes(names, templates).T
+        if part in ("caltech", "clothing"):
+            problems.append((scores, torch.tensor([names.index(name) for name in truth])))
+        guess = [names[i] for i in scores.argmax(1).tolist()]
+        return 100 * float(np.mean([g == t for g, t in zip(guess, truth, strict=True)]))
+
+    for part, names in (
+        ("imagenet", split.imagenet_names),
+        ("caltech", split.caltech_names),
+        ("clothing", split.clothing_names),
+    ):
+        out[part] = top1(part, names, TEMPLATES, [split.label[p] for p in split.test[part]])
+    indices = [split.imagenet_index[p] for p in split.test["imagenet"]]
+    known = torch.tensor([i in split.spanish for i in indices])
+    vectors["imagenet_es"] = vectors["imagenet"][known]
+    truth = [split.spanish[i].lower() for i in indices if i in split.spanish]
+    spanish = sorted({name.lower() for name in split.spanish.values()})
+    out["imagenet_es"] = top1("imagenet_es", spanish, SPANISH_TEMPLATES, truth)
+    accented = [name for name in spanish if unaccented(name) != name]
+    same = model.texts(accented) * model.texts([unaccented(name) for name in accented])
+    out["accents"] = 100 * same.sum(1).mean().item()
+
+    for key, group in (
+        ("swap_colour", COLOURS),
+        ("swap_count", NUMBERS),
+        ("swap_gender", ("man", "woman")),
+        ("swap_side", ("left", "right")),
+    ):
+        changed = [swapped(text, group, rng) for text in texts]
+        kept = [i for i, text in enumerate(changed) if text]
+        photo = vectors["flickr"][own[kept]]
+        other = model.texts([changed[i] or "" for i in kept])
+        out[key] = 100 * ((flickr[kept] - other) * photo).sum(1).gt(0).float().mean().item()
+    signs = model.images(written(word) for word in WORDS)
+    asked = model.texts([f'a sign that says "{word}"' for word in WORDS])
+    out["written_word"] = recall(signs @ asked.T, torch.arange(len(WORDS)), 1)
+    made_up = [f"{nonsense_word(rng)} {nonsense_word(rng)}" for _ in range(100)]
+    made_up += [nonsense_word(rng) for _ in range(100)]
+    best = (model.texts(made_up) @ vectors["flickr"].T).max(1).values
+    out["nonsense"] = 100 * best.mean().item()
+    out["logit_scale"] = fit_scale(problems)
+    return {key: round(value, 1) for key, value in out.items()}
+
+
+def table(figures: dict[str, float]) -> str:
+    """The figures beside their bars, as a Markdown table."""
+    lines = ["| measure (held out) | % | bar |", "|---|---|---|"]
+    for key, title, bar in ROWS:
+        lines.append(f"| {title} | {figures[key]:.1f} | {'' if bar is None else bar} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Reads the arguments, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = Path(__file__).resolve().parents[1] / "clipsearch/models/clipsearch-mini"
+    parser.add_argument("--data", type=Path, required=True, help="folder with flickr/, coco/, ...")
+    parser.add_argument("--model", type=Path, default=default, help="model folder (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    args = parser.parse_args()
+    figures = evaluate(args.model, args.data)
+    print(table(figures))
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

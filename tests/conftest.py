@@ -1,0 +1,105 @@
+"""What the tests share: the bundled model, real photos of installed packages, odd files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from clipsearch.cli.demo import demo_photos
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    from clipsearch import load_encoder
+
+    return load_encoder("clipsearch-mini", device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[Path]:
+    found = demo_photos()
+    assert len(found) >= 20, "the extra `demo` is not installed"
+    return found
+
+
+@pytest.fixture
+def photo_folder(photos, tmp_path) -> Path:
+    """A folder of one's own with every demo photo in it."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for photo in photos:
+        shutil.copy(photo, folder / photo.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Public photo sets beside the checkout; what wants them is skipped where they are absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the public photo sets in ../shared/data")
+    return SHARED
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    """Run a command as its user would, with its indexes in a scratch folder.
+
+    In this process, where torch is loaded already; `cli_process` starts one of its own.
+    """
+    from clipsearch.cli.app import app
+
+    monkeypatch.setenv("CLIPSEARCH_INDEXES", str(tmp_path / "indexes"))
+
+    def run(*arguments: object, expect: int | None = 0) -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as exit_,
+        ):
+            app([str(argument) for argument in arguments])
+        done = Done(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
+        assert expect in (None, done.returncode), done
+        return done
+
+    return run
+
+
+@pytest.fixture
+def cli_process(tmp_path):
+    """Run a command in a process of its own."""
+
+    def run(*arguments: object, expect: int | None = 0, stdin: str | None = None) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "clipsearch", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=300,
+            env={**os.environ, "CLIPSEARCH_INDEXES": str(tmp_path / "indexes")},
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert expect in (None, done.returncode), done
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run

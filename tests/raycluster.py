@@ -1,0 +1,109 @@
+"""A real Ray cluster of several nodes on this machine, and the proof that nothing of it is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+OBJECT_STORE_BYTES = 128 * 1024**2
+VARIABLES = ("RAY_AUTH_TOKEN", "RAY_TMPDIR")
+
+
+def processes(*words: str) -> dict[int, str]:
+    """Command lines by process id that hold one of the words; this process is left out."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                line = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                )
+                if any(word in line for word in words):
+                    found[int(entry.name)] = line
+    return found
+
+
+def descendants(root: int) -> dict[int, str]:
+    """Command lines of a process's children and their children."""
+    parents: dict[int, int] = {}
+    lines: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError, IndexError):
+                stat = (entry / "stat").read_text()
+                parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+                raw = (entry / "cmdline").read_bytes()
+                lines[int(entry.name)] = raw.replace(b"\0", b" ").decode("utf-8", "replace")
+    found: dict[int, str] = {}
+    queue = [root]
+    while queue:
+        parent = queue.pop()
+        children = [pid for pid, its in parents.items() if its == parent]
+        found.update({pid: lines.get(pid, "") for pid in children})
+        queue += children
+    return found
+
+
+def wait_for(condition, *, seconds: float = 60.0, what: str = "it"):
+    """The first true value of a condition."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not happen within {seconds:g} s")
+
+
+@contextlib.contextmanager
+def cluster(nodes: int = 2, cpus: int = 2, connect: bool = True) -> Iterator[object]:
+    """Nodes with a temporary folder and a token of their own; checks that nothing is left."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    # Not below pytest's folder: paths of Unix sockets may have 107 bytes.
+    folder = tempfile.mkdtemp(prefix="cs-", dir="/tmp")
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ["RAY_TMPDIR"] = folder  # where the address of the last cluster is noted
+    Path(folder, "ray").mkdir()
+    token_file = Path.home() / ".ray" / "auth_token"
+    had_token = token_file.exists()
+    made = None
+    try:
+        common = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES}
+        made = Cluster(
+            initialize_head=True,
+            head_node_args={**common, "temp_dir": folder, "include_dashboard": False},
+        )
+        made.folder = folder
+        made.common = common
+        for _ in range(nodes - 1):
+            made.add_node(**common)
+        if connect:
+            ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        yield made
+    finally:
+        ray.shutdown()
+        if made is not None:
+            made.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    wait_for(lambda: not processes(folder), seconds=20, what=f"the end of {processes(folder)}")
+    assert not descendants_of_ray()
+    assert token_file.exists() == had_token
+
+
+def descendants_of_ray() -> dict[int, str]:
+    """Ray's processes below this one."""
+    return {
+        pid: line
+        for pid, line in descendants(os.getpid()).items()
+        if "ray::" in line or "raylet" in line or "gcs_server" in line
+    }

@@ -1,0 +1,205 @@
+"""The real server over HTTP: endpoints, client, fresh answers, graceful stop."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipsearch import Index, Query, ZeroShotClassifier
+from clipsearch.client import Client, ServiceError
+from clipsearch.errors import (
+    ImageDecodeError,
+    IndexNotFoundError,
+    InvalidInputError,
+    ItemNotFoundError,
+)
+
+from .conftest import serving
+
+
+@pytest.fixture
+def client(service):
+    with Client(service.url) as opened:
+        yield opened
+
+
+def test_a_real_search_finds_the_cat(service, home):
+    answer = service.post("/v1/indexes/photos/search", json={"text": "a cat", "k": 3})
+    assert answer.status_code == 200
+    with Index.open(home / "photos") as index:
+        best = index.item(answer.json()["hits"][0]["id"])
+    assert best.path.endswith("chelsea.png")
+    assert "path" not in answer.json()["hits"][0]
+    assert "key" not in answer.json()["hits"][0]
+
+
+def test_the_client_answers_as_the_local_objects(client, home, encoder, photos):
+    query = Query.text("an animal") + 0.5 * Query.image(photos[0]) - Query.text("a street")
+    with Index.open(home / "photos", encoder) as local:
+        remote = client.index("photos")
+        ours, theirs = local.search(query, 5), remote.search(query, 5)
+        assert [h.item.id for h in theirs] == [h.item.id for h in ours]
+        np.testing.assert_allclose([h.score for h in theirs], [h.score for h in ours], atol=2e-3)
+        assert len(remote) == len(local)
+        assert remote.generation == local.generation
+        found = remote.search("a cat", 3, where="width > 10")
+        assert [h.percentile for h in found] == pytest.approx(
+            [h.percentile for h in local.search("a cat", 3, where="width > 10")], abs=0.5
+        )
+        item = local.item(ours[0].item.id)
+        assert remote.item(item.id).sha256 is None
+        assert remote.image(item.id) == Path(item.path).read_bytes()
+        small = Image.open(io.BytesIO(remote.thumbnail(item.id)))
+        assert small.format == "JPEG"
+        assert max(small.size) <= 320
+    labels = ["cat", "bus", "rocket: spaceship"]
+    ours = ZeroShotClassifier(encoder, labels, templates="simple").predict(photos[:3], k=2)
+    theirs = client.classifier(labels).predict(photos[:3], k=2)
+    assert [[p.label for p in row] for row in theirs] == [[p.label for p in row] for row in ours]
+    np.testing.assert_allclose(
+        client.encode_texts(["a", "b"]), encoder.encode_texts(["a", "b"]), atol=1e-4
+    )
+    vectors = client.encode_images(photos[:2])
+    assert (vectors * encoder.encode_images(photos[:2])).sum(axis=1).min() > 0.99
+    assert client.ready()
+    assert client.indexes() == ["photos"]
+    assert client.list_models()[0]["loaded"]
+
+
+def test_the_client_raises_what_local_objects_raise(client, service):
+    for error, call in [
+        (IndexNotFoundError, lambda: client.index("none").search("x")),
+        (ItemNotFoundError, lambda: client.index("photos").item(10**9)),
+        (InvalidInputError, lambda: client.index("photos").search("x", where="nonsense = 3")),
+        (ImageDecodeError, lambda: client.encode_images([b"no image"])),
+    ]:
+        with pytest.raises(error):
+            call()
+    with Client("http://127.0.0.1:9") as nobody, pytest.raises(ServiceError):
+        nobody.indexes()
+
+
+def test_label_packs_are_accepted(client, service, tmp_path, encoder, photos):
+    classifier = ZeroShotClassifier(encoder, ["cat", "bus"], templates="none")
+    classifier.save(tmp_path / "own.clip")
+    theirs = client.classifier(tmp_path / "own.clip").predict(photos[:2], none_of_these=True)
+    ours = classifier.predict(photos[:2], none_of_these=True)
+    assert [row[0].label for row in theirs] == [row[0].label for row in ours]
+
+
+def test_batches_form_when_requests_come_together(service):
+    def ask(n):
+        assert service.post(
+            "/v1/indexes/photos/search", json={"text": f"thing number {n}"}
+        ).is_success
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    text = service.get("/metrics").text
+    lines = {
+        line.split(" ")[0]: float(line.split(" ")[1])
+        for line in text.splitlines()
+        if line and not line.startswith("#")
+    }
+    count = lines['clipsearch_batch_size_count{kind="text"}']
+    total = lines['clipsearch_batch_size_sum{kind="text"}']
+    assert total > count  # some batch held more than one text
+    for name in (
+        "clipsearch_queue",
+        "clipsearch_index_generation",
+        "clipsearch_request_seconds",
+        "clipsearch_requests_total",
+        "clipsearch_skipped_files_total",
+    ):
+        assert name in text
+
+
+def test_a_commit_elsewhere_is_seen_within_a_second(tmp_path, encoder, photos):
+    with Index.create(tmp_path / "indexes" / "live", encoder) as index:
+        index.add(photos[:3])
+        with serving(tmp_path / "indexes", "-i", "live", "--no-ui") as running:
+            body = {"text": "a cat", "k": 50}
+            before = running.post("/v1/indexes/live/search", json=body).json()
+            index.add(photos[3:6])
+            committed = time.monotonic()
+            after = running.post("/v1/indexes/live/search", json=body).json()
+            assert time.monotonic() - committed < 1
+            assert after["generation"] > before["generation"]
+            assert len(after["hits"]) == len(before["hits"]) + 3
+
+
+def test_a_graceful_stop_finishes_what_is_under_way(home):
+    with serving(home, "-i", "photos", "--no-ui") as running:
+        answers = []
+        labels = [f"label {n}" for n in range(100)]
+        buffer = io.BytesIO()
+        Image.new("RGB", (64, 64)).save(buffer, "PNG")
+
+        def ask():
+            answers.append(
+                running.post(
+                    "/v1/classify",
+                    files=[("images", ("a", buffer.getvalue()))],
+                    data={"labels": labels},
+                )
+            )
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        time.sleep(0.15)
+        running.process.send_signal(signal.SIGTERM)
+        thread.join(60)
+        assert running.process.wait(40) == 0
+        assert [answer.status_code for answer in answers] == [200]
+
+
+def test_logs_hold_no_words_of_users(service):
+    service.post(
+        "/v1/indexes/photos/search?secretquery=1",
+        json={"text": "secretword"},
+        headers={"X-Request-ID": "my-request-1"},
+    )
+    for _ in range(50):
+        if any("my-request-1" in line for line in service.log):
+            break
+        time.sleep(0.05)
+    line = next(line for line in service.log if "my-request-1" in line)
+    entry = json.loads(line)
+    assert entry["route"] == "/v1/indexes/{name}/search"
+    assert entry["status"] == 200
+    assert "secret" not in "".join(service.log)
+
+
+def test_documentation_has_every_endpoint_with_curl_and_no_foreign_script(service):
+    page = service.get("/docs").text
+    document = service.get("/openapi.json").json()
+    assert "<script" not in page
+    for path, operations in document["paths"].items():
+        assert path in page
+        for operation in operations.values():
+            assert "curl " in operation["description"], path
+    assert "a dog on the beach" in page
+
+
+def test_headers(service):
+    answer = service.get("/v1/indexes", headers={"Origin": "http://evil.example"})
+    assert answer.status_code == 403
+    answer = service.get("/v1/indexes")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "access-control-allow-origin" not in answer.headers
+    assert answer.headers["x-request-id"]
+    assert "server" not in answer.headers
+    assert httpx.get(service.url + "/v1/indexes", headers={"Host": "evil.example"}).is_error

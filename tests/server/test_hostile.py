@@ -1,0 +1,368 @@
+"""Hostile requests: no 5xx, no hang, no path in any answer, and the next good one is right."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import struct
+import time
+import zlib
+
+import httpx
+import pytest
+from PIL import Image
+
+from .conftest import TOKEN, serving
+
+SEARCH = "/v1/indexes/photos/search"
+EVIL = [
+    "file:///etc/passwd",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://localhost:1/",
+    "\\\\host\\share",
+    "../../../../etc/passwd",
+    "'; DROP TABLE items; --",
+    "{{7*7}}${7*7}%s%n",
+    "A" * 2000,
+    "\u202e\U0001f600 ﷽",
+]
+
+
+def png(width=32, height=32):
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bomb(side=60_000):
+    """A PNG of a few KB that claims 3.6 gigapixels."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 1_000_000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.fixture
+def checked(service, home):
+    """Check an answer; afterwards a good request must be answered rightly."""
+    folder = str(home.parent)
+
+    def check(answer, *statuses):
+        assert answer.status_code < 500, answer.text
+        if statuses:
+            assert answer.status_code in statuses, answer.text
+        assert folder not in answer.text
+        assert "/work/" not in answer.text
+        assert "Traceback" not in answer.text
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+            problem = answer.json()
+            assert problem["status"] == answer.status_code
+            assert problem["code"]
+        return answer
+
+    yield check
+    good = service.post(SEARCH, json={"text": "a cat", "k": 1})
+    assert good.status_code == 200
+    assert len(good.json()["hits"]) == 1
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_evil_texts_are_only_texts(service, checked, text):
+    checked(service.post(SEARCH, json={"text": text, "add": [text], "subtract": ["x"]}), 200)
+    checked(service.post(SEARCH, json={"text": "x", "where": text}), 422)
+    checked(service.post(SEARCH, json={"text": "x", "where": f"caption = '{text}'"}))
+    checked(service.post("/v1/embed", json={"texts": [text]}), 200)
+    files = [("images", ("../../x.png", png()))]
+    checked(service.post("/v1/classify", files=files, data={"labels": [text, "cat"]}), 200, 422)
+    checked(service.post("/v1/classify", files=files, data={"labels": "cat", "template": text}))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/indexes/..%2f..%2fetc/search",
+        "/v1/indexes/%2e%2e/items/1",
+        "/v1/indexes/photos/items/..%2f..%2f..%2fetc%2fpasswd/image",
+        "/v1/indexes/photos/items/1%00/image",
+        "/v1/indexes/photos/items/-1/image",
+        "/v1/indexes/photos/items/99999999999999999999999/image",
+        "/v1/indexes/photos/items/1e9/thumbnail",
+        "/v1/indexes/%00/items/1",
+        "//etc/passwd",
+        "/..%2f..%2fetc/passwd",
+    ],
+)
+def test_traversal_leads_nowhere(service, checked, path):
+    checked(service.get(path), 404, 405, 422)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b'{"text": NaN}',
+        b'{"text": "x", "min_score": NaN}',
+        b'{"text": "x", "min_score": Infinity}',
+        b'{"text": "x", "k": 1e400}',
+        b'{"text": "x", "k": 0}',
+        b'{"text": "x", "k": 1000000}',
+        b'{"text": "x", "k": ' + b"9" * 5000 + b"}",
+        b'{"text": "\\u0000"}',
+        b'{"text": "\\ud800"}',
+        b'{"text": "   "}',
+        b'{"text": "x", "where": "\\ud800"}',
+        b'{"text": "x", "unknown": 1}',
+        b'{"text": "\xff\xfe"}',
+        b'{"terms": [{"vector": [1, 2, 3]}]}',
+        b'{"terms": [{"vector": []}]}',
+        b'{"terms": [{"vector": [1e308, 1e308]}]}',
+        b'{"terms": [{"text": "x", "item": 1}]}',
+        b'{"terms": [{"text": "x", "weight": 0}]}',
+        b'{"add": ["x"], "subtract": ["x"]}',
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        json.dumps({"text": "x", "add": ["y"] * 1000}).encode(),
+        json.dumps({"text": "x", "where": "(" * 3000 + "id = 1" + ")" * 900}).encode(),
+        json.dumps({"text": "x", "where": " or ".join(["id = 1"] * 390)}).encode(),
+    ],
+    ids=lambda body: repr(body[:30]),
+)
+def test_bad_bodies_are_refused(service, checked, body):
+    headers = {"Content-Type": "application/json"}
+    answer = checked(service.post(SEARCH, content=body, headers=headers))
+    if b" or id" not in body:
+        assert answer.status_code in (400, 404, 422)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "path like '/%'",
+        "key = 'x'",
+        "not (id > 1 and PATH is null)",
+        "name like 'a%'",
+        "path in ('/etc/passwd')",
+        "\"path\" = 'x'",
+        "path between 'a' and 'b'",
+    ],
+)
+def test_paths_cannot_be_asked_about(service, checked, where):
+    checked(service.post(SEARCH, json={"text": "x", "where": where}), 422)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/plain", b'{"text": "x"}'),
+        ("application/xml", b"<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><a>&b;</a>"),
+        ("multipart/form-data", b"no boundary"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data"),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=" + "y" * 5000, b"--y"),
+        (
+            "multipart/form-data; boundary=x; charset=nonsense",
+            b'--x\r\nContent-Disposition: form-data; name="labels"\r\n\r\ncat\r\n--x--\r\n',
+        ),
+        ("", b"\0\1\2"),
+    ],
+    ids=range(8),
+)
+def test_wrong_content_types_and_broken_multipart(service, checked, kind, body):
+    for path in (SEARCH, "/v1/classify", SEARCH + "/image", "/v1/embed/image"):
+        answer = service.post(path, content=body, headers={"Content-Type": kind})
+        checked(answer, 400, 415, 422)
+
+
+def test_bad_images_are_refused(service, checked):
+    for bad in (b"", b"no image", bomb(), png()[:40], b"GIF89a" + b"\0" * 50, b"%!PS-Adobe"):
+        checked(service.post("/v1/embed/image", files=[("images", ("a", bad))]), 422)
+        checked(service.post(SEARCH + "/image", files={"image": ("a", bad)}), 422)
+        files = [("images", ("a", png())), ("images", ("b", bad))]
+        checked(service.post("/v1/classify", files=files, data={"labels": "cat"}), 422)
+
+
+def test_limits_of_number_and_length(service, checked):
+    image = ("images", ("a", png()))
+    thousand = {"labels": [f"label {n}" for n in range(1000)]}
+    checked(service.post("/v1/classify", files=[image], data=thousand), 400, 413, 422)
+    checked(service.post("/v1/classify", files=[image], data={"labels": "x" * 5000}), 413, 422)
+    many = {"labels": [f"label {n}" for n in range(200)], "template": "openai"}
+    checked(service.post("/v1/classify", files=[image], data=many), 422)
+    checked(service.post("/v1/classify", files=[image] * 33, data={"labels": "x"}), 413)
+    checked(service.post("/v1/classify", files=[image], data={"labels": "x", "k": "0"}), 422)
+    checked(service.post("/v1/classify", files=[image], data={"labels": ["x", "x"]}), 422)
+    checked(service.post("/v1/classify", files=[image]), 422)
+    nan = {"labels": "x", "threshold": "nan"}
+    checked(service.post("/v1/classify", files=[image], data=nan), 422)
+    pack = [image, ("pack", ("p.clip", b"\x80\x04pickle"))]
+    checked(service.post("/v1/classify", files=pack), 422)
+    checked(service.post("/v1/embed", json={"texts": ["x"] * 1000}), 422)
+    checked(service.post("/v1/embed", json={"texts": ["x" * 3000]}), 422)
+    checked(service.get("/v1/indexes/photos/items/1" + "?x=" + "y" * 20_000), 200, 404)
+
+
+def raw(service, data, *, wait=20.0):
+    """Send bytes as they are; the answer's first line, with the seconds it took."""
+    host, port = service.url.removeprefix("http://").split(":")
+    started = time.monotonic()
+    with socket.create_connection((host, int(port)), timeout=wait) as sock:
+        sock.sendall(data)
+        answer = sock.recv(65536).decode("latin-1")
+    return answer.split("\r\n")[0], time.monotonic() - started
+
+
+def test_a_claimed_2_gb_body_is_refused_unread(service, checked):
+    head = (
+        f"POST {SEARCH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {2 * 1024**3}\r\n\r\n"
+    )
+    line, seconds = raw(service, head.encode())
+    assert " 413 " in line
+    assert seconds < 2
+
+
+def test_a_streamed_body_without_length_is_cut(service, checked):
+    def endless():
+        for _ in range(80):
+            yield b"x" * 1024**2
+
+    try:
+        answer = httpx.post(
+            service.url + SEARCH, content=endless(), headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 413
+    except httpx.TransportError:
+        pass  # cut while we were still sending, which is the point
+
+
+def test_nonsense_instead_of_http(service, checked):
+    for data in (b"\x16\x03\x01\x02\x00\x01\x00" + b"\0" * 50 + b"\r\n\r\n", b"GET\r\n\r\n"):
+        line, _ = raw(service, data)
+        assert line == "" or " 400 " in line
+    head = f"POST {SEARCH} HTTP/1.1\r\nHost: [::\r\nContent-Length: 0\r\n\r\n"
+    assert " 421 " in raw(service, head.encode())[0]
+
+
+def test_slow_bodies_time_out(home, encoder):
+    """With a short limit, in this process: the default is half a minute."""
+    import asyncio
+
+    from clipsearch.server import ServerSettings
+    from clipsearch.server.guard import BodyMiddleware
+    from clipsearch.server.telemetry import Telemetry
+
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(10)
+
+    async def send(message):
+        sent.append(message)
+
+    async def never(scope, receive, send):
+        raise AssertionError
+
+    middleware = BodyMiddleware(never, ServerSettings(body_timeout_s=0.05), Telemetry())
+    scope = {"type": "http", "headers": [], "path": "/", "method": "POST", "state": {}}
+    asyncio.run(middleware(scope, receive, send))
+    assert sent[0]["status"] == 408
+
+
+def test_links_that_lead_out_and_changed_files_are_not_served(tmp_path, encoder, photos):
+    import shutil
+
+    from clipsearch import Index
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for photo in photos[:4]:
+        shutil.copy(photo, folder / photo.name)
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(png())
+    with Index.create(tmp_path / "indexes" / "own", encoder) as index:
+        index.add(folder)
+        items = index.items()
+    first, second, third, fourth = items[:4]
+    with open(first.path, "rb") as file:
+        kept = file.read()
+    outside.write_bytes(kept)  # the very bytes, but elsewhere
+    from pathlib import Path
+
+    Path(first.path).unlink()
+    Path(first.path).symlink_to(outside)
+    Path(second.path).write_bytes(b"a secret that is no picture")
+    Path(third.path).unlink()
+    with serving(tmp_path / "indexes", "-i", "own", "--no-ui") as running:
+        for item in (first, second, third):
+            answer = running.get(f"/v1/indexes/own/items/{item.id}/image")
+            assert answer.status_code == 404
+            assert str(tmp_path) not in answer.text
+        assert running.get(f"/v1/indexes/own/items/{first.id}/thumbnail").status_code == 404
+        assert running.get(f"/v1/indexes/own/items/{fourth.id}/image").status_code == 200
+
+
+# --- who may ask --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded(home):
+    with serving(
+        home, "-i", "photos", "--token", TOKEN, "--token", "b" * 20, "--rate", "40", "--no-ui"
+    ) as running:
+        yield running
+
+
+def test_a_token_is_needed_for_everything_but_health(guarded):
+    for path in ("/v1/indexes", "/metrics", "/docs", "/openapi.json", "/", "/nothing"):
+        assert guarded.get(path).status_code == 401
+    assert guarded.get("/healthz").status_code == 200
+    assert guarded.get("/readyz").status_code == 200
+    for wrong in ("Bearer wrong", "Basic " + TOKEN, TOKEN, "Bearer ", "Bearer \xff"):
+        headers = {"Authorization": wrong.encode("latin-1")}
+        assert guarded.get("/v1/indexes", headers=headers).status_code == 401
+    for token in (TOKEN, "b" * 20):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert guarded.get("/v1/indexes", headers=headers).status_code == 200
+    assert TOKEN not in "".join(guarded.log)
+
+
+def test_browsers_get_a_session_by_the_token(guarded):
+    page = {"Accept": "text/html"}
+    assert "<form" in guarded.get("/", headers=page).text
+    answer = guarded.get(f"/?token={TOKEN}", headers=page)
+    assert answer.status_code == 303
+    cookie = answer.headers["set-cookie"]
+    assert "httponly" in cookie.lower()
+    assert "samesite=strict" in cookie.lower()
+    assert TOKEN not in cookie
+    session = {"Cookie": cookie.split(";")[0]}
+    assert guarded.get("/v1/indexes", headers=session).status_code == 200
+    assert guarded.get("/v1/indexes", headers={"Cookie": "clipsearch_session=x"}).is_error
+    assert guarded.get("/?token=wrong", headers=page).status_code == 401
+
+
+def test_too_many_requests_are_told_when_to_return(guarded):
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=guarded.url, headers=headers) as client:
+        answers = [client.get("/v1/indexes") for _ in range(400)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert int(refused[0].headers["retry-after"]) >= 1
+    assert refused[0].json()["code"] == "rate_limited"
+
+
+def test_another_host_needs_a_token(cli):
+    done = cli("serve", "--host", "0.0.0.0", "--no-ui", expect=1)
+    assert "--no-auth" in done.stderr
+    assert "16 characters" in cli("serve", "--token", "short", expect=1).stderr

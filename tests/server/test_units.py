@@ -1,0 +1,100 @@
+"""Parts of the server that need no process: batching, tables, rate."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from clipsearch import errors
+from clipsearch.cli.exits import EXIT_CODES
+from clipsearch.server.batching import Batcher
+from clipsearch.server.problems import STATUS, of_error
+from clipsearch.server.settings import is_loopback
+
+
+def every_error():
+    return [
+        cls
+        for name in errors.__all__
+        if isinstance(cls := getattr(errors, name), type)
+        and issubclass(cls, errors.ClipSearchError)
+    ]
+
+
+def test_every_error_has_a_status_and_an_exit_code():
+    assert set(STATUS) == set(every_error())
+    assert set(EXIT_CODES) == set(every_error())
+    assert all(400 <= status < 600 for status in STATUS.values())
+    assert all(1 <= code < 126 and code not in (2, 3) for code in EXIT_CODES.values())
+
+
+@pytest.mark.parametrize("cls", every_error())
+def test_what_is_wrong_with_the_server_names_no_path(cls):
+    problem = of_error(cls("secret: /srv/pictures/catalog.sqlite is damaged"))
+    assert problem.code == cls.code
+    if problem.status >= 500 or cls is errors.IndexNotFoundError:
+        assert "/srv" not in problem.detail
+
+
+def encode(values):
+    if "bad" in values:
+        raise ValueError("bad")
+    time.sleep(0.01)
+    return np.array([[len(value)] for value in values], np.float32)
+
+
+def test_requests_that_come_together_are_encoded_together():
+    sizes = []
+    batcher = Batcher(encode, max_batch=8, wait_ms=20, observe=sizes.append)
+    results = {}
+
+    def ask(n):
+        results[n] = batcher(["x" * n]).ravel().tolist()
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(1, 31)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    batcher.close()
+    assert results == {n: [n] for n in range(1, 31)}
+    assert max(sizes) <= 8
+    assert sum(sizes) == 30
+    assert len(sizes) < 15
+
+
+def test_only_the_one_that_is_to_blame_fails():
+    batcher = Batcher(encode, max_batch=8, wait_ms=50)
+    outcome = {}
+
+    def ask(value):
+        try:
+            outcome[value] = batcher([value]).tolist()
+        except ValueError as exc:
+            outcome[value] = str(exc)
+
+    threads = [threading.Thread(target=ask, args=(v,)) for v in ("good", "bad", "fine")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    batcher.close()
+    assert outcome == {"good": [[4]], "bad": "bad", "fine": [[4]]}
+
+
+def test_long_lists_are_cut_and_put_together_again():
+    sizes = []
+    batcher = Batcher(encode, max_batch=4, wait_ms=0, observe=sizes.append)
+    assert batcher(["x" * n for n in range(11)]).ravel().tolist() == list(range(11))
+    batcher.close()
+    assert max(sizes) <= 4
+    with pytest.raises(RuntimeError):
+        batcher(["x"])
+
+
+def test_which_hosts_are_this_machine():
+    assert all(is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"))
+    assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "example.org", "10.0.0.1", ""))

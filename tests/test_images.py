@@ -1,0 +1,187 @@
+"""Decoding and preprocessing, against open_clip's own transform and files made here."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipsearch.errors import ImageDecodeError, InvalidInputError
+from clipsearch.images import Preprocessing, load_image, prepare, prepare_with_facts
+
+CLIP = {
+    "size": (224, 224),
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+    "interpolation": "bicubic",
+}
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and has no pixels."""
+    ihdr = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    idat = b"IDAT" + zlib.compress(b"")
+    chunks = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (ihdr, idat)
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
+@pytest.mark.parametrize("size", [(224, 224), (192, 256)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_prepare_equals_open_clips_transform(photos, mode, size, interpolation):
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    config = {**CLIP, "size": size, "resize_mode": mode, "interpolation": interpolation}
+    if mode == "shortest" and size[0] != size[1]:
+        config["interpolation"] = "bicubic"  # open_clip ignores the setting there
+    reference = image_transform_v2(PreprocessCfg(**config), is_train=False)
+    spec = Preprocessing.from_open_clip(config)
+    for photo in photos[::4]:
+        image = load_image(photo)
+        ours = spec.normalise(prepare(image, spec))
+        np.testing.assert_allclose(ours, reference(image).numpy(), atol=1e-6)
+
+
+def test_prepare_equals_the_published_golden_tensor(shared_data):
+    golden = np.load(shared_data / "golden" / "expected_preprocessed_image.npy")
+    spec = Preprocessing.from_open_clip(CLIP)
+    ours = spec.normalise(prepare(shared_data / "golden" / "franz-kafka.jpg", spec))
+    np.testing.assert_allclose(ours[None], golden, atol=1e-5)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(photos, orientation):
+    upright = load_image(photos[0]).resize((300, 200))
+    undo = {
+        1: [],
+        2: [Image.Transpose.FLIP_LEFT_RIGHT],
+        3: [Image.Transpose.ROTATE_180],
+        4: [Image.Transpose.FLIP_TOP_BOTTOM],
+        5: [Image.Transpose.TRANSPOSE],
+        6: [Image.Transpose.ROTATE_90],
+        7: [Image.Transpose.TRANSVERSE],
+        8: [Image.Transpose.ROTATE_270],
+    }
+    stored = upright
+    for step in undo[orientation]:
+        stored = stored.transpose(step)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = load_image(encoded(stored, "PNG", exif=exif))
+    np.testing.assert_array_equal(np.asarray(turned), np.asarray(upright))
+
+
+def test_facts_come_from_exif():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F], exif[0x0110] = "Canon", "Canon EOS R5"
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:01 12:30:00"
+    gps = exif.get_ifd(0x8825)
+    gps[1], gps[2], gps[3], gps[4] = "S", (33.0, 30.0, 0.0), "E", (151.0, 15.0, 0.0)
+    data = encoded(Image.new("RGB", (300, 200)), "JPEG", exif=exif)
+    facts = prepare_with_facts(data, Preprocessing.from_open_clip(CLIP)).facts
+    assert (facts.width, facts.height, facts.format) == (200, 300, "JPEG")
+    assert facts.taken_at == "2024-05-01T12:30:00"
+    assert facts.camera == "Canon EOS R5"
+    assert (facts.latitude, facts.longitude) == (-33.5, 151.25)
+
+
+def test_transparency_is_laid_over_white():
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    assert load_image(encoded(clear)).getpixel((0, 0)) == (255, 255, 255)
+    palette = clear.convert("P")
+    palette.info["transparency"] = palette.getpixel((0, 0))
+    again = encoded(palette, "PNG", transparency=palette.getpixel((0, 0)))
+    assert load_image(again).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_16_bit_grey_keeps_its_range():
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None, :].repeat(4, 0)
+    row = np.asarray(load_image(encoded(Image.fromarray(ramp))))[0, :, 0]
+    np.testing.assert_allclose(row, np.arange(256), atol=1)
+
+
+def test_cmyk_becomes_rgb():
+    cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    red, green, blue = load_image(encoded(cyan, "JPEG")).getpixel((4, 4))
+    assert red < 40
+    assert min(green, blue) > 200
+
+
+def test_scaled_jpeg_decoding_keeps_the_embedding(encoder, photos):
+    """Large JPEGs decode at a fraction of their size; the vectors hardly move."""
+    spec = encoder.preprocessing
+    large = [encoded(load_image(p).resize((2016, 1512)), "JPEG", quality=92) for p in photos[:8]]
+    fast = encoder.encode_pixels(np.stack([prepare(data, spec) for data in large]))
+    full = encoder.encode_pixels(
+        np.stack([prepare(data, spec, scaled_decode=False) for data in large])
+    )
+    assert (fast * full).sum(axis=1).min() >= 0.998
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "no bytes"),
+        (b"this is a text that calls itself a photo", "not an image"),
+        (png_header(60_000, 60_000), "over the limit"),
+        (png_header(30_000, 10_000), "--max-pixels"),
+        (encoded(Image.new("RGB", (200, 200)), "JPEG")[:400], "broken image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+    ],
+    ids=["empty", "text", "bomb", "large", "truncated", "eps"],
+)
+def test_bad_bytes_are_refused_with_a_reason(data, says):
+    with pytest.raises(ImageDecodeError, match=says):
+        load_image(data)
+
+
+def test_bad_paths_are_refused_with_a_reason(tmp_path):
+    with pytest.raises(ImageDecodeError, match="gone"):
+        load_image(tmp_path / "absent.jpg")
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(ImageDecodeError, match="empty"):
+        load_image(tmp_path / "empty.jpg")
+    with pytest.raises(ImageDecodeError, match="folder"):
+        load_image(tmp_path)
+
+
+def test_a_raised_limit_lets_a_large_image_through():
+    data = encoded(Image.new("1", (20_000, 10_000)))
+    with pytest.raises(ImageDecodeError, match="200000000 pixels"):
+        load_image(data)
+    assert load_image(data, max_pixels=200_000_000).size == (20_000, 10_000)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), 7, None])
+def test_wrong_types_are_refused(wrong):
+    with pytest.raises(InvalidInputError):
+        load_image(wrong)
+
+
+def test_odd_files_never_do_more_than_fail(shared_data):
+    spec = Preprocessing.from_open_clip(CLIP)
+    good = bad = 0
+    for path in sorted((shared_data / "odd").rglob("*")):
+        if path.is_file():
+            try:
+                assert prepare(path, spec).shape == (224, 224, 3)
+                good += 1
+            except ImageDecodeError as exc:
+                assert path.name in str(exc)
+                bad += 1
+    assert good > 400
+    assert bad > 50

@@ -1,0 +1,194 @@
+"""Kill -9 at random moments: the index is the old one or the new one, never a mixture.
+
+A child changes an index and writes a line to a journal before and after each commit, so the parent
+knows which states the index may be in when the child is killed.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipsearch.index import Index
+from tests.fakes import DIM, FakeEncoder, fill
+
+ROOT = Path(__file__).resolve().parents[1]
+EXACT = 50 * DIM  # so that there is an ANN file to build
+WORKS = ("add", "remove", "compact", "rebuild", "everything")
+SEED = 20260101
+
+CHILD = """
+    import json, os, random, sys
+    from clipsearch import merging
+    from clipsearch.index import Index
+    from tests.fakes import FakeEncoder, put
+
+    path, journal, what, seed = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+    merging.MAX_SEGMENT_ROWS = 100
+    rng = random.Random(seed)
+    encoder = FakeEncoder()
+    index = Index.open(path, encoder, exact_elements=50 * encoder.dim)
+    names = {item.key[8:-4]: item.id for item in index.items(limit=100_000)}
+    out = open(journal, "a")
+
+    def note(**line):
+        out.write(json.dumps(line) + "\\n")
+        out.flush()
+
+    def add():
+        with index.writer(wait=True) as writer:
+            fresh = {}
+            for _ in range(rng.randint(1, 20)):
+                name = f"{rng.randrange(400):05}"  # some are new, some updates
+                version = str(rng.random())
+                row = writer.put(
+                    __import__("tests.fakes", fromlist=["x"]).record(name, caption=version),
+                    image=encoder.vector(version), caption=encoder.vector(f"text {version}"),
+                )
+                fresh[name] = row
+            names.update(fresh)
+            note(want=sorted(names.values()))
+            writer.commit()
+        note(have=sorted(names.values()))
+
+    def remove():
+        gone = rng.sample(sorted(names), min(len(names), rng.randint(1, 10)))
+        rows = [names.pop(name) for name in gone]
+        note(want=sorted(names.values()))
+        index.remove(rows)
+        note(have=sorted(names.values()))
+
+    works = {
+        "add": add, "remove": remove, "compact": index.compact,
+        "rebuild": lambda: index.build_ann(force=True),
+    }
+    print("ready", flush=True)
+    for _ in range(100_000):
+        step = what if what in works else rng.choice(list(works))
+        if step == "remove" and len(names) < 100 or step == "add" and len(names) > 395:
+            step = "add" if step == "remove" else "remove"
+        if step in ("compact", "rebuild") and what != "everything":
+            (add if rng.random() < 0.5 and len(names) < 350 else remove)()
+        works[step]()
+"""
+
+
+def crash(path: Path, journal: Path, what: str, seed: int) -> int:
+    """Let a child work and kill it; returns how many commits it said it made."""
+    rng = random.Random(seed)
+    already = len(journal.read_text().splitlines()) if journal.exists() else 0
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD), path, journal, what, str(seed)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    ready = child.stdout.readline()
+    time.sleep(rng.choice([0.02, 0.1, 0.4]) * rng.random())
+    child.send_signal(signal.SIGKILL)
+    _, err = child.communicate()
+    assert ready == "ready\n", err
+    assert child.returncode == -signal.SIGKILL, err
+    return len(journal.read_text().splitlines()) - already if journal.exists() else 0
+
+
+def check(path: Path, journal: Path) -> None:
+    """The index opens, is one of the states it may be in, and is sound."""
+    encoder = FakeEncoder()
+    lines = [json.loads(line) for line in journal.read_text().splitlines() if line.endswith("}")]
+    allowed = [next(iter(lines[-1].values()))]
+    if "want" in lines[-1] and len(lines) > 1:
+        allowed.append(next(iter(lines[-2].values())))
+    with Index.open(path, encoder, exact_elements=EXACT) as index:
+        items = {item.id: item for item in index.items(limit=100_000)}
+        assert sorted(items) in allowed
+        assert len(index) == len(items)
+        assert len({item.key for item in items.values()}) == len(items)
+        rows, vectors = [], []
+        for some_rows, some_vectors in index.iter_vectors():
+            rows.extend(some_rows.tolist())
+            vectors.append(some_vectors)
+        assert rows == sorted(items)
+        for row, vector in zip(rows, np.concatenate(vectors), strict=True):
+            if (caption := items[row].caption) is not None:  # whose version is its content
+                assert np.allclose(vector, encoder.vector(caption), atol=2e-3)
+        for row in rows[:: max(1, len(rows) // 20)]:
+            assert index.search(index.vectors([row])[0], k=1, exact=True)[0].item.id == row
+        report = index.verify(full=True)
+        assert report.ok, report.problems
+    journal.write_text(json.dumps({"have": sorted(items)}) + "\n")
+
+
+def crash_often(tmp_path: Path, times: int) -> None:
+    encoder = FakeEncoder()
+    path, journal = tmp_path / "index", tmp_path / "journal"
+    with Index.create(path, encoder) as index:
+        with index.writer() as writer:
+            for i in range(200):
+                writer.put(
+                    record_of(i),
+                    image=encoder.vector(f"v{i}"),
+                    caption=encoder.vector(f"text v{i}"),
+                )
+    journal.write_text(json.dumps({"have": list(range(1, 201))}) + "\n")
+    steps = 0
+    for i in range(times):
+        steps += crash(path, journal, WORKS[i % len(WORKS)], SEED + i)
+        check(path, journal)
+    assert steps > times / 4, "the child was killed before it did anything"
+    with Index.open(path, encoder, exact_elements=EXACT) as index:
+        index.compact()
+        fill(index, encoder, 10, first=1000)
+        assert index.verify(full=True).ok
+        files = {p.name for p in (path / "vectors").iterdir()}
+        assert len(files) == 2 * index.info()["segments"], "nothing is left behind"
+
+
+def record_of(i: int):
+    from tests.fakes import record
+
+    return record(f"{i:05}", caption=f"v{i}")
+
+
+def test_killed_at_random_moments(tmp_path):
+    crash_often(tmp_path, 10)
+
+
+@pytest.mark.slow
+def test_killed_a_hundred_times(tmp_path):
+    crash_often(tmp_path, 110)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(12))
+def test_killed_while_an_index_is_created(tmp_path, moment):
+    code = """
+        import sys
+        from clipsearch.index import Index
+        from tests.fakes import FakeEncoder
+        encoder = FakeEncoder()
+        print("ready", flush=True)
+        Index.create(sys.argv[1], encoder)
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), tmp_path / "index"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    child.stdout.readline()
+    time.sleep(moment * 0.001)
+    child.kill()
+    child.communicate()
+    with Index.create(tmp_path / "index", FakeEncoder(), exist_ok=True) as index:
+        fill(index, FakeEncoder(), 3)
+        assert index.verify(full=True).ok

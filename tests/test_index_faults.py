@@ -1,0 +1,432 @@
+"""Locks, damaged files, full disks, missing permissions, other versions."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipsearch.errors import (
+    IndexCorruptError,
+    IndexLockedError,
+    IndexVersionError,
+    StorageError,
+)
+from clipsearch.index import Index
+from tests.fakes import DIM, FakeEncoder, fill, put
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def encoder():
+    return FakeEncoder()
+
+
+@pytest.fixture
+def index(tmp_path, encoder):
+    with Index.create(tmp_path / "index", encoder) as index:
+        fill(index, encoder, 40, commits=2, captions=True)
+        yield index
+
+
+def child(code: str, *arguments: object, **options) -> subprocess.Popen:
+    """Run Python in a process of its own, with the tests importable."""
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def sound(path, count) -> None:
+    with Index.open(path) as index:
+        assert len(index) == count
+        assert len(index.search(np.ones(DIM), k=1000)) == count
+        report = index.verify(full=True)
+        assert report.ok, report.problems
+
+
+# --- the writer lock ------------------------------------------------------------------------------
+
+HOLD = """
+    import sys, time
+    from clipsearch.index import Index
+    index = Index.open(sys.argv[1])
+    writer = index.writer()
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_writer_is_told_who_the_first_is(index):
+    holder = child(HOLD, index.path)
+    try:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(IndexLockedError, match=rf"process {holder.pid} on .* since 20.*--wait"):
+            index.writer()
+        started = time.monotonic()
+        with pytest.raises(IndexLockedError, match=r"Waited 0\.3 s"):
+            index.remove([1], wait=0.3)
+        assert time.monotonic() - started >= 0.3
+        assert len(index.search(np.ones(DIM))) == 10  # readers take no lock
+    finally:
+        holder.kill()
+        holder.communicate()
+    index.remove([1])  # the lock of a dead process is nobody's
+    sound(index.path, 39)
+
+
+def test_a_writer_waits_for_its_turn(index, encoder):
+    holder = child(HOLD.replace("60", "0.5") + "    writer.close()\n", index.path)
+    assert holder.stdout.readline() == "locked\n"
+    assert index.remove([1], wait=True) == 1
+    holder.communicate()
+    assert holder.returncode == 0
+
+
+def test_forked_children_do_not_hold_the_lock(index):
+    writer = index.writer()
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(5)
+        os._exit(0)
+    try:
+        writer.close()
+        index.writer().close()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_two_writers_in_one_process(index):
+    with index.writer(), pytest.raises(IndexLockedError, match=f"process {os.getpid()}"):
+        index.remove([1])
+
+
+# --- damaged files --------------------------------------------------------------------------------
+
+
+def damage(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "missing":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "altered":
+        data[-20] ^= 0xFF
+        path.write_bytes(data)
+    elif how == "silently altered":  # as a failing disk does: time and size stay
+        stat = path.stat()
+        data[-20] ^= 0xFF
+        path.write_bytes(data)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def vector_files(index) -> list[Path]:
+    return sorted((index.path / "vectors").iterdir())
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "altered"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_damaged_vector_file_is_named_with_the_remedy(index, how, which):
+    path = vector_files(index)[which]
+    index.close()
+    damage(path, how)
+    with pytest.raises(IndexCorruptError, match=rf"{path.name} is (damaged|missing).*estore"):
+        Index.open(index.path).search(np.ones(DIM))
+    report = index.verify()
+    assert not report.ok
+    assert path.name in report.problems[0]
+
+
+def test_a_silently_altered_vector_file_is_found_by_full_verification(index):
+    path = next(p for p in vector_files(index) if ".rows" not in p.name)
+    damage(path, "silently altered")
+    assert index.verify().ok
+    report = index.verify(full=True)
+    assert f"{path.name} is damaged: its content was altered" in report.problems[0]
+
+
+def test_a_file_truncated_under_an_open_index_is_an_error_not_a_crash(index):
+    with Index.open(index.path, exact_elements=1) as reader:
+        reader.search(np.ones(DIM), exact=True)
+        for path in vector_files(index):
+            os.truncate(path, 150)
+        with pytest.raises(IndexCorruptError, match="ends too early"):
+            reader.search(np.ones(DIM), exact=True)
+
+
+def test_a_writer_never_copies_a_damaged_segment(index):
+    path = next(p for p in vector_files(index) if ".rows" not in p.name)
+    damage(path, "altered")
+    with pytest.raises(IndexCorruptError, match=path.name):
+        index.compact()
+    assert path.exists()
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "altered"])
+def test_a_damaged_catalog_is_named_with_the_remedy(index, how):
+    path = index.path / "catalog.sqlite"
+    index.close()
+    if how == "altered":
+        data = bytearray(path.read_bytes())
+        data[: len(data) : 7] = b"x" * len(data[::7])
+        path.write_bytes(data)
+    else:
+        damage(path, how)
+    with pytest.raises(IndexCorruptError, match=r"catalog\.sqlite.* is (damaged|missing).*index"):
+        Index.open(index.path).search(np.ones(DIM))
+
+
+def test_full_verification_finds_contradictions(index):
+    connection = sqlite3.connect(index.path / "catalog.sqlite")
+    with connection:
+        connection.execute("DROP TRIGGER words_delete")
+        connection.execute("DELETE FROM items WHERE row = 3")
+        connection.execute("INSERT INTO tombstones VALUES ('image', 999)")
+        connection.execute("INSERT INTO tags VALUES (3, 'default', 'dog', 1.0)")
+    connection.close()
+    told = " ".join(index.verify().problems)
+    assert "says 40 items, but has 39" in told
+    assert "1 image vectors belong to no item, the first are 3" in told
+    assert "1 removed rows are listed that no image segment has" in told
+    assert "1 tags belong to no item" in told
+    with pytest.raises(IndexCorruptError, match="no item 3"):
+        index.search(np.ones(DIM), k=100)
+
+
+# --- lost or damaged ANN files --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "altered"])
+def test_a_lost_ann_file_is_noted_and_rebuilt(tmp_path, encoder, how, caplog):
+    Index.create(tmp_path / "index", encoder).close()
+    with Index.open(tmp_path / "index", encoder, exact_elements=100 * DIM) as index:
+        fill(index, encoder, 300)
+        index.build_ann()
+        hits = [h.item.id for h in index.search("x", k=5, exact=True)]
+        (path,) = (index.path / "ann").glob("*.faiss")
+        damage(path, how)
+    with Index.open(tmp_path / "index", encoder, exact_elements=100 * DIM) as index:
+        found = index.search("x", k=5)
+        assert [h.item.id for h in found] == hits
+        assert not found.approximate
+        (note,) = index.info()["notes"]
+        assert path.name in note
+        assert "clipsearch compact" in note
+        assert path.name in caplog.text
+        assert not index.verify().ok
+        assert index.build_ann()["image"] == "train"
+        assert index.info()["notes"] == []
+        assert index.search("x", k=5).approximate
+        assert index.verify(full=True).ok
+
+
+# --- disks that refuse ----------------------------------------------------------------------------
+
+FULL = """
+    import resource, sys
+    from clipsearch.errors import StorageError
+    from clipsearch.index import Index
+    from tests.fakes import FakeEncoder, fill, put
+    path, limit, what = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    encoder = FakeEncoder()
+    index = Index.open(path, encoder, exact_elements=16)
+    index.search("x")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        if what == "add":
+            fill(index, encoder, 5000, first=1000)
+        elif what == "remove":
+            index.remove(range(1, 4000))
+        elif what == "compact":
+            index.compact()
+        else:
+            index.build_ann(force=True)
+    except StorageError as exc:
+        print(exc)
+    else:
+        print("done")
+    assert len(index.search("x", k=3)) == 3, "readers go on"
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "limit"),
+    [("add", 20_000), ("add", 100_000), ("add", 300_000), ("compact", 20_000), ("ann", 10_000)],
+)
+def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, encoder, what, limit):
+    with Index.create(tmp_path / "index", encoder) as index:
+        fill(index, encoder, 1000, commits=3)
+        index.remove(range(1, 100))
+    done = child(FULL, tmp_path / "index", limit, what)
+    out, err = done.communicate(timeout=60)
+    assert done.returncode == 0, err
+    assert "The index is as it was before" in out
+    sound(tmp_path / "index", 901)
+    with Index.open(tmp_path / "index", encoder) as index:
+        fill(index, encoder, 10, first=1000)
+        names = {p.name for p in (index.path / "vectors").iterdir()}
+        assert len(names) == 2 * index.info()["segments"], "garbage is swept"
+        assert not list((index.path / "ann").glob("*.tmp"))
+    sound(tmp_path / "index", 911)
+
+
+def test_a_full_file_system(encoder):
+    """A real small file system, where this is allowed."""
+    place = Path(tempfile.mkdtemp())
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        place.rmdir()
+        pytest.skip("mounting is not allowed here")
+    try:
+        with Index.create(place / "index", encoder) as index:
+            fill(index, encoder, 100)
+            with pytest.raises(StorageError, match="as it was before"):
+                fill(index, encoder, 20_000, first=100)
+            assert len(index.search("x", k=200)) == 100
+            fill(index, encoder, 5, first=100)
+        sound(place / "index", 105)
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+        place.rmdir()
+
+
+DENIED = """
+    import os, sys
+    from clipsearch.errors import StorageError
+    from clipsearch.index import Index
+    from tests.fakes import FakeEncoder, put
+    encoder = FakeEncoder()
+    index = Index.open(sys.argv[1], encoder)
+    writer = index.writer()
+    put(writer, encoder, "x")
+    (index.path / "vectors").chmod(0o555)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    for attempt in (writer.commit, index.writer, lambda: Index.create(index.path / "y", encoder)):
+        try:
+            attempt()
+        except StorageError as exc:
+            print(exc)
+            writer.close()
+"""
+
+
+def test_a_permission_error_in_the_middle(encoder):
+    place = Path(tempfile.mkdtemp())  # unlike tmp_path, others may enter it
+    try:
+        place.chmod(0o755)
+        with Index.create(place / "index", encoder) as index:
+            fill(index, encoder, 10)
+        done = child(DENIED, place / "index")
+        out, err = done.communicate(timeout=60)
+        assert done.returncode == 0, err
+        assert out.count("ermission") >= 2, (out, err)
+        (place / "index" / "vectors").chmod(0o755)
+        sound(place / "index", 10)
+    finally:
+        shutil.rmtree(place)
+
+
+def test_an_index_that_cannot_be_written_can_be_searched(encoder):
+    place = Path(tempfile.mkdtemp())
+    try:
+        with Index.create(place / "index", encoder) as index:
+            fill(index, encoder, 10)
+        for path in [place, place / "index", *(place / "index").rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        code = """
+            import os, sys
+            import numpy as np
+            from clipsearch.index import Index
+            import clipsearch.verify
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            with Index.open(sys.argv[1]) as index:
+                print(len(index.search(np.ones(16), k=100)), index.verify(full=True).ok)
+        """
+        done = child(code, place / "index")
+        out, err = done.communicate(timeout=60)
+        assert out == "10 True\n", err
+    finally:
+        for path in [place, place / "index", *(place / "index").rglob("*")]:
+            if path.is_dir():
+                path.chmod(0o755)
+        shutil.rmtree(place)
+
+
+# --- garbage and versions -------------------------------------------------------------------------
+
+
+def test_files_that_the_catalog_does_not_name_are_swept(index):
+    for name in (
+        "vectors/image-dead.npy",
+        "vectors/image-dead.rows.npy",
+        "ann/x.tmp",
+        "ann/y.faiss",
+    ):
+        (index.path / name).write_bytes(b"left behind")
+    assert index.verify(full=True).ok
+    index.writer().close()
+    assert not (index.path / "ann/x.tmp").exists()
+    assert not (index.path / "ann/y.faiss").exists()
+    assert len(vector_files(index)) == 2 * index.info()["segments"]
+
+
+def test_a_newer_format_is_refused(index):
+    index.close()
+    connection = sqlite3.connect(index.path / "catalog.sqlite")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(IndexVersionError, match=r"format version 99.*pip install -U"):
+        Index.open(index.path)
+
+
+def test_an_older_format_is_migrated(tmp_path, encoder):
+    path = tmp_path / "old"
+    (path / "ann").mkdir(parents=True)
+    shutil.copytree(ROOT / "tests/fixtures/index_v1/vectors", path / "vectors")
+    connection = sqlite3.connect(path / "catalog.sqlite")
+    connection.executescript((ROOT / "tests/fixtures/index_v1/catalog.sql").read_text())
+    connection.close()
+    with Index.open(path, encoder) as index:
+        assert index.info()["format_version"] == 2
+        assert [item.key for item in index.items()] == [f"/photos/{n}.jpg" for n in "acd"]
+        assert index.search(encoder.vector("image c"), k=1)[0].item.caption == "a cat"
+        assert index.fields()["price"] == "number"
+        assert index.fields()["place"] == "text"
+        assert [item.id for item in index.items("price > 2")] == [3, 4]
+        index.set_tags([1], ["dog"])
+        put_one = index.writer()
+        assert put(put_one, encoder, "e") == 5
+        put_one.commit()
+        put_one.close()
+        index.refresh_background(encoder)
+        assert len(index.search("cat", hybrid=True)) == 4
+        report = index.verify(full=True)
+        assert report.ok, report.problems
+    sound(path, 4)
+
+
+def test_a_copied_index_is_recognised_by_its_content(index, tmp_path, encoder):
+    shutil.copytree(index.path, tmp_path / "copy", copy_function=shutil.copy)
+    sound(tmp_path / "copy", 40)
+    with Index.open(tmp_path / "copy", encoder) as copy:
+        fill(copy, encoder, 5, first=40)
+    sound(tmp_path / "copy", 45)
+    sound(index.path, 40)

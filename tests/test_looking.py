@@ -1,0 +1,239 @@
+"""Heat maps, thumbnails, maps, outliers, marks: what the front end shows, computed by the library."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clipsearch import Index, Query
+from clipsearch.errors import ImageDecodeError, InvalidInputError
+from clipsearch.explain import explain, overlay
+from clipsearch.facets import facets
+from clipsearch.feedback import LIKED_WEIGHT, UNLIKED_WEIGHT, refine
+from clipsearch.mapping import make_map
+from clipsearch.nearest import name_groups, nearest_words
+from clipsearch.outliers import outliers
+from clipsearch.sampling import sample_vectors
+from clipsearch.scoring import spread
+from clipsearch.thumbnails import THUMBNAIL_SIDE, thumbnail
+
+
+@pytest.fixture(scope="module")
+def album(encoder, photos, tmp_path_factory):
+    index = Index.create(tmp_path_factory.mktemp("album") / "album", encoder)
+    index.add(photos)
+    yield index
+    index.close()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
+
+
+def named(photos, name):
+    return next(photo for photo in photos if photo.name == name)
+
+
+def side_by_side(photos, *names):
+    whole = Image.new("RGB", (512, 512))
+    for place, name in enumerate(names):
+        half = Image.open(named(photos, name)).convert("RGB").resize((256, 512))
+        whole.paste(half, (256 * place, 0))
+    return whole
+
+
+def share_on_the_left(found):
+    half = found.heat.shape[1] // 2
+    return float(found.heat[:, :half].sum() / found.heat.sum())
+
+
+@pytest.mark.parametrize("names", [("chelsea.png", "coffee.png"), ("coffee.png", "chelsea.png")])
+@pytest.mark.parametrize("method", ["layers", "covering"])
+def test_the_heat_lies_on_the_half_that_shows_the_text(
+    encoder, photos, names, method, monkeypatch
+):
+    if method == "covering":
+        monkeypatch.setattr("clipsearch.saliency.region_scores", lambda *_given: None)
+    picture = side_by_side(photos, *names)
+    texts = {"chelsea.png": "a cat", "coffee.png": "a cup of coffee"}
+    left = explain(encoder, picture, texts[names[0]])
+    right = explain(encoder, picture, texts[names[1]])
+    assert left.method == right.method == method
+    assert share_on_the_left(left) > 0.65
+    assert share_on_the_left(right) < 0.35
+    assert left.heat.dtype == np.float32
+    assert 0 <= left.heat.min() <= left.heat.max() <= 1
+    assert overlay(left).size == (512, 512)
+
+
+def test_patches_of_a_vision_transformer_are_projected_into_the_joint_space():
+    """Against a hand-made tower in which only the right half's patches point at the text."""
+    import torch
+    from open_clip.transformer import VisionTransformer
+
+    from clipsearch.images import Preprocessing
+    from clipsearch.saliency import region_scores
+
+    torch.manual_seed(0)
+    tower = VisionTransformer(
+        image_size=64, patch_size=16, width=64, layers=2, heads=4, mlp_ratio=2, output_dim=32
+    ).eval()
+
+    class Fake:
+        preprocessing = Preprocessing((64, 64), (0.5,) * 3, (0.5,) * 3)
+        precision = "fp32"
+        _model = type("Model", (), {"visual": tower})
+
+    dark_and_light = np.zeros((64, 64, 3), np.uint8)
+    dark_and_light[:, 32:] = 255
+    only_light = np.full((64, 64, 3), 255, np.uint8)
+    with torch.inference_mode():
+        flat = region_scores(Fake(), only_light, np.eye(32, dtype=np.float32)[0])
+    assert flat.shape == (4, 4)
+    # The direction in which light patches differ from dark ones, measured with the same tower.
+    directions = np.eye(32, dtype=np.float32)
+    light = np.array([region_scores(Fake(), only_light, d).mean() for d in directions])
+    dark = np.array(
+        [region_scores(Fake(), np.zeros_like(only_light), d).mean() for d in directions]
+    )
+    scores = region_scores(Fake(), dark_and_light, (light - dark).astype(np.float32))
+    assert scores[:, 2:].mean() > scores[:, :2].mean()
+
+
+def test_an_empty_text_explains_nothing(encoder, photos):
+    with pytest.raises(InvalidInputError, match="empty"):
+        explain(encoder, photos[0], " ")
+
+
+def test_a_thumbnail_is_small_upright_without_exif_and_kept(album, tmp_path):
+    item = album.search("a cat", 1)[0].item
+    data = thumbnail(item)
+    image = Image.open(io.BytesIO(data))
+    assert image.format == "JPEG"
+    assert max(image.size) == THUMBNAIL_SIDE
+    assert not image.getexif()
+    assert len(list((tmp_path / "cache" / "thumbnails").rglob("*.jpg"))) == 1
+    assert thumbnail(item) == data
+    with pytest.raises(InvalidInputError):
+        thumbnail(item, 100)
+
+
+def test_a_file_replaced_by_a_link_to_another_picture_is_not_shown(encoder, photos, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shown = folder / "cat.png"
+    shown.write_bytes(named(photos, "chelsea.png").read_bytes())
+    with Index.create(tmp_path / "index", encoder) as index:
+        index.add(folder)
+        item = index.items()[0]
+        shown.unlink()
+        os.symlink(named(photos, "astronaut.png"), shown)
+        with pytest.raises(ImageDecodeError, match="changed"):
+            thumbnail(item)
+        shown.unlink()
+        with pytest.raises(ImageDecodeError, match="gone"):
+            thumbnail(item)
+
+
+def test_marks_follow_rocchio(album):
+    liked, unliked = [1, 2], [3]
+    query = Query.text("a cat") + Query.text("lying", 0.5)
+    moved = refine(query, liked, unliked).resolve(album.encoder, album)
+    asked = album.encoder.encode_texts(["a cat", "lying"])
+    wanted = (asked[0] + 0.5 * asked[1]) / np.sqrt(1.25)
+    wanted = wanted + LIKED_WEIGHT * album.vectors(liked).mean(axis=0)
+    wanted = wanted - UNLIKED_WEIGHT * album.vectors(unliked).mean(axis=0)
+    np.testing.assert_allclose(moved, wanted / np.linalg.norm(wanted), atol=1e-5)
+    with pytest.raises(InvalidInputError, match="both|fitting"):
+        refine(query, [1], [1])
+    with pytest.raises(InvalidInputError, match="too many"):
+        refine(query, list(range(70)))
+    with pytest.raises(InvalidInputError, match="nothing to look for"):
+        refine(None, [], [1])
+
+
+def test_liking_a_result_lifts_what_is_like_it(album):
+    before = [hit.item.id for hit in album.search("an animal", 27)]
+    lion = album.search("a lion", 1)[0].item.id
+    after = [h.item.id for h in album.search(refine(Query.text("an animal"), [lion]), 27)]
+    assert after.index(lion) <= before.index(lion)
+    assert after[0] == lion
+
+
+def test_a_sample_is_the_whole_where_it_fits_and_always_the_same(album):
+    rows, vectors = sample_vectors(album, 1000)
+    assert len(rows) == len(album)
+    np.testing.assert_array_equal(vectors, album.vectors(rows.tolist(), "image"))
+    few, _ = sample_vectors(album, 5)
+    again, _ = sample_vectors(album, 5)
+    assert len(few) == 5
+    assert set(few.tolist()) <= set(rows.tolist())
+    np.testing.assert_array_equal(few, again)
+
+
+def test_the_spread_counts_every_vector_once(album):
+    _, vectors = sample_vectors(album, 1000)
+    query = album.encoder.encode_texts(["a cat"])[0]
+    found = spread(vectors, query, total=len(album))
+    assert sum(found.counts) == found.sampled == len(album)
+    scores = vectors @ query
+    assert found.low < scores.min() < scores.max() < found.high
+    assert spread(vectors[:0], query, total=0).sampled == 0
+
+
+def test_a_map_has_a_place_for_every_picture_and_is_kept(album, tmp_path):
+    made = make_map(album)
+    assert len(made.rows) == len(album)
+    assert made.places.shape == (len(album), 2)
+    assert 0 <= made.places.min() <= made.places.max() <= 1
+    sizes = np.bincount(made.clusters)
+    assert list(sizes) == sorted(sizes, reverse=True)
+    assert len(list((tmp_path / "cache" / "maps").glob("*.npz"))) == 1
+    np.testing.assert_array_equal(make_map(album).places, made.places)
+    for damaged in (tmp_path / "cache" / "maps").glob("*.npz"):
+        damaged.write_bytes(b"PK damaged")
+    np.testing.assert_array_equal(make_map(album).places, made.places)
+
+
+def test_pictures_of_one_kind_lie_in_one_cluster(album):
+    made = make_map(album)
+    rows = made.rows.tolist()
+    cluster = {
+        name: made.clusters[rows.index(album.search(text, 1)[0].item.id)]
+        for name, text in {"cheetah": "a cheetah", "lion": "a lion", "china": "a pagoda"}.items()
+    }
+    assert cluster["china"] != cluster["lion"]
+
+
+def test_groups_and_pictures_are_named_by_everyday_words(album):
+    cat = album.search("a cat", 1)[0].item.id
+    assert nearest_words(album.encoder, album.vectors([cat], "image")[0])[0][0] == "cat"
+    vectors = album.vectors([cat, album.search("a rocket", 1)[0].item.id], "image")
+    names = name_groups(album.encoder, vectors, words=1)
+    assert names[0] == ("cat",)
+    assert names[1] == ("rocket",)
+
+
+def test_an_outlier_is_least_like_its_neighbours():
+    rng = np.random.default_rng(0)
+    crowd = rng.normal(size=(30, 16)) * 0.1 + np.eye(16)[0]
+    vectors = np.vstack([crowd, -np.eye(16)[0]]).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = np.arange(100, 131)
+    found = outliers(rows, vectors, 3)
+    assert found[0][0] == 130
+    nearest = np.sort(vectors[:30] @ vectors[30])[-5:].mean()
+    assert found[0][1] == pytest.approx(nearest, abs=1e-5)
+    assert outliers(rows[:1], vectors[:1]) == []
+
+
+def test_facets_are_what_the_items_have(album):
+    found = facets(album)
+    assert found.has_sizes
+    assert found.captions == 0
+    assert found.tags == ()

@@ -1,0 +1,169 @@
+"""The query algebra."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipsearch.errors import InvalidInputError, ItemNotFoundError
+from clipsearch.query import MAX_TERMS, Query
+from tests.fakes import FakeEncoder
+
+ENCODER = FakeEncoder()
+weights = st.floats(-4, 4).filter(lambda w: abs(w) > 0.01)
+
+
+class Stored:
+    """Stands for an index that holds one item."""
+
+    dim = ENCODER.dim
+
+    def vectors(self, ids, modality=None):
+        if ids != [7]:
+            raise ItemNotFoundError("no such item")
+        return np.stack([ENCODER.vector("stored")])
+
+
+def test_a_text_resolves_to_its_vector():
+    assert np.allclose(Query.text("sea").resolve(ENCODER), ENCODER.vector("text sea"), atol=1e-6)
+
+
+def test_terms_are_summed_with_weights_and_normalised():
+    query = Query.text("beach") + 0.5 * Query.image("dog.jpg") - Query.text("people") * 2
+    total = (
+        ENCODER.vector("text beach")
+        + 0.5 * ENCODER.vector("image dog.jpg")
+        - 2 * ENCODER.vector("text people")
+    )
+    assert np.allclose(query.resolve(ENCODER), total / np.linalg.norm(total), atol=1e-5)
+
+
+def test_vectors_count_by_direction_not_by_length():
+    long = Query.vector(100 * ENCODER.vector("a")) + Query.text("sea")
+    short = Query.vector(ENCODER.vector("a")) + Query.text("sea")
+    assert np.allclose(long.resolve(ENCODER), short.resolve(ENCODER), atol=1e-5)
+
+
+def test_items_come_from_the_index():
+    query = Query.item(7) - 0.1 * Query.text("sea")
+    assert query.resolve(ENCODER, Stored()).shape == (ENCODER.dim,)
+    with pytest.raises(ItemNotFoundError):
+        Query.item(8).resolve(ENCODER, Stored())
+    with pytest.raises(InvalidInputError, match="needs the index"):
+        Query.item(7).resolve(ENCODER)
+
+
+@given(st.lists(st.tuples(st.text(min_size=1), weights), min_size=1, max_size=6), weights)
+def test_order_and_common_factors_change_nothing(parts, factor):
+    def build(items):
+        query = None
+        for text, weight in items:
+            if not text.strip():
+                continue
+            term = Query.text(text, weight)
+            query = term if query is None else query + term
+        return query
+
+    query, backwards = build(parts), build(parts[::-1])
+    if query is None:
+        return
+    try:
+        vector = query.resolve(ENCODER)
+    except InvalidInputError:
+        return  # they cancelled out
+    assert np.isclose(np.linalg.norm(vector), 1.0, atol=1e-4)
+    assert np.allclose(vector, backwards.resolve(ENCODER), atol=1e-3)
+    scaled = (query * abs(factor)).resolve(ENCODER)
+    assert np.allclose(vector, scaled, atol=1e-4)
+    assert Query.from_dict(query.to_dict()) == query
+
+
+def test_the_encoder_is_loaded_only_when_something_is_to_be_encoded():
+    calls = []
+
+    def load():
+        calls.append(1)
+        return ENCODER
+
+    Query.vector(ENCODER.vector("a")).resolve(load)
+    assert not calls
+    (Query.text("a") + Query.image("b")).resolve(load)
+    assert calls
+
+
+def test_texts_are_encoded_in_one_call():
+    class Counting(FakeEncoder):
+        calls = 0
+
+        def encode_texts(self, texts):
+            self.calls += 1
+            return super().encode_texts(texts)
+
+    encoder = Counting()
+    (Query.text("a") + Query.text("b") - Query.text("c")).resolve(encoder)
+    assert encoder.calls == 1
+
+
+def test_the_kind_says_whose_scores_compare():
+    text, image, vector = Query.text("a"), Query.image("b"), Query.vector([1.0] * 16)
+    assert text.kind == "text"
+    assert image.kind == (image + Query.item(3)).kind == (image - text).kind == "image"
+    assert (image + text).kind == "text"
+    assert vector.kind == (vector + image).kind == "vector"
+    assert (text - Query.text("b")).texts == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Query.text(""), "empty"),
+        (lambda: Query.text(" \n"), "empty"),
+        (lambda: Query.text(5), "got int"),
+        (lambda: Query.text("a", "2"), "weight is a number"),
+        (lambda: Query.text("a", float("nan")), "finite"),
+        (lambda: Query.text("a") * float("inf"), "finite"),
+        (lambda: Query.vector([0.0, 0.0]), "zero vector"),
+        (lambda: Query.vector([np.nan, 1.0]), "NaN"),
+        (lambda: Query.item("3"), "whole number"),
+        (lambda: Query.item(True), "whole number"),
+        (lambda: Query(()), "at least one"),
+        (lambda: Query(Query.text("a").terms * (MAX_TERMS + 1)), "64 terms at most"),
+        (lambda: (Query.text("a") - Query.text("a")).resolve(ENCODER), "cancel"),
+        (lambda: Query.text("a", 0.0).resolve(ENCODER), "cancel"),
+        (lambda: Query.text("a").resolve(None), "needs an encoder"),
+        (lambda: (Query.text("a") + Query.vector([1.0, 2.0])).resolve(ENCODER), "lengths"),
+        (lambda: Query.vector([1.0, 2.0]).resolve(None, Stored()), "lengths"),
+    ],
+)
+def test_what_is_refused(make, message):
+    with pytest.raises(InvalidInputError, match=message):
+        make()
+
+
+def test_json_form():
+    query = Query.text("sea", 2) - Query.item(7) + Query.vector([3.0, 4.0])
+    data = query.to_dict()
+    assert data["terms"][0] == {"text": "sea", "weight": 2.0}
+    assert data["terms"][1] == {"item": 7, "weight": -1.0}
+    assert Query.from_dict(data) == query
+    with pytest.raises(InvalidInputError, match="image cannot be written"):
+        Query.image("a.jpg").to_dict()
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        ([], "list of `terms`"),
+        ({"terms": "abc"}, "list of `terms`"),
+        ({"terms": []}, "at least one"),
+        ({"terms": [{"text": "a"}, {"image": "/etc/passwd"}]}, r"terms\[1\]"),
+        ({"terms": [{"text": "a", "item": 1}]}, r"terms\[0\]"),
+        ({"terms": [{"text": ""}]}, r"terms\[0\]\.text: .*empty"),
+        ({"terms": [{"vector": ["x"]}]}, r"terms\[0\]\.vector"),
+        ({"terms": [{"text": "a", "weight": None}]}, r"terms\[0\]\.text: a weight"),
+        ({"terms": [5]}, r"terms\[0\]"),
+    ],
+)
+def test_json_from_outside_is_checked(data, where):
+    with pytest.raises(InvalidInputError, match=where):
+        Query.from_dict(data)

@@ -1,0 +1,130 @@
+"""What can be had through the page's routes: its own pictures, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import httpx
+import pytest
+
+from clipsearch import Index
+from clipsearch.ui import Library, Settings, create_app
+from .ui_support import served
+
+
+@pytest.fixture(scope="module")
+def site(encoder, photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for photo in photos[:4]:
+        shutil.copy(photo, pictures / photo.name)
+    (folder / "secret.txt").write_text("a secret")
+    shutil.copy(photos[5], folder / "secret.png")
+    with Index.create(folder / "site", encoder) as index:
+        index.add(pictures)
+    library = Library([str(folder / "site")], load=lambda name: encoder)
+    with served(create_app(Settings(), library=library)) as url:
+        yield url, folder
+    library.close()
+
+
+def test_pictures_come_by_id_and_only_as_copies(site):
+    url, _ = site
+    answer = httpx.get(f"{url}/media/site/1/thumbnail")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.content.startswith(b"\xff\xd8")
+    assert "immutable" in answer.headers["cache-control"]
+    for path in ("/media/site/999/thumbnail", "/media/other/1/thumbnail", "/media/site/1/original"):
+        assert httpx.get(url + path).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["secret.txt", "secret.png", "site/catalog.sqlite"])
+@pytest.mark.parametrize(
+    "route",
+    [
+        "/gradio_api/file={path}",
+        "/file={path}",
+        "/gradio_api/file/{path}",
+        "/gradio_api/file=..{path}",
+        "/gradio_api/proxy=http://127.0.0.1{path}",
+        "/gradio_api/stream/{path}",
+        "/static/..%2f..%2f..%2f..{path}",
+        "/assets/%2e%2e/%2e%2e/{path}",
+        "/custom_component/a/b/c/{path}",
+        "/svelte/..{path}",
+        "/media/..%2f..{path}/1/thumbnail",
+    ],
+)
+def test_no_route_gives_a_file_of_the_server(site, route, name):
+    url, folder = site
+    path = folder / name
+    answer = httpx.get(url + route.format(path=path))
+    assert answer.status_code in (404, 422)
+    assert path.read_bytes()[:16] not in answer.content
+
+
+def test_nothing_can_be_uploaded_to_gradio(site):
+    url, _ = site
+    answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.png", b"x" * 100)})
+    assert answer.status_code == 404
+
+
+def test_a_file_named_in_an_event_is_not_read(site):
+    """Queue data that names a file of the server, in every form that Gradio knows."""
+    url, folder = site
+    config = httpx.get(f"{url}/config").json()
+    secret = {
+        "path": str(folder / "secret.txt"),
+        "url": f"file://{folder / 'secret.txt'}",
+        "meta": {"_type": "gradio.FileData"},
+    }
+    for dependency in config["dependencies"]:
+        body = {
+            "fn_index": dependency["id"],
+            "data": [secret for _ in dependency["inputs"]],
+            "event_data": {"name": "x", "data": str(folder / "secret.txt"), "pictures": [secret]},
+            "session_hash": "test",
+        }
+        answer = httpx.post(f"{url}/gradio_api/run/predict", json=body, timeout=30)
+        assert b"a secret" not in answer.content, dependency["id"]
+        assert "Traceback" not in answer.text
+
+
+def test_a_body_over_the_limit_is_refused(site):
+    url, _ = site
+    body = b"x" * (33 * 1024**2)
+    answer = httpx.post(f"{url}/gradio_api/run/predict", content=body, timeout=60)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "word"),
+    [
+        ({"accept-language": "es-ES,es;q=0.9,en;q=0.5"}, "", "Buscar"),
+        ({"accept-language": "de-DE,en;q=0.5"}, "", "Search"),
+        ({"accept-language": "en"}, "?lang=es", "Buscar"),
+        ({"accept-language": "en", "cookie": "clipsearch_lang=es"}, "", "Buscar"),
+        ({"cookie": "clipsearch_lang=<script>"}, "?lang=xx", "Search"),
+    ],
+)
+def test_the_page_speaks_the_visitors_language(site, headers, query, word):
+    answer = httpx.get(site[0] + "/" + query, headers=headers)
+    assert answer.status_code == 200
+    labels = [c["props"].get("label") for c in _config(answer.text)["components"]]
+    assert word in labels
+
+
+def test_nothing_is_loaded_from_another_host(site):
+    page = httpx.get(site[0] + "/").text
+    head = page.split("<script>window.gradio_config")[0]
+    assert "connect-src 'self'" in httpx.get(site[0] + "/").headers["content-security-policy"]
+    assert "fonts.googleapis" not in page
+    assert "cdnjs" not in head
+
+
+def _config(page):
+    text = page.split("window.gradio_config = ", 1)[1].split(";</script>", 1)[0]
+    return json.loads(text)

@@ -1,0 +1,52 @@
+"""A page served in a thread of its own, for the tests of the front end."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from pathlib import Path
+
+import uvicorn
+
+
+@contextlib.contextmanager
+def served(app, *, timeout_s: float = 60):
+    """Serve an application on a free port of this machine; gives its address."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + timeout_s
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert server.started
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def chromium() -> str | None:
+    """Debian's Chromium, or another one that is there."""
+    for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"):
+        if Path(path).exists():
+            return path
+    return None
+
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+
+
+def axe_script() -> Path | None:
+    """axe-core, where `npm install` has put it."""
+    root = Path(__file__).resolve().parents[1]
+    path = root / "node_modules" / "axe-core" / "axe.min.js"
+    return path if path.is_file() else None

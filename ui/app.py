@@ -1,0 +1,121 @@
+"""The page assembled and served."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from . import pages
+from .guard import Doorway
+from .jobs import Jobs
+from .library import Library
+from .media import media_router
+from .strings import LANGUAGES, Words
+from .theme import asset, css, make_theme
+
+__all__ = ["Settings", "build", "create_app", "mount"]
+
+MAX_BODY_BYTES = 32 * 1024**2  # of one request: a dozen pictures, reduced by the browser
+_TEMPORARY_S = 600  # whatever Gradio keeps is removed after ten minutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator decides.
+
+    Attributes:
+        names: Indexes to show, names or folders; None for all in the home of indexes.
+        roots: Folders below which the Build tab may index; none allows uploads only.
+        language: "en" or "es" whatever the browser says; None follows the browser.
+        device: Where models run.
+        max_pixels: Of one picture that a visitor gives.
+        max_upload_bytes: Of one picture that a visitor gives.
+        may_build: Whether the Build tab is there.
+    """
+
+    names: tuple[str, ...] | None = None
+    roots: tuple[Path, ...] = ()
+    language: str | None = None
+    device: str = "auto"
+    max_pixels: int = 50_000_000
+    max_upload_bytes: int = 16 * 1024**2
+    may_build: bool = True
+
+
+def build(
+    library: Library, settings: Settings, *, language: str = "en", jobs: Jobs | None = None
+) -> gr.Blocks:
+    """The page in one language."""
+    return pages.assemble(pages.Context(library, settings, Words(language), jobs or Jobs()))
+
+
+def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/") -> FastAPI:
+    """Serve the page from an application, below `path`; its other routes must come first.
+
+    The application keeps its own doors: whatever guards its routes guards these.
+    """
+    app.include_router(media_router(library))
+    holders = {}
+    jobs = Jobs()
+    for language in LANGUAGES:
+        holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        words = Words(language)
+        gr.mount_gradio_app(
+            holder,
+            build(library, settings, language=language, jobs=jobs),
+            path="/",
+            ssr_mode=False,
+            run_history=False,
+            footer_links=[],
+            show_error=False,
+            allowed_paths=[],
+            blocked_paths=["/"],
+            max_file_size=1,  # nothing is uploaded by Gradio's own route, which is closed anyway
+            enable_monitoring=False,
+            mcp_server=False,
+            pwa=False,
+            theme=make_theme(),
+            css=css(),
+            head=_head(words),
+        )
+        holders[language] = holder
+    before = app.router.lifespan_context
+
+    @contextlib.asynccontextmanager
+    async def lifespan(outer: FastAPI) -> AsyncIterator[Any]:
+        async with contextlib.AsyncExitStack() as stack:
+            state = await stack.enter_async_context(before(outer))
+            for holder in holders.values():
+                await stack.enter_async_context(holder.router.lifespan_context(holder))
+            library.warm()
+            yield state
+
+    app.router.lifespan_context = lifespan
+    app.mount(path, Doorway(holders, language=settings.language, max_body_bytes=MAX_BODY_BYTES))
+    return app
+
+
+def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI:
+    """An application that serves nothing but the page."""
+    library = library or Library(settings.names, device=settings.device)
+    app = FastAPI(title="clipsearch", openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    return mount(app, library, settings)
+
+
+def _head(words: Words) -> str:
+    """Scripts of the whole page, with their words."""
+    texts = words.as_script("js.")
+    return f"<script>window.csWords={texts};window.csLang='{words.language}';</script>" + (
+        f"<script>{asset('page.js')}</script>"
+    )

@@ -1,0 +1,1 @@
+cs.pictures(element, 24, (pictures) => trigger('given', {pictures}));

@@ -1,0 +1,249 @@
+"""The Build tab: index a folder or table below an allowed root, or pictures from the browser."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from clipsearch import ClipSearchError, Index, InvalidInputError
+from clipsearch.locations import home, index_path
+from clipsearch.models import BUNDLED_MODEL
+
+from .context import QUIET, Context, address, drop_zone, html, sent
+from .jobs import Job
+from .pictures import read_pictures
+from .render import escape, message
+from .strings import Words
+
+__all__ = ["allowed_source", "page"]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_UPLOADS = ".uploads"  # beside the indexes; hidden, so that it is never taken for one
+_QUALITY = 93
+_SHOWN_REASONS = 8
+
+
+def page(context: Context, router: gr.HTML) -> None:
+    """Lay out the tab and connect it."""
+    words, settings = context.words, context.settings
+    desk = _Desk(context)
+    html(f'<p class="cs-lead">{words("build.lead")}</p>')
+    name = gr.Textbox(
+        desk.default_name(),
+        label=words("build.name"),
+        info=words("build.name_info"),
+        max_lines=1,
+        elem_id="cs-build-name",
+    )
+    with gr.Row(elem_classes="cs-two"):
+        with gr.Column(min_width=300):
+            html(f'<h2 class="cs-h">{words("build.from_server")}</h2>')
+            if settings.roots:
+                root = gr.Dropdown(
+                    [(str(path), str(path)) for path in settings.roots],
+                    value=str(settings.roots[0]),
+                    label=words("build.root"),
+                )
+                below = gr.Textbox(
+                    label=words("build.below"), info=words("build.below_info"), max_lines=1
+                )
+                start = gr.Button(words("build.start"), variant="primary")
+            else:
+                html(message(words("build.no_roots"), kind="info"))
+        with gr.Column(min_width=300):
+            html(f'<h2 class="cs-h">{words("build.from_browser")}</h2>')
+            drop = drop_zone(words, words("build.drop"), name="cs-build-drop", many=True)
+            html(f'<p class="cs-hint">{words("build.drop_info")}</p>')
+    status = html(script="result.js", elem_id="cs-job")
+    timer = gr.Timer(0.7, active=False)
+    outputs = [status, timer]
+
+    def navigated(event: gr.EventData) -> Any:
+        if address(event)[0] != "build":
+            return gr.skip(), gr.skip()
+        return desk.show()
+
+    router.navigate(navigated, None, outputs, **QUIET)
+    timer.tick(desk.show, None, outputs, **QUIET)
+    if settings.roots:
+        start.click(desk.start, [name, root, below], outputs, **QUIET)
+    drop.given(desk.upload, name, outputs, **QUIET)
+    status.chosen(desk.cancel, None, outputs, **QUIET)
+
+
+def allowed_source(roots: tuple[Path, ...], root: str, below: str) -> Path:
+    """A path below one of the allowed roots, links followed.
+
+    Raises:
+        InvalidInputError: The root is not allowed, or the path leads out of it.
+    """
+    base = next((path for path in roots if str(path) == root), None)
+    if base is None or "\0" in below:
+        raise InvalidInputError("that folder is not one that may be indexed from here")
+    base = base.expanduser().resolve()
+    path = (base / below.strip().lstrip("/")).resolve()
+    if not path.is_relative_to(base):
+        raise InvalidInputError("that path leads out of the allowed folder")
+    return path
+
+
+class _Desk:
+    """Starts jobs and shows the latest."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._words = context.words
+        self._jobs = context.jobs
+
+    def default_name(self) -> str:
+        """The first collection, or the name for a first one."""
+        names = self._context.library.names()
+        return names[0] if names else "photos"
+
+    def start(self, name: str, root: str, below: str) -> Any:
+        """Index a folder or table of the server's."""
+        try:
+            source = allowed_source(self._context.settings.roots, root, below or "")
+            if not source.exists():
+                raise InvalidInputError(self._words("build.nothing_there", path=below or root))
+            self._launch(name, source)
+        except ClipSearchError as exc:
+            return message(str(exc)), gr.skip()
+        return self.show()
+
+    def upload(self, name: str, event: gr.EventData) -> Any:
+        """Keep pictures of the visitor beside the indexes, and index them."""
+        try:
+            self._check_name(name)
+            pictures = read_pictures(
+                sent(event).get("pictures", []), self._context.settings, self._words
+            )
+            folder = home() / _UPLOADS / name.strip()
+            folder.mkdir(parents=True, exist_ok=True)
+            for picture in pictures:
+                stem = re.sub(r"[^\w-]+", "_", Path(picture.name).stem)[:60] or "picture"
+                path = folder / f"{stem}-{secrets.token_hex(3)}.jpg"
+                picture.image.save(path, "JPEG", quality=_QUALITY)
+            self._launch(name, folder)
+        except (ClipSearchError, OSError) as exc:
+            return message(str(exc)), gr.skip()
+        return self.show()
+
+    def _check_name(self, name: str) -> None:
+        if not _NAME.fullmatch(name.strip()):
+            raise InvalidInputError(self._words("build.bad_name"))
+
+    def _launch(self, name: str, source: Path) -> None:
+        self._check_name(name)
+        library, name = self._context.library, name.strip()
+
+        def open_index() -> Index:
+            if name in library.names():
+                known = library.index(name)
+                return Index.open(known.path, library.encoder(known.model_name))
+            made = Index.create(index_path(name), library.encoder(BUNDLED_MODEL), exist_ok=True)
+            library.admit(name)
+            return made
+
+        started = self._jobs.start(
+            name, source.name, open_index, lambda index, tell: index.add(source, progress=tell)
+        )
+        if not started:
+            raise InvalidInputError(self._words("build.busy"))
+
+    def cancel(self) -> Any:
+        """Stop the running job; what was committed stays."""
+        self._jobs.cancel()
+        return self.show()
+
+    def show(self) -> Any:
+        """The latest job, and whether to look again soon."""
+        job = self._jobs.job
+        if job is None:
+            return "", gr.Timer(active=False)
+        return _job(job, self._words), gr.Timer(active=job.state == "running")
+
+
+def _job(job: Job, words: Words) -> str:
+    """One job: a bar while it runs, what it did when it is over."""
+    head = f"<h2 class='cs-h'>{escape(words(f'build.state_{job.state}', name=job.name))}</h2>"
+    parts = ['<div class="cs-job" role="status">', head]
+    progress = job.progress
+    if job.state == "running":
+        seconds = time.monotonic() - job.started
+        if progress is None:
+            parts.append(f'<p class="cs-hint">{words("build.preparing")}</p><progress></progress>')
+        else:
+            total = progress.total
+            limits = f' max="{total}" value="{progress.seen}"' if total else ""
+            told = words(
+                "build.rate",
+                seen=words.number(progress.seen),
+                total=words.number(total) if total else "?",
+                rate=f"{progress.images_per_s:.1f}",
+                seconds=f"{seconds:.0f}",
+            )
+            parts.append(f'<progress aria-label="{words("build.progress")}"{limits}></progress>')
+            parts.append(f"<p>{told}</p>")
+        parts.append(
+            f'<button type="button" class="cs-button" data-do="cancel">'
+            f"{words('build.cancel')}</button>"
+        )
+    if job.state == "failed":
+        parts.append(message(job.problem))
+    if job.state == "cancelled":
+        parts.append(f"<p>{words('build.kept', n=words.number(job.after - job.before))}</p>")
+    if job.report is not None:
+        parts.append(_report(job, words))
+    return "".join(parts) + "</div>"
+
+
+def _report(job: Job, words: Words) -> str:
+    report = job.report
+    if report is None:
+        return ""
+    counts = {
+        "indexed": report.indexed,
+        "unchanged": report.unchanged,
+        "duplicate": report.duplicate,
+        "skipped": report.skipped,
+    }
+    figures = "".join(
+        f"<div><dt>{words(f'build.{key}')}</dt><dd>{words.number(n)}</dd></div>"
+        for key, n in counts.items()
+    )
+    parts = [f'<dl class="cs-figures">{figures}</dl>']
+    rate, seconds = f"{report.images_per_s:.1f}", f"{report.seconds:.1f}"
+    parts.append(f"<p>{words('build.speed', rate=rate, seconds=seconds)}")
+    if report.busy:
+        stage, share = max(report.busy.items(), key=lambda entry: entry[1])
+        known = stage if f"build.stage_{stage}" in _STAGES else ""
+        said = words(f"build.stage_{known}") if known else stage
+        parts.append(" " + words("build.bottleneck", stage=said, share=f"{share:.0%}"))
+    parts.append("</p>")
+    reasons = Counter(skip.reason or "" for skip in report.skips)
+    if reasons:
+        rows = "".join(
+            f"<li>{words.number(n)} × {escape(reason)} "
+            f"<small>({escape(_example(job, reason))})</small></li>"
+            for reason, n in reasons.most_common(_SHOWN_REASONS)
+        )
+        parts.append(f"<h3>{words('build.reasons')}</h3><ul>{rows}</ul>")
+    parts.append(
+        f'<a class="cs-button" href="?index={escape(job.name)}">{words("build.search_it")}</a>'
+    )
+    return "".join(parts)
+
+
+_STAGES = ("build.stage_decode", "build.stage_encode", "build.stage_write", "build.stage_read")
+
+
+def _example(job: Job, reason: str) -> str:
+    skips = job.report.skips if job.report is not None else ()
+    return next((Path(skip.key).name for skip in skips if skip.reason == reason), "")

@@ -1,0 +1,317 @@
+"""The Classify tab: pictures against labels, and labels learnt from examples."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from clipsearch import ClipSearchError, Encoder, InvalidInputError, Prediction, ZeroShotClassifier
+from clipsearch.vectors import Floats
+
+from .context import QUIET, Context, drop_zone, html, sent
+from .pictures import read_pictures
+from .render import escape, message, model_screen
+from .strings import Words
+
+__all__ = ["page"]
+
+_MOST_PICTURES = 200
+_LISTED = 3  # labels a picture in the table
+_SETS: dict[str, tuple[str, ...]] = {
+    "animals": ("cat", "dog", "horse", "bird", "fish", "lion", "cheetah", "insect"),
+    "scenes": ("beach", "mountain", "forest", "city street", "indoor room", "night sky"),
+    "things": ("a photo of a person", "food", "a vehicle", "a building", "a plant", "text"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A picture that was given: its name, a small copy and its vector."""
+
+    name: str
+    thumb: str
+    vector: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What one visitor has given."""
+
+    pictures: tuple[_Given, ...] = ()
+    examples: tuple[tuple[str, _Given], ...] = ()
+    pack: bytes | None = None
+    learnt: str = ""  # what was learnt, as HTML
+
+
+def page(context: Context, _router: gr.HTML) -> None:
+    """Lay out the tab and connect it."""
+    words = context.words
+    state = gr.State(_State())
+    desk = _Desk(context)
+    with gr.Row(elem_classes="cs-two"):
+        with gr.Column(scale=4, min_width=300):
+            drop = drop_zone(words, words("classify.drop"), name="cs-classify-drop", many=True)
+            given = html(script="result.js", elem_id="cs-given")
+            sets = gr.Dropdown(
+                [(words("classify.own"), "")]
+                + [(words(f"classify.set_{name}"), name) for name in _SETS],
+                value="animals",
+                label=words("classify.sets"),
+            )
+            labels = gr.Textbox(
+                "\n".join(_SETS["animals"]),
+                lines=6,
+                max_lines=12,
+                label=words("classify.labels"),
+                info=words("classify.labels_info"),
+                elem_id="cs-labels",
+            )
+            none = gr.Checkbox(True, label=words("classify.none"))
+            templates = gr.Dropdown(
+                [
+                    (words(f"classify.templates_{name}"), name)
+                    for name in ("openai", "simple", "none")
+                ],
+                value="simple",
+                label=words("classify.templates"),
+            )
+            go = gr.Button(words("classify.go"), variant="primary")
+        with gr.Column(scale=6, min_width=320):
+            results = html(
+                message(words("classify.hint"), kind="info"), "result.js", elem_id="cs-classified"
+            )
+            with gr.Accordion(words("classify.learn"), open=False):
+                html(f'<p class="cs-hint">{words("classify.learn_info")}</p>')
+                name = gr.Textbox(
+                    label=words("classify.example_label"), max_lines=1, elem_id="cs-example-label"
+                )
+                examples_drop = drop_zone(
+                    words, words("classify.example_drop"), name="cs-example-drop", many=True
+                )
+                learnt = html(script="result.js", elem_id="cs-learnt")
+                with gr.Row():
+                    train = gr.Button(words("classify.train"), variant="primary")
+                    forget = gr.Button(words("classify.forget"))
+    options = [labels, none, templates]
+    outputs = [state, given, results]
+    drop.given(desk.add, [state, *options], outputs, **QUIET)
+    given.chosen(desk.drop_one, [state, *options], outputs, **QUIET)
+    sets.input(lambda key: "\n".join(_SETS.get(key, ())), sets, labels, **QUIET)
+    for event in (go.click, none.input, templates.input, results.again):
+        event(desk.classify, [state, *options], outputs, **QUIET)
+    examples_drop.given(desk.add_examples, [state, name], [state, learnt], **QUIET)
+    train.click(desk.train, [state], [state, learnt], **QUIET)
+    forget.click(
+        lambda s: (replace(s, examples=(), pack=None), ""), state, [state, learnt], **QUIET
+    )
+
+
+class _Desk:
+    """Encodes what is given and renders what comes out."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._words = context.words
+
+    def _encoder(self) -> Encoder:
+        return self._context.library.encoder(self._context.library.model())
+
+    def _given(self, event: gr.EventData) -> list[_Given]:
+        pictures = read_pictures(
+            sent(event).get("pictures", []), self._context.settings, self._words
+        )
+        vectors = self._encoder().encode_images([picture.image for picture in pictures])
+        return [
+            _Given(picture.name, picture.thumb, vector)
+            for picture, vector in zip(pictures, vectors, strict=True)
+        ]
+
+    def add(
+        self, state: _State, labels: str, none: bool, templates: str, event: gr.EventData
+    ) -> Any:
+        """Take pictures and classify all there are."""
+        try:
+            pictures = (*state.pictures, *self._given(event))[:_MOST_PICTURES]
+        except ClipSearchError as exc:
+            return state, _strip(state, self._words), message(str(exc))
+        return self.classify(replace(state, pictures=pictures), labels, none, templates)
+
+    def drop_one(
+        self, state: _State, labels: str, none: bool, templates: str, event: gr.EventData
+    ) -> Any:
+        """Take one picture away, or all."""
+        place = sent(event).get("place", "")
+        kept = [p for i, p in enumerate(state.pictures) if str(i) != place] if place else []
+        return self.classify(replace(state, pictures=tuple(kept)), labels, none, templates)
+
+    def classify(self, state: _State, labels: str, none: bool, templates: str) -> Any:
+        """Bars for one picture, a table for many."""
+        strip = _strip(state, self._words)
+        library = self._context.library
+        try:
+            waiting = model_screen(library, library.model(), self._words)
+            if waiting is not None:
+                return state, strip, waiting
+            if not state.pictures:
+                return state, strip, message(self._words("classify.hint"), kind="info")
+            classifier = self._classifier(state, labels, templates)
+            vectors = np.stack([picture.vector for picture in state.pictures])
+            count = len(classifier.labels) + 1
+            found = classifier.predict_vectors(vectors, k=count, none_of_these=none)
+        except ClipSearchError as exc:
+            return state, strip, message(str(exc))
+        note = self._words("classify.with_pack") if state.pack else ""
+        shown = (
+            _bars(state.pictures[0], found[0], self._words)
+            if len(found) == 1
+            else _table(state.pictures, found, self._words)
+        )
+        return state, strip, (message(note, kind="info") if note else "") + shown
+
+    def _classifier(self, state: _State, labels: str, templates: str) -> ZeroShotClassifier:
+        encoder = self._encoder()
+        if state.pack is not None:
+            return ZeroShotClassifier.load(state.pack, encoder)
+        names = [line.strip() for line in labels.replace(";", "\n").splitlines() if line.strip()]
+        if not names:
+            raise InvalidInputError(self._words("classify.no_labels"))
+        return ZeroShotClassifier(encoder, names, templates=templates)
+
+    def add_examples(self, state: _State, label: str, event: gr.EventData) -> Any:
+        """Take example pictures of one label."""
+        label = label.strip()
+        if not label:
+            return state, message(self._words("classify.example_needs_label")) + self._examples(
+                state
+            )
+        try:
+            fresh = tuple((label, picture) for picture in self._given(event))
+        except ClipSearchError as exc:
+            return state, message(str(exc)) + self._examples(state)
+        state = replace(state, examples=(*state.examples, *fresh))
+        return state, self._examples(state)
+
+    def train(self, state: _State) -> Any:
+        """Learn a label pack from the examples and say how good it is."""
+        labels = list(dict.fromkeys(label for label, _ in state.examples))
+        if len(labels) < 2:
+            return state, message(self._words("classify.two_labels")) + self._examples(state)
+        try:
+            classifier = ZeroShotClassifier(self._encoder(), labels, templates="simple")
+            vectors = np.stack([picture.vector for _, picture in state.examples])
+            report = classifier.fit(vectors, [label for label, _ in state.examples])
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "labels.clip"
+                classifier.save(path)
+                pack = path.read_bytes()
+        except ClipSearchError as exc:
+            return state, message(str(exc)) + self._examples(state)
+        told = self._words("classify.accuracy_unknown")
+        if report.fitted_accuracy is not None and report.zero_shot_accuracy is not None:
+            told = self._words(
+                "classify.accuracy",
+                n=report.examples,
+                fitted=f"{report.fitted_accuracy:.0%}",
+                zero=f"{report.zero_shot_accuracy:.0%}",
+            )
+        link = (
+            f'<a class="cs-button" download="labels.clip" href="data:application/octet-stream;'
+            f'base64,{base64.b64encode(pack).decode()}">{self._words("classify.download_pack")}</a>'
+        )
+        state = replace(state, pack=pack)
+        return state, message(told, kind="info") + link + self._examples(state)
+
+    def _examples(self, state: _State) -> str:
+        groups: dict[str, list[_Given]] = {}
+        for label, picture in state.examples:
+            groups.setdefault(label, []).append(picture)
+        return "".join(
+            f'<div class="cs-group"><strong>{escape(label)}</strong> '
+            + "".join(f'<img src="{p.thumb}" alt="{escape(p.name)}">' for p in pictures)
+            + "</div>"
+            for label, pictures in groups.items()
+        )
+
+
+def _strip(state: _State, words: Words) -> str:
+    """The pictures given so far."""
+    if not state.pictures:
+        return ""
+    entries = "".join(
+        f'<li><img src="{p.thumb}" alt="{escape(p.name)}"><button type="button" data-do="drop" '
+        f'data-place="{i}" aria-label="{escape(words("search.chip_remove", label=p.name))}">×'
+        f"</button></li>"
+        for i, p in enumerate(state.pictures)
+    )
+    return (
+        f'<ul class="cs-strip" aria-label="{words("classify.given")}">{entries}</ul>'
+        f'<button type="button" class="cs-link" data-do="all">'
+        f"{words('classify.remove_all')}</button>"
+    )
+
+
+def _bars(picture: _Given, found: Sequence[Prediction], words: Words) -> str:
+    """Probabilities of one picture as bars."""
+    rows = "".join(
+        f'<li{" class=cs-best" if place == 0 else ""}><span class="cs-barlabel">'
+        f"{escape(_said(p.label, words))}</span>"
+        f'<span class="cs-bartrack"><span style="width:{100 * p.probability:.1f}%"></span></span>'
+        f'<span class="cs-barvalue">{100 * p.probability:.1f} %</span></li>'
+        for place, p in enumerate(found)
+    )
+    return (
+        f'<figure class="cs-barfigure"><img src="{picture.thumb}" alt="{escape(picture.name)}">'
+        f"<figcaption>{escape(picture.name)}</figcaption></figure>"
+        f'<ol class="cs-bars" aria-label="{words("classify.probabilities")}">{rows}</ol>'
+    )
+
+
+def _table(pictures: Sequence[_Given], found: Sequence[Sequence[Prediction]], words: Words) -> str:
+    """The best labels of many pictures, with a CSV file to download."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["picture", "label", "probability", "score"])
+    rows = []
+    for picture, predictions in zip(pictures, found, strict=True):
+        for p in predictions:
+            writer.writerow(
+                [_inert(picture.name), _inert(p.label), f"{p.probability:.6f}", f"{p.score:.6f}"]
+            )
+        cells = "".join(
+            f"<td>{escape(_said(p.label, words))} <span class='cs-score'>"
+            f"{100 * p.probability:.0f} %</span></td>"
+            for p in predictions[:_LISTED]
+        )
+        rows.append(
+            f'<tr><th scope="row"><img src="{picture.thumb}" alt=""> {escape(picture.name)}</th>'
+            f"{cells}</tr>"
+        )
+    heads = "".join(
+        f'<th scope="col">{words(f"classify.column_{place}")}</th>' for place in range(_LISTED + 1)
+    )
+    data = base64.b64encode(text.getvalue().encode("utf-8-sig")).decode()
+    return (
+        f'<div class="cs-tablebox" tabindex="0" role="region" '
+        f'aria-label="{words("classify.probabilities")}"><table class="cs-table"><thead><tr>{heads}'
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<a class="cs-button" download="classification.csv" href="data:text/csv;base64,{data}">'
+        f"{words('classify.csv')}</a>"
+    )
+
+
+def _said(label: str, words: Words) -> str:
+    return words("classify.none_label") if label == "none of these" else label
+
+
+def _inert(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

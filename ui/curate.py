@@ -1,0 +1,214 @@
+"""The Curate tab: near-duplicates, weak pairs and outliers, marked and exported."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import gradio as gr
+
+from clipsearch import ClipSearchError, Index, Item
+from clipsearch.outliers import outliers
+
+from .context import QUIET, Context, address, html, sent
+from .media import thumb_url
+from .render import escape, item_name, message, state_screen
+
+__all__ = ["page"]
+
+Kind = Literal["duplicates", "pairs", "outliers"]
+_KINDS: tuple[Kind, ...] = ("duplicates", "pairs", "outliers")
+_MOST_GROUPS = 40
+_MOST_ITEMS = 48
+_MOST_MARKS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """What a visitor has marked."""
+
+    index: str = ""
+    ids: tuple[int, ...] = ()
+    rest: tuple[int, ...] = ()  # all but the first of every group shown
+
+
+def page(context: Context, router: gr.HTML) -> None:
+    """Lay out the tab and connect it."""
+    words, library = context.words, context.library
+    state = gr.State(_Marks())
+    desk = _Desk(context)
+    html(f'<p class="cs-lead">{words("curate.lead")}</p>')
+    with gr.Row(elem_classes="cs-controls"):
+        names = library.names()
+        index = gr.Dropdown(names, value=names[0] if names else None, label=words("search.index"))
+        kind = gr.Radio(
+            [(words(f"curate.{name}"), name) for name in _KINDS],
+            value="duplicates",
+            label=words("curate.what"),
+        )
+        threshold = gr.Slider(0.7, 1.0, value=0.9, step=0.01, label=words("curate.threshold"))
+        go = gr.Button(words("curate.find"), variant="primary", scale=0, min_width=110)
+    marks = html(script="result.js", elem_id="cs-marks")
+    results = html(script="result.js", elem_id="cs-curated")
+    inputs = [state, index, kind, threshold]
+    outputs = [state, marks, results]
+
+    def navigated(event: gr.EventData) -> Any:
+        if address(event)[0] != "curate":
+            return [gr.skip()] * 4
+        found = library.names()
+        chosen = found[0] if found else ""
+        return [
+            gr.Dropdown(found, value=chosen or None),
+            *desk.find(_Marks(), chosen, "duplicates", 0.9),
+        ]
+
+    router.navigate(navigated, None, [index, *outputs], **QUIET)
+    for event in (go.click, kind.input, index.input, threshold.release, results.again):
+        event(desk.find, inputs, outputs, **QUIET)
+    results.chosen(desk.mark, state, [state, marks], **QUIET)
+    marks.chosen(desk.mark_many, inputs, outputs, **QUIET)
+
+
+class _Desk:
+    """Finds what is worth a look, and keeps the marks."""
+
+    def __init__(self, context: Context) -> None:
+        self._words = context.words
+        self._library = context.library
+
+    def find(self, state: _Marks, name: str | None, kind: Kind, threshold: float) -> Any:
+        """The groups or items of a kind."""
+        name = name or ""
+        if state.index != name:
+            state = _Marks(index=name)
+        waiting = state_screen(self._library, name, self._words, model=False)
+        if waiting is not None:
+            return state, "", waiting
+        try:
+            index = self._library.index(name)
+            state, shown = getattr(self, f"_{kind}")(state, index, threshold)
+        except ClipSearchError as exc:
+            return state, self._bar(state), message(str(exc))
+        return state, self._bar(state), shown
+
+    def _duplicates(self, state: _Marks, index: Index, threshold: float) -> tuple[_Marks, str]:
+        groups = index.duplicates(min(max(float(threshold), 0.5), 1.0))
+        rest = tuple(item.id for group in groups for item, _ in group[1:])[:_MOST_MARKS]
+        state = replace(state, rest=rest)
+        if not groups:
+            return state, message(self._words("curate.no_duplicates"), kind="info")
+        told = self._words("curate.groups", n=len(groups), more=len(rest))
+        parts = [
+            f'<section class="cs-dupes" aria-label="{self._words("curate.group", n=place + 1)}">'
+            f'<ul class="cs-grid">'
+            + "".join(self._card(state, item, f"{score:.3f}") for item, score in group[:12])
+            + "</ul></section>"
+            for place, group in enumerate(groups[:_MOST_GROUPS])
+        ]
+        return state, f'<p class="cs-count">{told}</p>' + "".join(parts)
+
+    def _pairs(self, state: _Marks, index: Index, _threshold: float) -> tuple[_Marks, str]:
+        hits = index.pairs(_MOST_ITEMS)
+        state = replace(state, rest=())
+        if not hits:
+            return state, message(self._words("curate.no_pairs"), kind="info")
+        return state, self._grid(
+            state, [(hit.item, hit.score) for hit in hits], "curate.pairs_help"
+        )
+
+    def _outliers(self, state: _Marks, index: Index, _threshold: float) -> tuple[_Marks, str]:
+        rows, vectors = self._library.sample(state.index)
+        found = outliers(rows, vectors, _MOST_ITEMS // 2)
+        state = replace(state, rest=())
+        if not found:
+            return state, message(self._words("curate.no_outliers"), kind="info")
+        items = [(index.item(row), score) for row, score in found]
+        return state, self._grid(state, items, "curate.outliers_help")
+
+    def _grid(self, state: _Marks, found: Sequence[tuple[Item, float]], help_key: str) -> str:
+        cards = "".join(self._card(state, item, f"{score:.2f}") for item, score in found)
+        return f'<p class="cs-count">{self._words(help_key)}</p><ul class="cs-grid">{cards}</ul>'
+
+    def _card(self, state: _Marks, item: Item, score: str) -> str:
+        name = escape(item_name(item))
+        picture = (
+            f'<img src="{thumb_url(escape(state.index), item.id)}" alt="" loading="lazy">'
+            if item.path
+            else '<span class="cs-nopicture"></span>'
+        )
+        checked = " checked" if item.id in state.ids else ""
+        size = f"{item.width} × {item.height}" if item.width else ""
+        return (
+            f'<li class="cs-card"><label class="cs-marker"><span class="cs-open">{picture}</span>'
+            f'<input type="checkbox" data-do="mark" data-id="{item.id}"{checked} '
+            f'aria-label="{escape(self._words("curate.mark", name=item_name(item)))}"></label>'
+            f'<div class="cs-under"><span class="cs-name" title="{escape(item.path or item.key)}">'
+            f"{name}<br><small>{size}</small></span>"
+            f'<span class="cs-score">{score}</span></div></li>'
+        )
+
+    def mark(self, state: _Marks, event: gr.EventData) -> Any:
+        """Set or take back one mark."""
+        data = sent(event)
+        number = str(data.get("id", ""))
+        if not number.isdecimal():
+            return state, gr.skip()
+        kept = [row for row in state.ids if row != int(number)]
+        if data.get("checked") and len(kept) < _MOST_MARKS:
+            kept.append(int(number))
+        state = replace(state, ids=tuple(kept))
+        return state, self._bar(state)
+
+    def mark_many(
+        self, state: _Marks, name: str | None, kind: Kind, threshold: float, event: gr.EventData
+    ) -> Any:
+        """Mark all but the first of every group, or none."""
+        rest = sent(event).get("do") == "rest"
+        ids = tuple(dict.fromkeys((*state.ids, *state.rest))) if rest else ()
+        return self.find(replace(state, ids=ids), name, kind, threshold)
+
+    def _bar(self, state: _Marks) -> str:
+        """How many are marked, and their list to download."""
+        count = self._words.count("curate.marked", len(state.ids))
+        parts = [f'<div class="cs-markbar" role="status"><strong>{count}</strong>']
+        if state.rest:
+            parts.append(_button("rest", self._words("curate.mark_rest")))
+        if state.ids:
+            table, paths = self._exports(state)
+            parts.append(
+                _button("none", self._words("curate.unmark"))
+                + f'<a class="cs-button" download="marked.csv" href="{table}">CSV</a>'
+                f'<a class="cs-button" download="marked.txt" href="{paths}">'
+                f"{self._words('curate.paths')}</a>"
+            )
+        return "".join(parts) + f'<span class="cs-hint">{self._words("curate.safe")}</span></div>'
+
+    def _exports(self, state: _Marks) -> tuple[str, str]:
+        index = self._library.index(state.index)
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["id", "path", "caption"])
+        paths = []
+        for row in state.ids:
+            try:
+                item = index.item(row)
+            except ClipSearchError:
+                continue  # removed meanwhile
+            writer.writerow([row, item.path or item.key, item.caption or ""])
+            paths.append(item.path or item.key)
+        return _data_url("text/csv", text.getvalue()), _data_url(
+            "text/plain", "\n".join(paths) + "\n"
+        )
+
+
+def _button(do: str, label: str) -> str:
+    return f'<button type="button" class="cs-button" data-do="{do}">{label}</button>'
+
+
+def _data_url(kind: str, text: str) -> str:
+    return f"data:{kind};charset=utf-8;base64," + base64.b64encode(text.encode()).decode()

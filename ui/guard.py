@@ -1,0 +1,118 @@
+"""The only way in to Gradio: the routes that the page uses, in the language of the visitor.
+
+Gradio has routes that read and write files (`file=`, `upload`, `stream`, `proxy=`). The page needs
+none of them: pictures come by item id, uploads travel in the body of an event and never touch the
+disk. So a request for anything that is not on the list below is answered 404 before Gradio sees it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["LANGUAGE_COOKIE", "Doorway"]
+
+LANGUAGE_COOKIE = "clipsearch_lang"
+_OPEN = re.compile(
+    r"/(?:$|config/?$|theme\.css$|favicon\.ico$|robots\.txt$|manifest\.json$|pwa_icon(?:/\d+)?$"
+    r"|assets/[\w.-]+(?:/[\w.-]+)*$|static/[\w.-]+(?:/[\w.-]+)*$"
+    r"|gradio_api/(?:run/predict/?$|queue/(?:join|data)$|heartbeat/[\w-]+$|reset/?$|cancel$"
+    r"|startup-events$|info/?$|theme\.css$))"
+)
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (
+        b"content-security-policy",
+        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self'; "
+        b"form-action 'self'; base-uri 'self'; object-src 'none'",
+    ),
+)
+
+
+class Doorway:
+    """Lets the page's own requests through, to the application in the right language.
+
+    Args:
+        apps: Gradio applications by language.
+        language: Used whatever the browser says; None to follow the browser.
+        max_body_bytes: Of one request.
+    """
+
+    def __init__(
+        self, apps: Mapping[str, ASGIApp], *, language: str | None, max_body_bytes: int
+    ) -> None:
+        self._apps = dict(apps)
+        self._language = language
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve or refuse one request."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        path = scope["path"]
+        prefix = scope.get("root_path", "")
+        inner = path[len(prefix) :] if prefix and path.startswith(prefix) else path
+        if not _OPEN.match(inner or "/") or ".." in inner:
+            await PlainTextResponse("there is nothing here", 404)(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self._max_body_bytes:
+            await PlainTextResponse("too large", 413)(scope, receive, send)
+            return
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=300)
+        asked = query.get("lang", [""])[0]
+        page = inner in ("", "/")
+
+        async def hardened(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = list(_HEADERS)
+                if page and asked in self._apps:
+                    cookie = f"{LANGUAGE_COOKIE}={asked}; Path=/; SameSite=Lax; Max-Age=31536000"
+                    extra.append((b"set-cookie", cookie.encode()))
+                message = {**message, "headers": [*message.get("headers", []), *extra]}
+            await send(message)
+
+        app = self._apps[self._choose(asked, headers)]
+        await app(scope, self._limited(receive), hardened)
+
+    def _choose(self, asked: str, headers: Mapping[bytes, bytes]) -> str:
+        """The language of one request: asked for, remembered, configured, the browser's."""
+        if asked in self._apps:
+            return asked
+        try:
+            cookie = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
+            remembered = cookie[LANGUAGE_COOKIE].value if LANGUAGE_COOKIE in cookie else ""
+        except CookieError:
+            remembered = ""
+        if remembered in self._apps:
+            return remembered
+        if self._language in self._apps:
+            return str(self._language)
+        for part in headers.get(b"accept-language", b"").decode("latin-1").split(","):
+            tag = part.split(";")[0].strip().lower().split("-")[0]
+            if tag in self._apps:
+                return tag
+        return next(iter(self._apps))
+
+    def _limited(self, receive: Receive) -> Receive:
+        """The body, cut off where it exceeds the limit without having said so."""
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._max_body_bytes:
+                return {"type": "http.disconnect"}
+            return message
+
+        return counted

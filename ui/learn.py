@@ -1,0 +1,207 @@
+"""The Learn tab: how a joint embedding works, with live widgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from clipsearch import ClipSearchError, InvalidInputError, Item, ZeroShotClassifier
+from clipsearch.prompts import fill, resolve_templates
+from clipsearch.thumbnails import THUMBNAIL_SIDE, thumbnail
+from clipsearch.vectors import Floats
+
+from .context import QUIET, Context, address, drop_zone, html, sent
+from .pictures import data_url, read_pictures
+from .render import escape, item_name, message, model_screen
+
+__all__ = ["page"]
+
+_PICTURES = 3
+_TEXTS = 3
+_TEMPLATES = ("none", "simple", "openai")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A picture of the matrix."""
+
+    name: str
+    thumb: str
+    vector: Floats
+
+
+def page(context: Context, router: gr.HTML) -> None:
+    """Lay out the tab and connect it."""
+    words = context.words
+    state = gr.State(())
+    desk = _Desk(context)
+    html(f'<div class="cs-prose"><h2>{words("learn.title")}</h2><p>{words("learn.p1")}</p></div>')
+    with gr.Row(elem_classes="cs-two"):
+        with gr.Column(scale=3, min_width=280):
+            texts = gr.Textbox(
+                words("learn.default_texts"),
+                lines=3,
+                max_lines=4,
+                label=words("learn.texts"),
+                info=words("learn.texts_info"),
+                elem_id="cs-learn-texts",
+            )
+            drop = drop_zone(words, words("learn.drop"), name="cs-learn-drop", many=True)
+            temperature = gr.Slider(
+                1,
+                200,
+                value=100,
+                step=1,
+                label=words("learn.scale"),
+                info=words("learn.scale_info"),
+            )
+        with gr.Column(scale=7, min_width=320):
+            matrix = html(script="result.js", elem_id="cs-matrix")
+    html(
+        f'<div class="cs-prose"><h3>{words("learn.h_softmax")}</h3><p>{words("learn.p2")}</p></div>'
+    )
+    html(
+        f'<div class="cs-prose"><h3>{words("learn.h_prompts")}</h3><p>{words("learn.p3")}</p></div>'
+    )
+    prompts = html(script="result.js", elem_id="cs-prompts")
+    html(f'<div class="cs-prose"><h3>{words("learn.h_train")}</h3><p>{words("learn.p4")}</p></div>')
+
+    def navigated(event: gr.EventData) -> Any:
+        if address(event)[0] != "learn":
+            return gr.skip(), gr.skip(), gr.skip()
+        pictures = desk.samples()
+        return (pictures, *desk.show(pictures, words("learn.default_texts"), 100))
+
+    outputs = [matrix, prompts]
+    inputs = [state, texts, temperature]
+    router.navigate(navigated, None, [state, *outputs], **QUIET)
+    drop.given(desk.given, inputs, [state, *outputs], **QUIET)
+    texts.submit(desk.show, inputs, outputs, **QUIET)
+    texts.blur(desk.show, inputs, outputs, **QUIET)
+    temperature.release(desk.show, inputs, outputs, **QUIET)
+    matrix.again(desk.again, inputs, [state, *outputs], **QUIET)
+
+
+class _Desk:
+    """Computes what the widgets show."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._words = context.words
+
+    def samples(self) -> tuple[_Shown, ...]:
+        """The first pictures of the first collection, spread over it."""
+        library = self._context.library
+        try:
+            names = library.names()
+            if not names or not len(library.index(names[0])):
+                return ()
+            index = library.index(names[0])
+            if library.model_state(index.model_name) == "ready":
+                asked = self._words("learn.default_texts").splitlines()
+                english = ["a cat", "a cup of coffee", "a flower"]
+                found: dict[int, Item] = {}
+                for text in (*english, *asked):
+                    for hit in index.search(text, 1):
+                        found.setdefault(hit.item.id, hit.item)
+                items = list(found.values())
+            else:
+                return ()
+            items = [item for item in items if item.path][:_PICTURES]
+            vectors = index.vectors([item.id for item in items], "image")
+            return tuple(
+                _Shown(item_name(item), data_url(thumbnail(item, THUMBNAIL_SIDE)), vector)
+                for item, vector in zip(items, vectors, strict=True)
+            )
+        except ClipSearchError:
+            return ()  # the visitor brings pictures of their own
+
+    def again(self, state: tuple[_Shown, ...], texts: str, scale: float) -> Any:
+        """Once the model is there."""
+        state = state or self.samples()
+        return (state, *self.show(state, texts, scale))
+
+    def given(
+        self, state: tuple[_Shown, ...], texts: str, scale: float, event: gr.EventData
+    ) -> Any:
+        """Pictures of the visitor in place of those shown."""
+        library = self._context.library
+        try:
+            pictures = sent(event).get("pictures", [])[:_PICTURES]
+            read = read_pictures(pictures, self._context.settings, self._words)
+            vectors = library.encoder(library.model()).encode_images([p.image for p in read])
+        except ClipSearchError as exc:
+            return state, message(str(exc)), ""
+        fresh = [_Shown(p.name, p.thumb, v) for p, v in zip(read, vectors, strict=True)]
+        state = (*fresh, *state)[:_PICTURES]
+        return (state, *self.show(state, texts, scale))
+
+    def show(self, state: tuple[_Shown, ...], texts: str, scale: float) -> tuple[str, str]:
+        """The matrix of cosines and probabilities, and the templates compared."""
+        library = self._context.library
+        asked = [line.strip() for line in texts.splitlines() if line.strip()][:_TEXTS]
+        try:
+            waiting = model_screen(library, library.model(), self._words)
+            if waiting is not None:
+                return waiting, ""
+            if not asked or not state:
+                raise InvalidInputError(self._words("learn.need"))
+            encoder = library.encoder(library.model())
+            cosines = np.stack([p.vector for p in state]) @ encoder.encode_texts(asked).T
+            logits = cosines.astype(np.float64) * scale
+            chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+            chances /= chances.sum(axis=1, keepdims=True)
+            matrix = self._matrix(state, asked, cosines, chances)
+            return matrix, self._prompts(state[0], asked)
+        except ClipSearchError as exc:
+            return message(str(exc)), ""
+
+    def _matrix(
+        self, state: tuple[_Shown, ...], asked: list[str], cosines: Any, chances: Any
+    ) -> str:
+        heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in asked)
+        low, high = float(cosines.min()), float(cosines.max())
+        rows = []
+        for picture, row, chance in zip(state, cosines, chances, strict=True):
+            cells = "".join(
+                f'<td style="--heat:{(c - low) / max(high - low, 1e-6):.2f}"><b>{c:.3f}</b>'
+                f'<span class="cs-bartrack"><span style="width:{100 * p:.1f}%"></span></span>'
+                f"<small>{100 * p:.1f} %</small></td>"
+                for c, p in zip(row, chance, strict=True)
+            )
+            rows.append(
+                f'<tr><th scope="row"><img src="{picture.thumb}" alt="{escape(picture.name)}"></th>'
+                f"{cells}</tr>"
+            )
+        return (
+            f'<div class="cs-tablebox"><table class="cs-table cs-matrix"><caption>'
+            f"{self._words('learn.matrix')}</caption><thead><tr><td></td>{heads}</tr></thead>"
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
+            f'<p class="cs-hint">{self._words("learn.matrix_help")}</p>'
+        )
+
+    def _prompts(self, picture: _Shown, asked: list[str]) -> str:
+        library = self._context.library
+        encoder = library.encoder(library.model())
+        distinct = list(dict.fromkeys(text.removeprefix("a ") for text in asked))
+        rows = []
+        for name in _TEMPLATES:
+            classifier = ZeroShotClassifier(encoder, distinct, templates=name)
+            chances = classifier.probabilities(picture.vector[None])[0]
+            sentences = resolve_templates(name)
+            example = fill(sentences[:1], distinct[0])[0]
+            cells = "".join(f"<td>{100 * p:.1f} %</td>" for p in chances)
+            rows.append(
+                f'<tr><th scope="row">{self._words(f"classify.templates_{name}")}<br>'
+                f"<small>{len(sentences)} × “{escape(example)}”</small></th>{cells}</tr>"
+            )
+        heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in distinct)
+        return (
+            f'<div class="cs-tablebox"><table class="cs-table"><caption>'
+            f'<img src="{picture.thumb}" alt="{escape(picture.name)}"> '
+            f"{self._words('learn.prompts')}</caption><thead><tr><td></td>{heads}</tr></thead>"
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
+        )

@@ -1,0 +1,181 @@
+"""The indexes and models that the pages work on, with the state of each."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from clipsearch import Index, load_encoder
+from clipsearch.errors import ClipSearchError, IndexNotFoundError
+from clipsearch.facets import Facets, facets
+from clipsearch.locations import existing_index, index_names
+from clipsearch.models import BUNDLED_MODEL
+from clipsearch.sampling import sample_vectors
+from clipsearch.vectors import Floats, Rows
+
+if TYPE_CHECKING:
+    from clipsearch import Encoder
+
+__all__ = ["Library", "State"]
+
+State = Literal["ready", "loading", "failed", "empty", "none"]
+_RETRY_S = 3.0  # a failed model is tried again when it is asked for later than this
+_SAMPLE = 4096  # vectors behind the score histogram and the words of a map
+
+
+class Library:
+    """Opens each index once and loads each model once, in the background.
+
+    Args:
+        names: Names or folders of the indexes to show; None for all that are in the home of
+            indexes at the time.
+        device: Where models run.
+        load: Loads a model by its name; a server gives one that batches requests.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        device: str = "auto",
+        load: Callable[[str], Encoder] | None = None,
+    ) -> None:
+        self._names = None if names is None else [os.fspath(name) for name in names]
+        self._load = load or (lambda name: load_encoder(name, device=device))
+        self._lock = threading.Lock()
+        self._open: dict[str, Index] = {}
+        self._loaded: dict[str, Encoder] = {}
+        self._failed: dict[str, tuple[str, float]] = {}  # why, and when
+        self._loading: dict[str, threading.Thread] = {}
+        self._facets: dict[tuple[str, int], Facets] = {}
+        self._samples: dict[tuple[str, int], tuple[Rows, Floats]] = {}
+
+    def names(self) -> list[str]:
+        """The indexes to choose from; short names of those given as folders."""
+        return list(self._paths())
+
+    def admit(self, name: str) -> None:
+        """Show an index that was made here as well."""
+        if self._names is not None and name not in self.names():
+            self._names.append(name)
+
+    def _paths(self) -> dict[str, str]:
+        given = index_names() if self._names is None else self._names
+        return {Path(name).name: name for name in given}
+
+    def index(self, name: str) -> Index:
+        """An index, opened on first use.
+
+        Raises:
+            IndexNotFoundError: It is not one of `names`.
+            ClipSearchError: It cannot be opened.
+        """
+        given = self._paths().get(name)
+        if given is None:
+            raise IndexNotFoundError(f"there is no index called {name!r} here")
+        with self._lock:
+            opened = self._open.get(name)
+            if opened is not None and opened.path.is_dir():
+                return opened
+            path = existing_index(given)
+            holder: list[Index] = []
+            opened = Index.open(path, lambda: self.encoder(holder[0].model_name))
+            holder.append(opened)
+            self._open[name] = opened
+            return opened
+
+    def encoder(self, model: str) -> Encoder:
+        """A model, waiting for it where it is still loading.
+
+        Raises:
+            ClipSearchError: It cannot be loaded.
+        """
+        self.prepare(model)
+        with self._lock:
+            thread = self._loading.get(model)
+        if thread is not None:
+            thread.join()
+        if model in self._loaded:
+            return self._loaded[model]
+        raise ClipSearchError(self.failure_of(model) or f"the model {model} is not loaded")
+
+    def prepare(self, model: str) -> None:
+        """Begin to load a model in the background, unless it is loaded or loading."""
+        with self._lock:
+            if model in self._loaded or model in self._loading:
+                return
+            self._failed.pop(model, None)
+            thread = threading.Thread(target=self._load_now, args=(model,), daemon=True)
+            self._loading[model] = thread
+            thread.start()
+
+    def _load_now(self, model: str) -> None:
+        try:
+            self._loaded[model] = self._load(model)
+        except ClipSearchError as exc:
+            self._failed[model] = (str(exc), time.monotonic())
+        finally:
+            with self._lock:
+                self._loading.pop(model, None)
+
+    def warm(self) -> None:
+        """Begin to load the models of all indexes, before anybody asks."""
+        for name in self.names():
+            try:
+                self.prepare(self.index(name).model_name)
+            except ClipSearchError:
+                continue  # the page of that index will say why
+
+    def state(self, name: str) -> State:
+        """Whether an index can be searched now. Begins to load its model if that is needed."""
+        if not name or name not in self.names():
+            return "none"
+        index = self.index(name)
+        if not len(index):
+            return "empty"
+        return self.model_state(index.model_name)
+
+    def model(self) -> str:
+        """The model of the first index, or the bundled one: for pages that need no index."""
+        names = self.names()
+        return self.index(names[0]).model_name if names else BUNDLED_MODEL
+
+    def model_state(self, model: str) -> State:
+        """Whether a model can be used now. Begins to load it if that is needed."""
+        if model in self._loaded:
+            return "ready"
+        if model in self._failed and time.monotonic() < self._failed[model][1] + _RETRY_S:
+            return "failed"
+        self.prepare(model)
+        return "loading"
+
+    def failure_of(self, model: str) -> str:
+        """Why a model could not be loaded."""
+        return self._failed[model][0] if model in self._failed else ""
+
+    def facets(self, name: str) -> Facets:
+        """Choices for filters, kept until the index changes."""
+        index = self.index(name)
+        key = (name, index.generation)
+        if key not in self._facets:
+            self._facets[key] = facets(index)
+        return self._facets[key]
+
+    def sample(self, name: str) -> tuple[Rows, Floats]:
+        """A sample of image vectors, int64 [n] and float32 [n, dim], kept until a change."""
+        index = self.index(name)
+        key = (name, index.generation)
+        if key not in self._samples:
+            self._samples[key] = sample_vectors(index, _SAMPLE)
+        return self._samples[key]
+
+    def close(self) -> None:
+        """Close all indexes."""
+        with self._lock:
+            for index in self._open.values():
+                index.close()
+            self._open.clear()

@@ -1,0 +1,55 @@
+"""Pictures for the page, by index and item id, always as reduced copies."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+
+from clipsearch.errors import ClipSearchError, ImageDecodeError
+from clipsearch.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, thumbnail
+
+from .library import Library
+
+__all__ = ["MEDIA_PATH", "media_router", "preview_url", "thumb_url"]
+
+MEDIA_PATH = "/media"
+# An id names one version of one picture for good, so a copy never goes stale.
+_HEADERS = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'",
+}
+
+
+def thumb_url(index: str, id: int) -> str:  # noqa: A002 - the word of Item.id
+    """Where the page finds a small copy."""
+    return f"{MEDIA_PATH}/{index}/{id}/thumbnail"
+
+
+def preview_url(index: str, id: int) -> str:  # noqa: A002
+    """Where the page finds a large copy."""
+    return f"{MEDIA_PATH}/{index}/{id}/preview"
+
+
+def media_router(library: Library) -> APIRouter:
+    """The routes; no path of a file is ever taken from a request."""
+    router = APIRouter()
+
+    def answer(index: str, id: int, side: int) -> Response:  # noqa: A002
+        try:
+            data = thumbnail(library.index(index).item(id), side)
+        except ImageDecodeError as exc:
+            return PlainTextResponse(str(exc), 410)
+        except ClipSearchError:
+            return PlainTextResponse("there is no such picture", 404)
+        return Response(data, media_type="image/jpeg", headers=_HEADERS)
+
+    @router.get(MEDIA_PATH + "/{index}/{id}/thumbnail", include_in_schema=False)
+    def small(index: str, id: int) -> Response:  # noqa: A002
+        return answer(index, id, THUMBNAIL_SIDE)
+
+    @router.get(MEDIA_PATH + "/{index}/{id}/preview", include_in_schema=False)
+    def large(index: str, id: int) -> Response:  # noqa: A002
+        return answer(index, id, PREVIEW_SIDE)
+
+    return router

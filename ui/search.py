@@ -1,0 +1,390 @@
+"""The Search tab: words, pictures, filters, results."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from clipsearch import ClipSearchError, Query
+from clipsearch.nearest import nearest_words
+from clipsearch.scoring import spread
+from clipsearch.types import Hits
+
+from . import gallery
+from .context import QUIET, Context, address, html, sent
+from .pictures import read_pictures
+from .render import item_name, message, screen, state_screen
+from .spec import MAX_CHIPS, Chip, SearchSpec, clamp_weight, from_link, pack_vector
+
+__all__ = ["page"]
+
+PAGE = 48  # cards at a time; more than a 1440-pixel screen shows
+_COUNTED = 241  # hits asked for at once, so that small numbers of results are exact
+_WIDTHS = (0, 640, 1024, 1600, 2400, 4000)
+_CAPTIONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the parts of the tab show for one search."""
+
+    chips: str
+    summary: str = ""
+    relevance: str = ""
+    gallery: str = ""
+
+    @property
+    def values(self) -> list[str]:
+        return [self.chips, self.summary, self.relevance, self.gallery]
+
+
+def page(context: Context, router: gr.HTML) -> None:
+    """Lay out the tab and connect it."""
+    words, library = context.words, context.library
+    state = gr.State(SearchSpec())
+    with gr.Row(elem_classes="cs-searchbar"):
+        names = library.names()
+        index = gr.Dropdown(
+            names,
+            value=names[0] if names else None,
+            label=words("search.index"),
+            elem_id="cs-index",
+            scale=0,
+            min_width=150,
+        )
+        box = gr.Textbox(
+            label=words("search.label"),
+            placeholder=words("search.placeholder"),
+            elem_id="cs-query",
+            max_lines=1,
+            max_length=500,
+            scale=5,
+            min_width=220,
+        )
+        picture = html(
+            f'<label class="cs-drop cs-drop-small"><input type="file" accept="image/*" '
+            f'aria-label="{words("search.picture")}"><span>{words("search.picture_short")}</span>'
+            "</label>",
+            "picture.js",
+            elem_id="cs-picture",
+            min_width=90,
+        )
+        go = gr.Button(words("search.go"), variant="primary", scale=0, min_width=110)
+    chips = html(gallery.chips_row(SearchSpec(), words), "chips.js", elem_id="cs-chips")
+    with gr.Row(elem_classes="cs-bar"):
+        summary = html("", "summary.js", elem_id="cs-summary", min_width=300)
+        relevance = html("", "relevance.js", elem_id="cs-relevance", min_width=260)
+    with gr.Accordion(words("search.filters"), open=False, elem_id="cs-filters"):
+        fields = _filters(context)
+    results = html("", "gallery.js", elem_id="cs-gallery")
+    further = html("", "further.js", elem_id="cs-further")
+    dialog = html("", "dialog.js", elem_id="cs-dialog")
+    searcher = _Searcher(context)
+    shown = [state, chips, summary, relevance, results]
+    inputs = [state, index, box, *fields]
+
+    def typed(spec: SearchSpec, name: str | None, text: str, *values: Any) -> list[Any]:
+        fresh = spec.index == name
+        asked = _with_fields(spec if fresh else SearchSpec(), values if fresh else ())
+        if not fresh or text.strip() != spec.text:  # marks belong to the words they were given for
+            asked = replace(asked, liked=(), unliked=())
+        return searcher.run(replace(asked, index=name or "", text=text.strip()[:500]))
+
+    def acted(spec: SearchSpec, event: gr.EventData) -> list[Any]:
+        return searcher.act(spec, sent(event))
+
+    def navigated(event: gr.EventData) -> list[Any]:
+        tab, query, _ = address(event)
+        if tab != "search":
+            return [gr.skip()] * (len(shown) + 2 + len(fields))
+        names = library.names()
+        spec = from_link(query, names)
+        choice = gr.Dropdown(names, value=spec.index or None)
+        return [*searcher.run(spec), choice, spec.text, *_field_updates(context, spec)]
+
+    for trigger in (box.submit, go.click, index.input, *(field.input for field in fields[:-2])):
+        trigger(typed, inputs, shown, **QUIET)
+    fields[-2].submit(typed, inputs, shown, **QUIET)
+    fields[-1].input(typed, inputs, shown, **QUIET)
+    for source in (chips, summary, relevance, results, dialog, picture):
+        source.act(acted, state, shown, **QUIET)
+    chips.clear(
+        lambda spec: [*searcher.run(SearchSpec(index=spec.index)), "", *_no_fields()],
+        state,
+        [*shown, box, *fields],
+        **QUIET,
+    )
+    router.navigate(navigated, None, [*shown, index, box, *fields], **QUIET)
+    results.further(searcher.further, state, further, **QUIET)
+    results.open(searcher.open, state, dialog, **QUIET)
+    dialog.caption(searcher.caption, state, dialog, **QUIET)
+
+
+def _filters(context: Context) -> list[Any]:
+    words = context.words
+    with gr.Row():
+        date_from = gr.Textbox(label=words("search.date_from"), placeholder="2024-01-01")
+        date_to = gr.Textbox(label=words("search.date_to"), placeholder="2024-12-31")
+        width = gr.Dropdown(
+            [(words("search.any") if w == 0 else f"≥ {w}", w) for w in _WIDTHS],
+            value=0,
+            label=words("search.min_width"),
+        )
+        camera = gr.Dropdown([(words("search.any"), "")], value="", label=words("search.camera"))
+    with gr.Row():
+        tags = gr.Dropdown([], multiselect=True, label=words("search.tags"))
+        target = gr.Radio(
+            [(words("search.target_image"), "image"), (words("search.target_caption"), "caption")],
+            value="image",
+            label=words("search.target"),
+        )
+        where = gr.Textbox(
+            label=words("search.where"), placeholder=words("search.where_info"), max_length=2000
+        )
+        hybrid = gr.Checkbox(label=words("search.hybrid"), value=False)
+    return [date_from, date_to, width, camera, tags, target, where, hybrid]
+
+
+def _with_fields(spec: SearchSpec, values: tuple[Any, ...]) -> SearchSpec:
+    if not values:
+        return spec
+    date_from, date_to, width, camera, tags, target, where, hybrid = values
+    return replace(
+        spec,
+        date_from=(date_from or "").strip(),
+        date_to=(date_to or "").strip(),
+        min_width=int(width or 0),
+        camera=camera or "",
+        tags=tuple(tags or ()),
+        target="caption" if target == "caption" else "image",
+        where_text=(where or "").strip(),
+        hybrid=bool(hybrid),
+    )
+
+
+def _no_fields() -> list[Any]:
+    return ["", "", 0, "", [], "image", "", False]
+
+
+def _field_updates(context: Context, spec: SearchSpec) -> list[Any]:
+    """Choices that this index has, and the values of the search."""
+    cameras: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    captions = 0
+    dates = ("", "")
+    if context.library.state(spec.index) not in ("none", "empty"):
+        found = context.library.facets(spec.index)
+        cameras, tags, captions = found.cameras, found.tags, found.captions
+        dates = (found.first_taken or "", found.last_taken or "")
+    any_camera = (context.words("search.any"), "")
+    return [
+        gr.Textbox(spec.date_from, placeholder=dates[0] or "2024-01-01"),
+        gr.Textbox(spec.date_to, placeholder=dates[1] or "2024-12-31"),
+        gr.Dropdown(value=spec.min_width if spec.min_width in _WIDTHS else 0),
+        gr.Dropdown(
+            [any_camera, *((c, c) for c in cameras)], value=spec.camera, visible=bool(cameras)
+        ),
+        gr.Dropdown(list(tags), value=list(spec.tags), visible=bool(tags)),
+        gr.Radio(value=spec.target, visible=captions > 0),
+        spec.where_text,
+        gr.Checkbox(value=spec.hybrid, visible=captions > 0),
+    ]
+
+
+class _Searcher:
+    """Runs searches for the tab and renders what they find."""
+
+    def __init__(self, context: Context) -> None:
+        self._words = context.words
+        self._library = context.library
+        self._settings = context.settings
+
+    def run(self, spec: SearchSpec) -> list[Any]:
+        """State and all parts for a search; an error becomes a message in place."""
+        chips = gallery.chips_row(spec, self._words)
+        try:
+            waiting = state_screen(self._library, spec.index, self._words, model=not spec.is_empty)
+            if waiting is not None:
+                return [spec, *_Shown(chips, gallery=waiting).values]
+            shown = self._browse(spec) if spec.is_empty else self._search(spec)
+        except ClipSearchError as exc:
+            return [spec, *_Shown(chips, gallery=message(str(exc))).values]
+        return [spec, *shown.values]
+
+    def _browse(self, spec: SearchSpec) -> _Shown:
+        index = self._library.index(spec.index)
+        items = index.items(spec.where, limit=PAGE + 1)
+        html = gallery.cards(spec, items[:PAGE], self._words)
+        n = self._words.number(len(index))
+        count = self._words("search.browse", n=n, index=spec.index)
+        return _Shown(
+            gallery.chips_row(spec, self._words),
+            gallery.summary(spec, count, None, self._words, python=""),
+            gallery=gallery.gallery(spec, html, self._words, more=len(items) > PAGE),
+        )
+
+    def _search(self, spec: SearchSpec) -> _Shown:
+        started = time.perf_counter()
+        index = self._library.index(spec.index)
+        vector = spec.query.resolve(lambda: index.encoder, index)
+        hits = self._hits(spec, vector, _COUNTED)
+        took_ms = (time.perf_counter() - started) * 1e3
+        _, sample = self._library.sample(spec.index)
+        found = spread(sample, vector, total=len(index))
+        html = gallery.cards(spec, hits[:PAGE], self._words)
+        summary = gallery.summary(
+            spec,
+            self._count(spec, hits),
+            took_ms,
+            self._words,
+            python=spec.python(str(index.path), index.model_name),
+            note=self._words("search.approximate") if hits.approximate else "",
+        )
+        if not hits:
+            none = screen(self._words("search.none_title"), self._words("search.none_text"))
+        return _Shown(
+            gallery.chips_row(spec, self._words),
+            summary,
+            gallery.histogram(found, spec, self._words),
+            gallery.gallery(spec, html, self._words, more=len(hits) > PAGE) if hits else none,
+        )
+
+    def _hits(self, spec: SearchSpec, vector: Any, k: int, offset: int = 0) -> Hits:
+        asked: Any = spec.query if spec.hybrid else Query.vector(vector)
+        least = spec.min_score
+        if least == "auto":
+            asked = spec.query  # whose kind says which scores chance reaches
+        return self._library.index(spec.index).search(
+            asked,
+            k,
+            where=spec.where,
+            target=spec.target,
+            min_score=least,
+            hybrid=spec.hybrid,
+            offset=offset,
+        )
+
+    def _count(self, spec: SearchSpec, hits: Hits) -> str:
+        if len(hits) < _COUNTED:
+            return self._words.count("search.count", len(hits))
+        if spec.where is None and spec.min_score is None and spec.target == "image":
+            n = self._library.index(spec.index).info()["images"]
+            return self._words("search.ranked", n=self._words.number(n))
+        return self._words("search.count_more", n=_COUNTED - 1)
+
+    def further(self, spec: SearchSpec, event: gr.EventData) -> str:
+        """The next page of results."""
+        data = sent(event)
+        offset = int(data.get("offset", 0))
+        try:
+            index = self._library.index(spec.index)
+            if spec.is_empty:
+                items = index.items(spec.where, after=int(data.get("last", 0)), limit=PAGE + 1)
+                html, more = gallery.cards(spec, items[:PAGE], self._words), len(items) > PAGE
+            else:
+                vector = spec.query.resolve(lambda: index.encoder, index)
+                hits = self._hits(spec, vector, PAGE + 1, offset)
+                html, more = gallery.cards(spec, hits[:PAGE], self._words), len(hits) > PAGE
+        except ClipSearchError as exc:
+            html, more = f"<li>{message(str(exc))}</li>", False
+        return gallery.appended(html, spec.link(), more=more)
+
+    def open(self, spec: SearchSpec, event: gr.EventData) -> str:
+        """One result in full."""
+        return self._detail(spec, int(sent(event).get("id", 0)))
+
+    def caption(self, spec: SearchSpec, event: gr.EventData) -> str:
+        """One result in full, with the captions or words that fit it best."""
+        id = int(sent(event).get("id", 0))  # noqa: A001 - the word of Item.id
+        try:
+            index = self._library.index(spec.index)
+            if self._library.facets(spec.index).captions:
+                hits = index.search(Query.item(id), _CAPTIONS, target="caption")
+                found = [(item_name(hit.item), hit.score) for hit in hits]
+                extra = gallery.captions(found, self._words, from_index=True)
+            else:
+                found = nearest_words(index.encoder, index.vectors([id], "image")[0], _CAPTIONS)
+                extra = gallery.captions(found, self._words, from_index=False)
+        except ClipSearchError as exc:
+            extra = message(str(exc))
+        return self._detail(spec, id, extra)
+
+    def _detail(self, spec: SearchSpec, id: int, extra: str = "") -> str:  # noqa: A002
+        try:
+            index = self._library.index(spec.index)
+            item = index.item(id)
+            score = None
+            if not spec.is_empty and item.has_image:
+                vector = spec.query.resolve(lambda: index.encoder, index)
+                score = float(index.vectors([id], "image")[0] @ vector)
+        except ClipSearchError as exc:
+            return message(str(exc))
+        return gallery.detail(spec, item, score, self._words, extra=extra)
+
+    def act(self, spec: SearchSpec, data: dict[str, Any]) -> list[Any]:
+        """Change the search as the page asks, and run it."""
+        try:
+            return self.run(self._changed(spec, data))
+        except ClipSearchError as exc:
+            chips = gallery.chips_row(spec, self._words)
+            return [spec, *_Shown(chips, gallery=message(str(exc))).values]
+
+    def _changed(self, spec: SearchSpec, data: dict[str, Any]) -> SearchSpec:
+        do = data.get("do")
+        place = int(data.get("place", -1))
+        chips = list(spec.chips)
+        if do == "vote":
+            return _voted(spec, int(data["id"]), str(data["way"]))
+        if do == "undo":
+            return replace(spec, liked=(), unliked=())
+        if do == "least":
+            return replace(spec, min_score=_least(data.get("value")))
+        if do in ("more", "less"):
+            return self._with_item(spec, int(data["id"]), 1.0 if do == "more" else -1.0)
+        if do == "picture":
+            return self._with_picture(spec, data)
+        if do == "add" and str(data.get("text", "")).strip():
+            chips.append(
+                Chip("text", str(data["text"]).strip()[:300], clamp_weight(data["weight"]))
+            )
+        elif 0 <= place < len(chips):
+            if do == "remove":
+                del chips[place]
+            elif do == "weight":
+                chips[place] = replace(chips[place], weight=clamp_weight(data.get("weight")))
+        return replace(spec, chips=tuple(chips[:MAX_CHIPS]))
+
+    def _with_item(self, spec: SearchSpec, id: int, weight: float) -> SearchSpec:  # noqa: A002
+        name = item_name(self._library.index(spec.index).item(id))[:40]
+        others = [c for c in spec.chips if (c.kind, c.value) != ("item", str(id))]
+        return replace(spec, chips=(*others, Chip("item", str(id), weight, name))[:MAX_CHIPS])
+
+    def _with_picture(self, spec: SearchSpec, data: dict[str, Any]) -> SearchSpec:
+        given = read_pictures([data], self._settings, self._words)[0]
+        encoder = self._library.index(spec.index).encoder
+        packed = pack_vector(encoder.encode_images([given.image])[0])
+        chip = Chip("vector", packed, 1.0, given.name, given.thumb)
+        return replace(spec, chips=(*spec.chips, chip)[:MAX_CHIPS])
+
+
+def _voted(spec: SearchSpec, id: int, way: str) -> SearchSpec:  # noqa: A002
+    """A mark set, or taken back where it is set already."""
+    liked = [other for other in spec.liked if other != id]
+    unliked = [other for other in spec.unliked if other != id]
+    if way == "up" and id not in spec.liked:
+        liked.append(id)
+    if way == "down" and id not in spec.unliked:
+        unliked.append(id)
+    return replace(spec, liked=tuple(liked), unliked=tuple(unliked))
+
+
+def _least(value: Any) -> Any:
+    if value == "auto":
+        return "auto"
+    try:
+        return min(max(float(value), -1.0), 1.0)
+    except (TypeError, ValueError):
+        return None

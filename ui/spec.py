@@ -1,0 +1,298 @@
+"""A search as a value: in the page's address, as a query, as a command and as Python."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from urllib.parse import parse_qs, urlencode
+
+import numpy as np
+
+from clipsearch.errors import InvalidInputError
+from clipsearch.feedback import refine
+from clipsearch.query import Query
+from clipsearch.types import Modality
+from clipsearch.vectors import Floats
+
+__all__ = ["Chip", "SearchSpec", "from_link", "pack_vector", "unpack_vector"]
+
+MAX_CHIPS = 24
+_MAX_WEIGHT = 4.0
+_MAX_TEXT = 500  # characters; a model reads about 300 at most
+_KINDS: dict[str, Literal["text", "item", "vector"]] = {"t": "text", "i": "item", "v": "vector"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """One further part of a search, added (weight above 0) or subtracted (below)."""
+
+    kind: Literal["text", "item", "vector"]
+    value: str  # the words, the item's id, or a packed vector
+    weight: float = 1.0
+    label: str = ""  # for a picture: its name
+    thumb: str = ""  # for a picture: a small data URL, not kept in links
+
+    @property
+    def query(self) -> Query:
+        """This part alone."""
+        if self.kind == "text":
+            return Query.text(self.value, self.weight)
+        if self.kind == "item":
+            return Query.item(int(self.value), self.weight)
+        return Query.vector(unpack_vector(self.value), self.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpec:
+    """Everything that decides what the gallery shows."""
+
+    index: str = ""
+    text: str = ""
+    chips: tuple[Chip, ...] = ()
+    liked: tuple[int, ...] = ()
+    unliked: tuple[int, ...] = ()
+    date_from: str = ""
+    date_to: str = ""
+    min_width: int = 0
+    camera: str = ""
+    tags: tuple[str, ...] = ()
+    where_text: str = ""
+    target: Modality = "image"
+    min_score: float | Literal["auto"] | None = None
+    hybrid: bool = False
+    chosen: tuple[int, ...] = field(default=())  # only these items: a selection on the map
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked, so that the collection itself is shown."""
+        return not (self.text or self.chips or self.liked)
+
+    @property
+    def query(self) -> Query:
+        """The whole query, moved by thumbs up and down.
+
+        Raises:
+            InvalidInputError: There is nothing to look for, only something to avoid.
+        """
+        parts = [Query.text(self.text)] if self.text else []
+        parts += [chip.query for chip in self.chips]
+        asked = Query(tuple(term for part in parts for term in part.terms)) if parts else None
+        if not self.liked and not self.unliked:
+            if asked is None or not any(term.weight > 0 for term in asked.terms):
+                raise InvalidInputError("nothing to look for; add words or a picture first")
+            return asked
+        return refine(asked, self.liked, self.unliked)
+
+    @property
+    def where(self) -> str | None:
+        """All filters as one expression, None without any."""
+        parts = []
+        if self.date_from:
+            parts.append(f"taken_at >= {_quoted(self.date_from)}")
+        if self.date_to:
+            parts.append(f"taken_at <= {_quoted(self.date_to)}")
+        if self.min_width:
+            parts.append(f"width >= {self.min_width}")
+        if self.camera:
+            parts.append(f"camera = {_quoted(self.camera)}")
+        parts += [f"tag = {_quoted(tag)}" for tag in self.tags]
+        if self.chosen:
+            parts.append(f"id in ({', '.join(map(str, self.chosen))})")
+        if self.where_text.strip():
+            parts.append(f"({self.where_text.strip()})" if parts else self.where_text.strip())
+        return " and ".join(parts) or None
+
+    @property
+    def filters(self) -> int:
+        """How many filters are set."""
+        named = (self.date_from, self.date_to, self.min_width, self.camera, self.chosen)
+        return sum(map(bool, named)) + len(self.tags) + bool(self.where_text.strip())
+
+    def link(self) -> str:
+        """The search as the part of a page's address after `?`."""
+        fields: list[tuple[str, str]] = [
+            ("index", self.index),
+            ("q", self.text),
+            *(("c", f"{c.weight:g}:{c.kind[0]}:{c.value}") for c in self.chips),
+            *(("up", str(row)) for row in self.liked),
+            *(("down", str(row)) for row in self.unliked),
+            ("from", self.date_from),
+            ("to", self.date_to),
+            ("width", str(self.min_width or "")),
+            ("camera", self.camera),
+            *(("tag", tag) for tag in self.tags),
+            ("where", self.where_text),
+            ("ids", "-".join(map(str, self.chosen))),
+            ("target", "" if self.target == "image" else self.target),
+            ("min", _score_text(self.min_score)),
+            ("hybrid", "1" if self.hybrid else ""),
+        ]
+        return urlencode([(key, value) for key, value in fields if value])
+
+    def command(self) -> tuple[str, bool]:
+        """The `clipsearch search` line for the same search, and whether it is exactly the same."""
+        words = ["clipsearch", "search"]
+        exact = not (self.liked or self.unliked)
+        if self.text:
+            words.append(self.text)
+        for chip in self.chips:
+            exact = exact and abs(chip.weight) == 1 and chip.kind == "text"
+            if chip.kind == "text":
+                words += ["-a" if chip.weight > 0 else "-s", chip.value]
+            elif chip.kind == "vector" and chip.weight > 0:
+                words += ["--image", chip.label or "picture.jpg"]
+        words += ["-i", self.index]
+        if self.where:
+            words += ["--where", self.where]
+        if self.target != "image":
+            words += ["--target", self.target]
+        if self.min_score is not None:
+            words += ["--min-score", _score_text(self.min_score)]
+        if self.hybrid:
+            words.append("--hybrid")
+        return shlex.join(words), exact
+
+    def python(self, folder: str, model: str) -> str:
+        """Lines of Python for the same search."""
+        names = ["Index", "load_encoder"]
+        parts = [f"Query.text({self.text!r})"] if self.text else []
+        parts += [_chip_code(chip) for chip in self.chips]
+        asked = " + ".join(parts)
+        if parts:
+            names.append("Query")
+        lines = []
+        if self.liked or self.unliked:
+            marks = f"liked={list(self.liked)}, unliked={list(self.unliked)}"
+            asked = f"refine({asked or None}, {marks})"
+            lines.append("from clipsearch.feedback import refine")
+        elif parts == [f"Query.text({self.text!r})"]:
+            asked = repr(self.text)
+            names.remove("Query")
+        lines.insert(0, f"from clipsearch import {', '.join(sorted(names))}")
+        options = ["k=20"]
+        options += [f"where={self.where!r}"] if self.where else []
+        options += [f"target={self.target!r}"] if self.target != "image" else []
+        if self.min_score is not None:
+            least = _score_text(self.min_score)
+            options.append(f"min_score={least if least != 'auto' else repr(least)}")
+        options += ["hybrid=True"] if self.hybrid else []
+        lines += [
+            "",
+            f"index = Index.open({folder!r}, load_encoder({model!r}))",
+            f"hits = index.search({asked}, {', '.join(options)})",
+        ]
+        return "\n".join(lines)
+
+
+def from_link(search: str, known: Sequence[str]) -> SearchSpec:
+    """Read the address of a page; what is not understood is left out.
+
+    Args:
+        search: The part from `?` on.
+        known: Names of the indexes there are; the first is the default.
+    """
+    fields = parse_qs(search.lstrip("?"), max_num_fields=200)
+    index = _first(fields, "index")
+    spec = SearchSpec(index=index if index in known else (known[0] if known else ""))
+    width = _first(fields, "width")
+    least = _first(fields, "min")
+    chips = [chip for text in fields.get("c", []) if (chip := _read_chip(text)) is not None]
+    return replace(
+        spec,
+        text=_first(fields, "q")[:_MAX_TEXT],
+        chips=tuple(chips[:MAX_CHIPS]),
+        liked=_ids(fields.get("up", [])),
+        unliked=_ids(fields.get("down", [])),
+        date_from=_first(fields, "from")[:19],
+        date_to=_first(fields, "to")[:19],
+        min_width=int(width) if width.isdecimal() else 0,
+        camera=_first(fields, "camera")[:200],
+        tags=tuple(fields.get("tag", []))[:20],
+        where_text=_first(fields, "where")[:2000],
+        chosen=_ids(_first(fields, "ids").split("-")),
+        target="caption" if _first(fields, "target") == "caption" else "image",
+        min_score=_score(least),
+        hybrid=_first(fields, "hybrid") == "1",
+    )
+
+
+def clamp_weight(weight: object) -> float:
+    """A weight from outside, in [-4, 4]; 1 for what is no number."""
+    try:
+        value = float(str(weight))
+    except ValueError:
+        return 1.0
+    return min(max(value, -_MAX_WEIGHT), _MAX_WEIGHT) if np.isfinite(value) else 1.0
+
+
+def pack_vector(vector: Floats) -> str:
+    """A unit vector [dim] as 8-bit numbers in URL-safe base64; the cosine with it is over 0.999."""
+    scaled = np.round(vector / np.abs(vector).max() * 127).astype(np.int8)
+    return base64.urlsafe_b64encode(scaled.tobytes()).decode().rstrip("=")
+
+
+def unpack_vector(packed: str) -> Floats:
+    """What `pack_vector` packed, float32 [dim], not normalised.
+
+    Raises:
+        InvalidInputError: It is not of that form.
+    """
+    try:
+        data = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidInputError("the picture in this link is damaged; add it again") from exc
+    if not data:
+        raise InvalidInputError("the picture in this link is empty; add it again")
+    return np.frombuffer(data, np.int8).astype(np.float32)
+
+
+def _read_chip(text: str) -> Chip | None:
+    weight, _, rest = text.partition(":")
+    letter, _, value = rest.partition(":")
+    kind = _KINDS.get(letter)
+    value = value.strip()
+    if kind is None or not value or (kind == "item" and not value.isdecimal()):
+        return None
+    return Chip(kind, value[: _MAX_TEXT if kind == "text" else 4000], clamp_weight(weight))
+
+
+def _chip_code(chip: Chip) -> str:
+    if chip.kind == "text":
+        code = f"Query.text({chip.value!r}"
+    elif chip.kind == "item":
+        code = f"Query.item({chip.value}"
+    else:
+        code = f"Query.image({(chip.label or 'picture.jpg')!r}"
+    return code + (")" if chip.weight == 1 else f", {chip.weight:g})")
+
+
+def _first(fields: Mapping[str, Sequence[str]], name: str) -> str:
+    return fields[name][0].strip() if fields.get(name) else ""
+
+
+def _ids(values: Sequence[str]) -> tuple[int, ...]:
+    return tuple(int(value) for value in values if value.isdecimal())[:2000]
+
+
+def _score_text(score: float | Literal["auto"] | None) -> str:
+    if score is None:
+        return ""
+    return score if isinstance(score, str) else f"{score:.3f}"
+
+
+def _score(text: str) -> float | Literal["auto"] | None:
+    if text == "auto":
+        return "auto"
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if -1 <= value <= 1 else None
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,533 @@
+"""All words of the page, in English and Spanish."""
+
+# ruff: noqa: E501 - a sentence of the table is easier to translate on one line
+
+from __future__ import annotations
+
+import json
+
+__all__ = ["LANGUAGES", "STRINGS", "Words"]
+
+LANGUAGES = ("en", "es")
+
+# key: (English, Spanish). Placeholders in braces are the same in both.
+STRINGS: dict[str, tuple[str, str]] = {
+    # header and tabs
+    "tagline": (
+        "Find pictures by what is in them",
+        "Encuentra imágenes por lo que muestran",
+    ),
+    "other_language": ("Español", "English"),
+    "theme": ("Switch between light and dark", "Cambiar entre claro y oscuro"),
+    "skip": ("Skip to the content", "Ir al contenido"),
+    "tab.search": ("Search", "Buscar"),
+    "tab.classify": ("Classify", "Clasificar"),
+    "tab.why": ("Why", "Por qué"),
+    "tab.map": ("Map", "Mapa"),
+    "tab.curate": ("Curate", "Depurar"),
+    "tab.build": ("Build", "Indexar"),
+    "tab.learn": ("Learn", "Aprender"),
+    # words that scripts say
+    "js.lost": (
+        "The connection to the server is lost. Trying again …",
+        "Se ha perdido la conexión con el servidor. Reintentando …",
+    ),
+    "js.back": ("The server is back.", "El servidor ha vuelto."),
+    "js.copied": ("Copied", "Copiado"),
+    "js.unreadable": (
+        "{name} cannot be read as a picture.",
+        "{name} no se puede leer como imagen.",
+    ),
+    "js.too_many": ("At most {n} pictures at once.", "Como máximo {n} imágenes a la vez."),
+    "js.close": ("Close", "Cerrar"),
+    # search
+    "search.label": ("What are you looking for?", "¿Qué buscas?"),
+    "search.placeholder": (
+        "a dog on the beach, a red car at night …",
+        "un perro en la playa, un coche rojo de noche …",
+    ),
+    "search.go": ("Search", "Buscar"),
+    "search.index": ("Collection", "Colección"),
+    "search.picture": ("Drop, paste or choose a picture", "Suelta, pega o elige una imagen"),
+    "search.picture_short": ("Picture", "Imagen"),
+    "search.refine_label": ("Add or avoid …", "Añadir o evitar …"),
+    "search.add": ("Add", "Añadir"),
+    "search.avoid": ("Avoid", "Evitar"),
+    "search.chip_weight": ("Weight of {label}", "Peso de {label}"),
+    "search.chip_flip": (
+        "{label}: added; avoid it instead",
+        "{label}: añadido; evitarlo",
+    ),
+    "search.chip_unflip": (
+        "{label}: avoided; add it instead",
+        "{label}: evitado; añadirlo",
+    ),
+    "search.chip_remove": ("Remove {label}", "Quitar {label}"),
+    "search.chip_picture": ("picture", "imagen"),
+    "search.chip_item": ("item {id}", "elemento {id}"),
+    "search.filters": ("Filters and options", "Filtros y opciones"),
+    "search.date_from": ("Taken from", "Tomada desde"),
+    "search.date_to": ("Taken until", "Tomada hasta"),
+    "search.min_width": ("Least width in pixels", "Anchura mínima en píxeles"),
+    "search.any": ("any", "cualquiera"),
+    "search.camera": ("Camera", "Cámara"),
+    "search.tags": ("Tags", "Etiquetas"),
+    "search.where": ("Filter expression", "Expresión de filtro"),
+    "search.where_info": (
+        "width >= 800 and path like '%/2024/%'",
+        "width >= 800 and path like '%/2024/%'",
+    ),
+    "search.target": ("Compare with", "Comparar con"),
+    "search.target_image": ("pictures", "imágenes"),
+    "search.target_caption": ("captions", "descripciones"),
+    "search.hybrid": (
+        "Also match the words of captions",
+        "Buscar también las palabras de las descripciones",
+    ),
+    "search.apply": ("Apply", "Aplicar"),
+    "search.clear": ("Clear all", "Borrar todo"),
+    "search.browse": ("{n} pictures in {index}", "{n} imágenes en {index}"),
+    "search.count": ("{n} results", "{n} resultados"),
+    "search.count_one": ("1 result", "1 resultado"),
+    "search.count_more": ("more than {n} results", "más de {n} resultados"),
+    "search.ranked": ("all {n} pictures, best first", "las {n} imágenes, mejores primero"),
+    "search.took": ("in {ms} ms", "en {ms} ms"),
+    "search.approximate": ("approximate index used", "con índice aproximado"),
+    "search.filtered": ("{n} filters", "{n} filtros"),
+    "search.filtered_one": ("1 filter", "1 filtro"),
+    "search.chosen": ("{n} pictures chosen on the map", "{n} imágenes elegidas en el mapa"),
+    "search.refined": (
+        "Refined by {up} liked and {down} disliked",
+        "Afinado con {up} a favor y {down} en contra",
+    ),
+    "search.undo": ("undo", "deshacer"),
+    "search.copy_link": ("Copy link", "Copiar enlace"),
+    "search.copy_command": ("Copy command", "Copiar comando"),
+    "search.copy_python": ("Copy Python", "Copiar Python"),
+    "search.share": ("The same search elsewhere", "La misma búsqueda en otro lugar"),
+    "search.inexact": (
+        "The command leaves out weights, marks and pictures of the collection; the Python does not.",
+        "El comando omite pesos, votos e imágenes de la colección; el código Python no.",
+    ),
+    "search.relevance": ("Least relevance", "Relevancia mínima"),
+    "search.relevance_help": (
+        "How the scores of {n} pictures are spread; drag to hide what scores lower.",
+        "Cómo se reparten las puntuaciones de {n} imágenes; arrastra para ocultar las menores.",
+    ),
+    "search.relevance_off": ("Show all", "Mostrar todo"),
+    "search.relevance_auto": ("Better than chance", "Mejor que el azar"),
+    "search.score": ("Score {score}", "Puntuación {score}"),
+    "search.score_share": (
+        "Score {score}; better than {percent} % of unrelated pairs",
+        "Puntuación {score}; mejor que el {percent} % de los pares sin relación",
+    ),
+    "search.open": ("Open {name}", "Abrir {name}"),
+    "search.up": ("More like {name}", "Más como {name}"),
+    "search.down": ("Less like {name}", "Menos como {name}"),
+    "search.show_more": ("Show more", "Mostrar más"),
+    "search.none_title": ("Nothing found", "No se ha encontrado nada"),
+    "search.none_text": (
+        "No picture meets these filters and the least relevance.",
+        "Ninguna imagen cumple estos filtros y la relevancia mínima.",
+    ),
+    "search.gallery": ("Results", "Resultados"),
+    # one result
+    "item.more": ("More like this", "Más como esta"),
+    "item.less": ("Less like this", "Menos como esta"),
+    "item.caption": ("Find its caption", "Buscar su descripción"),
+    "item.why": ("Why this?", "¿Por qué esta?"),
+    "item.close": ("Close", "Cerrar"),
+    "item.next": ("Next picture", "Imagen siguiente"),
+    "item.previous": ("Previous picture", "Imagen anterior"),
+    "item.score": ("Score", "Puntuación"),
+    "item.id": ("Id", "Id"),
+    "item.file": ("File", "Archivo"),
+    "item.path": ("Folder", "Carpeta"),
+    "item.size": ("Size", "Tamaño"),
+    "item.taken": ("Taken", "Tomada"),
+    "item.camera": ("Camera", "Cámara"),
+    "item.place": ("Place", "Lugar"),
+    "item.tags": ("Tags", "Etiquetas"),
+    "item.captions_found": ("Captions that fit best", "Descripciones que mejor encajan"),
+    "item.words_found": (
+        "This collection has no captions. Words that fit best:",
+        "Esta colección no tiene descripciones. Palabras que mejor encajan:",
+    ),
+    "item.picture_gone": (
+        "The picture's file is gone or cannot be shown.",
+        "El archivo de la imagen ya no está o no se puede mostrar.",
+    ),
+    "pictures.too_large": (
+        "{name} is larger than {mb} MB.",
+        "{name} ocupa más de {mb} MB.",
+    ),
+    # classify
+    "classify.drop": ("Drop, paste or choose pictures", "Suelta, pega o elige imágenes"),
+    "classify.given": ("Pictures given", "Imágenes añadidas"),
+    "classify.remove_all": ("Remove all", "Quitar todas"),
+    "classify.sets": ("Saved labels", "Etiquetas guardadas"),
+    "classify.own": ("my own", "propias"),
+    "classify.set_animals": ("animals", "animales"),
+    "classify.set_scenes": ("scenes", "escenas"),
+    "classify.set_things": ("kinds of pictures", "tipos de imágenes"),
+    "classify.labels": ("Labels", "Etiquetas"),
+    "classify.labels_info": (
+        "One a line; synonyms after a colon: “cat: kitten, tabby”",
+        "Una por línea; sinónimos tras dos puntos: «cat: kitten, tabby»",
+    ),
+    "classify.none": ("Allow “none of these”", "Permitir «ninguna de estas»"),
+    "classify.none_label": ("none of these", "ninguna de estas"),
+    "classify.templates": ("Sentences around the label", "Frases alrededor de la etiqueta"),
+    "classify.templates_openai": ("the 80 of the CLIP paper", "las 80 del artículo de CLIP"),
+    "classify.templates_simple": ("seven good ones", "siete buenas"),
+    "classify.templates_none": ("the bare label", "solo la etiqueta"),
+    "classify.go": ("Classify", "Clasificar"),
+    "classify.hint": (
+        "Give one or many pictures, then see which label fits each.",
+        "Añade una o varias imágenes y verás qué etiqueta encaja con cada una.",
+    ),
+    "classify.no_labels": ("Type at least one label.", "Escribe al menos una etiqueta."),
+    "classify.probabilities": ("Probabilities", "Probabilidades"),
+    "classify.column_0": ("Picture", "Imagen"),
+    "classify.column_1": ("Best", "Mejor"),
+    "classify.column_2": ("Second", "Segunda"),
+    "classify.column_3": ("Third", "Tercera"),
+    "classify.csv": ("Download as CSV", "Descargar como CSV"),
+    "classify.learn": ("Learn labels from examples", "Aprender etiquetas con ejemplos"),
+    "classify.learn_info": (
+        "Two or three pictures a label are enough: name a label, drop its pictures, go on with the "
+        "next, then learn.",
+        "Bastan dos o tres imágenes por etiqueta: nombra una, suelta sus imágenes, sigue con la "
+        "siguiente y aprende.",
+    ),
+    "classify.example_label": ("Label of the examples", "Etiqueta de los ejemplos"),
+    "classify.example_drop": ("Examples of this label", "Ejemplos de esta etiqueta"),
+    "classify.example_needs_label": (
+        "Name the label first, then drop its pictures.",
+        "Primero nombra la etiqueta y después suelta sus imágenes.",
+    ),
+    "classify.train": ("Learn", "Aprender"),
+    "classify.forget": ("Start again", "Empezar de nuevo"),
+    "classify.two_labels": (
+        "Give examples of at least two labels.",
+        "Da ejemplos de al menos dos etiquetas.",
+    ),
+    "classify.accuracy": (
+        "Learnt from {n} examples. Cross-validated accuracy: {fitted}; from the words alone: {zero}.",
+        "Aprendido de {n} ejemplos. Exactitud por validación cruzada: {fitted}; solo con las "
+        "palabras: {zero}.",
+    ),
+    "classify.accuracy_unknown": (
+        "Learnt. Too few examples to measure the accuracy; give at least two a label.",
+        "Aprendido. Hay muy pocos ejemplos para medir la exactitud; da al menos dos por etiqueta.",
+    ),
+    "classify.download_pack": ("Download the label pack", "Descargar el paquete de etiquetas"),
+    "classify.with_pack": (
+        "Classified with the labels learnt from your examples.",
+        "Clasificado con las etiquetas aprendidas de tus ejemplos.",
+    ),
+    # why
+    "why.lead": (
+        "Which part of a picture speaks for a text? Drop a picture, or open “Why this?” on a result.",
+        "¿Qué parte de una imagen habla a favor de un texto? Suelta una imagen, o abre «¿Por qué "
+        "esta?» en un resultado.",
+    ),
+    "why.drop": ("Drop, paste or choose a picture", "Suelta, pega o elige una imagen"),
+    "why.texts": ("Texts", "Textos"),
+    "why.texts_info": ("One a line, four at most", "Uno por línea, cuatro como máximo"),
+    "why.placeholder": ("a cat", "un gato"),
+    "why.go": ("Show the regions", "Mostrar las regiones"),
+    "why.hint": ("Give a picture and a text.", "Da una imagen y un texto."),
+    "why.need_text": (
+        "Now type what to look for in it.",
+        "Ahora escribe qué buscar en ella.",
+    ),
+    "why.strength": ("Strength of the colours", "Intensidad de los colores"),
+    "why.less": ("says little", "dice poco"),
+    "why.more": ("speaks for the text", "habla a favor del texto"),
+    "why.method_layers": (
+        "Read from the layers of the model, against the average everyday word.",
+        "Leído de las capas del modelo, frente a la palabra cotidiana media.",
+    ),
+    "why.method_covering": (
+        "Measured by blurring one region after the other, against the average everyday word.",
+        "Medido difuminando una región tras otra, frente a la palabra cotidiana media.",
+    ),
+    "why.alt": (
+        "Heat map for “{text}”: strongest at {place}",
+        "Mapa de calor para «{text}»: más fuerte en {place}",
+    ),
+    "why.top": ("top", "arriba"),
+    "why.middle": ("middle", "en medio"),
+    "why.bottom": ("bottom", "abajo"),
+    "why.left": ("left", "izquierda"),
+    "why.centre": ("centre", "centro"),
+    "why.right": ("right", "derecha"),
+    # map
+    "map.lead": (
+        "Your whole collection on one plane: pictures that look alike to the model lie together.",
+        "Toda tu colección en un plano: las imágenes que el modelo ve parecidas están juntas.",
+    ),
+    "map.colour": ("Colour by", "Color según"),
+    "map.by_cluster": ("group", "grupo"),
+    "map.by_tag": ("tag", "etiqueta"),
+    "map.by_score": ("score for a text", "puntuación de un texto"),
+    "map.query": ("Text to score", "Texto que puntuar"),
+    "map.groups": ("Groups", "Grupos"),
+    "map.no_tag": ("no tag", "sin etiqueta"),
+    "map.low": ("low", "baja"),
+    "map.high": ("high", "alta"),
+    "map.help": (
+        "Choose a group here, or drag a rectangle on the map, then search in it.",
+        "Elige un grupo aquí, o traza un rectángulo en el mapa, y busca en él.",
+    ),
+    "map.chosen": ("{n} pictures chosen", "{n} imágenes elegidas"),
+    "map.search": ("Search in these", "Buscar entre estas"),
+    "map.open": ("Open", "Abrir"),
+    "map.alt": (
+        "Map of the collection; its {n} groups are listed beside it",
+        "Mapa de la colección; sus {n} grupos están en la lista de al lado",
+    ),
+    # curate
+    "curate.lead": (
+        "Find what does not belong: mark pictures and take the list with you.",
+        "Encuentra lo que sobra: marca imágenes y llévate la lista.",
+    ),
+    "curate.safe": ("Nothing is deleted from disk.", "No se borra nada del disco."),
+    "curate.what": ("Look for", "Buscar"),
+    "curate.duplicates": ("near-duplicates", "casi duplicados"),
+    "curate.pairs": ("captions that do not fit", "descripciones que no encajan"),
+    "curate.outliers": ("outliers", "imágenes atípicas"),
+    "curate.threshold": ("Alike from (cosine)", "Iguales desde (coseno)"),
+    "curate.find": ("Find", "Buscar"),
+    "curate.no_duplicates": (
+        "No two pictures are that alike. Lower the threshold to see more.",
+        "No hay dos imágenes tan parecidas. Baja el umbral para ver más.",
+    ),
+    "curate.groups": (
+        "{n} groups, with {more} pictures beyond the first of each",
+        "{n} grupos, con {more} imágenes además de la primera de cada uno",
+    ),
+    "curate.group": ("Group {n}", "Grupo {n}"),
+    "curate.no_pairs": (
+        "No picture of this collection has a caption.",
+        "Ninguna imagen de esta colección tiene descripción.",
+    ),
+    "curate.pairs_help": (
+        "Pictures whose captions fit them least, worst first",
+        "Imágenes cuyas descripciones encajan peor, las peores primero",
+    ),
+    "curate.no_outliers": ("Too few pictures to compare.", "Hay muy pocas imágenes que comparar."),
+    "curate.outliers_help": (
+        "Pictures least like all others; the number is the likeness to the nearest five",
+        "Imágenes menos parecidas a las demás; el número es el parecido con las cinco más cercanas",
+    ),
+    "curate.mark": ("Mark {name}", "Marcar {name}"),
+    "curate.marked": ("{n} marked", "{n} marcadas"),
+    "curate.marked_one": ("1 marked", "1 marcada"),
+    "curate.mark_rest": (
+        "Mark all but the first of each group",
+        "Marcar todas menos la primera de cada grupo",
+    ),
+    "curate.unmark": ("Unmark all", "Desmarcar todas"),
+    "curate.paths": ("List of paths", "Lista de rutas"),
+    # build
+    "build.lead": (
+        "Make a collection searchable. Pictures stay where they are; only their vectors are kept.",
+        "Haz que una colección se pueda buscar. Las imágenes no se mueven; solo se guardan sus "
+        "vectores.",
+    ),
+    "build.name": ("Collection", "Colección"),
+    "build.name_info": (
+        "An existing one grows; a new name makes a new one",
+        "Una existente crece; un nombre nuevo crea otra",
+    ),
+    "build.bad_name": (
+        "A collection's name has letters, digits, dots, dashes and underscores, 64 at most.",
+        "El nombre de una colección tiene letras, cifras, puntos y guiones, 64 como máximo.",
+    ),
+    "build.from_server": ("A folder or table on the server", "Una carpeta o tabla del servidor"),
+    "build.no_roots": (
+        "No folder of the server may be indexed from here. The operator allows one with: "
+        "clipsearch ui --root FOLDER",
+        "Desde aquí no se puede indexar ninguna carpeta del servidor. El operador permite una con: "
+        "clipsearch ui --root CARPETA",
+    ),
+    "build.root": ("Allowed folder", "Carpeta permitida"),
+    "build.below": ("Within it", "Dentro de ella"),
+    "build.below_info": (
+        "A subfolder, or a table (.csv, .jsonl, .parquet); empty for all of it",
+        "Una subcarpeta o una tabla (.csv, .jsonl, .parquet); vacío para todo",
+    ),
+    "build.start": ("Index", "Indexar"),
+    "build.from_browser": ("Pictures from this device", "Imágenes de este dispositivo"),
+    "build.drop": ("Drop, paste or choose pictures", "Suelta, pega o elige imágenes"),
+    "build.drop_info": (
+        "24 at once. They are reduced to 1280 pixels, without their EXIF data, and kept on the "
+        "server beside the collections.",
+        "24 a la vez. Se reducen a 1280 píxeles, sin sus datos EXIF, y se guardan en el servidor "
+        "junto a las colecciones.",
+    ),
+    "build.nothing_there": ("Nothing is at {path}.", "No hay nada en {path}."),
+    "build.busy": (
+        "Another collection is being built; wait for it or cancel it.",
+        "Se está construyendo otra colección; espera o cancélala.",
+    ),
+    "build.state_running": ("Building {name}", "Construyendo {name}"),
+    "build.state_done": ("{name} is ready", "{name} está lista"),
+    "build.state_cancelled": (
+        "Cancelled; {name} keeps what was done",
+        "Cancelado; {name} conserva lo hecho",
+    ),
+    "build.state_failed": ("{name} was not built", "{name} no se ha construido"),
+    "build.preparing": (
+        "Loading the model and looking at the files …",
+        "Cargando el modelo y mirando los archivos …",
+    ),
+    "build.progress": ("Progress", "Progreso"),
+    "build.rate": (
+        "{seen} of {total} files · {rate} pictures a second · {seconds} s",
+        "{seen} de {total} archivos · {rate} imágenes por segundo · {seconds} s",
+    ),
+    "build.cancel": ("Cancel", "Cancelar"),
+    "build.kept": ("{n} new pictures were kept.", "Se han conservado {n} imágenes nuevas."),
+    "build.indexed": ("indexed", "indexadas"),
+    "build.unchanged": ("unchanged", "sin cambios"),
+    "build.duplicate": ("duplicates", "duplicadas"),
+    "build.skipped": ("skipped", "omitidas"),
+    "build.speed": (
+        "{rate} pictures a second, {seconds} s in all.",
+        "{rate} imágenes por segundo, {seconds} s en total.",
+    ),
+    "build.bottleneck": (
+        "The bottleneck was {stage}, busy {share} of the time.",
+        "El cuello de botella fue {stage}, ocupado el {share} del tiempo.",
+    ),
+    "build.stage_decode": ("decoding pictures", "decodificar imágenes"),
+    "build.stage_encode": ("the model", "el modelo"),
+    "build.stage_write": ("writing", "escribir"),
+    "build.stage_read": ("reading", "leer"),
+    "build.reasons": ("Why files were skipped", "Por qué se han omitido archivos"),
+    "build.search_it": ("Search it", "Buscar en ella"),
+    # learn
+    "learn.title": ("One space for pictures and words", "Un espacio para imágenes y palabras"),
+    "learn.p1": (
+        "A CLIP model has two towers: one turns a picture into an arrow of a few hundred numbers, "
+        "the other does the same with a text. Both arrows live in one space and have length one. "
+        "How well a text fits a picture is the cosine of the angle between them. Try it:",
+        "Un modelo CLIP tiene dos torres: una convierte una imagen en una flecha de unos cientos de "
+        "números y la otra hace lo mismo con un texto. Ambas flechas viven en un mismo espacio y "
+        "miden uno. Lo bien que un texto encaja con una imagen es el coseno del ángulo entre ellas. "
+        "Pruébalo:",
+    ),
+    "learn.default_texts": ("a cat\na cup of coffee", "a cat\na cup of coffee"),
+    "learn.texts": ("Texts", "Textos"),
+    "learn.texts_info": ("One a line, three at most", "Uno por línea, tres como máximo"),
+    "learn.drop": ("Other pictures", "Otras imágenes"),
+    "learn.scale": ("Scale (1 / temperature)", "Escala (1 / temperatura)"),
+    "learn.scale_info": (
+        "CLIP models learn about 100",
+        "Los modelos CLIP aprenden en torno a 100",
+    ),
+    "learn.need": (
+        "Type at least one text and give at least one picture.",
+        "Escribe al menos un texto y da al menos una imagen.",
+    ),
+    "learn.matrix": (
+        "Cosine, and softmax over the texts of each picture",
+        "Coseno, y softmax sobre los textos de cada imagen",
+    ),
+    "learn.matrix_help": (
+        "The number is the cosine. The bar is what the softmax makes of a row at this scale: drag "
+        "the scale down and the model becomes unsure, though no cosine has changed.",
+        "El número es el coseno. La barra es lo que la softmax hace de una fila con esta escala: "
+        "baja la escala y el modelo duda, aunque ningún coseno haya cambiado.",
+    ),
+    "learn.h_softmax": (
+        "From cosines to probabilities",
+        "De cosenos a probabilidades",
+    ),
+    "learn.p2": (
+        "Cosines of good pairs are small and close together, 0.3 against 0.2. The model multiplies "
+        "them by its scale before the softmax, p = exp(s·c) / Σ exp(s·c), so that a small "
+        "difference decides. The probabilities of a row add up to one: the softmax always picks "
+        "one of the texts that you gave, even if none of them fits.",
+        "Los cosenos de los buenos pares son pequeños y cercanos, 0,3 frente a 0,2. El modelo los "
+        "multiplica por su escala antes de la softmax, p = exp(s·c) / Σ exp(s·c), para que una "
+        "diferencia pequeña decida. Las probabilidades de una fila suman uno: la softmax siempre "
+        "elige uno de los textos dados, aunque ninguno encaje.",
+    ),
+    "learn.h_prompts": ("The sentence around a word", "La frase alrededor de una palabra"),
+    "learn.p3": (
+        "The model was trained on captions, not on single words. Putting a label into sentences "
+        "such as “a photo of a …” and averaging their arrows gives a steadier class arrow. The "
+        "same picture and labels, with three sets of sentences:",
+        "El modelo se entrenó con descripciones, no con palabras sueltas. Poner una etiqueta en "
+        "frases como «a photo of a …» y promediar sus flechas da una flecha de clase más estable. "
+        "La misma imagen y etiquetas, con tres conjuntos de frases:",
+    ),
+    "learn.prompts": (
+        "Probabilities of the first picture by sentences",
+        "Probabilidades de la primera imagen según las frases",
+    ),
+    "learn.h_train": ("How it was learnt", "Cómo se aprendió"),
+    "learn.p4": (
+        "Training shows the model a batch of pictures with their captions, and asks for a matrix "
+        "like the one above whose diagonal wins in every row and every column. That is all: no "
+        "class was ever named. Search is the same matrix with one text and all your pictures.",
+        "El entrenamiento muestra al modelo un lote de imágenes con sus descripciones y pide una "
+        "matriz como la de arriba cuya diagonal gane en cada fila y cada columna. Eso es todo: "
+        "nunca se nombró una clase. Buscar es la misma matriz con un texto y todas tus imágenes.",
+    ),
+    # screens
+    "screen.none_title": ("No collection yet", "Aún no hay ninguna colección"),
+    "screen.none_text": (
+        "Index a folder of pictures, here in the Build tab or in a terminal:",
+        "Indexa una carpeta de imágenes, aquí en la pestaña Indexar o en una terminal:",
+    ),
+    "screen.empty_title": ("This collection is empty", "Esta colección está vacía"),
+    "screen.empty_text": ("Add pictures to it:", "Añade imágenes:"),
+    "screen.loading_title": ("Loading the model", "Cargando el modelo"),
+    "screen.loading_text": (
+        "{model} is being loaded. Your search starts by itself in a moment.",
+        "Se está cargando {model}. Tu búsqueda empezará sola en un momento.",
+    ),
+    "screen.failed_title": (
+        "The model could not be loaded",
+        "No se ha podido cargar el modelo",
+    ),
+    "screen.retry": ("Try again", "Reintentar"),
+    "screen.error_title": ("That did not work", "Eso no ha funcionado"),
+}
+
+
+class Words:
+    """The words of one language.
+
+    Args:
+        language: "en" or "es".
+    """
+
+    def __init__(self, language: str) -> None:
+        self.language = language if language in LANGUAGES else LANGUAGES[0]
+        self._column = LANGUAGES.index(self.language)
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The words of a key, with values put in. A key that is not there is a defect."""
+        text = STRINGS[key][self._column]
+        return text.format(**values) if values else text
+
+    def count(self, key: str, n: int, **values: object) -> str:
+        """The words for a number of things; `key_one` is used for one, where there is one."""
+        name = f"{key}_one" if n == 1 and f"{key}_one" in STRINGS else key
+        return self(name, n=self.number(n), **values)
+
+    def number(self, n: int) -> str:
+        """A whole number with the language's separator of thousands."""
+        text = f"{n:,}"
+        return text if self.language == "en" else text.replace(",", ".")
+
+    def as_script(self, prefix: str) -> str:
+        """The words whose keys begin with a prefix, as a JavaScript object."""
+        chosen = {key.removeprefix(prefix): self(key) for key in STRINGS if key.startswith(prefix)}
+        return json.dumps(chosen, ensure_ascii=False).replace("<", "\\u003c")

@@ -1,0 +1,159 @@
+"""The Why tab: the regions of a picture that speak for a text."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from clipsearch import ClipSearchError
+from clipsearch.explain import HeatMap, explain, overlay
+from clipsearch.thumbnails import PREVIEW_SIDE, reduced, thumbnail
+
+from .context import QUIET, Context, address, drop_zone, html, sent
+from .pictures import read_pictures
+from .render import escape, item_name, message, model_screen
+
+__all__ = ["page"]
+
+_MOST_TEXTS = 4
+_SIDE = 640  # pixels of the picture kept for a visitor
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """The picture under study, reduced, as JPEG bytes."""
+
+    name: str = ""
+    data: bytes = b""
+    index: str = ""
+
+
+def page(context: Context, router: gr.HTML) -> None:
+    """Lay out the tab and connect it."""
+    words = context.words
+    state = gr.State(_Picture())
+    desk = _Desk(context)
+    html(f'<p class="cs-lead">{words("why.lead")}</p>')
+    with gr.Row(elem_classes="cs-two"):
+        with gr.Column(scale=3, min_width=280):
+            drop = drop_zone(words, words("why.drop"), name="cs-why-drop", many=False)
+            texts = gr.Textbox(
+                label=words("why.texts"),
+                info=words("why.texts_info"),
+                placeholder=words("why.placeholder"),
+                lines=3,
+                max_lines=5,
+                elem_id="cs-why-texts",
+            )
+            go = gr.Button(words("why.go"), variant="primary")
+        with gr.Column(scale=7, min_width=320):
+            results = html(message(words("why.hint"), kind="info"), "result.js", elem_id="cs-heat")
+
+    def navigated(event: gr.EventData) -> Any:
+        tab, _, fields = address(event)
+        if tab != "why":
+            return gr.skip(), gr.skip(), gr.skip()
+        text = fields.get("text", [""])[0][:300]
+        number = fields.get("item", [""])[0]
+        index = fields.get("index", [""])[0]
+        if not number.isdecimal():
+            return _Picture(), text, message(words("why.hint"), kind="info")
+        return (*desk.from_item(index, int(number), text),)
+
+    router.navigate(navigated, None, [state, texts, results], **QUIET)
+    drop.given(desk.given, [state, texts], [state, results], **QUIET)
+    for event in (go.click, results.again):
+        event(desk.show, [state, texts], results, **QUIET)
+
+
+class _Desk:
+    """Explains the picture of a visitor."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._words = context.words
+
+    def from_item(self, index: str, id: int, text: str) -> tuple[_Picture, str, str]:  # noqa: A002
+        """A picture of an index."""
+        try:
+            item = self._context.library.index(index).item(id)
+            data = reduced(thumbnail(item, PREVIEW_SIDE), _SIDE, quality=90)
+        except ClipSearchError as exc:
+            return _Picture(), text, message(str(exc))
+        picture = _Picture(item_name(item), data, index)
+        return picture, text, self.show(picture, text)
+
+    def given(self, state: _Picture, texts: str, event: gr.EventData) -> tuple[_Picture, str]:
+        """A picture that was dropped."""
+        try:
+            pictures = sent(event).get("pictures", [])[:1]
+            found = read_pictures(pictures, self._context.settings, self._words)[0]
+            state = replace(state, name=found.name, data=reduced(found.image, _SIDE, quality=90))
+        except ClipSearchError as exc:
+            return state, message(str(exc))
+        return state, self.show(state, texts)
+
+    def show(self, state: _Picture, texts: str) -> str:
+        """One heat map for every text."""
+        library = self._context.library
+        asked = [line.strip() for line in texts.splitlines() if line.strip()][:_MOST_TEXTS]
+        try:
+            model = library.index(state.index).model_name if state.index else library.model()
+            waiting = model_screen(library, model, self._words)
+            if waiting is not None:
+                return waiting
+            if not state.data:
+                return message(self._words("why.hint"), kind="info")
+            if not asked:
+                return _plain(state) + message(self._words("why.need_text"), kind="info")
+            encoder = library.encoder(model)
+            found = [(text, explain(encoder, state.data, text)) for text in asked]
+        except ClipSearchError as exc:
+            return message(str(exc))
+        figures = "".join(self._figure(text, heat) for text, heat in found)
+        method = self._words(f"why.method_{found[0][1].method}")
+        return (
+            f'<label class="cs-slider">{self._words("why.strength")} <input type="range" min="0" '
+            f'max="1" step="0.05" value="1" data-opacity></label>'
+            f'<div class="cs-heats">{figures}</div>'
+            f'<div class="cs-legend" aria-hidden="true">'
+            f"<span>{self._words('why.less')}</span><i></i>"
+            f'<span>{self._words("why.more")}</span></div><p class="cs-hint">{method}</p>'
+        )
+
+    def _figure(self, text: str, heat: HeatMap) -> str:
+        row, column = divmod(int(heat.heat.argmax()), heat.heat.shape[1])
+        vertical = "middle" if 0.33 < row / heat.heat.shape[0] < 0.67 else None
+        vertical = vertical or ("top" if row / heat.heat.shape[0] < 0.5 else "bottom")
+        horizontal = "centre" if 0.33 < column / heat.heat.shape[1] < 0.67 else None
+        horizontal = horizontal or ("left" if column / heat.heat.shape[1] < 0.5 else "right")
+        alt = self._words(
+            "why.alt",
+            text=text,
+            place=f"{self._words(f'why.{vertical}')}, {self._words(f'why.{horizontal}')}",
+        )
+        return (
+            f'<figure><div class="cs-stack"><img src="{_url(heat.image)}" alt="">'
+            f'<img class="cs-heat" src="{_url(overlay(heat))}" alt="{escape(alt)}"></div>'
+            f"<figcaption>{escape(text)} <span class='cs-score'>{heat.score:.2f}</span>"
+            "</figcaption></figure>"
+        )
+
+
+def _plain(state: _Picture) -> str:
+    data = base64.b64encode(state.data).decode()
+    return (
+        f'<div class="cs-heats"><figure><img src="data:image/jpeg;base64,{data}" '
+        f'alt="{escape(state.name)}"></figure></div>'
+    )
+
+
+def _url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=86)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
