@@ -32,8 +32,8 @@ def checked_path(item: Item, roots: Sequence[str] | None) -> str:
 
     Args:
         item: What the index knows.
-        roots: The indexed folders, resolved; where they were not recorded, a path that leads
-            through any link is refused.
+        roots: The indexed folders, resolved. A path that leads through no link is where it was
+            when it was indexed, so it needs none.
 
     Raises:
         ItemNotFoundError: The item has no file, or links lead it out of the indexed folders.
@@ -41,11 +41,8 @@ def checked_path(item: Item, roots: Sequence[str] | None) -> str:
     if item.path is None:
         raise ItemNotFoundError(f"item {item.id} has no image file of its own")
     real = os.path.realpath(item.path)
-    allowed = (
-        any(Path(real).is_relative_to(root) for root in roots)
-        if roots
-        else real == os.path.abspath(item.path)
-    )
+    inside = any(Path(real).is_relative_to(root) for root in roots or ())
+    allowed = inside or real == os.path.abspath(item.path)
     if not allowed:
         raise ItemNotFoundError(f"the file of item {item.id} is not in an indexed folder any more")
     return real

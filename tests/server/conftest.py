@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 
 import httpx
@@ -25,12 +26,13 @@ class Service:
     process: subprocess.Popen
     home: Path
     log: list[str]
+    http: httpx.Client  # without cookies of its own; making one for every request is slow
 
     def get(self, path, **options):
-        return httpx.get(self.url + path, timeout=60, **options)
+        return self.http.get(self.url + path, **options)
 
     def post(self, path, **options):
-        return httpx.post(self.url + path, timeout=60, **options)
+        return self.http.post(self.url + path, **options)
 
 
 @contextmanager
@@ -59,7 +61,9 @@ def serving(home: Path, *arguments: str):
     reader = threading.Thread(target=lambda: log.extend(process.stderr), daemon=True)
     reader.start()
     try:
-        yield Service(url, process, home, log)
+        with httpx.Client(timeout=60, verify=False) as http:
+            http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+            yield Service(url, process, home, log, http)
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -38,8 +38,9 @@ def fuzz(service, home, examples):
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        def check(case, where=f"{method} {path}"):
+        def check(case):
             nonlocal seen
+            where = f"{case.method} {case.path}"
             answer = case.call(timeout=60)
             assert answer.status_code < 500, (where, answer.text[:500])
             assert str(home.parent) not in answer.text, where
