@@ -188,7 +188,10 @@ class RemoteIndex:
         }
         found = self._client._send("POST", f"{self._path}/search", json=body).json()
         return Hits(
-            tuple(Hit(item=_item(hit), score=hit["score"], percentile=hit["percentile"]) for hit in found["hits"]),
+            tuple(
+                Hit(item=_item(hit), score=hit["score"], percentile=hit["percentile"])
+                for hit in found["hits"]
+            ),
             found["generation"],
             found["took_ms"],
             found["approximate"],
