@@ -63,7 +63,7 @@ def explain(encoder: Encoder, image: ImageInput, text: str) -> HeatMap:
     """
     if not text.strip():
         raise InvalidInputError("the text is empty; say what to look for in the picture")
-    pixels = prepare(load_image(image), encoder.preprocessing)  # uint8 [H, W, 3]
+    pixels = np.array(prepare(load_image(image), encoder.preprocessing))  # uint8 [H, W, 3]
     wanted = encoder.encode_texts([text])[0]
     words = class_vectors(encoder, {w: [w] for w in CONTRAST_WORDS}, (CONTRAST_TEMPLATE,))
     direction = wanted - words.mean(axis=0)

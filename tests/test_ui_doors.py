@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import httpx
 import pytest
+from clipsearch.ui import Library, Settings, create_app
 
 from clipsearch import Index
-from clipsearch.ui import Library, Settings, create_app
+
 from .ui_support import served
+
+# Gradio leaves a socket of its own to the garbage collector while it starts.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,8 @@ def test_a_file_named_in_an_event_is_not_read(site):
         "url": f"file://{folder / 'secret.txt'}",
         "meta": {"_type": "gradio.FileData"},
     }
+    cache = Path(tempfile.gettempdir()) / "gradio"
+    before = set(cache.rglob("secret*")) if cache.is_dir() else set()
     for dependency in config["dependencies"]:
         body = {
             "fn_index": dependency["id"],
@@ -91,6 +99,9 @@ def test_a_file_named_in_an_event_is_not_read(site):
         answer = httpx.post(f"{url}/gradio_api/run/predict", json=body, timeout=30)
         assert b"a secret" not in answer.content, dependency["id"]
         assert "Traceback" not in answer.text
+        assert answer.status_code == (400 if dependency["inputs"] else answer.status_code)
+    after = set(cache.rglob("secret*")) if cache.is_dir() else set()
+    assert after == before, "Gradio copied the file into its cache"
 
 
 def test_a_body_over_the_limit_is_refused(site):

@@ -7,6 +7,7 @@ disk. So a request for anything that is not on the list below is answered 404 be
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -82,7 +83,13 @@ class Doorway:
             await send(message)
 
         app = self._apps[self._choose(asked, headers)]
-        await app(scope, self._limited(receive), hardened)
+        body = await self._body(receive) if scope["method"] == "POST" else b""
+        if body is None:
+            await PlainTextResponse("too large", 413)(scope, receive, send)
+        elif _names_a_file(body):
+            await PlainTextResponse("files are not taken here", 400)(scope, receive, send)
+        else:
+            await app(scope, _replay(body, receive), hardened)
 
     def _choose(self, asked: str, headers: Mapping[bytes, bytes]) -> str:
         """The language of one request: asked for, remembered, configured, the browser's."""
@@ -103,16 +110,48 @@ class Doorway:
                 return tag
         return next(iter(self._apps))
 
-    def _limited(self, receive: Receive) -> Receive:
-        """The body, cut off where it exceeds the limit without having said so."""
+    async def _body(self, receive: Receive) -> bytes | None:
+        """The whole body; None where it exceeds the limit without having said so."""
+        parts: list[bytes] = []
         size = 0
-
-        async def counted() -> Message:
-            nonlocal size
+        while True:
             message = await receive()
-            size += len(message.get("body", b""))
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
             if size > self._max_body_bytes:
-                return {"type": "http.disconnect"}
-            return message
+                return None
+            if not message.get("more_body", False):
+                return b"".join(parts)
 
-        return counted
+
+def _names_a_file(body: bytes) -> bool:
+    """Whether JSON holds an object with a `path`: Gradio would copy or fetch what it names."""
+    if not body:
+        return False
+    try:
+        left = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return True  # the page sends nothing that is not JSON
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if "path" in value:
+                return True
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return False
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body once more, then whatever else arrives."""
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

@@ -103,7 +103,6 @@ class _Desk:
             "words": {
                 "chosen": self._words("map.chosen"),
                 "search": self._words("map.search"),
-                "open": self._words("map.open"),
             },
         }
         return self._page(

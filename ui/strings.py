@@ -39,7 +39,6 @@ STRINGS: dict[str, tuple[str, str]] = {
         "{name} no se puede leer como imagen.",
     ),
     "js.too_many": ("At most {n} pictures at once.", "Como máximo {n} imágenes a la vez."),
-    "js.close": ("Close", "Cerrar"),
     # search
     "search.label": ("What are you looking for?", "¿Qué buscas?"),
     "search.placeholder": (
@@ -283,7 +282,6 @@ STRINGS: dict[str, tuple[str, str]] = {
     ),
     "map.chosen": ("{n} pictures chosen", "{n} imágenes elegidas"),
     "map.search": ("Search in these", "Buscar entre estas"),
-    "map.open": ("Open", "Abrir"),
     "map.alt": (
         "Map of the collection; its {n} groups are listed beside it",
         "Mapa de la colección; sus {n} grupos están en la lista de al lado",
@@ -497,7 +495,6 @@ STRINGS: dict[str, tuple[str, str]] = {
         "No se ha podido cargar el modelo",
     ),
     "screen.retry": ("Try again", "Reintentar"),
-    "screen.error_title": ("That did not work", "Eso no ha funcionado"),
 }
 
 
