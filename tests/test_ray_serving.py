@@ -78,13 +78,13 @@ def nodes():
 
 @contextlib.contextmanager
 def served(index, **options):
-    from clipsearch.cluster import ServeOptions, serving
+    from clipsearch.cluster import ServeOptions, serve_shards
 
-    with serving(index.path, ServeOptions(device="cpu", **options)) as sharded:
+    with serve_shards(index.path, ServeOptions(device="cpu", **options)) as sharded:
         yield sharded
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def sharded(nodes, index):
     with served(index, timeout_s=30.0) as made:
         yield made
@@ -116,73 +116,73 @@ def queries(index):
 
 def same(found, expected):
     assert [hit.item for hit in found] == [hit.item for hit in expected]
-    assert [hit.percentile for hit in found] == [hit.percentile for hit in expected]
-    np.testing.assert_allclose(
-        [hit.score for hit in found], [hit.score for hit in expected], atol=1e-6
-    )
+    # The model's last bits depend on how many threads it has in a process.
+    for what, atol in (("score", 1e-6), ("percentile", 1e-3)):
+        one, other = ([getattr(hit, what) for hit in hits] for hits in (found, expected))
+        np.testing.assert_allclose(np.array(one, float), np.array(other, float), atol=atol)
 
 
-def test_200_queries_with_filters_are_answered_as_by_exact_search(sharded, index):
-    before = sharded.info()
-    assert before["shards"] == SHARDS
-    for query, parameters in queries(index):
-        k = parameters.pop("k")
-        try:
-            expected = index.search(query, k, exact=True, **parameters)
-        except InvalidInputError:  # min_score="auto" where there is no distribution
-            with pytest.raises(InvalidInputError):
-                sharded.search(query, k, **parameters)
-            continue
-        found = sharded.search(query, k, **parameters)
-        same(found, expected)
-        assert not found.partial
-        assert not found.approximate
-        assert found.generation == index.generation
-    after = sharded.info()
-    assert after["encoded"] - before["encoded"] == QUERIES * 3 // 4  # once a query, not a shard
+class TestAnswers:
+    """Of four shards on two nodes."""
 
+    def test_200_queries_with_filters_are_answered_as_by_exact_search(self, sharded, index):
+        before = sharded.info()
+        assert before["shards"] == SHARDS
+        for query, parameters in queries(index):
+            k = parameters.pop("k")
+            try:
+                expected = index.search(query, k, exact=True, **parameters)
+            except InvalidInputError:  # min_score="auto" where there is no distribution
+                with pytest.raises(InvalidInputError):
+                    sharded.search(query, k, **parameters)
+                continue
+            found = sharded.search(query, k, **parameters)
+            same(found, expected)
+            assert not found.partial
+            assert not found.approximate
+            assert found.generation == index.generation
+        after = sharded.info()
+        assert after["encoded"] - before["encoded"] == QUERIES * 3 // 4  # once a query, not a shard
 
-def test_a_picture(sharded, index, photos):
-    same(sharded.search(Query.image(photos[0]), 5), index.search(Query.image(photos[0]), 5))
+    def test_a_picture(self, sharded, index, photos):
+        same(sharded.search(Query.image(photos[0]), 5), index.search(Query.image(photos[0]), 5))
 
+    def test_what_is_wrong_with_a_question_is_said(self, sharded):
+        with pytest.raises(InvalidInputError, match="nonsense"):
+            sharded.search("dog", where="nonsense = 3")
+        with pytest.raises(InvalidInputError, match="k must be at least 1"):
+            sharded.search("dog", 0)
+        with pytest.raises(ItemNotFoundError, match="150"):
+            sharded.search(Query.item(150))
+        with pytest.raises(InvalidInputError, match="different lengths"):
+            sharded.search(np.ones(3))
 
-def test_what_is_wrong_with_a_question_is_said(sharded):
-    with pytest.raises(InvalidInputError, match="nonsense"):
-        sharded.search("dog", where="nonsense = 3")
-    with pytest.raises(InvalidInputError, match="k must be at least 1"):
-        sharded.search("dog", 0)
-    with pytest.raises(ItemNotFoundError, match="150"):
-        sharded.search(Query.item(150))
-    with pytest.raises(InvalidInputError, match="shape"):
-        sharded.search(np.ones(3))
+    def test_many_at_once(self, sharded, index):
+        asked = [(f"a photo of {n} dogs", FILTERS[n % len(FILTERS)]) for n in range(24)]
+        expected = [index.search(text, 10, where=where, exact=True) for text, where in asked]
+        found = [None] * len(asked)
 
+        def ask(n):
+            found[n] = sharded.search(asked[n][0], 10, where=asked[n][1])
 
-def test_many_at_once(sharded, index):
-    asked = [(f"a photo of {n} dogs", FILTERS[n % len(FILTERS)]) for n in range(24)]
-    expected = [index.search(text, 10, where=where, exact=True) for text, where in asked]
-    found = [None] * len(asked)
-
-    def ask(n):
-        found[n] = sharded.search(asked[n][0], 10, where=asked[n][1])
-
-    threads = [threading.Thread(target=ask, args=(n,)) for n in range(len(asked))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    for one, other in zip(found, expected, strict=True):
-        same(one, other)
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(len(asked))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        for one, other in zip(found, expected, strict=True):
+            same(one, other)
 
 
 # --- what is lost --------------------------------------------------------------------------------
 
 
-def replicas(shard: int) -> list[int]:
+def replicas(app: str, shard: int) -> list[int]:
     """Processes of the replicas of a shard."""
     return [
         pid
         for pid, line in descendants(os.getpid()).items()
-        if "ServeReplica" in line and f":shard-{shard}" in line
+        if f"ServeReplica:{app}:shard-{shard}" in line
     ]
 
 
@@ -194,16 +194,20 @@ def test_a_lost_replica_and_a_lost_shard(nodes, index):
         expected = index.search("a dog", 20, exact=True)
         same(sharded.search("a dog", 20), expected)
         for _ in range(2):
-            before = wait_for(lambda: len(replicas(2)) == 2 and replicas(2), what="two replicas")
+            before = wait_for(
+                lambda: len(replicas("lost", 2)) == 2 and replicas("lost", 2), what="two replicas"
+            )
             os.kill(before[0], signal.SIGKILL)
             for _ in range(10):
                 found = sharded.search("a dog", 20)
                 same(found, expected)
                 assert not found.partial
-            wait_for(lambda b=before: len(set(replicas(2)) - {b[0]}) == 2, what="a new replica")
+            wait_for(
+                lambda b=before: len(set(replicas("lost", 2)) - {b[0]}) == 2, what="a new replica"
+            )
         folder.rename(hidden)
         try:
-            for pid in replicas(2):
+            for pid in replicas("lost", 2):
                 os.kill(pid, signal.SIGKILL)
             found = wait_for(
                 lambda: (hits := sharded.search("a dog", 20)).partial and hits, what="a loss"
@@ -238,7 +242,7 @@ def test_a_partial_answer_can_be_refused(nodes, index):
         assert len(sharded.search("a dog", 3)) == 3
         folder.rename(hidden)
         try:
-            for pid in replicas(1):
+            for pid in replicas("refusing", 1):
                 os.kill(pid, signal.SIGKILL)
 
             def refused():
@@ -258,7 +262,7 @@ def test_queues_make_replicas(nodes, index):
     shard_index(index.path, 1)
     options = {"replicas": 1, "max_replicas": 3, "target_ongoing": 1.0, "app": "growing"}
     with served(index, timeout_s=60.0, **options) as sharded:
-        wait_for(lambda: len(replicas(1)) == 1, what="one replica")
+        wait_for(lambda: len(replicas("growing", 1)) == 1, what="one replica")
         stop = threading.Event()
 
         def ask():
@@ -270,7 +274,7 @@ def test_queues_make_replicas(nodes, index):
         for thread in threads:
             thread.start()
         try:
-            wait_for(lambda: len(replicas(1)) > 1, seconds=120, what="a second replica")
+            wait_for(lambda: len(replicas("growing", 1)) > 1, seconds=120, what="a second replica")
         finally:
             stop.set()
             for thread in threads:
@@ -369,5 +373,5 @@ def test_the_command_and_http(index, nodes, tmp_path):
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
-    wait_for(lambda: not replicas(1), what="the end of the replicas")
+    wait_for(lambda: not replicas("clipsearch", 1), what="the end of the replicas")
     assert Path(index.path).is_dir()

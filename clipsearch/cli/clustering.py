@@ -233,7 +233,7 @@ def serve_on_cluster(
     names: list[str] | None, *, address: str, host: str, port: int, **options: Any
 ) -> None:
     """What `clipsearch serve --ray` does: serve one index until Ctrl-C or SIGTERM."""
-    from ..cluster import ServeOptions, serving
+    from ..cluster import ServeOptions, serve_shards
 
     if names is not None and len(names) > 1:
         raise InvalidInputError("serve --ray takes one index; start it again for another")
@@ -244,7 +244,7 @@ def serve_on_cluster(
     settings = ServeOptions(address=address, host=host, port=port, **options)
     before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        with serving(folder, settings) as index:
+        with serve_shards(folder, settings) as index:
             shards = index.info()["shards"]
             note(f"serving {folder.name} in {shards} shards at http://{host}:{port}")
             stop.wait()

@@ -5,7 +5,7 @@ for, so that the single-machine path stays free of it. Sharding and planning nee
 
     shard_index("indexes/photos", 4)                       # sharding
     add_on_cluster(index, "/mnt/photos", cluster=...)      # embedding, on Ray Data
-    with serving("indexes/photos", ...) as sharded: ...    # serving, on Ray Serve
+    with serve_shards("indexes/photos", ...) as sharded: ...    # serving, on Ray Serve
     plan(Workload(items=5e9, dim=512), rates, machine)     # planning
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .embedding import ClusterOptions, add_on_cluster
     from .merging import ShardedHits
     from .planning import Machine, Plan, Rates, Workload, plan
-    from .serving import ServeOptions, ShardedIndex, serving
+    from .serving import ServeOptions, ShardedIndex, serve_shards
     from .sharding import ShardSet, open_shards, shard_index
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "add_on_cluster",
     "open_shards",
     "plan",
-    "serving",
+    "serve_shards",
     "shard_index",
 ]
 
@@ -51,7 +51,7 @@ _LAZY = {
     "add_on_cluster": "embedding",
     "open_shards": "sharding",
     "plan": "planning",
-    "serving": "serving",
+    "serve_shards": "serving",
     "shard_index": "sharding",
 }
 

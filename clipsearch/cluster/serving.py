@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +20,11 @@ from ..storage import check_openable
 from ..types import Modality
 from .connection import connected, of_ray, require_ray
 from .merging import ShardedHits
-from .preflight import Capacity, check_nodes
+from .preflight import check_nodes
 from .routing import Router, RouterSettings, ShardReplica, as_request
 from .sharding import Shard, ShardSet, open_shards
 
-__all__ = ["ServeOptions", "ShardedIndex", "serving", "shards_to_serve"]
+__all__ = ["ServeOptions", "ShardedIndex", "serve_shards", "shards_to_serve"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +182,7 @@ def shards_to_serve(folder: Path) -> ShardSet:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, options: ServeOptions) -> Iterator[ShardedIndex]:
+def serve_shards(folder: Path, options: ServeOptions) -> Iterator[ShardedIndex]:
     """Serve an index on a cluster as long as the context lasts.
 
     Args:
@@ -196,21 +197,23 @@ def serving(folder: Path, options: ServeOptions) -> Iterator[ShardedIndex]:
     """
     shards = shards_to_serve(folder)
     with connected(options.address):
-        capacities = check_nodes(
-            model=shards.model_name, others=[str(shard.folder) for shard in shards.shards]
-        )
-        handle = _deploy(shards, options, _cpus_of_each(capacities, len(shards), options))
+        check_nodes(model=shards.model_name, others=[str(shard.folder) for shard in shards.shards])
+        handle = _deploy(shards, options, _cpus_of_each(len(shards), options))
         try:
             yield ShardedIndex(handle, shards.name)
         finally:
             _take_down(options.app)
 
 
-def _cpus_of_each(capacities: list[Capacity], shards: int, options: ServeOptions) -> float:
-    """Processors that a replica reserves: one, or less where the cluster is small."""
+def _cpus_of_each(shards: int, options: ServeOptions) -> float:
+    """Processors that a replica reserves: one, or less where few are free."""
+    free = float(require_ray().available_resources().get("CPU", 0.0))
+    if free <= 0:
+        raise ClusterError(
+            "no processor of the cluster is free; stop other work on it, or add a node"
+        )
     wanted = shards * (options.max_replicas or options.replicas) + options.routers
-    room = 0.8 * sum(c.cpus for c in capacities)
-    return min(1.0, max(0.01, round(room / wanted, 2)))
+    return min(1.0, max(0.01, math.floor(80 * free / wanted) / 100))
 
 
 def _deploy(shards: ShardSet, options: ServeOptions, cpus: float) -> Any:
