@@ -240,7 +240,9 @@ def test_a_part_of_the_map_becomes_a_filter(visit):
 
 def test_curate_marks_and_exports(visit):
     page = visit("?tab=curate")
-    page.get_by_label("outliers").check()
+    page.wait_for_selector(".cs-markbar")
+    page.get_by_text("outliers", exact=True).click()
+    page.wait_for_selector("#cs-curated input[type=checkbox]")
     page.locator("#cs-curated input[type=checkbox]").first.check()
     page.get_by_text("1 marked").wait_for()
     with page.expect_download() as download:
@@ -266,8 +268,10 @@ def test_learn_shows_the_matrix_and_the_temperature(visit):
     page = visit("?tab=learn")
     page.wait_for_selector(".cs-matrix td b")
     sharp = page.locator(".cs-matrix small").first.inner_text()
-    page.get_by_label(re.compile("range slider|Scale")).first.fill("1")
-    page.keyboard.press("Tab")
+    slider = page.locator("input[type=range][max='200']")
+    slider.focus()
+    slider.press("Home")
+    slider.dispatch_event("pointerup")
     page.wait_for_function(
         "sharp => document.querySelector('.cs-matrix small').textContent !== sharp", arg=sharp
     )
