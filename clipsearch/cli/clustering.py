@@ -242,13 +242,13 @@ def serve_on_cluster(
     folder = existing_index(names[0] if names else None)
     stop = threading.Event()
     settings = ServeOptions(address=address, host=host, port=port, **options)
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         with serve_shards(folder, settings) as index:
+            # Not before: Ray takes the signal for itself when it connects.
+            signal.signal(signal.SIGTERM, lambda *_: stop.set())
             shards = index.info()["shards"]
             note(f"serving {folder.name} in {shards} shards at http://{host}:{port}")
             stop.wait()
     except KeyboardInterrupt:
-        note("stopped")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        pass
+    note("stopped")
