@@ -96,6 +96,11 @@ class TableSource(Source):
         if number == 0:
             raise SourceError(f"{self._place.name} has no rows")
 
+    def _as_text(self, names: list[str]) -> set[str]:
+        """The columns whose values stay as they are written."""
+        columns = _find_columns(self._asked, names, self._place.name)
+        return {name for name in (columns.image, columns.caption, columns.id) if name}
+
     def _pair(self, row: Mapping[str, Any], number: int, columns: _Columns, seen: _SeenIds) -> Pair:
         name: Any = number
         if columns.id is not None:
@@ -196,8 +201,10 @@ def _text_rows(
     """CSV and TSV: split by `csv`, which tells bad rows, and typed by pandas a chunk at a time."""
     csv.field_size_limit(_MAX_FIELD)
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
-    quoting = csv.QUOTE_MINIMAL if separator == "," else csv.QUOTE_NONE
-    reader = csv.reader(text, delimiter=separator, quoting=quoting)
+    if separator == ",":
+        reader = csv.reader(text)
+    else:
+        reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_NONE)
     try:
         header = next(reader, None)
         if not header:
@@ -207,6 +214,8 @@ def _text_rows(
             yield from _typed([row for row in chunk if row], header, texts)
     except csv.Error as exc:
         raise SourceError(f"cannot read the table {name}: {exc}") from exc
+    finally:
+        text.detach()  # whoever opened the stream closes it
 
 
 def _typed(chunk: list[list[str]], header: list[str], texts: set[str]) -> Iterator[_Row]:
