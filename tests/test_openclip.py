@@ -1,0 +1,134 @@
+"""The OpenCLIP encoder: rearranged for speed, with the vectors of the model as it was trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from clipsearch import load_encoder
+from clipsearch.errors import InvalidInputError, ModelLoadError, ModelNotFoundError
+from clipsearch.images import load_image
+from clipsearch.int8 import in_8_bits
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    """Seeded random weights of a small transformer, as a checkpoint file."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-S-32-alt", pretrained=None)
+    file = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_file(model.state_dict(), file)
+    return f"ViT-S-32-alt:{file}"
+
+
+def test_vectors_are_open_clips_own(encoder, photos):
+    import open_clip
+
+    from clipsearch.models import _BUNDLED_FOLDER
+
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{_BUNDLED_FOLDER}")
+    with torch.inference_mode():
+        pixels = torch.stack([transform(load_image(photo)) for photo in photos[:12]])
+        reference = model.eval().encode_image(pixels, normalize=True).numpy()
+    ours = encoder.encode_images([load_image(photo) for photo in photos[:12]])
+    assert (ours * reference).sum(axis=1).min() > 0.99999
+
+
+def test_a_vector_does_not_depend_on_its_batch(encoder, photos):
+    together = encoder.encode_images(photos[:7])
+    alone = np.concatenate([encoder.encode_images([photo]) for photo in photos[:7]])
+    np.testing.assert_allclose(together, alone, atol=2e-5)
+
+
+def test_batch_norms_are_folded(encoder):
+    norms = [m for m in encoder._model.visual.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert not norms
+
+
+def test_threads_are_as_they_were(encoder, photos):
+    before = torch.get_num_threads()
+    encoder.encode_images(photos[:7])
+    assert torch.get_num_threads() == before
+
+
+def test_8_bits_stay_close_to_float32(vit, photos):
+    exact = load_encoder(vit, device="cpu", precision="fp32")
+    quantised = load_encoder(vit, device="cpu", precision="int8")
+    assert quantised.precision == "int8"
+    assert quantised.fingerprint == exact.fingerprint
+    close = (quantised.encode_images(photos[:8]) * exact.encode_images(photos[:8])).sum(axis=1)
+    assert close.min() > 0.99
+
+
+def test_8_bits_are_refused_where_they_do_not_help(encoder):
+    with pytest.raises(InvalidInputError, match="transformer image towers only"):
+        in_8_bits(encoder._model.visual)
+
+
+def test_batches_are_halved_when_memory_runs_out(vit, photos):
+    encoder = load_encoder(vit, device="cpu", precision="fp32")
+    expected = encoder.encode_images(photos[:12])
+    assert encoder.reduced_batch is None
+
+    def full(module, arguments):
+        if len(arguments[0]) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    hook = encoder._model.visual.register_forward_pre_hook(full)
+    np.testing.assert_allclose(encoder.encode_images(photos[:12]), expected, atol=2e-5)
+    assert encoder.reduced_batch == 2
+    hook.remove()
+
+    def never(module, arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    encoder._model.visual.register_forward_pre_hook(never)
+    with pytest.raises(ModelLoadError, match="memory does not suffice"):
+        encoder.encode_images(photos[:4])
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(vit, photos):
+    encoder = load_encoder(vit, device="cpu", precision="fp32")
+
+    def broken(module, arguments):
+        raise RuntimeError("shape mismatch")
+
+    encoder._model.visual.register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        encoder.encode_images(photos[:4])
+
+
+def test_half_precision_on_a_processor_agrees(vit, photos):
+    exact = load_encoder(vit, device="cpu", precision="fp32")
+    half = load_encoder(vit, device="cpu", precision="bf16")
+    close = (half.encode_images(photos[:2]) * exact.encode_images(photos[:2])).sum(axis=1)
+    assert close.min() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("clipsearch-mni", ModelNotFoundError, "clipsearch-mini"),
+        ("ViT-B-32/laion", ModelNotFoundError, "no weights called"),
+        ("ViT-B-32", ModelNotFoundError, "without weights"),
+        ("ViT-B-32:/nowhere.safetensors", ModelLoadError, "no checkpoint file"),
+        ("local-dir:/nowhere", ModelLoadError, "no readable open_clip_config"),
+        ("ViT-B-32/openai", ModelLoadError, "QuickGELU"),
+    ],
+)
+def test_a_model_that_cannot_be_had_says_why(name, error, says):
+    with pytest.raises(error, match=says):
+        load_encoder(name, device="cpu")
+
+
+def test_unknown_settings_are_refused(encoder):
+    with pytest.raises(InvalidInputError, match="unknown precision"):
+        load_encoder(precision="fp8")
+    with pytest.raises(InvalidInputError, match="unknown device"):
+        load_encoder(device="abacus")
+    with pytest.raises(InvalidInputError, match="prepared images must be"):
+        encoder.encode_pixels(np.zeros((1, 8, 8, 3), np.uint8))
