@@ -14,23 +14,24 @@ import numpy.typing as npt
 
 from . import ann, catalog
 from .ann import Trained, ann_file
-from .catalog import CATALOG, translated
+from .database import CATALOG, translated
 from .errors import IndexCorruptError
 from .files import AnnEntry, facts_of, sync_folder
+from .garbage import BUILD_LOCK_FILE
 from .lock import WriterLock
 from .reader import Reader
 from .refresh import probe_vectors
 from .snapshot import MODALITIES, Shelf, Snapshot
 from .types import Modality
 from .vectors import Floats, Rows, exact_top_k_many, is_in
-from .writer import BUILD_LOCK_FILE, Writer
+from .writer import Writer
 
 __all__ = ["TARGET_RECALL", "build", "needed"]
 
 TARGET_RECALL = 0.98  # recall@10 against exact search, on texts
 # Tuned on one half of the sample queries to a little more, so that the other half, which measures,
 # and texts that nobody thought of, do not fall short.
-_TUNED_RECALL = 0.987
+_TUNED_RECALL = 0.985
 _K = 10
 _TIES = 64  # rows that may share the tenth place
 _MOST_QUERIES = 400

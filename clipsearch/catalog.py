@@ -6,30 +6,23 @@ what makes an answer belong to one committed state.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
-from .errors import ClipSearchError, IndexCorruptError, IndexLockedError, StorageError
+from .database import CATALOG, connect, translated
 from .files import AnnEntry, FileFacts, SegmentEntry
 from .types import Item, Record
 from .vectors import Rows
 
 __all__ = ["CATALOG", "Known", "connect", "translated"]
 
-CATALOG = "catalog.sqlite"
 _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
-_BUSY_S = 30.0
-_READER_CACHE_KIB = 8 * 1024
-_WRITER_CACHE_KIB = 64 * 1024
 
 _COLUMNS = (
     "key, path, caption, sha256, size_bytes, mtime_ns, width, height, format, taken_at, camera, "
@@ -51,99 +44,6 @@ class Known:
     caption: str | None
     has_image: bool
     has_caption: bool
-
-
-def _basename(path: str | None) -> str | None:
-    return None if path is None else PurePath(path).name
-
-
-def connect(folder: Path, *, write: bool = False) -> sqlite3.Connection:
-    """Open a connection to the catalog of an index, in autocommit mode.
-
-    Args:
-        folder: The folder of the index.
-        write: Whether it may change the catalog. A reader of a folder without write permission
-            falls back to a read-only connection.
-
-    Raises:
-        StorageError: The file cannot be opened.
-        IndexCorruptError: The file is no database.
-    """
-    path = folder / CATALOG
-    uri = path.absolute().as_uri()
-    modes = ["mode=rw"] if write else ["mode=rw", "mode=ro", "mode=ro&immutable=1"]
-    with translated(path):
-        for mode in modes:
-            conn = sqlite3.connect(
-                f"{uri}?{mode}",
-                uri=True,
-                timeout=_BUSY_S,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                _configure(conn, write=write)
-            except sqlite3.OperationalError:
-                conn.close()
-                if mode == modes[-1] or os.access(folder, os.W_OK):
-                    raise
-            except BaseException:
-                conn.close()
-                raise
-            else:
-                return conn
-    raise AssertionError("unreachable")
-
-
-def _configure(conn: sqlite3.Connection, *, write: bool) -> None:
-    conn.create_function("basename", 1, _basename, deterministic=True)
-    conn.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if write else _READER_CACHE_KIB}")
-    if write:
-        conn.execute("PRAGMA synchronous = FULL")
-    else:
-        conn.execute("PRAGMA query_only = ON")
-    conn.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()  # opens the file
-
-
-@contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors, and the system's, into ours."""
-    try:
-        yield
-    except ClipSearchError:
-        raise
-    except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
-        raise  # a mistake of ours, not of the disk
-    except sqlite3.Error as exc:
-        raise _translate(path, exc) from exc
-    except OSError as exc:
-        name = exc.filename or path
-        raise StorageError(
-            f"cannot read or write {name}: {exc.strerror or exc}. The index is as it was before; "
-            "free some space or fix the permissions, then try again."
-        ) from exc
-
-
-def _translate(path: Path, exc: sqlite3.Error) -> ClipSearchError:
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_BUSY:
-        return IndexLockedError(f"{path} is locked by another program: {exc}. Try again later.")
-    storage = {
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM,
-    }
-    if code in storage:
-        return StorageError(
-            f"{path}: {exc}. The index is as it was before; free some space or fix the "
-            "permissions, then try again."
-        )
-    return IndexCorruptError(
-        f"{path} is damaged: {exc}. Restore it from a backup, or delete the folder and index the "
-        "source again with `clipsearch index`."
-    )
 
 
 def meta(conn: sqlite3.Connection) -> dict[str, Any]:
@@ -328,13 +228,17 @@ def known_under(
     conn: sqlite3.Connection, root: str, after: tuple[str, int], limit: int
 ) -> list[Known]:
     """Items whose path is `root` or below it, by path and row, beginning after such a pair."""
-    below = root.rstrip("/") + "/"
-    fetched = conn.execute(
-        f"SELECT {_KNOWN} FROM items WHERE (path, row) > (?, ?) "
-        "AND (path = ? OR (path >= ? AND path < ?)) ORDER BY path, row LIMIT ?",
-        (*after, root, below, below[:-1] + "0", limit),  # "0" is the character after "/"
-    ).fetchall()
-    return [_known(fields) for fields in fetched]
+    folder = root.rstrip("/")
+    found: list[Known] = []
+    # "0" is the character after "/"; two ranges, so that each is one walk through the index
+    for low, high in ((root, root + "\0"), (f"{folder}/", f"{folder}0")):
+        cursor = conn.execute(
+            f"SELECT {_KNOWN} FROM items WHERE path >= max(?, ?) AND path < ? "
+            "AND (path > ? OR row > ?) ORDER BY path, row LIMIT ?",
+            (low, after[0], high, *after, limit - len(found)),
+        )
+        found.extend(_known(fields) for fields in cursor)
+    return found
 
 
 def _known(fields: tuple[Any, ...]) -> Known:

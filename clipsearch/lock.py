@@ -92,6 +92,8 @@ class WriterLock:
         if fd is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)
+                # Closing alone would leave the lock to a child that was forked a moment ago.
+                fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
     def _forget(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from . import catalog
-from .catalog import translated
+from .database import CATALOG, Connection, connect, translated
 from .errors import IndexCorruptError, InvalidInputError
 from .snapshot import EXACT_ELEMENTS, Snapshot, load_snapshot
 
@@ -19,7 +19,7 @@ __all__ = ["Reader"]
 
 T = TypeVar("T")
 _ATTEMPTS = 20  # a writer would have to delete files under us this often in a row
-_abandoned: list[sqlite3.Connection] = []  # of a parent process; closing them here is not allowed
+_abandoned: list[Connection] = []  # of a parent process; closing them here is not allowed
 
 
 class Reader:
@@ -38,7 +38,7 @@ class Reader:
         self._on_gpu = on_gpu
         self._exact_elements = exact_elements
         self._lock = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[Connection] = []
         self._pid = os.getpid()
         self._latest: Snapshot | None = None
         self._closed = False
@@ -97,16 +97,16 @@ class Reader:
             self._latest = None
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[Connection]:
         conn = self._take()
         try:
-            with translated(self._folder / catalog.CATALOG):
+            with translated(self._folder / CATALOG):
                 conn.execute("BEGIN")
                 yield conn
         finally:
             self._give(conn)
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self) -> Connection:
         with self._lock:
             if self._closed:
                 raise InvalidInputError(f"{self._folder} is closed; open it again to use it")
@@ -116,9 +116,9 @@ class Reader:
                 self._pid = os.getpid()
             if self._idle:
                 return self._idle.pop()
-        return catalog.connect(self._folder)
+        return connect(self._folder)
 
-    def _give(self, conn: sqlite3.Connection) -> None:
+    def _give(self, conn: Connection) -> None:
         try:
             if conn.in_transaction:
                 conn.execute("ROLLBACK")  # nothing was written
@@ -126,7 +126,7 @@ class Reader:
             conn.close()
             return
         with self._lock:
-            if not self._closed:
+            if not self._closed and conn.reusable:
                 self._idle.append(conn)
                 return
         conn.close()

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import catalog, schema
-from .catalog import CATALOG, translated
+from . import schema
+from .database import CATALOG, connect, translated
 from .errors import IndexCorruptError, IndexExistsError, IndexNotFoundError, IndexVersionError
 from .files import sync_folder
 from .lock import WriterLock
@@ -117,7 +117,7 @@ def check_openable(folder: Path) -> None:
     if not is_index(folder):
         raise _not_found(folder)
     path = folder / CATALOG
-    conn = catalog.connect(folder)
+    conn = connect(folder)
     try:
         with translated(path):
             version = schema.version_of(conn, str(path))
@@ -134,7 +134,7 @@ def _migrate(folder: Path, version: int) -> None:
             f"{schema.FORMAT_VERSION}, but cannot be written. Open it once with write permission."
         )
     with WriterLock(folder / LOCK_FILE, purpose="migrating").acquire(wait=True):
-        conn = catalog.connect(folder, write=True)
+        conn = connect(folder, write=True)
         try:
             with translated(folder / CATALOG):
                 # Another process may have migrated it while this one waited.

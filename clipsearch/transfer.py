@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import catalog
-from .catalog import translated
+from .database import translated
 from .errors import InvalidInputError, SourceError
 from .snapshot import Shelf, Snapshot
 from .types import IngestReport, Item, Record

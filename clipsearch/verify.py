@@ -13,7 +13,7 @@ import numpy as np
 
 from . import catalog
 from .ann import ANN_REMEDY, Ann, ann_file, open_ann
-from .catalog import CATALOG, translated
+from .database import CATALOG, connect, translated
 from .errors import ClipSearchError, IndexCorruptError
 from .files import SegmentEntry, check_file
 from .segments import BLOCK_ROWS, Segment, segment_files
@@ -85,7 +85,7 @@ class _Check:
         items = 0
         entries: list[SegmentEntry] = []
         try:
-            conn = catalog.connect(self._folder)
+            conn = connect(self._folder)
             try:
                 with translated(self._folder / CATALOG):
                     conn.execute("BEGIN")
@@ -115,7 +115,7 @@ class _Check:
 
     def unchanged(self) -> bool:
         try:
-            conn = catalog.connect(self._folder)
+            conn = connect(self._folder)
             try:
                 return catalog.generation(conn) == self._generation
             finally:

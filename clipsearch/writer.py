@@ -14,10 +14,11 @@ from typing import Any, Self
 import numpy as np
 
 from . import catalog, merging
-from .ann import ann_file
-from .catalog import Known, translated
+from .catalog import Known
+from .database import CATALOG, connect, translated
 from .errors import InvalidInputError
 from .files import SegmentEntry
+from .garbage import sweep
 from .lock import WriterLock
 from .segments import segment_files, write_segment
 from .snapshot import MODALITIES, Snapshot, load_snapshot
@@ -27,7 +28,6 @@ from .vectors import Floats, Halves, Rows, check_vector
 __all__ = ["LOCK_FILE", "Writer"]
 
 LOCK_FILE = "writer.lock"
-BUILD_LOCK_FILE = "build.lock"
 _PAGE = 1000
 # A segment with more removed rows than living ones is written again when a writer closes: the
 # work is proportional to what was removed.
@@ -55,7 +55,7 @@ class Writer:
         self._folder = folder
         self._lock = WriterLock(folder / LOCK_FILE).acquire(wait=wait)
         try:
-            self._conn = catalog.connect(folder, write=True)
+            self._conn = connect(folder, write=True)
         except BaseException:
             self._lock.release()
             raise
@@ -437,7 +437,7 @@ class Writer:
         return self._conn
 
     def _translated(self) -> contextlib.AbstractContextManager[None]:
-        return translated(self._folder / catalog.CATALOG)
+        return translated(self._folder / CATALOG)
 
     def __enter__(self) -> Self:
         return self
@@ -454,28 +454,3 @@ class Writer:
                 self._tidy()
         finally:
             self.close()
-
-
-def sweep(folder: Path, conn: sqlite3.Connection) -> None:
-    """Delete files that the catalog does not name: what a killed process or a merge left behind.
-
-    Args:
-        folder: The folder of the index.
-        conn: The writer's connection, with nothing staged.
-    """
-    named = {path.name for e in catalog.segments(conn) for path in segment_files(folder, e.name)}
-    named |= {ann_file(folder, e.name).name for e in catalog.ann_entries(conn).values()}
-    named.add(BUILD_LOCK_FILE)
-    for path in [*(folder / "vectors").glob("*"), *(folder / "ann").glob("*")]:
-        if path.name not in named and not (path.suffix == ".tmp" and _being_built(folder)):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def _being_built(folder: Path) -> bool:
-    """Whether a living process is building an ANN file."""
-    try:
-        WriterLock(folder / "ann" / BUILD_LOCK_FILE).acquire().release()
-    except OSError:
-        return True
-    return False

@@ -47,47 +47,64 @@ class Corpus:
     """Unit vectors that look like the embeddings of a joint image-text model.
 
     Images sit in a cone around a direction of their own, texts around another one (the modality
-    gap). Within it, they gather around concepts: themes with sub-themes of very different sizes.
-    The spectrum falls off, as that of real embeddings does. A text shares its concept with images,
-    but it is nobody's neighbour: the cosine of a text with the images it describes is about 0.35,
-    where images of one concept have 0.63 with each other.
+    gap). Within it, they gather around concepts, which belong to themes; few concepts are common
+    and many are rare. The spectrum falls off, as that of real embeddings does. A text shares its
+    concept with images, and varies otherwise mostly in directions of its own: it is nobody's
+    neighbour. The cosine of a text with its best image is about 0.38, where images of one concept
+    have 0.7 with each other.
+
+    The numbers were chosen to resemble the bundled model on 4,000 public photos and the generic
+    texts that clipsearch keeps: an effective dimension of the images of 60 (here 57), a best and
+    tenth-best image that stand 4.5 and 3.5 standard deviations above the mean of their text (here
+    4.4 and 3.1, so finding them is harder here), and cosines of images with a standard
+    deviation of 0.12 (here 0.10) and a nearest neighbour at 0.66 (here 0.67).
     """
 
     dim: int = 512
-    concepts: int = 20_000
-    themes: int = 200
+    concepts: int = 50_000
+    themes: int = 300
     seed: int = 0
 
     @functools.cached_property
     def _basis(self) -> tuple[npt.NDArray[np.float32], ...]:
         rng = np.random.default_rng([self.seed, 1])
-        spectrum = (np.arange(1, self.dim + 1) ** -0.35).astype(np.float32)
-        rotation = np.linalg.qr(rng.standard_normal((self.dim, self.dim)))[0].astype(np.float32)
+        spectrum = (np.arange(1, self.dim + 1) ** -0.45).astype(np.float32)
+        images, texts = (
+            np.linalg.qr(rng.standard_normal((self.dim, self.dim)))[0].astype(np.float32)
+            for _ in range(2)
+        )
         themes = _unit(rng.standard_normal((self.themes, self.dim), np.float32) * spectrum)
         parent = rng.integers(self.themes, size=self.concepts)
         own = _unit(rng.standard_normal((self.concepts, self.dim), np.float32) * spectrum)
-        concepts = _unit(0.6 * themes[parent] + 0.8 * own) @ rotation
+        concepts = _unit(0.8 * themes[parent] + 0.6 * own) @ images
         gaps = _unit(rng.standard_normal((2, self.dim), np.float32))
         gaps[1] = _unit(0.35 * gaps[0] + 0.94 * gaps[1])
-        shares = 1.0 / np.arange(1, self.concepts + 1) ** 0.7  # few large concepts, many small ones
+        shares = 1.0 / np.arange(1, self.concepts + 1) ** 0.7
         shares = np.cumsum(shares / shares.sum()).astype(np.float32)
-        return concepts, gaps, spectrum, rotation, shares
+        return concepts, gaps, spectrum, images, texts, shares
 
     def images(self, block: int, count: int) -> npt.NDArray[np.float32]:
         """A block of images, float32 [count, dim]; the same for the same number."""
-        return self._draw(np.random.default_rng([self.seed, 2, block]), count, 0, (0.6, 0.55, 0.58))
+        rng = np.random.default_rng([self.seed, 2, block])
+        concepts, gaps, _, basis, _, _ = self._basis
+        noise = self._noise(rng, count, basis)
+        return _unit(0.5 * gaps[0] + 0.68 * concepts[self._which(rng, count)] + 0.53 * noise)
 
     def texts(self, count: int, *, seed: int) -> npt.NDArray[np.float32]:
         """Queries, float32 [count, dim]."""
-        return self._draw(np.random.default_rng([self.seed, 3, seed]), count, 1, (0.85, 0.3, 0.43))
+        rng = np.random.default_rng([self.seed, 3, seed])
+        concepts, gaps, _, shared, own, _ = self._basis
+        noise = _unit(0.7 * self._noise(rng, count, own) + 0.3 * self._noise(rng, count, shared))
+        return _unit(0.85 * gaps[1] + 0.4 * concepts[self._which(rng, count)] + 0.35 * noise)
 
-    def _draw(
-        self, rng: np.random.Generator, count: int, gap: int, parts: tuple[float, float, float]
+    def _which(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.intp]:
+        shares = self._basis[-1]
+        return np.searchsorted(shares, rng.random(count, np.float32)).clip(0, self.concepts - 1)
+
+    def _noise(
+        self, rng: np.random.Generator, count: int, basis: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.float32]:
-        concepts, gaps, spectrum, rotation, shares = self._basis
-        which = np.searchsorted(shares, rng.random(count, np.float32)).clip(0, self.concepts - 1)
-        noise = _unit(rng.standard_normal((count, self.dim), np.float32) * spectrum) @ rotation
-        return _unit(parts[0] * gaps[gap] + parts[1] * concepts[which] + parts[2] * noise)
+        return _unit(rng.standard_normal((count, self.dim), np.float32) * self._basis[2]) @ basis
 
 
 def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -192,14 +192,21 @@ class Model:
         self.model, _, self.preprocess = open_clip.create_model_and_transforms(name)
         self.tokenizer = open_clip.get_tokenizer(name)
         self.model.eval()
+        self.read: dict[tuple[int, ...], torch.Tensor] = {}
 
     @torch.inference_mode()
     def texts(self, texts: list[str], batch: int = 256) -> torch.Tensor:
-        """Unit vectors [n, dim] of texts."""
-        parts = [texts[i : i + batch] for i in range(0, len(texts), batch)]
-        return torch.cat(
-            [self.model.encode_text(self.tokenizer(part), normalize=True) for part in parts]
+        """Unit vectors [n, dim] of texts; what the tokenizer reads alike is embedded once."""
+        tokens = torch.cat(
+            [self.tokenizer(texts[i : i + 4096]) for i in range(0, len(texts), 4096)]
         )
+        rows = [tuple(row) for row in tokens.tolist()]
+        fresh = [row for row in dict.fromkeys(rows) if row not in self.read]
+        for start in range(0, len(fresh), batch):
+            part = torch.tensor(fresh[start : start + batch])
+            vectors = self.model.encode_text(part, normalize=True)
+            self.read.update(zip(fresh[start : start + batch], vectors, strict=True))
+        return torch.stack([self.read[row] for row in rows])
 
     @torch.inference_mode()
     def images(self, images: Iterable[Image.Image], batch: int = 32) -> torch.Tensor:

@@ -28,7 +28,7 @@ def main() -> None:
         lion = next(photo for photo in demo_photos() if photo.name == "lion.jpg")
         query = Query.image(lion) + Query.text("spots") - Query.text("mane")
         found = [hit for hit in index.search(query, k=4) if hit.item.path != str(lion)]
-        rows.append(("lion.jpg + “spots”\n− “mane”", found[:3]))
+        rows.append(("lion.jpg + “spots”\nminus “mane”", found[:3]))
     sheet = Image.new(
         "RGB", (LABEL + 3 * (TILE + GAP) + GAP, len(rows) * (TILE + GAP) + GAP), "white"
     )

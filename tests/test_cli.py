@@ -97,7 +97,7 @@ def test_bad_files_are_skipped_with_their_reasons(cli, photo_folder, tmp_path):
         "empty.png",
         "notes.txt",
     }
-    assert "text.jpg" in cli("index", photo_folder, "--strict", expect=1).stderr
+    assert "empty.png" in cli("index", photo_folder, "--strict", expect=1).stderr
 
 
 def test_a_folder_with_a_text_file_is_no_failure(cli, photo_folder):

@@ -331,8 +331,8 @@ def test_removed_items_are_gone_before_and_after_compact(index, encoder):
     )
 
 
-def test_a_thousand_small_commits_leave_few_segments(index, encoder):
-    vectors = np.random.default_rng(0).standard_normal((1000, DIM))
+def test_many_small_commits_leave_few_segments(index, encoder):
+    vectors = np.random.default_rng(0).standard_normal((600, DIM))
     with index.writer() as writer:
         for i, vector in enumerate(vectors):
             writer.put(record(str(i)), image=vector)

@@ -132,14 +132,13 @@ def check(path: Path, journal: Path) -> None:
 def crash_often(tmp_path: Path, times: int) -> None:
     encoder = FakeEncoder()
     path, journal = tmp_path / "index", tmp_path / "journal"
-    with Index.create(path, encoder) as index:
-        with index.writer() as writer:
-            for i in range(200):
-                writer.put(
-                    record_of(i),
-                    image=encoder.vector(f"v{i}"),
-                    caption=encoder.vector(f"text v{i}"),
-                )
+    with Index.create(path, encoder) as index, index.writer() as writer:
+        for i in range(200):
+            writer.put(
+                record_of(i),
+                image=encoder.vector(f"v{i}"),
+                caption=encoder.vector(f"text v{i}"),
+            )
     journal.write_text(json.dumps({"have": list(range(1, 201))}) + "\n")
     steps = 0
     for i in range(times):

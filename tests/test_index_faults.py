@@ -250,7 +250,7 @@ FULL = """
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         if what == "add":
-            fill(index, encoder, 5000, first=1000)
+            fill(index, encoder, 2000, first=1000)
         elif what == "remove":
             index.remove(range(1, 4000))
         elif what == "compact":
@@ -267,7 +267,7 @@ FULL = """
 
 @pytest.mark.parametrize(
     ("what", "limit"),
-    [("add", 20_000), ("add", 100_000), ("add", 300_000), ("compact", 20_000), ("ann", 10_000)],
+    [("add", 20_000), ("add", 60_000), ("add", 200_000), ("compact", 20_000), ("ann", 10_000)],
 )
 def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, encoder, what, limit):
     with Index.create(tmp_path / "index", encoder) as index:

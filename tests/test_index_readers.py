@@ -117,7 +117,7 @@ def search_during_commits(tmp_path: Path, commits: int, threads: int, processes:
                 assert generation >= last
                 last = generation
                 looks[which] += 1
-                time.sleep(0.01)  # leaves the writer its turn
+                time.sleep(0.005 * threads)  # leaves the writer its turn
         except BaseException as exc:
             errors.append(exc)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import InvalidInputError
-from ..filters import FIELDS, Compare, IsNull, Joined, Like, Node, Not, parse
+from ..expression import FIELDS, Compare, IsNull, Joined, Like, Node, Not, parse
 from ..index import Index
 
 __all__ = ["HIDDEN_FIELDS", "checked_where", "visible_fields"]
