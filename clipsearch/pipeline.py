@@ -287,7 +287,11 @@ class Run:
 
     def _reuse(self, job: _Job, sha256: str, caption: _Vector | None) -> bool:
         """Store a file whose bytes are already in the index without encoding it again."""
-        twin = self._writer.by_sha256([sha256]).get(sha256)
+        own = job.replaces
+        if own is not None and own.has_image and own.sha256 == sha256:
+            twin: Known | None = own  # whoever else has these bytes, it has them still
+        else:
+            twin = self._writer.by_sha256([sha256]).get(sha256)
         if twin is None:
             return False
         pair, mtime_ns = job.pair, job.status.st_mtime_ns if job.status else None

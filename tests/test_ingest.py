@@ -25,6 +25,7 @@ from clipsearch.sources import Pair
 from clipsearch.triage import status_of
 
 from .fakes import FakeEncoder
+from .test_images import png_header
 
 
 class PixelEncoder(FakeEncoder):
@@ -32,8 +33,11 @@ class PixelEncoder(FakeEncoder):
 
     preprocessing = Preprocessing(size=(8, 8), mean=(0, 0, 0), std=(1, 1, 1))
 
+    pixels = 0  # images encoded
+
     def encode_pixels(self, pixels):
         self.encoded += len(pixels)
+        self.pixels += len(pixels)
         return np.stack([self.vector(p.tobytes().hex()) for p in pixels])
 
 
@@ -73,16 +77,15 @@ def test_odd_files_among_good_ones_cost_themselves_alone(tmp_path, encoder, phot
     for number, photo in enumerate(photos[:16]):
         name = f"{number:02}-good{photo.suffix}"
         good[str(shutil.copy(photo, folder / name))] = photo
-    data = photos[0].read_bytes()
+    data = next(photo for photo in photos if photo.suffix == ".jpg").read_bytes()
     (folder / "00-a-empty.jpg").touch()
-    (folder / "03-cut.jpg").write_bytes(data[: len(data) // 3])
+    (folder / "03-cut.jpg").write_bytes(data[: len(data) // 2])
     (folder / "05-text.png").write_text("no picture")
     (folder / "07-wrong.gif").write_bytes(photos[17].read_bytes())
     (folder / "08-link.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (folder / "09-notes.md").write_text("notes")
     os.mkfifo(folder / "10-pipe.jpg")
-    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
-    (folder / "11-bomb.png").write_bytes(bomb + __import__("zlib").crc32(bomb[12:]).to_bytes(4))
+    (folder / "11-bomb.png").write_bytes(png_header(60_000, 60_000))
     shutil.copy(photos[0], folder / "12-again.jpg")
     with Index.create(tmp_path / "index", encoder) as index:
         report = index.add(folder, options=IngestOptions(batch_size=4, report_file=tmp_path / "r"))
@@ -153,7 +156,7 @@ def test_a_second_run_does_only_what_is_new(tmp_path, index):
     report = index.add(folder, options=IngestOptions(prune=True))
     assert index.encoder.encoded - first == 2 + 1  # the changed, the new, and a caption
     assert (report.indexed, report.updated, report.moved, report.duplicate) == (3, 2, 1, 1)
-    assert (report.unchanged, report.pruned, total(report)) == (4, 1, report.seen)
+    assert (report.unchanged, report.pruned, total(report)) == (5, 1, report.seen)
     after = {item.key: item.id for item in index.items()}
     assert after[str(folder / "moved.png")] == before[str(folder / "1.png")]
     assert str(folder / "5.png") not in after
@@ -162,7 +165,7 @@ def test_a_second_run_does_only_what_is_new(tmp_path, index):
 def test_identical_pictures_in_one_run_are_encoded_once(tmp_path, index):
     paths = [picture(tmp_path / f"{n:02}.png", n % 3) for n in range(30)]
     report = index.add([str(path) for path in paths])
-    assert (report.indexed, report.duplicate, index.encoder.encoded) == (3, 27, 3)
+    assert (report.indexed, report.duplicate, index.encoder.pixels) == (3, 27, 3)
     assert len({item.id for item in index.items()}) == 30
     assert [item.key for item in index.items()] == [str(path) for path in paths]  # in order
 

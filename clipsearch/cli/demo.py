@@ -92,7 +92,7 @@ def demo() -> None:
         ]
         print_table(["you give", "best", "second", "third"], [_row(*row) for row in pictured])
         print("4. Naming what is in a picture, without training (zero-shot)\n")
-        names = ("chelsea.png", "flower.jpg", "coffee.png", "bus.png")
+        names = ("chelsea.png", "flower.jpg", "coffee.png", "lion.jpg")
         chosen = [photo for photo in photos if photo.name in names]
         classifier = clipsearch.ZeroShotClassifier(encoder, _LABELS)
         print_table(
@@ -106,7 +106,7 @@ def demo() -> None:
     print('  clipsearch search "an animal" -i demo')
     print("  clipsearch index ~/Pictures -i photos")
     print('  clipsearch search "a dog on the beach" -i photos')
-    print(f"  clipsearch classify {photos[0]} -l bus -l train -l car")
+    print(f"  clipsearch classify {picture} -l lion -l tiger -l cat")
     print("  clipsearch models list")
     print("\n(clipsearch is .venv/bin/clipsearch, or run: source .venv/bin/activate)")
 
