@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check evaluate train clean
+.PHONY: help demo test check evaluate train screenshots clean
 .DEFAULT_GOAL := help
 
 help:            ## list the targets
@@ -44,6 +44,9 @@ evaluate: $(VENV)/.installed-dev ## the bundled model's figures on DATA=DIR
 train: $(VENV)/.installed-dev   ## train the bundled model again on DATA=DIR
 	@$(BIN)/python -m pip install --quiet --editable '.[train]'
 	@$(BIN)/python scripts/train_mini.py --data $(DATA)
+
+screenshots: $(VENV)/.installed-dev ## take the pictures of the page again (needs Chromium)
+	@$(BIN)/python scripts/screenshots.py
 
 clean:           ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

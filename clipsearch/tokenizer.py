@@ -30,6 +30,7 @@ Cleaning = Literal["lower", "canonicalize", "whitespace"]
 
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 _MERGES = 49_152 - 256 - 2  # as many lines of the vocabulary file as CLIP uses
+_PIECE = 512 * 1024  # bytes
 _START, _END = "<start_of_text>", "<end_of_text>"
 _WORD_END = "</w>"
 # Of ASCII, what ftfy and html.unescape leave alone: no control characters and no ampersand.
@@ -167,5 +168,9 @@ def _find_vocabulary() -> Path:
 
 def _read_merges(path: Path) -> dict[str, int]:
     """Merges "left right" and their ranks; the file's first line is a heading."""
-    lines = gzip.decompress(path.read_bytes()).decode().split("\n")[1 : _MERGES + 1]
+    data = b""
+    with gzip.open(path) as file:  # only its first part is used
+        while data.count(b"\n") <= _MERGES and (piece := file.read(_PIECE)):
+            data += piece
+    lines = data.decode(errors="ignore").split("\n", _MERGES + 1)[1 : _MERGES + 1]
     return {line: rank for rank, line in enumerate(lines)}

@@ -5,6 +5,7 @@ python scripts/picture_of_results.py
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -21,8 +22,10 @@ OUT = Path(__file__).resolve().parents[1] / "docs" / "images" / "search.png"
 def main() -> None:
     """Search the demo's photos and draw the three best of each query in a row."""
     encoder = load_encoder()
-    path = OUT.parent / ".index"
-    with Index.create(path, encoder, exist_ok=True) as index:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Index.create(Path(folder) / "photos", encoder) as index,
+    ):
         index.add(demo_photos())
         rows = [(f"“{text}”", index.search(text, k=3)) for text in QUERIES]
         lion = next(photo for photo in demo_photos() if photo.name == "lion.jpg")

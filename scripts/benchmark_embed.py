@@ -1,0 +1,376 @@
+"""Measure the embedding pipeline: files on disk to a committed index, and the cold text query.
+
+    python scripts/benchmark.py embed --work /tmp/embed
+    python scripts/benchmark.py embed --work /tmp/embed --clip-retrieval VENV --rclip VENV
+
+Ratios come from alternating rounds of one run, so that a busy machine slows both sides. Weights are
+seeded random initialisations where no bundled model serves: speed does not depend on their values.
+Peers run in virtual environments of their own, and are left out, with the reason, where none is
+given: `pip install clip-retrieval==2.45.0 "setuptools<81"` on Python 3.11, and
+`pip install rclip==4.0.8` on Python 3.12, for which `--work` must hold `rclip_data` (see
+`--help`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SMALL, LARGE = (640, 480), (4032, 3024)
+VIT, VIT_256 = "ViT-B-32", "ViT-B-32-256"
+MINI = "clipsearch-mini"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measured figure, with its bar if it has one."""
+
+    what: str
+    value: float
+    unit: str = ""
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def missed(self) -> bool:
+        """Whether the value is beyond its bar."""
+        low = self.least is not None and self.value < self.least
+        return low or (self.most is not None and self.value > self.most)
+
+    def __str__(self) -> str:
+        bar = f">= {self.least:g}" if self.least is not None else ""
+        bar = f"<= {self.most:g}" if self.most is not None else bar
+        verdict = "MISSED" if self.missed else "ok" if bar else ""
+        return f"{self.what:<66}{self.value:>10.3f} {self.unit:<9}{bar:>9}  {verdict}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `embed`."""
+    parser.add_argument("--work", type=Path, required=True, help="scratch folder, kept")
+    parser.add_argument("--photos", type=Path, help="folder of JPEGs; the demo's by default")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", help="also try int8")
+    parser.add_argument("--small", type=int, default=300, help="files of 640 x 480")
+    parser.add_argument("--large", type=int, default=40, help="files of 4032 x 3024")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", default=f"{MINI},{VIT}", help="of the end-to-end share")
+    parser.add_argument("--parts", default="decode,share,query,peers", help="also: memory")
+    parser.add_argument("--clip-retrieval", type=Path, help="virtual environment of 2.45.0")
+    parser.add_argument(
+        "--rclip",
+        type=Path,
+        help="virtual environment of 4.0.8; WORK/rclip_data holds its model folder with "
+        "visual.onnx and textual.onnx exported from WORK/ViT-B-32-256.pt",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print the table, and return 1 when a bar is missed."""
+    work: Path = arguments.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ["CLIPSEARCH_CACHE"] = str(work / "cache")
+    make_images(arguments, work)
+    parts = {
+        "decode": decode_lines,
+        "share": share_lines,
+        "query": query_lines,
+        "peers": peer_lines,
+        "memory": memory_lines,
+    }
+    missed = 0
+    for part in arguments.parts.split(","):
+        for line in parts[part](arguments, work):
+            print(line, flush=True)
+            missed += line.missed
+    return 1 if missed else 0
+
+
+def make_images(arguments: argparse.Namespace, work: Path) -> None:
+    """Distinct JPEGs of the two sizes, from real photos."""
+    from clipsearch.cli.demo import demo_photos
+
+    photos = demo_photos()
+    if arguments.photos:
+        photos = [f for f in sorted(arguments.photos.rglob("*")) if f.suffix.lower()[:3] == ".jp"]
+    for size, count in ((SMALL, arguments.small), (LARGE, arguments.large)):
+        folder = work / f"{size[0]}x{size[1]}-{count}"
+        if folder.is_dir():
+            continue
+        folder.mkdir()
+        for number in range(count):
+            with Image.open(photos[number % len(photos)]) as photo:
+                fitted = ImageOps.fit(photo.convert("RGB"), size, Image.Resampling.BICUBIC)
+            fitted.putpixel((0, 0), (number % 256, number // 256, 0))
+            fitted.save(folder / f"{number:05}.jpg", quality=90)
+
+
+def folder_of(arguments: argparse.Namespace, work: Path, size: tuple[int, int]) -> Path:
+    """The folder with the files of one size."""
+    count = arguments.small if size == SMALL else arguments.large
+    return work / f"{size[0]}x{size[1]}-{count}"
+
+
+def named(model: str, work: Path) -> str:
+    """The name that `load_encoder` takes; random weights are made where the model is no file."""
+    if model == MINI:
+        return model
+    file = work / f"{model}.pt"
+    if not file.is_file():
+        import open_clip
+        import torch
+
+        torch.manual_seed(0)
+        torch.save(open_clip.create_model(model, pretrained=None).state_dict(), file)
+    return f"{model}/{'datacomp_s34b_b86k' if model == VIT_256 else 'laion2b_s34b_b79k'}:{file}"
+
+
+def load(arguments: argparse.Namespace, work: Path, model: str, precision: str) -> Any:
+    """An encoder on the device asked for."""
+    from clipsearch import load_encoder
+
+    name: Any = precision
+    return load_encoder(named(model, work), device=arguments.device, precision=name)
+
+
+def alternate(rounds: int, **sides: Callable[[], float]) -> dict[str, float]:
+    """The median of each side, measured in turns after one round to warm up."""
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(rounds + 1):
+        for name, side in sides.items():
+            value = side()
+            if turn:
+                found[name].append(value)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+# --- decoding -------------------------------------------------------------------------------------
+
+
+def decode_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
+    """Scaled against full decoding, with the same resize after it."""
+    from clipsearch.images import prepare
+
+    encoder = load(arguments, work, MINI, "fp32")
+    spec = encoder.preprocessing
+    lines = []
+    for size, bar in ((LARGE, 5.0), (SMALL, None)):
+        files = sorted(folder_of(arguments, work, size).iterdir())[:20]
+
+        def rate(scaled: bool, files: list[Path] = files) -> float:
+            started = time.process_time()
+            for file in files:
+                prepare(file, spec, scaled_decode=scaled)
+            return len(files) / (time.process_time() - started)
+
+        found = alternate(arguments.rounds, scaled=lambda: rate(True), full=lambda: rate(False))
+        what = f"{size[0]} x {size[1]}: scaled decode"
+        lines.append(Line(f"{what}, one core", found["scaled"], "images/s"))
+        lines.append(Line(f"{what} / full decode", found["scaled"] / found["full"], "", bar))
+        fast = encoder.encode_pixels(np.stack([prepare(file, spec) for file in files]))
+        full = encoder.encode_pixels(
+            np.stack([prepare(file, spec, scaled_decode=False) for file in files])
+        )
+        lines.append(Line(f"{what}: least cosine", float((fast * full).sum(1).min()), "", 0.998))
+    return lines
+
+
+# --- end to end -----------------------------------------------------------------------------------
+
+
+def end_to_end(encoder: Any, source: Path, work: Path) -> tuple[float, Any]:
+    """Images a second from files to a committed index, and the report."""
+    from clipsearch import Index
+
+    shutil.rmtree(work / "index", ignore_errors=True)
+    with Index.create(work / "index", encoder) as index:
+        started = time.perf_counter()
+        report = index.add(source)
+        return report.indexed / (time.perf_counter() - started), report
+
+
+def share_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
+    """The end-to-end rate over that of encoding alone, on ready pixels."""
+    lines = []
+    for model in arguments.models.split(","):
+        encoder = load(arguments, work, model, arguments.precision)
+        pixels = np.random.default_rng(0).integers(
+            0, 256, (128, *encoder.preprocessing.size, 3), dtype=np.uint8
+        )
+        reports = []
+
+        def alone(encoder: Any = encoder, pixels: Any = pixels) -> float:
+            started = time.perf_counter()
+            encoder.encode_pixels(pixels)
+            return len(pixels) / (time.perf_counter() - started)
+
+        def whole(encoder: Any = encoder, reports: list[Any] = reports) -> float:
+            rate, report = end_to_end(encoder, folder_of(arguments, work, SMALL), work)
+            reports.append(report)
+            return rate
+
+        found = alternate(arguments.rounds, alone=alone, whole=whole)
+        what = f"{model} {encoder.precision} 640 x 480"
+        lines.append(Line(f"{what}: encode alone", found["alone"], "images/s"))
+        lines.append(Line(f"{what}: end to end", found["whole"], "images/s"))
+        lines.append(Line(f"{what}: end to end / alone", found["whole"] / found["alone"], "", 0.85))
+        for stage, share in reports[-1].busy.items():
+            lines.append(Line(f"{what}: {stage} busy", share))
+    return lines
+
+
+# --- the cold query -------------------------------------------------------------------------------
+
+
+def query_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
+    """A text query in a new process, with and without the kept text tower."""
+    lines = []
+    for model, bar in ((MINI, 0.7), (VIT, 1.0)):
+        encoder = load(arguments, work, model, "fp32")
+        end_to_end(encoder, folder_of(arguments, work, LARGE), work)
+        index = work / f"query-{model}"
+        shutil.rmtree(index, ignore_errors=True)
+        (work / "index").rename(index)
+
+        def ask(cache: Path, index: Path = index) -> tuple[float, float]:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            started = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "clipsearch", "search", "a red bus", "-i", str(index)],
+                check=True,
+                capture_output=True,
+                env={**os.environ, "CLIPSEARCH_CACHE": str(cache)},
+            )
+            wall = time.perf_counter() - started
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+        light = [ask(work / "cache") for _ in range(arguments.rounds + 3)][1:]
+        torch = [ask(Path(os.devnull)) for _ in range(arguments.rounds)]
+        cpu, torch_cpu = (statistics.median(c for _, c in runs) for runs in (light, torch))
+        wall, torch_wall = (statistics.median(w for w, _ in runs) for runs in (light, torch))
+        lines += [
+            Line(f"{model}: cold text query, wall", wall, "s", most=bar),
+            Line(f"{model}: cold text query, least wall", min(w for w, _ in light), "s"),
+            Line(f"{model}: cold text query, CPU", cpu, "s"),
+            Line(f"{model}: the same through torch, wall", torch_wall, "s"),
+            Line(f"{model}: CPU / CPU through torch", cpu / torch_cpu, "", most=1 / 3),
+        ]
+    return lines
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def memory_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
+    """Peak memory of the command for many files over that for a tenth of them."""
+    peaks = {}
+    for count in (10_000, 100_000):
+        folder = work / f"tiny-{count}"
+        if not folder.is_dir():
+            for number in range(count):
+                sub = folder / f"{number // 1000:03}"
+                sub.mkdir(parents=True, exist_ok=True)
+                pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(sub / f"{number:06}.bmp")
+        index = work / f"memory-{count}"
+        shutil.rmtree(index, ignore_errors=True)
+        command = [sys.executable, "-m", "clipsearch", "index", str(folder), "-i", str(index)]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"indexing {folder} failed")
+        peaks[count] = usage.ru_maxrss / 1024
+    ratio = peaks[100_000] / peaks[10_000]
+    return [
+        *(Line(f"peak memory of {count:,} files", peak, "MiB") for count, peak in peaks.items()),
+        Line("peak memory, 100,000 / 10,000 files", ratio, "", most=1.1),
+    ]
+
+
+# --- peers ----------------------------------------------------------------------------------------
+
+
+def peer_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
+    """End to end against peers with the same weights on the same files."""
+    lines = []
+    peers = (
+        ("clip-retrieval 2.45.0", arguments.clip_retrieval, VIT, clip_retrieval, 4.0),
+        ("rclip 4.0.8", arguments.rclip, VIT_256, rclip, 1.8),
+    )
+    for name, venv, model, rate, bar in peers:
+        if venv is None:
+            print(f"{name}: left out, no virtual environment given")
+            continue
+        weights = work / f"{model}.pt"
+        encoder = load(arguments, work, model, arguments.precision)
+        for size in (SMALL, LARGE):
+            folder = folder_of(arguments, work, size)
+            found = alternate(
+                max(1, arguments.rounds - 1),
+                ours=lambda encoder=encoder, folder=folder: end_to_end(encoder, folder, work)[0],
+                peer=lambda rate=rate, venv=venv, folder=folder, weights=weights: rate(
+                    venv, folder, work, weights
+                ),
+            )
+            what = f"{model} {encoder.precision} {size[0]} x {size[1]}"
+            lines.append(Line(f"{what}: end to end", found["ours"], "images/s"))
+            lines.append(Line(f"{what}: {name}", found["peer"], "images/s"))
+            lines.append(Line(f"{what}: ratio to {name}", found["ours"] / found["peer"], "", bar))
+    return lines
+
+
+def clip_retrieval(venv: Path, folder: Path, work: Path, weights: Path) -> float:
+    """Its own count of images a second, without the loading of the model."""
+    out = work / "clip-retrieval"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [
+        str(venv / "bin/clip-retrieval"), "inference", "--input_dataset", str(folder),
+        "--output_folder", str(out), "--enable_text", "False", "--batch_size", "64",
+        "--clip_model", f"open_clip:{VIT}/{weights}", "--num_prepro_workers", "4",
+    ]  # fmt: skip
+    offline = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **offline})
+    stats = json.loads(next((out / "stats").glob("*.json")).read_text())
+    return float(stats["sample_count"] / (stats["end_time"] - stats["start_time"]))
+
+
+def rclip(venv: Path, folder: Path, work: Path, weights: Path) -> float:
+    """Images a second over what a run on one image takes."""
+    one = work / "one"
+    one.mkdir(exist_ok=True)
+    shutil.copy(sorted(folder.iterdir())[0], one / "only.jpg")
+
+    def seconds(target: Path) -> float:
+        data = work / "rclip-run"
+        shutil.rmtree(data, ignore_errors=True)
+        data.mkdir()
+        for entry in (work / "rclip_data").iterdir():
+            if not entry.name.startswith("db."):
+                (data / entry.name).symlink_to(entry)
+        started = time.perf_counter()
+        subprocess.run(
+            [str(venv / "bin/rclip"), "a photo of a dog"],
+            check=True,
+            capture_output=True,
+            cwd=target,
+            env={**os.environ, "RCLIP_DATADIR": str(data), "HF_HUB_OFFLINE": "1"},
+        )
+        return time.perf_counter() - started
+
+    fixed = seconds(one)
+    count = sum(1 for _ in folder.iterdir())
+    return (count - 1) / (seconds(folder) - fixed)
