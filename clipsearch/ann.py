@@ -51,7 +51,7 @@ _ADD_ROWS = 16_384
 MOST_ON_GPU = 2048  # FAISS's limit on k on a GPU
 _GROWTH = 4  # how much more is asked for when removed rows took places
 # A filter leaves matches thinner in every list, so more lists are looked into.
-_MAX_FILTER_FACTOR = 16
+_MAX_FILTER_FACTOR = 64
 
 
 def gpu_count() -> int:

@@ -26,9 +26,9 @@ MODALITIES: tuple[Modality, ...] = ("image", "caption")
 # Up to this many numbers (78,125 vectors of 512) search is exact and the vectors are kept in
 # memory as float32: scanning them at the 8 to 12 GB/s that one core reads takes 13 to 20 ms.
 EXACT_ELEMENTS = 40_000_000
-# A filter that leaves at most this many times the exact limit is searched exactly as well.
-# Selected rows are read in pieces and converted, which costs about five times a scan in memory.
-_SELECTED_SHARE = 0.5
+# A filter that leaves at most this share of the exact limit is searched exactly beside an ANN file
+# too. Selected rows are read one by one, which costs about fifteen times a scan in memory.
+_SELECTED_SHARE = 0.07
 # An answer longer than this share of all vectors is cheaper to find exactly.
 _LONG_ANSWER_SHARE = 0.02
 

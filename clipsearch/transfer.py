@@ -23,7 +23,7 @@ from .snapshot import Shelf, Snapshot
 from .types import IngestReport, Item, Record
 from .writer import Writer
 
-__all__ = ["import_embeddings", "replacing", "write_parquet"]
+__all__ = ["embeddings_dim", "import_embeddings", "replacing", "write_parquet"]
 
 _BATCH = 4096
 _COMMIT_ROWS = 50_000
@@ -202,15 +202,34 @@ def _import_shard(
             writer.commit()
 
 
+def embeddings_dim(folder: Path) -> int:
+    """Length of the vectors in a folder that `import_embeddings` takes.
+
+    Raises:
+        SourceError: There are no embeddings, or they cannot be read.
+    """
+    parts = next(iter(_shards(folder).values()))
+    return int(_open(parts.get("image") or parts["caption"]).shape[1])
+
+
 def _load(path: Path, dim: int) -> Any:
+    array = _open(path)
+    if array.shape[1] != dim:
+        raise SourceError(
+            f"{path} has the shape {list(array.shape)}, but the index holds vectors of {dim}. "
+            "Make an index for the model that the embeddings come from."
+        )
+    return array
+
+
+def _open(path: Path) -> Any:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as exc:
         raise SourceError(f"{path} cannot be read: {exc}") from exc
-    if array.ndim != 2 or array.shape[1] != dim:
+    if array.ndim != 2 or array.dtype.kind != "f":
         raise SourceError(
-            f"{path} has the shape {list(array.shape)}, but the index holds vectors of {dim}. "
-            "Make an index for the model that the embeddings come from."
+            f"{path} holds {array.dtype} {list(array.shape)}, not a matrix of vectors"
         )
     return array
 

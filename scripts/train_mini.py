@@ -196,10 +196,10 @@ def features(data: Path, paths: list[str], view: int) -> Tensor:
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(paths), 64):
             batch = torch.stack(list(pool.map(load, enumerate(paths[start : start + 64], start))))
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            done.append(net.forward_head(net.forward_features(batch), pre_logits=True))
+            for few in batch.contiguous(memory_format=torch.channels_last).split(4):
+                done.append(net.forward_head(net.forward_features(few), pre_logits=True))
             if start % 1280 == 0:
-                log(f"view {view}: {start + len(batch)} of {len(paths)} photos")
+                log(f"view {view}: {start + 64} of {len(paths)} photos")
     return torch.cat(done)
 
 

@@ -14,6 +14,7 @@ from ..errors import ClipSearchError, ClipSearchWarning
 from . import (
     classifying,
     clustering,
+    curating,
     demo,
     evaluating,
     indexing,
@@ -84,7 +85,7 @@ app.command("calibrate")(tagging.calibrate)
 app.add_typer(evaluating.evaluate_app, name="evaluate")
 app.command("serve")(serving.serve)
 app.command("ui")(showing.ui)
-for name, command in (managing.COMMANDS | clustering.COMMANDS).items():
+for name, command in (managing.COMMANDS | curating.COMMANDS | clustering.COMMANDS).items():
     app.command(name)(command)
 app.add_typer(managing.models_app, name="models")
 app.command("demo")(demo.demo)

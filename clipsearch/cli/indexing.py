@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..ingest import IngestOptions
     from ..openclip import Precision
 
-__all__ = ["index", "progress_bar", "summarise"]
+__all__ = ["index", "open_or_create", "progress_bar", "summarise"]
 
 
 def index(
@@ -144,7 +144,7 @@ def index(
             any(not pair.ignored for pair in opened_source)
     cluster = Cluster(ray, num_workers, gpus_per_worker, device, precision)
     skipped = 0
-    with cluster.joined(), _open_or_create(name, model, device, precision) as opened:
+    with cluster.joined(), open_or_create(name, model, device, precision) as opened:
         for position, source in enumerate(sources):
             with progress_bar() as progress:
                 each = dataclasses.replace(options, report_append=position > 0)
@@ -175,7 +175,18 @@ def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> No
     note("stopped watching")
 
 
-def _open_or_create(name: str, model: str | None, device: str, precision: str) -> clipsearch.Index:
+def open_or_create(
+    name: str, model: str | None, device: str, precision: str, *, dim: int | None = None
+) -> clipsearch.Index:
+    """Open an index with its model, or make an empty one.
+
+    Args:
+        name: Name or folder of the index.
+        model: What the user asked for; None for the index's own, or the bundled one.
+        device: Where the model works.
+        precision: Of its image tower.
+        dim: Length of the vectors that are to be put in, if that is known already.
+    """
     path = index_path(name)
     try:
         existing = clipsearch.Index.open(path)
@@ -183,6 +194,11 @@ def _open_or_create(name: str, model: str | None, device: str, precision: str) -
         new = clipsearch.load_encoder(
             model or BUNDLED_MODEL, device=device, precision=cast("Precision", precision)
         )
+        if dim is not None and dim != new.dim:
+            raise InvalidInputError(
+                f"the vectors have {dim} dimensions, those of {new.name} have {new.dim}; name the "
+                "model that they come from with -m"
+            ) from None
         return clipsearch.Index.create(path, new)
     known, fingerprint = existing.model_name, existing.fingerprint
     existing.close()

@@ -1,0 +1,186 @@
+"""Commands that curate a data set: weak pairs, near duplicates, export and import."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import clipsearch
+
+from ..errors import InvalidInputError
+from ..locations import existing_index
+from .indexing import open_or_create, summarise
+from .output import TableFormat, hit_document, note, print_json, print_table, short_path
+from .searching import Target
+
+__all__ = ["COMMANDS"]
+
+IndexName = Annotated[
+    str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
+]
+OutputFormat = Annotated[TableFormat, typer.Option("-f", "--format", help="table, json or csv.")]
+
+
+class ExportFormat(StrEnum):
+    """What an index can be written as."""
+
+    parquet = "parquet"
+    faiss = "faiss"
+
+
+def pairs(
+    name: IndexName = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 50,
+    output: OutputFormat = TableFormat.table,
+) -> None:
+    """List the pairs whose picture and caption agree least, worst first.
+
+    clipsearch pairs -i pairs -k 20
+
+    clipsearch pairs -i pairs -f csv > weak.csv
+    """
+    with clipsearch.Index.open(existing_index(name)) as index:
+        found = index.pairs(k)
+    if output is TableFormat.json:
+        print_json({"pairs": [hit_document(hit) for hit in found]})
+        return
+    if not found:
+        note("no item has both a picture and a caption")
+    columns = ["score", "better than", "id", "image", "caption"]
+    rows = [
+        [
+            f"{hit.score:.3f}",
+            "" if hit.percentile is None else f"{hit.percentile:.1f} %",
+            str(hit.item.id),
+            hit.item.path or hit.item.key,
+            hit.item.caption or "",
+        ]
+        for hit in found
+    ]
+    _print(output, columns, rows, path=3)
+
+
+def duplicates(
+    name: IndexName = None,
+    threshold: Annotated[
+        float, typer.Option(help="Cosine from which two pictures are alike.")
+    ] = 0.95,
+    output: OutputFormat = TableFormat.table,
+) -> None:
+    """List groups of pictures that are alike, largest group first; the oldest leads its group.
+
+    clipsearch duplicates -i photos --threshold 0.98
+    """
+    with clipsearch.Index.open(existing_index(name)) as index:
+        groups = index.duplicates(threshold)
+    if output is TableFormat.json:
+        print_json(
+            {
+                "groups": [
+                    [{"id": i.id, "path": i.path, "key": i.key, "score": s} for i, s in group]
+                    for group in groups
+                ]
+            }
+        )
+        return
+    if not groups:
+        note(f"no two pictures are alike (cosine {threshold:g} or more)")
+    columns = ["group", "score", "id", "image"]
+    rows = [
+        [str(number), f"{score:.3f}", str(item.id), item.path or item.key]
+        for number, group in enumerate(groups, 1)
+        for item, score in group
+    ]
+    _print(output, columns, rows, path=3)
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to write to, e.g. photos.parquet.")],
+    name: IndexName = None,
+    output: Annotated[
+        ExportFormat | None,
+        typer.Option("-f", "--format", help="parquet or faiss; by the file's ending if left out."),
+    ] = None,
+    target: Annotated[
+        Target, typer.Option(help="Which vectors a FAISS file holds.")
+    ] = Target.image,
+) -> None:
+    """Write an index as a Parquet table or as a plain FAISS file.
+
+    Parquet: one row an item with ids, metadata and vectors. FAISS: an IndexIDMap2 over
+    IndexFlatIP whose ids are item ids.
+
+    clipsearch export photos.parquet -i photos
+
+    clipsearch export photos.faiss -i photos --target caption
+    """
+    by_ending = {f".{kind.value}": kind for kind in ExportFormat}
+    kind = output or by_ending.get(file.suffix.lower())
+    if kind is None:
+        raise InvalidInputError(
+            f"{file.name} does not end in .parquet or .faiss; say which with -f parquet or -f faiss"
+        )
+    with clipsearch.Index.open(existing_index(name)) as index:
+        count = index.export(file, kind.value, modality=target.value)
+    what = "items" if kind is ExportFormat.parquet else f"{target.value} vectors"
+    note(f"{count:,} {what} written to {file}")
+
+
+def import_command(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with img_emb/, text_emb/ and metadata/ in it.")
+    ],
+    name: Annotated[
+        str, typer.Option("-i", "--index", help="Name or folder of the index.")
+    ] = "photos",
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="The model that made the embeddings.")
+    ] = None,
+) -> None:
+    """Import embeddings in the layout of clip-retrieval (npy and parquet files).
+
+    They must come from the index's model; which one that is cannot be seen from the files.
+
+    clipsearch import embeddings/ -i laion -m ViT-B-32/laion2b_s34b_b79k
+    """
+    from ..transfer import embeddings_dim
+
+    dim = embeddings_dim(folder.expanduser())
+    with open_or_create(name, model, "auto", "auto", dim=dim) as index:
+        report = index.import_embeddings(folder)
+        lines = summarise(report)
+        note(f"{report.indexed:,} items from {folder} in {report.seconds:.1f} s")
+        for line in lines[1:]:
+            note(line)
+        note(f"{len(index):,} items in {short_path(str(index.path))}")
+
+
+def _print(
+    output: TableFormat, columns: Sequence[str], rows: Iterable[Sequence[str]], *, path: int
+) -> None:
+    """Print as CSV, or as a table in which the column `path` is shortened."""
+    if output is TableFormat.csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows(rows)
+        return
+    shown = [
+        [short_path(cell) if place == path else cell[:80] for place, cell in enumerate(row)]
+        for row in rows
+    ]
+    if shown:
+        print_table(columns, shown, right=["group", "id"])
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "pairs": pairs,
+    "duplicates": duplicates,
+    "export": export,
+    "import": import_command,
+}
