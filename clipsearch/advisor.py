@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+from .classification.labelled import Captioned, Labelled, read_captioned, read_labelled
 from .errors import ClipSearchError, ModelLoadError, SourceError
-from .labelled import Captioned, Labelled, read_captioned, read_labelled
 from .models import list_models, load_encoder
 
 __all__ = ["ModelFigures", "compare_models"]

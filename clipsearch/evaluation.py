@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .encoder import Encoder
-from .encoding import encode_files
-from .errors import InvalidInputError, SourceError
-from .labelled import Captioned, Labelled
-from .metrics import (
+from .classification.labelled import Captioned, Labelled
+from .classification.metrics import (
     RetrievalFigures,
     expected_calibration_error,
     positive_ranks,
@@ -23,6 +20,9 @@ from .metrics import (
     reliability_bins,
     top_k_accuracy,
 )
+from .encoder import Encoder
+from .errors import InvalidInputError, SourceError
+from .intake.encoding import encode_files
 from .zeroshot import ZeroShotClassifier
 
 if TYPE_CHECKING:

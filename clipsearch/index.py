@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from . import catalog, refresh, storage
-from .background import Background
+from .engine import catalog, refresh, storage
+from .engine.background import Background
+from .engine.reader import Reader
+from .engine.search import Request, search
+from .engine.snapshot import EXACT_ELEMENTS, Snapshot
+from .engine.writer import Writer
 from .errors import (
     EncoderMismatchError,
     InvalidInputError,
     ItemNotFoundError,
 )
 from .query import Query
-from .reader import Reader
-from .search import Request, search
-from .snapshot import EXACT_ELEMENTS, Snapshot
 from .types import Hit, Hits, IngestReport, Item, Modality, Progress
 from .vectors import Floats, Rows
-from .writer import Writer
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from .encoder import Encoder
+    from .engine.verify import Verification
     from .ingest import IngestOptions
-    from .verify import Verification
 
 __all__ = ["Index"]
 
@@ -194,7 +194,7 @@ class Index:
 
     def fields(self) -> dict[str, str]:
         """Names and types of the fields that `where` knows."""
-        from .filters import FIELDS
+        from .engine.filters import FIELDS
 
         return self._reader.run(lambda conn, snapshot: {**FIELDS, **catalog.extra_fields(conn)})
 
@@ -262,7 +262,7 @@ class Index:
             Groups of `(item, score)`, largest first. The first of a group is its oldest item; the
             score of the others is their cosine with it.
         """
-        from .curation import duplicate_groups
+        from .engine.curation import duplicate_groups
 
         def work(conn: Any, snapshot: Snapshot) -> list[list[tuple[Item, float]]]:
             groups = duplicate_groups(snapshot.shelf("image"), threshold)
@@ -273,7 +273,7 @@ class Index:
 
     def pairs(self, k: int = 50) -> list[Hit]:
         """The items whose image and caption agree least, lowest cosine first, ties by id."""
-        from .curation import worst_pairs
+        from .engine.curation import worst_pairs
 
         def work(conn: Any, snapshot: Snapshot) -> list[Hit]:
             rows, scores = worst_pairs(snapshot.shelf("image"), snapshot.shelf("caption"), k)
@@ -292,7 +292,7 @@ class Index:
 
     def verify(self, *, full: bool = False) -> Verification:
         """Check that nothing is missing, altered, lost or doubled; see `verify.verify`."""
-        from .verify import verify
+        from .engine.verify import verify
 
         return verify(self._path, full=full)
 
@@ -314,13 +314,13 @@ class Index:
         Returns:
             How many items or vectors were written.
         """
-        from .transfer import replacing, write_parquet
+        from .engine.transfer import replacing, write_parquet
 
         target = Path(path).expanduser().absolute()
         if format == "parquet":
             return self._reader.run(lambda conn, snapshot: write_parquet(target, conn, snapshot))
         if format == "faiss":
-            from .ann import write_flat
+            from .engine.ann import write_flat
 
             shelf = self._reader.run(lambda conn, snapshot: snapshot.shelf(modality))
             with replacing(target) as beside:
@@ -350,7 +350,7 @@ class Index:
             after: Only items with greater ids: the last id of the page before.
             limit: How many at most.
         """
-        from .filters import compile_where
+        from .engine.filters import compile_where
 
         def work(conn: Any, snapshot: Any) -> list[Item]:
             condition, values = compile_where(where, catalog.extra_fields(conn))
@@ -556,13 +556,13 @@ class Index:
             IndexLockedError: Another process is building.
             StorageError: The disk refused; the index is as before.
         """
-        from .building import build
+        from .engine.building import build
 
         return build(self._path, self._reader, force=force, wait=wait)
 
     def import_embeddings(self, folder: str | Path, *, wait: bool | float = False) -> IngestReport:
         """Add embeddings in the layout of clip-retrieval; see `transfer.import_embeddings`."""
-        from .transfer import import_embeddings
+        from .engine.transfer import import_embeddings
 
         report = import_embeddings(
             lambda: self.writer(wait=wait), Path(folder).expanduser(), self._dim

@@ -15,19 +15,19 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
-from .decoding import DEFAULT_TIMEOUT_S, DecoderPool
+from .encoders.textencoder import keep_text_tower
 from .errors import InvalidInputError
 from .images import DEFAULT_MAX_PIXELS
-from .ledger import Ledger
-from .pairs import Source
-from .pipeline import Run
-from .sources import open_source
-from .textencoder import keep_text_tower
+from .intake.decoding import DEFAULT_TIMEOUT_S, DecoderPool
+from .intake.ledger import Ledger
+from .intake.pairs import Source
+from .intake.pipeline import Run
+from .intake.sources import open_source
 from .types import IngestReport, Progress
 
 if TYPE_CHECKING:
+    from .engine.writer import Writer
     from .index import Index
-    from .writer import Writer
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",

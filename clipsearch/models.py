@@ -10,7 +10,7 @@ from .errors import InvalidInputError
 
 if TYPE_CHECKING:
     from .encoder import Encoder
-    from .openclip import OpenClipEncoder, Precision
+    from .encoders.openclip import OpenClipEncoder, Precision
 
 __all__ = ["BUNDLED_MODEL", "ModelInfo", "list_models", "load_encoder", "load_text_encoder"]
 
@@ -131,7 +131,7 @@ def load_encoder(
     """
     if not name or not name.strip():
         raise InvalidInputError("the model's name is empty; the bundled one is clipsearch-mini")
-    from .modelloading import open_encoder
+    from .encoders.modelloading import open_encoder
 
     folder = f"local-dir:{_BUNDLED_FOLDER}"
     resolved = folder if name == BUNDLED_MODEL else name
@@ -156,7 +156,7 @@ def load_text_encoder(
     Raises:
         ModelNotFoundError, ModelLoadError, InvalidInputError: As `load_encoder`.
     """
-    from .textencoder import cached_text_encoder, keep_text_tower
+    from .encoders.textencoder import cached_text_encoder, keep_text_tower
 
     def load() -> Encoder:
         return load_encoder(name, device=device, precision=precision)

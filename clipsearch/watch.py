@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .errors import SourceError
 from .ingest import IngestOptions, add
-from .sources import FolderSource
+from .intake.sources import FolderSource
 from .types import IngestReport
 
 if TYPE_CHECKING:

@@ -14,23 +14,23 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from .adapters import FitReport, fit_adapter
 from .caching import cached_key, load_vectors, save_vectors
-from .calibration import (
+from .classification.adapters import FitReport, fit_adapter
+from .classification.calibration import (
     DEFAULT_TARGET_ACCURACY,
     CalibrationReport,
     calibrated,
     cross_validated,
     fitted_margin,
 )
-from .contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS, contrast_rows
+from .classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS, contrast_rows
+from .classification.heads import NONE_LABEL, ClassHead
+from .classification.labelpack import LabelPack, load_pack, save_pack
+from .classification.labels import Groups, label_groups, parse_labels, read_labels
+from .classification.prompts import fill, resolve_templates
 from .encoder import Encoder
 from .errors import EncoderMismatchError, InvalidInputError
-from .heads import NONE_LABEL, ClassHead
 from .images import ImageInput
-from .labelpack import LabelPack, load_pack, save_pack
-from .labels import Groups, label_groups, parse_labels, read_labels
-from .prompts import fill, resolve_templates
 from .types import Prediction
 from .vectors import Floats
 

@@ -11,9 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from clipsearch.decoding import DecoderPool
 from clipsearch.errors import ImageDecodeError
 from clipsearch.images import Preprocessing, prepare
+from clipsearch.intake.decoding import DecoderPool
 
 SPEC = Preprocessing(size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -60,7 +60,7 @@ def test_decoding_works_from_a_script_without_a_main_guard(photos, tmp_path):
     """A `multiprocessing` pool would run such a script again in every child."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from clipsearch.decoding import DecoderPool\n"
+        "from clipsearch.intake.decoding import DecoderPool\n"
         "from clipsearch.images import Preprocessing\n"
         "spec = Preprocessing(size=(8, 8), mean=(0, 0, 0), std=(1, 1, 1))\n"
         "with DecoderPool(spec, workers=2) as pool:\n"

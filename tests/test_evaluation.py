@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from clipsearch import Index, ZeroShotClassifier
+from clipsearch.classification.labelled import read_captioned, read_labelled
 from clipsearch.errors import SourceError
 from clipsearch.evaluation import evaluate_index, evaluate_retrieval, evaluate_zeroshot
-from clipsearch.labelled import read_captioned, read_labelled
 from clipsearch.tagging import tag_index
 from clipsearch.types import Record
 

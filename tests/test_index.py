@@ -295,7 +295,7 @@ def test_paths_under_a_folder(index, encoder):
 
 
 def test_paths_under_pages(index, encoder, monkeypatch):
-    monkeypatch.setattr("clipsearch.writer._PAGE", 3)
+    monkeypatch.setattr("clipsearch.engine.writer._PAGE", 3)
     fill(index, encoder, 10)
     with index.writer() as writer:
         assert len(list(writer.paths_under("/photos"))) == 10
@@ -577,7 +577,7 @@ def test_duplicates(index, encoder):
 
 
 def test_duplicates_across_many_blocks(index, encoder, monkeypatch):
-    monkeypatch.setattr("clipsearch.curation._BLOCK", 16)
+    monkeypatch.setattr("clipsearch.engine.curation._BLOCK", 16)
     fill(index, encoder, 100, commits=7)
     with index.writer() as writer:
         for i in range(0, 100, 10):

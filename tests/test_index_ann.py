@@ -47,7 +47,7 @@ def put_all(index, vectors, first=0):
 @pytest.fixture(autouse=True)
 def few_queries(monkeypatch):
     """Tuning on a hundred texts is enough where the recall itself is not the matter."""
-    monkeypatch.setattr("clipsearch.building._MOST_QUERIES", 100)
+    monkeypatch.setattr("clipsearch.engine.building._MOST_QUERIES", 100)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_equal_pictures_do_not_spoil_the_measurement(tmp_path):
 
 
 def test_duplicates_by_neighbours(tmp_path, monkeypatch):
-    monkeypatch.setattr("clipsearch.curation._ALL_PAIRS_ELEMENTS", 0)
+    monkeypatch.setattr("clipsearch.engine.curation._ALL_PAIRS_ELEMENTS", 0)
     encoder = TextLike()
     Index.create(tmp_path / "index", encoder).close()
     with Index.open(tmp_path / "index", encoder, exact_elements=EXACT) as index:
@@ -257,7 +257,7 @@ def test_a_gpu_finds_the_same(tmp_path):
 
 @pytest.mark.gpu
 def test_training_on_a_gpu_and_on_the_processor_agree():
-    from clipsearch import ann
+    from clipsearch.engine import ann
 
     vectors = images(3000)
     rows = np.arange(1, 3001, dtype=np.int64)
@@ -271,7 +271,7 @@ def test_training_on_a_gpu_and_on_the_processor_agree():
 
 
 def test_a_gpu_is_asked_for_but_there_is_none(tmp_path):
-    from clipsearch import ann
+    from clipsearch.engine import ann
     from clipsearch.errors import InvalidInputError
 
     if ann.gpu_count():

@@ -27,7 +27,7 @@ SEED = 20260101
 
 CHILD = """
     import json, os, random, sys
-    from clipsearch import merging
+    from clipsearch.engine import merging
     from clipsearch.index import Index
     from tests.fakes import FakeEncoder, put
 

@@ -354,7 +354,7 @@ def test_an_index_that_cannot_be_written_can_be_searched(encoder):
             import os, sys
             import numpy as np
             from clipsearch.index import Index
-            import clipsearch.verify
+            import clipsearch.engine.verify
             if os.geteuid() == 0:
                 os.setuid(65534)
             with Index.open(sys.argv[1]) as index:

@@ -21,8 +21,8 @@ from clipsearch import Index
 from clipsearch.errors import ImageDecodeError, InvalidInputError, SourceError
 from clipsearch.images import Preprocessing
 from clipsearch.ingest import IngestOptions
-from clipsearch.sources import Pair
-from clipsearch.triage import status_of
+from clipsearch.intake.sources import Pair
+from clipsearch.intake.triage import status_of
 
 from .fakes import FakeEncoder
 from .test_images import png_header
@@ -131,7 +131,7 @@ def test_a_hanging_decoder_costs_its_file_alone(tmp_path, index, monkeypatch):
     paths[2].unlink()
     os.mkfifo(paths[2])
     looked = lambda pair: (facts, None) if pair.key == str(paths[2]) else status_of(pair)  # noqa: E731
-    monkeypatch.setattr("clipsearch.pipeline.status_of", looked)
+    monkeypatch.setattr("clipsearch.intake.pipeline.status_of", looked)
     everything = [str(path) for path in paths]
     report = index.add(everything, options=IngestOptions(timeout_s=1.5))
     assert (report.indexed, report.skipped) == (5, 1)
@@ -266,7 +266,7 @@ def test_options_are_checked(index, tmp_path):
 
 SCRIPT = """
 import sys, time
-import clipsearch.pipeline as pipeline
+import clipsearch.intake.pipeline as pipeline
 from clipsearch import Index
 from clipsearch.ingest import IngestOptions
 sys.path.insert(0, {root!r})
@@ -326,7 +326,7 @@ MEMORY = """
 import resource, sys
 sys.path.insert(0, {root!r})
 from clipsearch import Index
-from clipsearch.sources import Pair
+from clipsearch.intake.sources import Pair
 from tests.test_ingest import PixelEncoder, drawn
 
 with Index.create({index!r}, PixelEncoder()) as index:

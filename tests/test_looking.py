@@ -11,15 +11,15 @@ from PIL import Image
 
 from clipsearch import Index, Query
 from clipsearch.errors import ImageDecodeError, InvalidInputError
-from clipsearch.explain import explain, overlay
-from clipsearch.facets import facets
-from clipsearch.feedback import LIKED_WEIGHT, UNLIKED_WEIGHT, refine
-from clipsearch.mapping import make_map
-from clipsearch.nearest import name_groups, nearest_words
-from clipsearch.outliers import outliers
-from clipsearch.sampling import sample_vectors
-from clipsearch.scoring import spread
-from clipsearch.thumbnails import THUMBNAIL_SIDE, thumbnail
+from clipsearch.exploring.explain import explain, overlay
+from clipsearch.exploring.facets import facets
+from clipsearch.exploring.feedback import LIKED_WEIGHT, UNLIKED_WEIGHT, refine
+from clipsearch.exploring.mapping import make_map
+from clipsearch.exploring.nearest import name_groups, nearest_words
+from clipsearch.exploring.outliers import outliers
+from clipsearch.exploring.sampling import sample_vectors
+from clipsearch.exploring.scoring import spread
+from clipsearch.exploring.thumbnails import THUMBNAIL_SIDE, thumbnail
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def share_on_the_left(found):
 @pytest.mark.parametrize("method", ["layers", pytest.param("covering", marks=pytest.mark.slow)])
 def test_the_heat_lies_on_the_half_that_shows_the_text(encoder, photos, names, method, monkeypatch):
     if method == "covering":
-        monkeypatch.setattr("clipsearch.saliency.region_scores", lambda *_given: None)
+        monkeypatch.setattr("clipsearch.exploring.saliency.region_scores", lambda *_given: None)
     picture = side_by_side(photos, *names)
     texts = {"chelsea.png": "a cat", "coffee.png": "a cup of coffee"}
     left = explain(encoder, picture, texts[names[0]])
@@ -74,8 +74,8 @@ def test_patches_of_a_vision_transformer_are_projected_into_the_joint_space():
     import torch
     from open_clip.transformer import VisionTransformer
 
+    from clipsearch.exploring.saliency import region_scores
     from clipsearch.images import Preprocessing
-    from clipsearch.saliency import region_scores
 
     torch.manual_seed(0)
     tower = VisionTransformer(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipsearch.metrics import (
+from clipsearch.classification.metrics import (
     expected_calibration_error,
     positive_ranks,
     ranks_figures,

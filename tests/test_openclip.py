@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from clipsearch import load_encoder
+from clipsearch.encoders.int8 import in_8_bits
 from clipsearch.errors import InvalidInputError, ModelLoadError, ModelNotFoundError
 from clipsearch.images import load_image
-from clipsearch.int8 import in_8_bits
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from clipsearch.classification.prompts import SIMPLE_TEMPLATES, fill, resolve_templates
 from clipsearch.errors import InvalidInputError
-from clipsearch.prompts import SIMPLE_TEMPLATES, fill, resolve_templates
 
 
 def test_openai_templates_are_open_clips():

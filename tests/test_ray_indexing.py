@@ -235,7 +235,9 @@ def embedding_workers(root: int) -> list[int]:
 
 
 def decoders(pid: int) -> list[int]:
-    return [child for child, line in descendants(pid).items() if "clipsearch.decoding" in line]
+    return [
+        child for child, line in descendants(pid).items() if "clipsearch.intake.decoding" in line
+    ]
 
 
 def test_a_worker_killed_in_the_middle(two_nodes, mixed, local, encoder, tmp_path):

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from clipsearch.errors import InvalidInputError, MissingExtraError, SourceError
-from clipsearch.shards import expand_braces
-from clipsearch.sources import (
+from clipsearch.intake.shards import expand_braces
+from clipsearch.intake.sources import (
     FolderSource,
     Pair,
     PathListSource,

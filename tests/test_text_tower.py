@@ -11,12 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipsearch import load_encoder
+from clipsearch.encoders.textencoder import CACHE_VARIABLE, LightTextEncoder, keep_text_tower
+from clipsearch.encoders.texts import TextTruncatedWarning, shortened
+from clipsearch.encoders.texttower import TextTower
+from clipsearch.encoders.tokenizer import BytePairTokenizer
 from clipsearch.errors import EncoderMismatchError, InvalidInputError
 from clipsearch.models import load_text_encoder
-from clipsearch.textencoder import CACHE_VARIABLE, LightTextEncoder, keep_text_tower
-from clipsearch.texts import TextTruncatedWarning, shortened
-from clipsearch.texttower import TextTower
-from clipsearch.tokenizer import BytePairTokenizer
 
 TEXTS = [
     "a red bus",
@@ -79,7 +79,7 @@ def test_towers_of_other_shapes_agree_too(quick_gelu):
     import open_clip
     import torch
 
-    from clipsearch.textexport import export_text_tower
+    from clipsearch.encoders.textexport import export_text_tower
 
     torch.manual_seed(0)
     text = {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3}
@@ -97,7 +97,7 @@ def test_towers_of_other_shapes_agree_too(quick_gelu):
 def test_a_bidirectional_tower_is_not_taken_for_a_causal_one():
     import open_clip
 
-    from clipsearch.textexport import export_text_tower
+    from clipsearch.encoders.textexport import export_text_tower
 
     text = {"context_length": 8, "width": 64, "heads": 2, "layers": 1, "no_causal_mask": True}
     vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from clipsearch import ZeroShotClassifier, caching
-from clipsearch.calibration import cross_validated
-from clipsearch.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS, contrast_rows
+from clipsearch.classification.calibration import cross_validated
+from clipsearch.classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS, contrast_rows
+from clipsearch.classification.heads import NONE_LABEL, ClassHead
+from clipsearch.classification.labelpack import load_pack
+from clipsearch.classification.labels import label_groups, parse_labels, read_labels
+from clipsearch.classification.prompts import fill, resolve_templates
 from clipsearch.errors import EncoderMismatchError, InvalidInputError
-from clipsearch.heads import NONE_LABEL, ClassHead
-from clipsearch.labelpack import load_pack
-from clipsearch.labels import label_groups, parse_labels, read_labels
-from clipsearch.prompts import fill, resolve_templates
 
 LABELS = ["cat", "rocket: spaceship, launch", "flower", "cup of coffee"]
 
@@ -354,8 +354,8 @@ def test_useless_examples_do_no_harm():
 
 
 def caltech_vectors(encoder, shared_data, *, per_class, classes=20):
-    from clipsearch.encoding import encode_files
-    from clipsearch.labelled import read_labelled
+    from clipsearch.classification.labelled import read_labelled
+    from clipsearch.intake.encoding import encode_files
 
     data = read_labelled(shared_data / "caltech101")
     chosen = []

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from clipsearch import ClipSearchError, Index, Item
-from clipsearch.outliers import outliers
+from clipsearch.exploring.outliers import outliers
 
 from .context import QUIET, Context, address, html, sent
 from .media import thumb_url

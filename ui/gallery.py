@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipsearch import Hit, Item
-from clipsearch.scoring import ScoreSpread
+from clipsearch.exploring.scoring import ScoreSpread
 
 from .media import preview_url, thumb_url
 from .render import attribute, copy_block, escape, item_name

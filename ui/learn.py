@@ -9,8 +9,8 @@ import gradio as gr
 import numpy as np
 
 from clipsearch import ClipSearchError, InvalidInputError, Item, ZeroShotClassifier
-from clipsearch.prompts import fill, resolve_templates
-from clipsearch.thumbnails import THUMBNAIL_SIDE, thumbnail
+from clipsearch.classification.prompts import fill, resolve_templates
+from clipsearch.exploring.thumbnails import THUMBNAIL_SIDE, thumbnail
 from clipsearch.vectors import Floats
 
 from .context import QUIET, Context, address, drop_zone, html, sent

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from clipsearch import Index, load_encoder
 from clipsearch.errors import ClipSearchError, IndexNotFoundError
-from clipsearch.facets import Facets, facets
+from clipsearch.exploring.facets import Facets, facets
+from clipsearch.exploring.sampling import sample_vectors
 from clipsearch.locations import existing_index, index_names
 from clipsearch.models import BUNDLED_MODEL
-from clipsearch.sampling import sample_vectors
 from clipsearch.vectors import Floats, Rows
 
 if TYPE_CHECKING:

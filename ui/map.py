@@ -9,8 +9,8 @@ import gradio as gr
 import numpy as np
 
 from clipsearch import ClipSearchError, Index
-from clipsearch.mapping import IndexMap, make_map
-from clipsearch.nearest import name_groups
+from clipsearch.exploring.mapping import IndexMap, make_map
+from clipsearch.exploring.nearest import name_groups
 from clipsearch.query import Query
 
 from .context import QUIET, Context, address, html

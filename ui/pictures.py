@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from clipsearch.errors import ImageDecodeError, InvalidInputError
+from clipsearch.exploring.thumbnails import reduced
 from clipsearch.images import load_image
-from clipsearch.thumbnails import reduced
 
 from .strings import Words
 

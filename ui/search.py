@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from clipsearch import ClipSearchError, Query
-from clipsearch.nearest import nearest_words
-from clipsearch.scoring import spread
+from clipsearch.exploring.nearest import nearest_words
+from clipsearch.exploring.scoring import spread
 from clipsearch.types import Hits
 
 from . import gallery

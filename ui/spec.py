@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode
 import numpy as np
 
 from clipsearch.errors import InvalidInputError
-from clipsearch.feedback import refine
+from clipsearch.exploring.feedback import refine
 from clipsearch.query import Query
 from clipsearch.types import Modality
 from clipsearch.vectors import Floats
@@ -168,7 +168,7 @@ class SearchSpec:
         if self.liked or self.unliked:
             marks = f"liked={list(self.liked)}, unliked={list(self.unliked)}"
             asked = f"refine({asked or None}, {marks})"
-            lines.append("from clipsearch.feedback import refine")
+            lines.append("from clipsearch.exploring.feedback import refine")
         elif parts == [f"Query.text({self.text!r})"]:
             asked = repr(self.text)
             names.remove("Query")

@@ -11,8 +11,8 @@ import gradio as gr
 from PIL import Image
 
 from clipsearch import ClipSearchError
-from clipsearch.explain import HeatMap, explain, overlay
-from clipsearch.thumbnails import PREVIEW_SIDE, reduced, thumbnail
+from clipsearch.exploring.explain import HeatMap, explain, overlay
+from clipsearch.exploring.thumbnails import PREVIEW_SIDE, reduced, thumbnail
 
 from .context import QUIET, Context, address, drop_zone, html, sent
 from .pictures import read_pictures

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..classification.labelpack import PACK_SUFFIX
+from ..classification.labels import read_labels
 from ..errors import InvalidInputError, SourceError
-from ..labelpack import PACK_SUFFIX
-from ..labels import read_labels
+from ..intake.sources import open_source
 from ..models import BUNDLED_MODEL, load_encoder
-from ..sources import open_source
 from .output import EXIT_SKIPPED, note, print_json, print_table, short_path
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def classify(
 
     find . -name '*.jpg' | clipsearch classify - --labels flowers.clip
     """
-    from ..encoding import iter_encoded
+    from ..intake.encoding import iter_encoded
 
     _check_labels(label, labels)
     sources = list(_sources(images))

@@ -149,7 +149,7 @@ def import_command(
 
     clipsearch import embeddings/ -i laion -m ViT-B-32/laion2b_s34b_b79k
     """
-    from ..transfer import embeddings_dim
+    from ..engine.transfer import embeddings_dim
 
     dim = embeddings_dim(folder.expanduser())
     with open_or_create(name, model, "auto", "auto", dim=dim) as index:

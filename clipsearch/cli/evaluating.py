@@ -17,7 +17,7 @@ from .output import EXIT_SKIPPED, note, print_json, print_table
 
 if TYPE_CHECKING:
     from ..advisor import ModelFigures
-    from ..metrics import RetrievalFigures
+    from ..classification.metrics import RetrievalFigures
 
 __all__ = ["evaluate_app"]
 
@@ -54,8 +54,8 @@ def zeroshot(
 
     clipsearch evaluate zeroshot flowers/ --plot reliability.png
     """
+    from ..classification.labelled import read_labelled
     from ..evaluation import evaluate_zeroshot
-    from ..labelled import read_labelled
 
     examples = read_labelled(data)
     encoder = load_encoder(model, device=device)
@@ -108,8 +108,8 @@ def retrieval(
 
         clipsearch evaluate retrieval captions.tsv
     """
+    from ..classification.labelled import read_captioned
     from ..evaluation import evaluate_retrieval
-    from ..labelled import read_captioned
 
     captioned = read_captioned(data)
     report = evaluate_retrieval(load_encoder(model, device=device), captioned)

@@ -22,8 +22,8 @@ from .clustering import Cluster
 from .output import EXIT_SKIPPED, note, short_path
 
 if TYPE_CHECKING:
+    from ..encoders.openclip import Precision
     from ..ingest import IngestOptions
-    from ..openclip import Precision
 
 __all__ = ["index", "open_or_create", "progress_bar", "summarise"]
 
@@ -112,7 +112,7 @@ def index(
         clipsearch index 's3://bucket/train-{0000..0999}.tar' -i web --ray auto --gpus-per-worker 1
     """
     from ..ingest import IngestOptions
-    from ..sources import open_source
+    from ..intake.sources import open_source
 
     options = IngestOptions(
         on_error="raise" if strict else "skip",

@@ -14,7 +14,7 @@ from .classifying import Label, LabelsFile, TableFormat, Template, build_classif
 from .output import EXIT_SKIPPED, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from ..calibration import CalibrationFigures
+    from ..classification.calibration import CalibrationFigures
     from ..encoder import Encoder
     from ..vectors import Floats
     from ..zeroshot import ZeroShotClassifier
@@ -182,8 +182,8 @@ def _examples(
     template: list[str] | None,
 ) -> tuple[ZeroShotClassifier, Floats, list[str], int]:
     """A classifier, with the vectors and labels of the examples that could be read."""
-    from ..encoding import encode_files
-    from ..labelled import read_labelled
+    from ..classification.labelled import read_labelled
+    from ..intake.encoding import encode_files
 
     examples = read_labelled(data)
     if not label and labels is None:
@@ -197,7 +197,7 @@ def _examples(
 
 
 def _pack_path(out: Path) -> Path:
-    from ..labelpack import PACK_SUFFIX
+    from ..classification.labelpack import PACK_SUFFIX
 
     if out.suffix != PACK_SUFFIX:
         raise InvalidInputError(f"a label pack ends in {PACK_SUFFIX}: -o {out.stem}{PACK_SUFFIX}")

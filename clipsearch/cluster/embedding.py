@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..decoding import Decoded
+from ..encoders.textencoder import keep_text_tower
 from ..errors import ClipSearchError, ImageDecodeError, InvalidInputError
 from ..images import Prepared
 from ..ingest import LAST_REPORT, IngestOptions, make_report, prune, with_total
-from ..ledger import Ledger
-from ..pairs import Pair, Source
-from ..pipeline import Run
-from ..places import is_url
-from ..sources import open_source
-from ..textencoder import keep_text_tower
+from ..intake.decoding import Decoded
+from ..intake.ledger import Ledger
+from ..intake.pairs import Pair, Source
+from ..intake.pipeline import Run
+from ..intake.places import is_url
+from ..intake.sources import open_source
 from ..types import IngestReport, Progress
 from ..vectors import Floats
 from .connection import connected, of_ray, require_ray

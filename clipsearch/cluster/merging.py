@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..engine.reader import Reader
+from ..engine.search import Request, search
 from ..errors import InvalidInputError, ItemNotFoundError
 from ..index import Index
 from ..query import Query, Term
-from ..reader import Reader
-from ..search import Request, search
 from ..types import Hit, Hits, Modality
 from ..vectors import Floats, Rows, score
 

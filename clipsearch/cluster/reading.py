@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import SourceError
-from ..pairs import Pair, Source
-from ..places import open_place
-from ..shards import ShardSource
-from ..sources import IterableSource
+from ..intake.pairs import Pair, Source
+from ..intake.places import open_place
+from ..intake.shards import ShardSource
+from ..intake.sources import IterableSource
 
 __all__ = ["COLUMN", "pack", "pair_datasource", "parts_of", "slices", "unpack"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from ..engine.search import Request
 from ..errors import (
     ClipSearchError,
     ImageDecodeError,
@@ -23,7 +24,6 @@ from ..errors import (
     PartialAnswerError,
 )
 from ..query import Query
-from ..search import Request
 from ..types import Modality
 from ..vectors import Floats
 from .merging import (

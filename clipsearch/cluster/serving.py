@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..engine.storage import check_openable
 from ..errors import ClusterError, ImageDecodeError, IndexNotFoundError, InvalidInputError
 from ..index import Index
 from ..query import Query, Term
-from ..storage import check_openable
 from ..types import Modality
 from .connection import connected, of_ray, require_ray
 from .merging import ShardedHits

@@ -22,16 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import catalog, schema
-from ..catalog import translated
+from ..engine import catalog, schema
+from ..engine.catalog import translated
+from ..engine.files import sync_folder
+from ..engine.lock import WriterLock
+from ..engine.merging import MAX_SEGMENT_ROWS
+from ..engine.reader import Reader
+from ..engine.segments import write_segment
+from ..engine.snapshot import MODALITIES, Shelf, Snapshot
+from ..engine.storage import check_openable
 from ..errors import IndexCorruptError, IndexNotFoundError, InvalidInputError
-from ..files import sync_folder
-from ..lock import WriterLock
-from ..merging import MAX_SEGMENT_ROWS
-from ..reader import Reader
-from ..segments import write_segment
-from ..snapshot import MODALITIES, Shelf, Snapshot
-from ..storage import check_openable
 from ..types import Modality
 from ..vectors import Halves, Rows
 

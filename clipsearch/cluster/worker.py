@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from ..catalog import Known, known_by
-from ..decoding import Decoded, DecoderPool
+from ..engine.catalog import Known, known_by
+from ..engine.reader import Reader
 from ..errors import ClipSearchError, EncoderMismatchError, ImageDecodeError
 from ..images import ImageFacts, read_facts
-from ..pairs import Pair
-from ..reader import Reader
-from ..triage import content_hash, is_unchanged, problem, status_of
+from ..intake.decoding import Decoded, DecoderPool
+from ..intake.pairs import Pair
+from ..intake.triage import content_hash, is_unchanged, problem, status_of
 from ..vectors import Floats
 from .reading import pack, unpack
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
-    from ..openclip import Precision
+    from ..encoders.openclip import Precision
 
 __all__ = ["EmbedWorker", "Embedded", "KnownItems", "WorkerSettings"]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..decoding import DecoderPool
 from ..encoder import Encoder
 from ..errors import InvalidInputError
 from ..images import ImageInput, Preprocessing, prepare
+from ..intake.decoding import DecoderPool
 from ..vectors import Floats
 from .batching import Batcher
 from .settings import ServerSettings

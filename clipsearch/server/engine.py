@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from ..classification.labels import label_groups
+from ..classification.prompts import resolve_templates
 from ..encoder import Encoder
 from ..errors import ClipSearchError, IndexNotFoundError, InvalidInputError
 from ..index import Index
-from ..labels import label_groups
 from ..models import load_encoder
-from ..prompts import resolve_templates
 from ..zeroshot import ZeroShotClassifier
 from .encoding import SharedEncoder
 from .settings import ServerSettings

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..engine.expression import FIELDS, Compare, IsNull, Joined, Like, Node, Not, parse
 from ..errors import InvalidInputError
-from ..expression import FIELDS, Compare, IsNull, Joined, Like, Node, Not, parse
 from ..index import Index
 
 __all__ = ["HIDDEN_FIELDS", "checked_where", "visible_fields"]

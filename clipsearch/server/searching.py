@@ -9,9 +9,9 @@ from fastapi import APIRouter, File, Form, Path, Request, UploadFile
 from starlette.responses import JSONResponse, Response
 
 from ..errors import ImageDecodeError, InvalidInputError, ItemNotFoundError
+from ..exploring.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
 from ..index import Index
 from ..query import Query
-from ..thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
 from .documents import (
     HitsDocument,
     IndexDocument,

@@ -1,0 +1,1 @@
+"""The parts of zero-shot classification: labels, prompts, heads, calibration and measures."""

@@ -1,0 +1,217 @@
+"""Temperature, threshold and the honesty of probabilities.
+
+Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), for temperature scaling;
+Platt, "Probabilistic Outputs for Support Vector Machines" (1999), for the shift that sigmoid
+models need as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InvalidInputError
+from ..vectors import Floats
+from .heads import ClassHead
+from .metrics import expected_calibration_error, reliability_bins
+
+__all__ = [
+    "CalibrationFigures",
+    "CalibrationReport",
+    "calibrated",
+    "cross_validated",
+    "fitted_margin",
+]
+
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+DEFAULT_TARGET_ACCURACY = 0.95
+_FOLDS = 5
+_MIN_IMAGES = 10
+_TEMPERATURES = np.geomspace(0.02, 50, 161)  # 5 % steps
+_REFINEMENTS = 40
+_MIN_ANSWERED = 5  # below this many answers a measured accuracy says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationFigures:
+    """How honest the probabilities of one classifier are."""
+
+    accuracy: float  # top-1, of all images
+    ece: float  # expected calibration error of the best label's probability, 15 bins
+    coverage: float  # share of images that get an answer
+    answered_accuracy: float  # top-1 of those that get an answer
+    bins: tuple[tuple[float, float, int], ...]  # mean probability, accuracy, count
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """What calibration changed; `after` is measured on images that it was not fitted on."""
+
+    images: int
+    temperature: float
+    shift: float
+    threshold: float | None
+    target_accuracy: float
+    before: CalibrationFigures
+    after: CalibrationFigures
+
+
+def calibrated(head: ClassHead, vectors: Floats, truth: Integers, *, target: float) -> ClassHead:
+    """The head with temperature and threshold fitted to labelled image vectors.
+
+    Args:
+        head: What is calibrated; its labels and adapter stay.
+        vectors: float32 [n, dim], unit length.
+        truth: Row of the right label, int64 [n].
+        target: Accuracy that answered images shall have. The threshold is the lowest probability
+            with which they do; None if nothing reaches it.
+    """
+    head = replace(head, temperature=1.0, shift=0.0, threshold=None)
+    logits = head.logits(vectors)
+    temperature, shift = (
+        (_fit_temperature(logits, truth), 0.0)
+        if head.logit_bias is None
+        else _fit_platt(logits, truth)
+    )
+    head = replace(head, temperature=temperature, shift=shift)
+    probabilities = head.probabilities(vectors)
+    best = probabilities.argmax(axis=1)
+    confidence = probabilities[np.arange(len(best)), best]
+    return replace(head, threshold=_fit_threshold(confidence, best == truth, target))
+
+
+def fitted_margin(head: ClassHead, vectors: Floats, named: npt.NDArray[np.bool_]) -> ClassHead:
+    """The head with the margin of best balanced accuracy at telling whether any label fits.
+
+    Args:
+        head: Has generic texts.
+        vectors: float32 [n, dim], unit length.
+        named: Whether some label fits, bool [n], with both kinds in it.
+    """
+    chance = head.none_probability(vectors)
+    logit = np.log(np.clip(chance, 1e-12, 1 - 1e-12) / np.clip(1 - chance, 1e-12, 1))
+    edges = np.unique(logit)
+    cuts = (edges[1:] + edges[:-1]) / 2 if len(edges) > 1 else edges
+    if named.all() or not named.any():
+        raise InvalidInputError("some images must fit a label, and some must fit none")
+    balanced = [((logit[~named] > cut).mean() + (logit[named] <= cut).mean()) / 2 for cut in cuts]
+    return replace(head, none_margin=head.none_margin - float(cuts[int(np.argmax(balanced))]))
+
+
+def cross_validated(
+    head: ClassHead, vectors: Floats, truth: Integers, *, target: float
+) -> CalibrationReport:
+    """Fit on all images, and report figures of which each is from a fit without that image.
+
+    Raises:
+        InvalidInputError: Too few images, or a target outside (0, 1).
+    """
+    if len(truth) < _MIN_IMAGES:
+        raise InvalidInputError(
+            f"calibration needs at least {_MIN_IMAGES} labelled images, got {len(truth)}"
+        )
+    if not 0 < target < 1:
+        raise InvalidInputError(f"the accuracy to aim at lies between 0 and 1, not {target}")
+    fold = np.random.default_rng(0).permutation(len(truth)) % _FOLDS
+    confidence = np.empty(len(truth))
+    right = np.empty(len(truth), bool)
+    answered = np.empty(len(truth), bool)
+    for f in range(_FOLDS):
+        held = fold == f
+        fitted = calibrated(head, vectors[~held], truth[~held], target=target)
+        confidence[held], right[held] = _best(fitted, vectors[held], truth[held])
+        answered[held] = confidence[held] >= (fitted.threshold or 0.0)
+    final = calibrated(head, vectors, truth, target=target)
+    plain, plain_right = _best(head, vectors, truth)
+    return CalibrationReport(
+        images=len(truth),
+        temperature=final.temperature,
+        shift=final.shift,
+        threshold=final.threshold,
+        target_accuracy=target,
+        before=_figures(plain, plain_right, plain >= (head.threshold or 0.0)),
+        after=_figures(confidence, right, answered),
+    )
+
+
+def _best(
+    head: ClassHead, vectors: Floats, truth: Integers
+) -> tuple[Doubles, npt.NDArray[np.bool_]]:
+    probabilities = head.probabilities(vectors)
+    best = probabilities.argmax(axis=1)
+    return probabilities[np.arange(len(best)), best], best == truth
+
+
+def _figures(
+    confidence: Doubles, right: npt.NDArray[np.bool_], answered: npt.NDArray[np.bool_]
+) -> CalibrationFigures:
+    return CalibrationFigures(
+        accuracy=float(right.mean()),
+        ece=expected_calibration_error(confidence, right),
+        coverage=float(answered.mean()),
+        answered_accuracy=float(right[answered].mean()) if answered.any() else 0.0,
+        bins=tuple(reliability_bins(confidence, right)),
+    )
+
+
+def _fit_temperature(logits: Doubles, truth: Integers) -> float:
+    """The temperature of least negative log-likelihood: a grid, then golden-section search."""
+    rows = np.arange(len(truth))
+
+    def loss(temperature: float) -> float:
+        scaled = logits / temperature
+        top = scaled.max(axis=1)
+        total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+        return float((total - scaled[rows, truth]).mean())
+
+    best = int(np.argmin([loss(t) for t in _TEMPERATURES]))
+    low = _TEMPERATURES[max(0, best - 1)]
+    high = _TEMPERATURES[min(len(_TEMPERATURES) - 1, best + 1)]
+    golden = (np.sqrt(5) - 1) / 2
+    for _ in range(_REFINEMENTS):
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+    return float((low + high) / 2)
+
+
+def _fit_platt(logits: Doubles, truth: Integers) -> tuple[float, float]:
+    """Temperature and shift of independent labels, by Newton's method on slope and intercept."""
+    x = logits.ravel()
+    y = np.zeros_like(logits)
+    y[np.arange(len(truth)), truth] = 1
+    y = y.ravel()
+    slope, intercept = 1.0, 0.0
+    for _ in range(100):
+        p = 0.5 * (1 + np.tanh((slope * x + intercept) / 2))
+        error, spread = p - y, p * (1 - p) + 1e-12
+        gradient = np.array([(error * x).sum() + 1e-6 * slope, error.sum()])
+        hessian = np.array(
+            [
+                [(spread * x * x).sum() + 1e-6, (spread * x).sum()],
+                [(spread * x).sum(), spread.sum()],
+            ]
+        )
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
+        step *= min(1.0, 5.0 / float(np.abs(step).max() + 1e-12))  # far from the optimum: walk
+        slope, intercept = slope - step[0], intercept - step[1]
+        if np.abs(step).max() < 1e-9:
+            break
+    slope = max(float(slope), 1e-3)  # a model that ranks backwards is not turned round
+    return 1.0 / slope, float(intercept) / slope
+
+
+def _fit_threshold(
+    confidence: Doubles, right: npt.NDArray[np.bool_], target: float
+) -> float | None:
+    """The lowest probability above which the share of right answers reaches the target."""
+    order = np.argsort(-confidence, kind="stable")
+    sorted_confidence = confidence[order]
+    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    last_of_tie = np.append(sorted_confidence[1:] < sorted_confidence[:-1], True)
+    enough = np.arange(1, len(order) + 1) >= min(_MIN_ANSWERED, len(order))
+    reached = np.flatnonzero((share >= target) & last_of_tie & enough)
+    return float(sorted_confidence[reached[-1]]) if reached.size else None

@@ -1,0 +1,444 @@
+"""The OpenCLIP model behind the encoder protocol.
+
+The image tower is rearranged for speed (batch norms folded, channels last, a lower precision),
+each change kept only after its vectors were compared with those of the model as it was trained.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+
+from ..errors import InvalidInputError, ModelLoadError
+from ..images import ImageInput, Preprocessing, prepare
+from .int8 import in_8_bits
+from .textexport import export_text_tower
+from .texts import TextTruncatedWarning, check_texts, shortened, warn_truncated
+from .texttower import TextTower
+from .tokenizer import BytePairTokenizer, Cleaning
+from .towers import is_convolutional, without_batch_norms
+
+__all__ = [
+    "OpenClipEncoder",
+    "Precision",
+    "TextTruncatedWarning",
+    "check_precision",
+    "resolve_device",
+]
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+_Settled = Literal["fp32", "bf16", "fp16", "int8"]
+
+_PRECISION_AGREEMENT = 0.999  # cosine that a precision chosen by "auto" must keep with float32
+_INT8_AGREEMENT = 0.99  # the same for int8, which only the user chooses
+_FOLDED_AGREEMENT = 0.99999
+_TEXT_AGREEMENT = 0.9999  # of the text tower without torch
+_TEXT_BATCH = 256
+_IMAGE_BATCH = 32
+# Images that one processor core encodes together. Larger blocks are no faster, and those of
+# convolutional towers are: their activations then stay under the 32 MB from which glibc asks
+# the system for every block anew (EfficientNet-Lite2: 34 images/s a core with 4, 18 with 32).
+_CORE_BATCH, _CONV_CORE_BATCH = 8, 4
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_CLEANINGS: dict[str, Cleaning] = {
+    "_clean_lower": "lower",
+    "_clean_canonicalize": "canonicalize",
+    "_clean_whitespace": "whitespace",
+}
+_PROBE_TEXTS = ["a photo", "a red bus in the street, seen from above", "два кота 😀 &amp; 1 dog"]
+
+
+class OpenClipEncoder:
+    """An OpenCLIP model that turns images and texts into unit vectors.
+
+    Built by `load_encoder`. Calls are safe from several threads, but share one processor or GPU.
+    """
+
+    def __init__(
+        self, name: str, model: torch.nn.Module, tokenizer: Any, device: str, precision: Precision
+    ) -> None:
+        self._name = name
+        self._device = torch.device(device)
+        model.eval().requires_grad_(False)
+        self._tokenizer = tokenizer
+        self._preprocessing = Preprocessing.from_open_clip(
+            open_clip.get_model_preprocess_cfg(model)
+        )
+        self._fingerprint = _fingerprint(model, self._preprocessing, tokenizer)
+        weights: Any = model
+        self._logit_scale = float(weights.logit_scale.detach().exp())
+        bias = getattr(model, "logit_bias", None)
+        self._logit_bias = None if bias is None else float(bias.detach())
+        self._model: Any = model.to(self._device)
+        self._cores = torch.get_num_threads() if self._device.type == "cpu" else 1
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        convolutional = is_convolutional(self._model.get_submodule("visual"))
+        self._layout = torch.channels_last if convolutional else torch.contiguous_format
+        self._out_of_memory = False
+        self._block: int | None = None  # images that one call of the model takes
+        if self._device.type == "cpu":
+            self._block = _CONV_CORE_BATCH if convolutional else _CORE_BATCH
+        self._dim = 0
+        self._dim = int(self.encode_texts(["a photo"]).shape[1])
+        self._precision: _Settled = "fp32"
+        self._fold_batch_norms()
+        self._precision = self._choose_precision(precision)
+
+    @property
+    def name(self) -> str:
+        """The name that `load_encoder` takes."""
+        return self._name
+
+    @property
+    def dim(self) -> int:
+        """Length of every vector."""
+        return self._dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest (64 characters) of weights, preprocessing and tokenizer."""
+        return self._fingerprint
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are prepared for `encode_pixels`."""
+        return self._preprocessing
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor, already exponentiated, that turns cosines into logits."""
+        return self._logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Bias of a sigmoid (SigLIP) model; None for softmax models."""
+        return self._logit_bias
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a text may have, start and end marks included."""
+        return int(self._tokenizer.context_length)
+
+    @property
+    def device(self) -> str:
+        """Where the model runs: "cpu", "cuda", ..."""
+        return str(self._device)
+
+    @property
+    def precision(self) -> str:
+        """Number format of the image tower: "fp32", "bf16", "fp16" or "int8"."""
+        return self._precision
+
+    @property
+    def reduced_batch(self) -> int | None:
+        """Images encoded together since memory ran out, or None while it has not."""
+        return self._block if self._out_of_memory else None
+
+    def encode_images(self, images: Sequence[ImageInput]) -> npt.NDArray[np.float32]:
+        """Encode images.
+
+        Args:
+            images: Paths, bytes, Pillow images or uint8 arrays [H, W, 3], in any mix.
+
+        Returns:
+            float32 [n, dim], unit length, in the order given.
+
+        Raises:
+            ImageDecodeError: One cannot be decoded; nothing is returned.
+            InvalidInputError: One is of another type.
+        """
+        chunks = [
+            self.encode_pixels(
+                np.stack(
+                    [prepare(image, self._preprocessing) for image in images[i : i + _IMAGE_BATCH]]
+                )
+            )
+            for i in range(0, len(images), _IMAGE_BATCH)
+        ]
+        return np.concatenate(chunks) if chunks else np.empty((0, self._dim), np.float32)
+
+    def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Encode prepared images in one batch.
+
+        Where memory runs out, the batch is halved, as often as needed, and stays so.
+
+        Args:
+            pixels: uint8 [n, H, W, 3] of `preprocessing.size`, as `images.prepare` returns them.
+
+        Returns:
+            float32 [n, dim], unit length.
+
+        Raises:
+            InvalidInputError: Another shape.
+            ModelLoadError: Memory does not even suffice for one image, or a vector is no
+                direction.
+        """
+        if pixels.ndim != 4 or pixels.shape[1:] != (*self._preprocessing.size, 3):
+            raise InvalidInputError(
+                f"prepared images must be [n, {self._preprocessing.size[0]}, "
+                f"{self._preprocessing.size[1]}, 3], got {list(pixels.shape)}"
+            )
+        if not len(pixels):
+            return np.empty((0, self._dim), np.float32)
+        while True:
+            try:
+                return self._encode_blocks(pixels)
+            except (RuntimeError, MemoryError) as exc:
+                if not _ran_out_of_memory(exc):
+                    raise
+                self._halve(len(pixels), exc)
+
+    def _encode_blocks(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        size = self._block or len(pixels)
+        blocks = [pixels[i : i + size] for i in range(0, len(pixels), size)]
+        if len(blocks) == 1 or self._cores == 1:
+            return np.concatenate([self._encode_block(block) for block in blocks])
+        # One block a core runs faster than all cores on one block, far more so beside decoders.
+        pool = self._pool()
+        torch.set_num_threads(1)  # MKL has one number for all threads
+        try:
+            return np.concatenate(list(pool.map(self._encode_block, blocks)))
+        finally:
+            torch.set_num_threads(self._cores)
+
+    def _encode_block(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        dtype = _DTYPES.get(self._precision, torch.float32)
+        with torch.inference_mode():
+            host = torch.from_numpy(np.ascontiguousarray(pixels))
+            if self._device.type == "cuda":
+                host = host.pin_memory()
+            batch = host.to(self._device, non_blocking=True)
+            batch = batch.permute(0, 3, 1, 2).float().div_(255)  # [n, 3, H, W], channels last
+            batch = batch.sub_(self._channel(self._preprocessing.mean))
+            batch = batch.div_(self._channel(self._preprocessing.std))
+            batch = batch.to(dtype).contiguous(memory_format=self._layout)
+            return _unit(self._model.encode_image(batch), "image")
+
+    def _pool(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(
+                    self._cores, "encode", initializer=torch.set_num_threads, initargs=(1,)
+                )
+            return self._threads
+
+    def _halve(self, images: int, exc: BaseException) -> None:
+        block = min(self._block or images, images)
+        if block == 1:
+            raise ModelLoadError(
+                f"memory does not suffice to encode one image with {self._name}; choose a smaller "
+                f"model, or --device cpu"
+            ) from exc
+        with self._lock:
+            self._block = block // 2
+            self._out_of_memory = True
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Encode texts.
+
+        Args:
+            texts: Non-empty strings. One that is longer than `context_length` is cut there, and
+                a `TextTruncatedWarning` says so.
+
+        Returns:
+            float32 [n, dim], unit length, in the order given.
+
+        Raises:
+            InvalidInputError: A text is empty or not a string.
+        """
+        check_texts(texts)
+        texts = [shortened(text) for text in texts]
+        self._warn_truncated(texts)
+        chunks = []
+        for i in range(0, len(texts), _TEXT_BATCH):
+            with torch.inference_mode():
+                tokens = self._tokenizer(list(texts[i : i + _TEXT_BATCH])).to(self._device)
+                chunks.append(_unit(self._model.encode_text(tokens), "text"))
+        return np.concatenate(chunks) if chunks else np.empty((0, self._dim), np.float32)
+
+    def text_tower(self) -> TextTower | None:
+        """The text side as arrays that need no torch, or None where that is not possible.
+
+        It is possible for CLIP's own text transformer with its own tokenizer; the vectors of
+        some texts are compared with the model's (cosine over 0.9999) before it is returned.
+        """
+        function = getattr(getattr(self._tokenizer, "clean_fn", None), "__name__", "")
+        clean = _CLEANINGS.get(function)
+        if type(self._tokenizer).__name__ != "SimpleTokenizer" or clean is None:
+            return None
+        tower = export_text_tower(
+            self._model,
+            clean=clean,
+            logit_bias=self._logit_bias,
+            logit_scale=self._logit_scale,
+            preprocessing=asdict(self._preprocessing),
+        )
+        if tower is None:
+            return None
+        tokens = BytePairTokenizer(self.context_length, clean)(_PROBE_TEXTS)
+        agreement = (tower.encode(tokens) * self.encode_texts(_PROBE_TEXTS)).sum(axis=1)
+        return tower if float(agreement.min()) > _TEXT_AGREEMENT else None
+
+    def _channel(self, values: tuple[float, float, float]) -> torch.Tensor:
+        return torch.tensor(values, device=self._device).view(1, 3, 1, 1)
+
+    def _warn_truncated(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            if len(text) < self.context_length - 2:  # a token has at least one character
+                continue
+            count = _count_tokens(self._tokenizer, text)
+            if count is not None and count > self.context_length:
+                warn_truncated(text, count, self.context_length, stacklevel=4)
+
+    def _probe(self) -> npt.NDArray[np.uint8]:
+        shape = (4, *self._preprocessing.size, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+    def _fold_batch_norms(self) -> None:
+        """Fold batch norms into convolutions, if the vectors stay what they are."""
+        if self._layout is not torch.channels_last:
+            return
+        as_trained = self._model.visual
+        folded = without_batch_norms(as_trained)
+        if folded is None:
+            self._model.visual = as_trained.to(memory_format=torch.channels_last)
+        elif self._agreement(folded) > _FOLDED_AGREEMENT:
+            self._model.visual = folded
+
+    def _agreement(self, tower: torch.nn.Module) -> float:
+        """Least cosine between the vectors of the tower in use and those of another one."""
+        probe = self._probe()
+        vectors = self.encode_pixels(probe)
+        before, self._model.visual = self._model.visual, tower
+        try:
+            return float((self.encode_pixels(probe) * vectors).sum(axis=1).min())
+        finally:
+            self._model.visual = before
+
+    def _choose_precision(self, asked: Precision) -> _Settled:
+        """Settle on a precision; "auto" keeps a reduced one only if embeddings agree."""
+        if asked == "int8":
+            return self._to_int8()
+        candidate = _fast_precision(self._device) if asked == "auto" else asked
+        if candidate == "fp32":
+            return "fp32"
+        probe = self._probe()
+        reference, slow_s = self._timed(probe)
+        visual: torch.nn.Module = self._model.visual
+        visual.to(_DTYPES[candidate])
+        self._precision = candidate
+        vectors, fast_s = self._timed(probe)
+        agreement = float((vectors * reference).sum(axis=1).min())
+        if asked != "auto" or (agreement > _PRECISION_AGREEMENT and fast_s < slow_s):
+            return candidate
+        visual.to(torch.float32)
+        return "fp32"
+
+    def _timed(self, probe: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], float]:
+        """The vectors of a probe, and the seconds of a second, warm pass."""
+        self.encode_pixels(probe)
+        started = time.perf_counter()
+        return self.encode_pixels(probe), time.perf_counter() - started
+
+    def _to_int8(self) -> _Settled:
+        if self._device.type != "cpu":
+            raise InvalidInputError("--precision int8 is for processors; a GPU takes auto or fp16")
+        tower = in_8_bits(self._model.visual)
+        agreement = self._agreement(tower)
+        if agreement < _INT8_AGREEMENT:
+            raise ModelLoadError(
+                f"8-bit image vectors of {self._name} would agree with float32 to a cosine of "
+                f"{agreement:.3f} only; use --precision auto"
+            )
+        self._model.visual = tower
+        return "int8"
+
+
+def check_precision(precision: str) -> None:
+    """Raise `InvalidInputError` on a precision that there is not."""
+    if precision not in ("auto", "int8", *_DTYPES):
+        raise InvalidInputError(
+            f"unknown precision {precision!r}; choose auto, fp32, bf16, fp16 or int8"
+        )
+
+
+def resolve_device(device: str) -> str:
+    """The torch device that "auto" or a name means; `InvalidInputError` where there is none."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = device.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise InvalidInputError(f"unknown device {device!r}; choose auto, cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InvalidInputError("no CUDA device is usable here; use --device cpu")
+    return device
+
+
+def _fast_precision(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+    """Half precision where the hardware multiplies in it, float32 elsewhere."""
+    if device.type == "cuda":
+        return "fp16"
+    if device.type != "cpu":
+        return "fp32"
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if "avx512_bf16" in flags or "amx_bf16" in flags:
+            return "bf16"
+    return "fp32"
+
+
+def _unit(features: torch.Tensor, what: str) -> npt.NDArray[np.float32]:
+    """Normalise in float32 and refuse what is not a direction."""
+    vectors = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    norms = np.linalg.norm(vectors, axis=1)
+    if not np.isfinite(norms).all() or (norms < 0.5).any():
+        raise ModelLoadError(f"the model returned a zero or non-finite {what} vector")
+    return np.asarray(vectors, np.float32)
+
+
+def _count_tokens(tokenizer: Any, text: str) -> int | None:
+    """Tokens of the whole text with start and end marks; None where the tokenizer cannot tell."""
+    if hasattr(tokenizer, "encode"):
+        return len(tokenizer.encode(text)) + 2
+    if hasattr(tokenizer, "tokenizer"):
+        return len(tokenizer.tokenizer(text)["input_ids"])
+    return None
+
+
+def _fingerprint(model: torch.nn.Module, spec: Preprocessing, tokenizer: Any) -> str:
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    clean = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
+    vocabulary = getattr(tokenizer, "vocab_size", None) or getattr(tokenizer, "tokenizer_name", "")
+    described = {
+        "preprocessing": asdict(spec),
+        "tokenizer": [type(tokenizer).__name__, tokenizer.context_length, clean, str(vocabulary)],
+    }
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _ran_out_of_memory(exc: BaseException) -> bool:
+    """Whether torch's error means that an allocation failed, on a GPU or the processor."""
+    if isinstance(exc, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(exc)
+    return "can't allocate memory" in text or "not enough memory" in text or "bad_alloc" in text

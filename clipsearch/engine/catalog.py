@@ -1,0 +1,426 @@
+"""The catalog: every statement that reads or changes the SQLite database of an index.
+
+Functions take an open connection and leave transactions to their caller, because a transaction is
+what makes an answer belong to one committed state.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..types import Item, Record
+from ..vectors import Rows
+from .database import CATALOG, connect, translated
+from .files import AnnEntry, FileFacts, SegmentEntry
+
+__all__ = ["CATALOG", "Known", "connect", "translated"]
+
+_CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
+
+_COLUMNS = (
+    "key, path, caption, sha256, size_bytes, mtime_ns, width, height, format, taken_at, camera, "
+    "latitude, longitude, extra, has_image, has_caption"
+)
+_KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, has_image, has_caption"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What ingestion must know of an item that is already stored."""
+
+    row: int
+    key: str
+    path: str | None
+    sha256: str | None
+    size_bytes: int | None
+    mtime_ns: int | None
+    caption: str | None
+    has_image: bool
+    has_caption: bool
+
+
+def meta(conn: sqlite3.Connection) -> dict[str, Any]:
+    """Everything that the catalog says of the index as a whole."""
+    return dict(conn.execute("SELECT key, value FROM meta"))
+
+
+def generation(conn: sqlite3.Connection) -> int:
+    """Number of the committed state."""
+    found = conn.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+    if found is None:
+        raise sqlite3.DatabaseError("the generation is missing")
+    return int(found[0])
+
+
+def set_meta(conn: sqlite3.Connection, values: dict[str, str | int]) -> None:
+    """Change what the catalog says of the index as a whole."""
+    conn.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", values.items())
+
+
+def document(conn: sqlite3.Connection, key: str) -> Any:
+    """A small JSON document, or None."""
+    found = conn.execute("SELECT json FROM documents WHERE key = ?", (key,)).fetchone()
+    return None if found is None else json.loads(found[0])
+
+
+def set_document(conn: sqlite3.Connection, key: str, value: Any) -> None:
+    """Keep a small JSON document."""
+    conn.execute("INSERT OR REPLACE INTO documents VALUES (?, ?)", (key, json.dumps(value)))
+
+
+# --- items --------------------------------------------------------------------------------------
+
+
+def insert_item(
+    conn: sqlite3.Connection, row: int, record: Record, *, has_image: bool, has_caption: bool
+) -> None:
+    """Store an item under a new row."""
+    extra = None
+    if record.extra:
+        extra = json.dumps(
+            {str(name): _plain(value) for name, value in record.extra.items()}, ensure_ascii=False
+        )
+        _note_fields(conn, json.loads(extra))
+    conn.execute(
+        f"INSERT INTO items (row, {_COLUMNS}) VALUES ({', '.join('?' * 17)})",
+        (
+            row,
+            record.key,
+            record.path,
+            record.caption,
+            record.sha256,
+            record.size_bytes,
+            record.mtime_ns,
+            record.width,
+            record.height,
+            record.format,
+            record.taken_at,
+            record.camera,
+            record.latitude,
+            record.longitude,
+            extra,
+            int(has_image),
+            int(has_caption),
+        ),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as JSON: numbers, truth values and None as they are, others as text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, bool | int | float | None) else str(value)
+
+
+def _note_fields(conn: sqlite3.Connection, extra: dict[str, Any]) -> None:
+    """Remember names and types of extra columns; a column of mixed types is text."""
+    known = extra_fields(conn)
+    for name, value in extra.items():
+        if value is None:
+            continue
+        kind = (
+            "integer"
+            if isinstance(value, int)
+            else "number"
+            if isinstance(value, float)
+            else "text"
+        )
+        old = known.get(name, kind)
+        if old != kind:
+            kind = "number" if {old, kind} == {"integer", "number"} else "text"
+        if known.get(name) != kind:
+            conn.execute("INSERT OR REPLACE INTO extra_fields VALUES (?, ?)", (name, kind))
+
+
+def extra_fields(conn: sqlite3.Connection) -> dict[str, str]:
+    """Names and types (`integer`, `number`, `text`) of the extra columns."""
+    return dict(conn.execute("SELECT name, type FROM extra_fields ORDER BY name"))
+
+
+def items(conn: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Item]:
+    """Items by row; rows that do not exist are left out."""
+    found: dict[int, Item] = {}
+    tags = tags_of(conn, rows)
+    for chunk in _chunks(rows):
+        marks = ", ".join("?" * len(chunk))
+        for fields in conn.execute(
+            f"SELECT row, {_COLUMNS} FROM items WHERE row IN ({marks})", chunk
+        ):
+            found[fields[0]] = _item(fields, tags.get(fields[0], ()))
+    return found
+
+
+def page(
+    conn: sqlite3.Connection, condition: str, values: Sequence[Any], after: int, limit: int
+) -> list[Item]:
+    """Items with rows greater than `after` that satisfy a condition, by ascending row."""
+    fetched = conn.execute(
+        f"SELECT row, {_COLUMNS} FROM items WHERE row > ? AND ({condition}) ORDER BY row LIMIT ?",
+        (after, *values, limit),
+    ).fetchall()
+    tags = tags_of(conn, [fields[0] for fields in fetched])
+    return [_item(fields, tags.get(fields[0], ())) for fields in fetched]
+
+
+def _item(fields: tuple[Any, ...], tags: tuple[str, ...]) -> Item:
+    return Item(
+        id=fields[0],
+        key=fields[1],
+        path=fields[2],
+        caption=fields[3],
+        sha256=fields[4],
+        size_bytes=fields[5],
+        mtime_ns=fields[6],
+        width=fields[7],
+        height=fields[8],
+        format=fields[9],
+        taken_at=fields[10],
+        camera=fields[11],
+        latitude=fields[12],
+        longitude=fields[13],
+        extra=json.loads(fields[14]) if fields[14] else {},
+        has_image=bool(fields[15]),
+        has_caption=bool(fields[16]),
+        tags=tags,
+    )
+
+
+def tags_of(conn: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """Distinct labels of rows, most probable first."""
+    found: dict[int, dict[str, None]] = {}
+    for chunk in _chunks(rows):
+        marks = ", ".join("?" * len(chunk))
+        for row, label in conn.execute(
+            f"SELECT row, label FROM tags WHERE row IN ({marks}) "
+            "ORDER BY row, probability DESC, label",
+            chunk,
+        ):
+            found.setdefault(row, {})[label] = None
+    return {row: tuple(labels) for row, labels in found.items()}
+
+
+def select_rows(conn: sqlite3.Connection, condition: str, values: Sequence[Any]) -> Rows:
+    """Rows of the items that satisfy a condition, int64, ascending."""
+    cursor = conn.execute(f"SELECT row FROM items WHERE {condition} ORDER BY row", tuple(values))
+    return np.fromiter((row for (row,) in cursor), np.int64)
+
+
+def known_by(conn: sqlite3.Connection, column: str, values: Iterable[Any]) -> Iterator[Known]:
+    """Items whose `key`, `sha256` or `row` is one of the values, by ascending row a chunk."""
+    for chunk in _chunks(list(values)):
+        marks = ", ".join("?" * len(chunk))
+        for fields in conn.execute(
+            f"SELECT {_KNOWN} FROM items WHERE {column} IN ({marks}) ORDER BY row", chunk
+        ):
+            yield _known(fields)
+
+
+def known_under(
+    conn: sqlite3.Connection, root: str, after: tuple[str, int], limit: int
+) -> list[Known]:
+    """Items whose path is `root` or below it, by path and row, beginning after such a pair."""
+    folder = root.rstrip("/")
+    found: list[Known] = []
+    # "0" is the character after "/"; two ranges, so that each is one walk through the index
+    for low, high in ((root, root + "\0"), (f"{folder}/", f"{folder}0")):
+        cursor = conn.execute(
+            f"SELECT {_KNOWN} FROM items WHERE path >= max(?, ?) AND path < ? "
+            "AND (path > ? OR row > ?) ORDER BY path, row LIMIT ?",
+            (low, after[0], high, *after, limit - len(found)),
+        )
+        found.extend(_known(fields) for fields in cursor)
+    return found
+
+
+def _known(fields: tuple[Any, ...]) -> Known:
+    return Known(*fields[:7], has_image=bool(fields[7]), has_caption=bool(fields[8]))  # type: ignore[misc]
+
+
+def counts(conn: sqlite3.Connection) -> dict[str, int]:
+    """What there really is, counted."""
+    names = {
+        "items": "SELECT count(*) FROM items",
+        "images": "SELECT count(*) FROM items WHERE has_image",
+        "captions": "SELECT count(*) FROM items WHERE has_caption",
+        "with_caption_text": "SELECT count(*) FROM items WHERE caption IS NOT NULL",
+        "words": "SELECT count(*) FROM words_docsize",
+        "stray_tags": "SELECT count(*) FROM tags WHERE row NOT IN (SELECT row FROM items)",
+    }
+    return {name: int(conn.execute(sql).fetchone()[0]) for name, sql in names.items()}
+
+
+def delete_item(conn: sqlite3.Connection, row: int) -> None:
+    """Delete an item with its tags."""
+    conn.execute("DELETE FROM items WHERE row = ?", (row,))
+    conn.execute("DELETE FROM tags WHERE row = ?", (row,))
+
+
+def update_item(conn: sqlite3.Connection, row: int, values: dict[str, str | int]) -> None:
+    """Change some columns of an item."""
+    if values:
+        changes = ", ".join(f"{name} = ?" for name in values)
+        conn.execute(f"UPDATE items SET {changes} WHERE row = ?", (*values.values(), row))
+
+
+def matching_words(
+    conn: sqlite3.Connection, expression: str, condition: str, values: Sequence[Any], limit: int
+) -> Rows:
+    """Rows whose caption matches an FTS5 expression and a condition, best BM25 first."""
+    cursor = conn.execute(
+        "SELECT items.row FROM words JOIN items ON items.row = words.rowid "
+        f"WHERE words MATCH ? AND ({condition}) ORDER BY bm25(words), items.row LIMIT ?",
+        (expression, *values, limit),
+    )
+    return np.fromiter((row for (row,) in cursor), np.int64)
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def segments(conn: sqlite3.Connection) -> list[SegmentEntry]:
+    """All segments, by modality and row."""
+    cursor = conn.execute(
+        "SELECT name, modality, first_row, last_row, count, vectors_size_bytes, vectors_sha256, "
+        "vectors_mtime_ns, rows_size_bytes, rows_sha256, rows_mtime_ns FROM segments "
+        "ORDER BY modality, first_row"
+    )
+    return [
+        SegmentEntry(f[0], f[1], f[2], f[3], f[4], FileFacts(*f[5:8]), FileFacts(*f[8:11]))
+        for f in cursor
+    ]
+
+
+def insert_segment(conn: sqlite3.Connection, entry: SegmentEntry) -> None:
+    """Name a segment, which thereby becomes part of the index."""
+    vectors, rows = entry.vectors, entry.rows
+    conn.execute(
+        f"INSERT INTO segments VALUES ({', '.join('?' * 11)})",
+        (
+            entry.name,
+            entry.modality,
+            entry.first_row,
+            entry.last_row,
+            entry.count,
+            vectors.size_bytes,
+            vectors.sha256,
+            vectors.mtime_ns,
+            rows.size_bytes,
+            rows.sha256,
+            rows.mtime_ns,
+        ),
+    )
+
+
+def delete_segments(conn: sqlite3.Connection, names: Iterable[str]) -> None:
+    """Forget segments; their files become garbage."""
+    conn.executemany("DELETE FROM segments WHERE name = ?", [(name,) for name in names])
+
+
+def tombstones(conn: sqlite3.Connection, modality: str) -> Rows:
+    """Rows that are removed but still in a segment, int64, ascending."""
+    cursor = conn.execute("SELECT row FROM tombstones WHERE modality = ? ORDER BY row", (modality,))
+    return np.fromiter((row for (row,) in cursor), np.int64)
+
+
+def insert_tombstone(conn: sqlite3.Connection, modality: str, row: int) -> None:
+    """Mark a row as removed."""
+    conn.execute("INSERT OR IGNORE INTO tombstones VALUES (?, ?)", (modality, row))
+
+
+def delete_tombstones(conn: sqlite3.Connection, modality: str, first: int, last: int) -> None:
+    """Forget tombstones between two rows, inclusive: no segment has their rows any more."""
+    conn.execute(
+        "DELETE FROM tombstones WHERE modality = ? AND row BETWEEN ? AND ?", (modality, first, last)
+    )
+
+
+def ann_entries(conn: sqlite3.Connection) -> dict[str, AnnEntry]:
+    """The ANN files by modality."""
+    cursor = conn.execute(
+        "SELECT modality, name, kind, covered_to, count, size_bytes, sha256, mtime_ns, parameters, "
+        "recall_at_10, built_at FROM ann"
+    )
+    return {
+        f[0]: AnnEntry(
+            f[0], f[1], f[2], f[3], f[4], FileFacts(*f[5:8]), json.loads(f[8]), f[9], f[10]
+        )
+        for f in cursor
+    }
+
+
+def set_ann(conn: sqlite3.Connection, entry: AnnEntry) -> None:
+    """Name the ANN file of a modality."""
+    conn.execute(
+        f"INSERT OR REPLACE INTO ann VALUES ({', '.join('?' * 11)})",
+        (
+            entry.modality,
+            entry.name,
+            entry.kind,
+            entry.covered_to,
+            entry.count,
+            entry.facts.size_bytes,
+            entry.facts.sha256,
+            entry.facts.mtime_ns,
+            json.dumps(entry.parameters),
+            entry.recall_at_10,
+            entry.built_at,
+        ),
+    )
+
+
+def delete_ann(conn: sqlite3.Connection, modality: str) -> None:
+    """Forget the ANN file of a modality."""
+    conn.execute("DELETE FROM ann WHERE modality = ?", (modality,))
+
+
+def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), _CHUNK):
+        yield values[start : start + _CHUNK]
+
+
+# --- tags and score distributions ---------------------------------------------------------------
+
+
+def replace_tags(
+    conn: sqlite3.Connection, name: str, tags: Iterable[tuple[int, str, float | None]]
+) -> None:
+    """Replace the set of tags `name` by `(row, label, probability)`; rows must exist."""
+    conn.execute("DELETE FROM tags WHERE name = ?", (name,))
+    conn.executemany(
+        "INSERT OR REPLACE INTO tags (name, row, label, probability) VALUES (?, ?, ?, ?)",
+        ((name, *tag) for tag in tags),
+    )
+
+
+def backgrounds(conn: sqlite3.Connection) -> dict[tuple[str, str], dict[str, Any]]:
+    """Score distributions of unrelated pairs, by kind of query and modality."""
+    cursor = conn.execute("SELECT kind, modality, json FROM backgrounds")
+    return {(kind, modality): json.loads(text) for kind, modality, text in cursor}
+
+
+def set_background(
+    conn: sqlite3.Connection, kind: str, modality: str, value: dict[str, Any]
+) -> None:
+    """Keep the score distribution of unrelated pairs."""
+    conn.execute(
+        "INSERT OR REPLACE INTO backgrounds VALUES (?, ?, ?)", (kind, modality, json.dumps(value))
+    )
+
+
+def probes(conn: sqlite3.Connection) -> dict[str, bytes]:
+    """Vectors of sample texts, float16 bytes by text."""
+    return dict(conn.execute("SELECT text, vector FROM probes ORDER BY text"))
+
+
+def set_probes(conn: sqlite3.Connection, vectors: Iterable[tuple[str, bytes]]) -> None:
+    """Keep vectors of sample texts, float16 bytes."""
+    conn.executemany("INSERT OR REPLACE INTO probes VALUES (?, ?)", vectors)

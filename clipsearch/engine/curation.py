@@ -1,0 +1,143 @@
+"""Curating a data set: near duplicates, and pairs whose picture and caption disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InvalidInputError
+from ..vectors import Floats, Rows, best, is_in, score
+from .snapshot import Shelf
+
+__all__ = ["duplicate_groups", "worst_pairs"]
+
+_BLOCK = 2048  # rows a side: a block of scores is 16 MB
+_NEIGHBOURS = 16  # looked up a row where comparing all pairs would take too long
+# Comparing all pairs of this many vectors of 512 takes a minute or two on two cores.
+_ALL_PAIRS_ELEMENTS = 60_000_000
+
+
+def duplicate_groups(shelf: Shelf, threshold: float) -> list[list[tuple[int, float]]]:
+    """Group rows that are alike, directly or through others.
+
+    Compares all pairs block by block. Where those are too many and there is an ANN file, each row
+    is compared with its nearest neighbours only: enough to join a group, since neighbours share
+    neighbours.
+
+    Args:
+        shelf: The vectors.
+        threshold: Cosine from which two vectors are alike, in (0, 1].
+
+    Returns:
+        Groups of at least two `(row, score)`, largest first, then by lowest row. The first of a
+        group is its lowest row with score 1; the others, by descending score, carry their cosine
+        with it.
+
+    Raises:
+        InvalidInputError: The threshold is not in (0, 1].
+    """
+    if not 0.0 < threshold <= 1.0:
+        raise InvalidInputError(f"threshold must be above 0 and at most 1, got {threshold}")
+    # float16 vectors of equal pictures may fall short of 1 by rounding
+    limit = np.float32(min(threshold, 1.0 - 1e-3))
+    every = shelf.living_rows()
+    if shelf.ann is not None and every.size * shelf.dim > _ALL_PAIRS_ELEMENTS:
+        pairs = _near_pairs(shelf, limit)
+    else:
+        pairs = _all_pairs(shelf, limit)
+    leader = np.arange(every.size)
+    for left, right in pairs:
+        _join(leader, np.searchsorted(every, left), np.searchsorted(every, right))
+    return _groups(shelf, every, leader)
+
+
+def _all_pairs(shelf: Shelf, limit: np.float32) -> Iterator[tuple[Rows, Rows]]:
+    for i, (rows, vectors) in enumerate(_chunks(shelf)):
+        for j, (others, other_vectors) in enumerate(_chunks(shelf)):
+            if j > i:
+                break
+            at = np.nonzero(vectors @ other_vectors.T >= limit)
+            left, right = rows[at[0]], others[at[1]]
+            apart = left > right
+            yield left[apart], right[apart]
+
+
+def _near_pairs(shelf: Shelf, limit: np.float32) -> Iterator[tuple[Rows, Rows]]:
+    for rows, vectors in _chunks(shelf):
+        for row, vector in zip(rows.tolist(), vectors, strict=True):
+            found = shelf.search(vector, _NEIGHBOURS)
+            near = found.rows[found.scores >= limit]
+            near = near[near != row]
+            yield np.full(near.size, row, np.int64), near
+
+
+def _chunks(shelf: Shelf) -> Iterator[tuple[Rows, Floats]]:
+    for rows, vectors in shelf.living():
+        for start in range(0, rows.size, _BLOCK):
+            yield rows[start : start + _BLOCK], vectors[start : start + _BLOCK]
+
+
+def _join(
+    leader: npt.NDArray[np.int64], left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]
+) -> None:
+    """Unite the groups of pairs; the lowest position leads a group."""
+    for a, b in zip(left.tolist(), right.tolist(), strict=True):
+        first, second = _lead(leader, a), _lead(leader, b)
+        if first != second:
+            leader[max(first, second)] = min(first, second)
+
+
+def _lead(leader: npt.NDArray[np.int64], at: int) -> int:
+    while leader[at] != at:
+        leader[at] = leader[leader[at]]
+        at = int(leader[at])
+    return at
+
+
+def _groups(
+    shelf: Shelf, every: Rows, leader: npt.NDArray[np.int64]
+) -> list[list[tuple[int, float]]]:
+    members: dict[int, list[int]] = {}
+    for at in np.flatnonzero(leader != np.arange(leader.size)).tolist():
+        members.setdefault(_lead(leader, at), []).append(at)
+    groups = []
+    for lead, others in members.items():
+        rows = every[np.asarray([lead, *others])]
+        _, vectors = shelf.take(rows)
+        scores = np.clip(score(vectors[1:], vectors[0]), -1.0, 1.0)
+        ordered = best(rows[1:], scores, rows.size)
+        pairs = zip(ordered[0].tolist(), ordered[1].tolist(), strict=True)
+        groups.append([(int(rows[0]), 1.0), *pairs])
+    return sorted(groups, key=lambda group: (-len(group), group[0][0]))
+
+
+def worst_pairs(images: Shelf, captions: Shelf, k: int) -> tuple[Rows, Floats]:
+    """Find the rows whose image and caption vectors agree least.
+
+    Args:
+        images: The image vectors.
+        captions: The caption vectors of the same state.
+        k: How many at most.
+
+    Returns:
+        `(rows, cosines)`, lowest first, ties by ascending row.
+    """
+    rows = np.empty(0, np.int64)
+    scores = np.empty(0, np.float32)
+    for block_rows, vectors in images.living():
+        both = ~is_in(block_rows, captions.dead)
+        paired, caption_vectors = captions.take(block_rows[both])
+        own = vectors[both][is_in(block_rows[both], paired)]
+        agreement = np.einsum("ij,ij->i", own, caption_vectors)
+        rows = np.concatenate([rows, paired])
+        scores = np.concatenate([scores, agreement])
+        if rows.size > 4 * k:
+            rows, scores = _lowest(rows, scores, k)
+    return _lowest(rows, scores, k)
+
+
+def _lowest(rows: Rows, scores: Floats, k: int) -> tuple[Rows, Floats]:
+    found = best(rows, -scores, k)
+    return found[0], -found[1]

@@ -1,0 +1,120 @@
+"""Connections to the catalog's SQLite database, and its errors in our words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+from ..errors import ClipSearchError, IndexCorruptError, IndexLockedError, StorageError
+
+__all__ = ["CATALOG", "Connection", "connect", "translated"]
+
+CATALOG = "catalog.sqlite"
+_BUSY_S = 30.0
+_READER_CACHE_KIB = 8 * 1024
+_WRITER_CACHE_KIB = 64 * 1024
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows whether it may be kept."""
+
+    reusable = True  # False: SQLite was told that the file does not change, so nobody may wait
+
+
+def _basename(path: str | None) -> str | None:
+    return None if path is None else PurePath(path).name
+
+
+def connect(folder: Path, *, write: bool = False) -> Connection:
+    """Open a connection to the catalog of an index, in autocommit mode.
+
+    Args:
+        folder: The folder of the index.
+        write: Whether it may change the catalog. A reader of a folder without write permission
+            falls back to a read-only connection, which is not `reusable` if SQLite cannot follow
+            changes there.
+
+    Raises:
+        StorageError: The file cannot be opened.
+        IndexCorruptError: The file is no database.
+    """
+    path = folder / CATALOG
+    uri = path.absolute().as_uri()
+    modes = ["mode=rw"] if write else ["mode=rw", "mode=ro", "mode=ro&immutable=1"]
+    with translated(path):
+        for mode in modes:
+            conn = sqlite3.connect(
+                f"{uri}?{mode}",
+                uri=True,
+                timeout=_BUSY_S,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=Connection,
+            )
+            conn.reusable = "immutable" not in mode
+            try:
+                _configure(conn, write=write)
+            except sqlite3.OperationalError:
+                conn.close()
+                if mode == modes[-1] or os.access(folder, os.W_OK):
+                    raise
+            except BaseException:
+                conn.close()
+                raise
+            else:
+                return conn
+    raise AssertionError("unreachable")
+
+
+def _configure(conn: sqlite3.Connection, *, write: bool) -> None:
+    conn.create_function("basename", 1, _basename, deterministic=True)
+    conn.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if write else _READER_CACHE_KIB}")
+    if write:
+        conn.execute("PRAGMA synchronous = FULL")
+    else:
+        conn.execute("PRAGMA query_only = ON")
+    conn.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()  # opens the file
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors, and the system's, into ours."""
+    try:
+        yield
+    except ClipSearchError:
+        raise
+    except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
+        raise  # a mistake of ours, not of the disk
+    except sqlite3.Error as exc:
+        raise _translate(path, exc) from exc
+    except OSError as exc:
+        name = exc.filename or path
+        raise StorageError(
+            f"cannot read or write {name}: {exc.strerror or exc}. The index is as it was before; "
+            "free some space or fix the permissions, then try again."
+        ) from exc
+
+
+def _translate(path: Path, exc: sqlite3.Error) -> ClipSearchError:
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_BUSY:
+        return IndexLockedError(f"{path} is locked by another program: {exc}. Try again later.")
+    storage = {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+    }
+    if code in storage:
+        return StorageError(
+            f"{path}: {exc}. The index is as it was before; free some space or fix the "
+            "permissions, then try again."
+        )
+    return IndexCorruptError(
+        f"{path} is damaged: {exc}. Restore it from a backup, or delete the folder and index the "
+        "source again with `clipsearch index`."
+    )

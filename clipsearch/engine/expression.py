@@ -1,0 +1,373 @@
+"""The filter expression, parsed into a small safe tree of our own.
+
+The syntax is that of SQL's conditions: `=`, `!=`, `<`, `<=`, `>`, `>=`, `and`, `or`, `not`, `in`,
+`between`, `like`, `is null` and parentheses, over the fields of `FIELDS` and the extra columns of a
+table source. sqlglot parses it; every node that is not one of these is refused, and names are
+looked up, so that the tree holds nothing but known fields, known operators and plain values.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from ..errors import InvalidInputError
+
+__all__ = [
+    "FIELDS",
+    "Compare",
+    "Field",
+    "IsNull",
+    "Joined",
+    "Like",
+    "Node",
+    "Not",
+    "Value",
+    "interval",
+    "parse",
+]
+
+Type = Literal["integer", "number", "text", "date", "tag"]
+Value = str | int | float | bool
+
+# The fields of every index, with their types.
+FIELDS: dict[str, str] = {
+    "id": "integer",
+    "key": "text",
+    "path": "text",
+    "name": "text",
+    "size_bytes": "integer",
+    "width": "integer",
+    "height": "integer",
+    "format": "text",
+    "mtime": "date",
+    "taken_at": "date",
+    "camera": "text",
+    "latitude": "number",
+    "longitude": "number",
+    "caption": "text",
+    "tag": "tag",
+}
+
+_MAX_LENGTH = 10_000  # characters; far more than anyone types, and a bound on the work
+_MAX_DEPTH = 64
+_DATE = re.compile(
+    r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?)?)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that an expression names."""
+
+    name: str
+    type: Type
+    extra: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """`field op value`."""
+
+    field: Field
+    op: Literal["=", "!=", "<", "<=", ">", ">="]
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """`field like pattern`."""
+
+    field: Field
+    pattern: str
+    escape: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull:
+    """`field is null`."""
+
+    field: Field
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """`not part`."""
+
+    part: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Parts joined by `and` or `or`."""
+
+    op: Literal["AND", "OR"]
+    parts: tuple[Node, ...]
+
+
+Node = Compare | Like | IsNull | Not | Joined
+
+_OPERATORS: dict[type[exp.Expr], Literal["=", "!=", "<", "<=", ">", ">="]] = {
+    exp.EQ: "=",
+    exp.NEQ: "!=",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+}
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
+
+
+def parse(where: str, extra: Mapping[str, str]) -> Node:
+    """Parse an expression.
+
+    Args:
+        where: The expression, not blank.
+        extra: Names and types (`integer`, `number`, `text`) of the extra columns.
+
+    Returns:
+        Its tree.
+
+    Raises:
+        InvalidInputError: It cannot be read, names an unknown field, or compares a field with a
+            value of another type.
+    """
+    if len(where) > _MAX_LENGTH:
+        raise InvalidInputError(f"the filter is longer than {_MAX_LENGTH} characters")
+    if "\0" in where:
+        raise InvalidInputError("the filter holds a NUL character")
+    try:
+        trees = sqlglot.parse(where, dialect="sqlite")
+    except (SqlglotError, RecursionError, ValueError) as exc:
+        detail = re.sub(r"\x1b\[\d*m", "", str(exc)).split("\n")[0] or type(exc).__name__
+        raise InvalidInputError(f"the filter {_short(where)} cannot be read: {detail}") from exc
+    if len(trees) != 1 or trees[0] is None:
+        raise InvalidInputError(f"the filter {_short(where)} must be one expression")
+    return _Reader(where, extra).node(trees[0], 0)
+
+
+class _Reader:
+    """Reads sqlglot's tree into ours, refusing whatever is not ours."""
+
+    def __init__(self, where: str, extra: Mapping[str, str]) -> None:
+        self._where = where
+        self._extra = extra
+
+    def node(self, tree: exp.Expr, depth: int) -> Node:
+        if depth > _MAX_DEPTH:
+            raise InvalidInputError(f"the filter is nested deeper than {_MAX_DEPTH} levels")
+        down = depth + 1
+        match tree:
+            case exp.Paren():
+                return self.node(self._only(tree, "this"), down)
+            case exp.And() | exp.Or():
+                return self._joined(tree, down)
+            case exp.Not():
+                return Not(self.node(self._only(tree, "this"), down))
+            case exp.Is():
+                return self._is(tree)
+            case exp.Between():
+                self._only(tree, "this", "low", "high")
+                field = self._field(tree.this)
+                low = self._compare(field, ">=", tree.args["low"])
+                return Joined("AND", (low, self._compare(field, "<=", tree.args["high"])))
+            case exp.In():
+                return self._in(tree)
+            case exp.Like() | exp.ILike() | exp.Escape():
+                return self._like(tree)
+        op = _OPERATORS.get(type(tree))
+        if op is None:
+            raise self._refused(tree)
+        self._only(tree, "this", "expression")
+        if isinstance(tree.expression, exp.Column) and not isinstance(tree.this, exp.Column):
+            return self._compare(self._field(tree.expression), _FLIPPED[op], tree.this)
+        return self._compare(self._field(tree.this), op, tree.expression)
+
+    def _joined(self, tree: exp.Expr, depth: int) -> Node:
+        """Read a chain of one connective without going a level deeper for each link."""
+        kind = type(tree)
+        parts: list[exp.Expr] = []
+        link: exp.Expr = tree
+        while type(link) is kind:
+            self._only(link, "this", "expression")
+            parts.append(link.expression)
+            link = link.this
+        parts.append(link)
+        op: Literal["AND", "OR"] = "AND" if kind is exp.And else "OR"
+        return Joined(op, tuple(self.node(part, depth) for part in reversed(parts)))
+
+    def _is(self, tree: exp.Expr) -> Node:
+        self._only(tree, "this", "expression")
+        field = self._field(tree.this)
+        if isinstance(tree.expression, exp.Null):
+            return IsNull(field)
+        if isinstance(tree.expression, exp.Boolean):
+            return self._compare(field, "=", tree.expression)
+        raise self._refused(tree.expression)
+
+    def _in(self, tree: exp.Expr) -> Node:
+        self._only(tree, "this", "expressions")
+        field = self._field(tree.this)
+        values = tree.expressions
+        if not values:
+            raise InvalidInputError(f"{field.name} in () names no value")
+        return Joined("OR", tuple(self._compare(field, "=", value) for value in values))
+
+    def _like(self, tree: exp.Expr) -> Node:
+        escape: str | None = None
+        if isinstance(tree, exp.Escape):
+            self._only(tree, "this", "expression")
+            character = self._value(tree.expression)
+            if not isinstance(character, str) or len(character) != 1:
+                raise InvalidInputError("escape must be one character, such as escape '!'")
+            escape = character
+            tree = tree.this
+        if not isinstance(tree, exp.Like | exp.ILike):
+            raise self._refused(tree)
+        self._only(tree, "this", "expression", "negate")
+        field = self._field(tree.this)
+        pattern = self._value(tree.expression)
+        if field.type not in ("text", "tag") or not isinstance(pattern, str):
+            raise InvalidInputError(
+                f"{field.name} like {pattern!r}: like compares a text field with a pattern in "
+                "single quotes, such as caption like '%beach%'"
+            )
+        like = Like(field, pattern, escape)
+        return Not(like) if tree.args.get("negate") else like
+
+    def _compare(self, field: Field, op: str, tree: exp.Expr) -> Compare:
+        value = self._value(tree)
+        number = isinstance(value, int | float)
+        if field.type in ("integer", "number") and not number:
+            raise InvalidInputError(
+                f"{field.name} is a number; write it without quotes: {field.name} {op} 800"
+            )
+        if field.type == "date":
+            if number:
+                raise InvalidInputError(
+                    f"{field.name} is a date; write it in quotes: {field.name} {op} '2024-01-31'"
+                )
+            interval(str(value))
+        if field.type in ("text", "tag") and number:
+            raise InvalidInputError(
+                f"{field.name} is text; write the value in single quotes: "
+                f"{field.name} {op} '{value}'"
+            )
+        if field.type == "tag" and op not in ("=", "!="):
+            raise InvalidInputError(f"tag knows =, !=, in, like and is null, not {op}")
+        return Compare(field, op, value)  # type: ignore[arg-type]
+
+    def _value(self, tree: exp.Expr) -> Value:
+        match tree:
+            case exp.Paren():
+                return self._value(self._only(tree, "this"))
+            case exp.Neg():
+                inner = self._value(self._only(tree, "this"))
+                if isinstance(inner, int | float) and not isinstance(inner, bool):
+                    return -inner
+            case exp.Boolean():
+                return bool(tree.this)
+            case exp.Literal() if tree.is_string:
+                return str(tree.this)
+            case exp.Literal():
+                return self._number(str(tree.this))
+            case exp.Column():
+                raise InvalidInputError(
+                    f"{tree.sql()} stands where a value belongs; texts and dates are written in "
+                    f"single quotes: '{tree.name}'"
+                )
+        raise self._refused(tree)
+
+    @staticmethod
+    def _number(text: str) -> int | float:
+        try:
+            value = int(text) if text.isdigit() else float(text)
+        except ValueError as exc:
+            raise InvalidInputError(f"{text!r} is not a number") from exc
+        if isinstance(value, int) and value >= 2**63:
+            return float(value)
+        return value
+
+    def _field(self, tree: exp.Expr) -> Field:
+        if not isinstance(tree, exp.Column):
+            raise self._refused(tree)
+        self._only(tree, "this", "table")
+        name, table = tree.name, tree.table
+        if not table and name.lower() in FIELDS:
+            return Field(name.lower(), FIELDS[name.lower()])  # type: ignore[arg-type]
+        if table.lower() in ("", "extra"):
+            found = name if name in self._extra else None
+            if found is None:
+                found = next((e for e in self._extra if e.lower() == name.lower()), None)
+            if found is not None:
+                return Field(found, self._extra[found], extra=True)  # type: ignore[arg-type]
+        shown = f"{table}.{name}" if table else name
+        there = [*FIELDS, *self._extra]
+        close = difflib.get_close_matches(name, there, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise InvalidInputError(
+            f"there is no field {shown!r}.{hint} The fields are: {', '.join(there)}"
+        )
+
+    def _only(self, tree: exp.Expr, *names: str) -> Any:
+        """Check that a node has no parts but these; the first of them."""
+        for name, part in tree.args.items():
+            if name not in names and part not in (None, False, []):
+                raise self._refused(tree)
+        return tree.args.get(names[0])
+
+    def _refused(self, tree: Any) -> InvalidInputError:
+        shown = tree.sql(dialect="sqlite") if isinstance(tree, exp.Expr) else str(tree)
+        return InvalidInputError(
+            f"{_short(shown)} in the filter {_short(self._where)} is not supported. A filter "
+            "compares fields with values by = != < <= > >= in, between, like, is null, joined by "
+            "and, or, not, such as: width >= 800 and caption like '%beach%'"
+        )
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:200] + "...")
+
+
+@functools.lru_cache(maxsize=256)
+def interval(text: str) -> tuple[dt.datetime, dt.datetime]:
+    """The stretch of time that a date names: a year, month, day, minute or second.
+
+    Returns:
+        Its first moment and the first moment after it.
+
+    Raises:
+        InvalidInputError: The text is no date.
+    """
+    found = _DATE.fullmatch(text.strip())
+    try:
+        if found is None:
+            raise ValueError
+        year, month, day, hour, minute, second = (int(g) if g else None for g in found.groups())
+        start = dt.datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0)
+        if month is None:
+            end = start.replace(year=start.year + 1)
+        elif day is None:
+            end = (start + dt.timedelta(days=31)).replace(day=1)
+        else:
+            end = start + (
+                dt.timedelta(days=1)
+                if hour is None
+                else dt.timedelta(minutes=1)
+                if second is None
+                else dt.timedelta(seconds=1)
+            )
+    except (ValueError, OverflowError) as exc:
+        raise InvalidInputError(
+            f"{text!r} is not a date; write one like '2024-05-31', '2024-05' or '2024-05-31 18:30'"
+        ) from exc
+    return start, end

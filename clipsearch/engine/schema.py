@@ -1,0 +1,202 @@
+"""The catalog's schema: creating it, recognising it, migrating it.
+
+`PRAGMA application_id` says that a file is a catalog of ours and `PRAGMA user_version` in which
+format version it is written. `indexes/README.md` explains every table.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+from ..errors import IndexCorruptError, IndexVersionError
+
+__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "migrate", "version_of"]
+
+APPLICATION_ID = 0x434C5053  # "CLPS"
+FORMAT_VERSION = 2
+
+_ITEMS = """
+CREATE TABLE items (
+    row INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    path TEXT,
+    caption TEXT,
+    sha256 TEXT,
+    size_bytes INTEGER,
+    mtime_ns INTEGER,
+    width INTEGER,
+    height INTEGER,
+    format TEXT,
+    taken_at TEXT,
+    camera TEXT,
+    latitude REAL,
+    longitude REAL,
+    extra TEXT,
+    has_image INTEGER NOT NULL,
+    has_caption INTEGER NOT NULL
+) STRICT;
+CREATE INDEX items_by_sha256 ON items (sha256) WHERE sha256 IS NOT NULL;
+CREATE INDEX items_by_path ON items (path) WHERE path IS NOT NULL;
+
+CREATE VIRTUAL TABLE words USING fts5 (
+    caption, content = 'items', content_rowid = 'row', tokenize = 'unicode61 remove_diacritics 2'
+);
+CREATE TRIGGER words_insert AFTER INSERT ON items WHEN new.caption IS NOT NULL BEGIN
+    INSERT INTO words (rowid, caption) VALUES (new.row, new.caption);
+END;
+CREATE TRIGGER words_delete AFTER DELETE ON items WHEN old.caption IS NOT NULL BEGIN
+    INSERT INTO words (words, rowid, caption) VALUES ('delete', old.row, old.caption);
+END;
+"""
+
+_FILES = """
+CREATE TABLE segments (
+    name TEXT PRIMARY KEY,
+    modality TEXT NOT NULL,
+    first_row INTEGER NOT NULL,
+    last_row INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    vectors_size_bytes INTEGER NOT NULL,
+    vectors_sha256 TEXT NOT NULL,
+    vectors_mtime_ns INTEGER NOT NULL,
+    rows_size_bytes INTEGER NOT NULL,
+    rows_sha256 TEXT NOT NULL,
+    rows_mtime_ns INTEGER NOT NULL
+) STRICT;
+CREATE TABLE tombstones (
+    modality TEXT NOT NULL,
+    row INTEGER NOT NULL,
+    PRIMARY KEY (modality, row)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE ann (
+    modality TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    covered_to INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    parameters TEXT NOT NULL,
+    recall_at_10 REAL NOT NULL,
+    built_at TEXT NOT NULL
+) STRICT;
+"""
+
+_META = """
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value ANY NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE documents (
+    key TEXT PRIMARY KEY,
+    json TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+# New in version 2.
+_TAGS_AND_FIELDS = """
+CREATE TABLE tags (
+    row INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    label TEXT NOT NULL,
+    probability REAL,
+    PRIMARY KEY (row, name, label)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tags_by_label ON tags (label, row);
+CREATE TABLE extra_fields (
+    name TEXT PRIMARY KEY,
+    type TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE probes (
+    text TEXT PRIMARY KEY,
+    vector BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE backgrounds (
+    kind TEXT NOT NULL,
+    modality TEXT NOT NULL,
+    json TEXT NOT NULL,
+    PRIMARY KEY (kind, modality)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
+    """Create an empty catalog of the current version.
+
+    Args:
+        conn: A connection to an empty database, in autocommit mode.
+        meta: What the index is: model, dimension, times.
+    """
+    conn.executescript(
+        f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
+        f"PRAGMA user_version = {FORMAT_VERSION};{_META}{_ITEMS}{_FILES}{_TAGS_AND_FIELDS}"
+    )
+    counters = {"generation": 0, "next_row": 1, "items": 0, "images": 0, "captions": 0}
+    conn.executemany(
+        "INSERT INTO meta (key, value) VALUES (?, ?)", [*counters.items(), *meta.items()]
+    )
+    conn.execute("COMMIT")
+
+
+def version_of(conn: sqlite3.Connection, where: str) -> int:
+    """Format version of a catalog.
+
+    Args:
+        conn: A connection to it.
+        where: Its path, for messages.
+
+    Raises:
+        IndexCorruptError: It is an SQLite file, but no catalog of ours.
+        IndexVersionError: It is newer than this version of clipsearch can read.
+    """
+    (application,) = conn.execute("PRAGMA application_id").fetchone()
+    (version,) = conn.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise IndexCorruptError(
+            f"{where} is damaged or not a catalog of clipsearch. Restore it from a backup, or "
+            "delete the folder and index the source again with `clipsearch index`."
+        )
+    if version > FORMAT_VERSION:
+        raise IndexVersionError(
+            f"{where} has format version {version}; this clipsearch reads up to version "
+            f"{FORMAT_VERSION}. Update it: pip install -U clipsearch"
+        )
+    return int(version)
+
+
+def migrate(conn: sqlite3.Connection, version: int) -> None:
+    """Bring an older catalog to the current version, in one transaction.
+
+    Args:
+        conn: A connection of the one writer, in autocommit mode.
+        version: The version it has now.
+    """
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        if version < 2:
+            _migrate_1_to_2(conn)
+        conn.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        conn.execute("COMMIT")
+    except BaseException:
+        conn.execute("ROLLBACK")
+        raise
+
+
+def _migrate_1_to_2(conn: sqlite3.Connection) -> None:
+    """Version 1 had no tags, no list of extra fields and no score distributions."""
+    for statement in _TAGS_AND_FIELDS.split(";\n"):
+        if statement.strip():
+            conn.execute(statement)
+    conn.execute(
+        """
+        INSERT INTO extra_fields (name, type)
+        SELECT j.key, CASE
+            WHEN sum(j.type NOT IN ('integer', 'true', 'false', 'null')) = 0 THEN 'integer'
+            WHEN sum(j.type NOT IN ('integer', 'real', 'true', 'false', 'null')) = 0 THEN 'number'
+            ELSE 'text' END
+        FROM items, json_each(items.extra) AS j WHERE items.extra IS NOT NULL GROUP BY j.key
+        """
+    )
+    conn.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")

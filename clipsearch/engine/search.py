@@ -1,0 +1,211 @@
+"""One search in one committed state: filter, rank, fuse, cut off, fetch the items."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..errors import IndexCorruptError, InvalidInputError
+from ..query import Query
+from ..types import Hit, Hits, Modality
+from ..vectors import Floats, Rows, score
+from . import catalog
+from .background import Background
+from .snapshot import MODALITIES, Shelf, Snapshot
+
+__all__ = ["MAX_K", "Request", "search"]
+
+MAX_K = 100_000  # hits with their items are held in memory
+# Reciprocal rank fusion: 1 / (60 + rank). Source: Cormack, Clarke, Buettcher, SIGIR 2009.
+RRF_K = 60
+_MOST_SELECTIONS = 4
+_FUSION_DEPTH = 200  # ranks beyond this add next to nothing to a fused score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What `Index.search` was asked besides the query itself."""
+
+    k: int
+    where: str | None
+    target: Modality
+    min_score: float | Literal["auto"] | None
+    hybrid: bool
+    exact: bool
+    offset: int
+
+    def __post_init__(self) -> None:
+        for name in ("k", "offset"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise InvalidInputError(f"{name} must be a whole number, got {value!r}")
+        if self.k < 1 or self.offset < 0 or self.k + self.offset > MAX_K:
+            raise InvalidInputError(
+                f"k must be at least 1, offset at least 0 and their sum at most {MAX_K}, got "
+                f"k={self.k} and offset={self.offset}"
+            )
+        if self.target not in MODALITIES:
+            raise InvalidInputError(f"target must be 'image' or 'caption', got {self.target!r}")
+        limit = self.min_score
+        if limit not in (None, "auto") and (
+            isinstance(limit, str | bool) or not math.isfinite(float(limit))
+        ):
+            raise InvalidInputError(f"min_score must be a number or 'auto', got {limit!r}")
+
+
+def search(
+    conn: sqlite3.Connection,
+    snapshot: Snapshot,
+    query: Query,
+    vector: Floats,
+    request: Request,
+    started: float,
+) -> Hits:
+    """Run a search.
+
+    Args:
+        conn: A connection within a read transaction.
+        snapshot: The state that the transaction sees.
+        query: What was asked; says whose score distribution applies, and has the keywords.
+        vector: The resolved query, float32 [dim], unit length.
+        request: Everything else that was asked.
+        started: `time.perf_counter()` when the work began.
+
+    Returns:
+        The hits.
+
+    Raises:
+        InvalidInputError: A bad filter, or `min_score="auto"` without a score distribution.
+        IndexCorruptError: The catalog lacks an item that a segment holds.
+    """
+    shelf = snapshot.shelf(request.target)
+    allowed = _allowed(conn, snapshot, request)
+    background = Background.of(snapshot.backgrounds, query.kind, request.target)
+    floor = _floor(request, background, query)
+    depth = request.k + request.offset
+    words = _keyword_rows(conn, shelf, query, request) if request.hybrid else None
+    if words is not None:
+        depth = max(depth, _FUSION_DEPTH)
+    found = shelf.search(vector, depth, allowed=allowed, exact=request.exact)
+    rows, scores = found.rows, found.scores
+    if words is None:
+        keep = scores >= floor
+        rows, scores = rows[keep], scores[keep]
+    else:
+        rows, scores = _fuse(shelf, vector, rows, scores, words, floor)
+    rows = rows[request.offset : request.offset + request.k]
+    scores = np.clip(scores[request.offset : request.offset + request.k], -1.0, 1.0)
+    items = catalog.items(conn, rows.tolist())
+    if len(items) < rows.size:
+        lost = next(row for row in rows.tolist() if row not in items)
+        raise IndexCorruptError(
+            f"catalog.sqlite is damaged: it has no item {lost}, but a segment has. Restore it "
+            "from a backup, or index the source again with `clipsearch index`."
+        )
+    hits = tuple(
+        Hit(
+            item=items[row],
+            score=value,
+            percentile=None if background is None else background.percentile(value),
+        )
+        for row, value in zip(rows.tolist(), scores.tolist(), strict=True)
+    )
+    return Hits(
+        hits=hits,
+        generation=snapshot.generation,
+        took_ms=(time.perf_counter() - started) * 1e3,
+        approximate=found.approximate,
+    )
+
+
+def _condition(conn: sqlite3.Connection, request: Request) -> tuple[str, list[object]]:
+    from .filters import compile_where  # loads sqlglot, which a search without filter spares
+
+    return compile_where(request.where, catalog.extra_fields(conn))
+
+
+def _allowed(conn: sqlite3.Connection, snapshot: Snapshot, request: Request) -> Rows | None:
+    """Rows that satisfy the filter and have the vector that is searched; None for all.
+
+    The last few are remembered with the state, for the next page or the next query of a session.
+    """
+    if request.where is None:
+        return None
+    remembered = snapshot.selections
+    rows = remembered.get((request.target, request.where))
+    if rows is None:
+        condition, values = _condition(conn, request)
+        rows = catalog.select_rows(conn, f"has_{request.target} AND ({condition})", values)
+        if len(remembered) >= _MOST_SELECTIONS:
+            remembered.clear()
+        remembered[request.target, request.where] = rows
+    return rows
+
+
+def _floor(request: Request, background: Background | None, query: Query) -> float:
+    if request.min_score is None:
+        return -math.inf
+    if request.min_score != "auto":
+        return float(request.min_score)
+    if background is None:
+        raise InvalidInputError(
+            "min_score 'auto' needs the score distribution of unrelated pairs, which this index "
+            f"does not have for {query.kind} queries on {request.target} vectors. "
+            "Run `clipsearch compact`, or give a number."
+        )
+    return background.floor
+
+
+def _keyword_rows(conn: sqlite3.Connection, shelf: Shelf, query: Query, request: Request) -> Rows:
+    """Rows whose caption has a word of the query's texts, best BM25 first."""
+    expression = match_expression(query.texts)
+    if expression is None:
+        return np.empty(0, np.int64)
+    condition, values = "1", list[object]()
+    if request.where is not None:
+        condition, values = _condition(conn, request)
+    return catalog.matching_words(
+        conn,
+        expression,
+        f"has_{request.target} AND ({condition})",
+        values,
+        max(_FUSION_DEPTH, request.k + request.offset),
+    )
+
+
+def match_expression(texts: tuple[str, ...]) -> str | None:
+    """An FTS5 expression that matches any word of some texts, or None without a word.
+
+    Each word is quoted, so that nothing a user types is FTS5 syntax.
+    """
+    words = [word.replace('"', "") for text in texts for word in text.replace("\0", " ").split()]
+    quoted = [f'"{word}"' for word in dict.fromkeys(words) if any(c.isalnum() for c in word)]
+    return " OR ".join(quoted) or None
+
+
+def _fuse(
+    shelf: Shelf, vector: Floats, rows: Rows, scores: Floats, words: Rows, floor: float
+) -> tuple[Rows, Floats]:
+    """Fuse two rankings; a keyword hit needs no minimal score, for its word is no chance."""
+    cosine = dict(zip(rows.tolist(), scores.tolist(), strict=True))
+    by_word = set(words.tolist())
+    missing = np.sort(np.asarray([row for row in by_word if row not in cosine], np.int64))
+    stored, vectors = shelf.take(missing)
+    cosine.update(zip(stored.tolist(), score(vectors, vector).tolist(), strict=True))
+    fused: dict[int, float] = {}
+    for ranking in (rows.tolist(), words.tolist()):
+        for rank, row in enumerate(ranking, start=1):
+            fused[row] = fused.get(row, 0.0) + 1.0 / (RRF_K + rank)
+    order = sorted(
+        (row for row in fused if row in cosine and (row in by_word or cosine[row] >= floor)),
+        key=lambda row: (-fused[row], row),
+    )
+    return (
+        np.asarray(order, np.int64),
+        np.asarray([cosine[row] for row in order], np.float32),
+    )

@@ -1,0 +1,337 @@
+"""One committed state of an index, open for searching."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import IndexCorruptError
+from ..types import Modality
+from ..vectors import Block, Floats, Rows, best, exact_top_k, is_in
+from . import catalog
+from .ann import MOST_ON_GPU, Ann, open_ann
+from .files import AnnEntry
+from .segments import BLOCK_ROWS, Segment
+
+__all__ = ["EXACT_ELEMENTS", "MODALITIES", "Found", "Shelf", "Snapshot", "load_snapshot"]
+
+MODALITIES: tuple[Modality, ...] = ("image", "caption")
+
+# Up to this many numbers (78,125 vectors of 512) search is exact and the vectors are kept in
+# memory as float32: scanning them at the 8 to 12 GB/s that one core reads takes 13 to 20 ms.
+EXACT_ELEMENTS = 40_000_000
+# A filter that leaves at most this share of the exact limit is searched exactly beside an ANN file
+# too. Selected rows are read one by one, which costs about fifteen times a scan in memory.
+_SELECTED_SHARE = 0.07
+# An answer longer than this share of all vectors is cheaper to find exactly.
+_LONG_ANSWER_SHARE = 0.02
+
+_ROUNDING_MARGIN = 32
+
+_log = logging.getLogger("clipsearch")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows with their scores, best first, ties by ascending row."""
+
+    rows: Rows
+    scores: Floats
+    approximate: bool
+
+
+class Shelf:
+    """The vectors of one modality in one committed state. Immutable, safe for threads.
+
+    Args:
+        segments: Open segments by ascending, disjoint ranges of rows.
+        dead: Rows that are removed but still in a segment, int64, ascending.
+        ann: The open ANN file, if there is one.
+        dim: Length of a vector.
+        exact_elements: Up to how many numbers the search is exact.
+        on_gpu: Whether a CUDA device searches, exactly, instead of the ANN file.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        dead: Rows,
+        ann: Ann | None,
+        dim: int,
+        exact_elements: int,
+        *,
+        on_gpu: bool = False,
+    ) -> None:
+        self.segments = tuple(segments)
+        self.dead = dead
+        self.ann = ann
+        self.dim = dim
+        self.exact_limit = max(1, exact_elements // dim)
+        self._on_gpu = on_gpu
+        self.stored = sum(segment.entry.count for segment in segments)
+
+    def __len__(self) -> int:
+        return self.stored - int(self.dead.size)
+
+    @property
+    def covered_to(self) -> int:
+        """The last row that the ANN file covers; 0 without one."""
+        return self.ann.entry.covered_to if self.ann is not None else 0
+
+    def tail_count(self) -> int:
+        """How many stored vectors the ANN file does not cover."""
+        return sum(s.entry.count - s.after(self.covered_to) for s in self.segments)
+
+    def search(
+        self, query: Floats, k: int, *, allowed: Rows | None = None, exact: bool = False
+    ) -> Found:
+        """Find the k best rows.
+
+        Args:
+            query: float32 [dim], unit length.
+            k: How many, at least 0.
+            allowed: The only rows that may be found, int64, ascending; None for all.
+            exact: Whether to leave the ANN file aside.
+
+        Returns:
+            As many as there are, at most k. Scores are exact in any case.
+        """
+        if allowed is not None and (
+            exact or self.ann is None or allowed.size <= self.exact_limit * _SELECTED_SHARE
+        ):
+            return Found(*exact_top_k(self._selected(allowed), query, k), False)
+        if self._on_gpu and not exact and allowed is None and k + self.dead.size <= MOST_ON_GPU:
+            return Found(*exact_top_k(self._gpu_candidates(query, k), query, k), False)
+        if self.ann is None or exact or k > len(self) * _LONG_ANSWER_SHARE:
+            return self._exact(query, k, allowed)
+        covered = self._approximate(query, k, allowed)
+        if covered is None:
+            return self._exact(query, k, allowed)
+        tail = self.blocks(after=self.covered_to)
+        rows, scores = exact_top_k(self._among(tail, allowed), query, k, skip=self.dead)
+        return Found(
+            *best(np.concatenate([covered[0], rows]), np.concatenate([covered[1], scores]), k), True
+        )
+
+    def _gpu_candidates(self, query: Floats, k: int) -> Iterator[Block]:
+        """Rows that a GPU finds, with a few more than wanted against rounding, to score again."""
+        for segment in self.segments:
+            count = min(k + int(self.dead.size) + _ROUNDING_MARGIN, MOST_ON_GPU)
+            rows = np.sort(segment.on_gpu().candidates(query, count))
+            rows = rows[~is_in(rows, self.dead)]
+            yield rows, segment.take(segment.find(rows)[0])
+
+    def _exact(self, query: Floats, k: int, allowed: Rows | None) -> Found:
+        if allowed is not None:
+            return Found(*exact_top_k(self._selected(allowed), query, k), False)
+        return Found(*exact_top_k(self.blocks(), query, k, skip=self.dead), False)
+
+    def _approximate(
+        self, query: Floats, k: int, allowed: Rows | None
+    ) -> tuple[Rows, Floats] | None:
+        """The k best of the rows that the ANN file covers, or None when it found too few."""
+        if self.ann is None:
+            return None
+        covered = self.stored - self.tail_count()
+        if allowed is None:
+            selectable = covered - int((self.dead <= self.covered_to).sum())
+        else:
+            selectable = int(np.searchsorted(allowed, self.covered_to, side="right"))
+        want = min(self.ann.candidates(k), selectable)
+        ask = want
+        while True:
+            rows, exhausted = self.ann.search(query, ask, k=k, allowed=allowed, total=covered)
+            rows = np.sort(rows)
+            rows = rows[~is_in(rows, self.dead)]
+            rows, vectors = self.take(rows)
+            if rows.size >= want or exhausted:
+                break
+            ask *= 2  # dead rows took places; ask for more
+        if rows.size < min(k, selectable):
+            return None
+        return exact_top_k([(rows, vectors)], query, k)
+
+    def blocks(self, *, after: int = 0) -> Iterator[Block]:
+        """Rows greater than `after` with their vectors, dead ones too, by ascending row."""
+        candidates = [s for s in self.segments if s.entry.last_row > after]
+        count = sum(s.entry.count - s.after(after) for s in candidates)
+        for segment in candidates:
+            if count <= self.exact_limit:
+                segment.keep_floats()
+            yield from segment.blocks(segment.after(after))
+
+    def living(self, *, after: int = 0) -> Iterator[Block]:
+        """Rows greater than `after` that are not removed, with their vectors, by ascending row."""
+        for segment in self.segments:
+            if segment.entry.last_row <= after:
+                continue
+            for rows, vectors in segment.blocks(segment.after(after)):
+                alive = ~is_in(rows, self.dead)
+                yield (rows, vectors) if alive.all() else (rows[alive], vectors[alive])
+
+    def living_rows(self) -> Rows:
+        """Rows that are not removed, int64, ascending."""
+        rows = np.concatenate([np.empty(0, np.int64), *(s.rows for s in self.segments)])
+        return rows[~is_in(rows, self.dead)]
+
+    def take(self, rows: Rows) -> tuple[Rows, Floats]:
+        """Vectors of rows.
+
+        Args:
+            rows: int64 [m], ascending.
+
+        Returns:
+            The rows that are stored, ascending, with float32 vectors [n, dim]. Removed rows that
+            are still in a segment count as stored.
+        """
+        kept_rows, kept = [rows[:0]], [np.empty((0, self.dim), np.float32)]
+        for segment, part in self._split(rows):
+            positions, which = segment.find(part)
+            if which.size:
+                kept_rows.append(part[which])
+                kept.append(segment.take(positions))
+        return np.concatenate(kept_rows), np.concatenate(kept)
+
+    def sample(self, count: int, rng: np.random.Generator) -> tuple[Rows, Floats]:
+        """Some living rows, chosen at random, with their vectors.
+
+        Args:
+            count: How many at most.
+            rng: Where the randomness comes from.
+
+        Returns:
+            int64 [n], ascending, and float32 [n, dim].
+        """
+        draw = count + int(self.dead.size)
+        if self.stored <= 4 * draw:
+            chosen = np.sort(rng.permutation(self.stored)[:draw])
+        else:  # some are drawn twice, which leaves a few less
+            chosen = np.unique(rng.integers(self.stored, size=draw))
+        first = 0
+        rows = [np.empty(0, np.int64)]
+        for segment in self.segments:
+            inside = chosen[(chosen >= first) & (chosen < first + segment.entry.count)] - first
+            rows.append(segment.rows[inside])
+            first += segment.entry.count
+        living = np.concatenate(rows)
+        living = living[~is_in(living, self.dead)]
+        if living.size > count:
+            living = np.sort(rng.choice(living, count, replace=False))
+        return self.take(living)
+
+    def _split(self, rows: Rows) -> Iterator[tuple[Segment, Rows]]:
+        """Ascending rows, by the segment in whose range they are."""
+        for segment in self.segments:
+            low = int(np.searchsorted(rows, segment.entry.first_row))
+            high = int(np.searchsorted(rows, segment.entry.last_row, side="right"))
+            if high > low:
+                yield segment, rows[low:high]
+
+    def _selected(self, rows: Rows) -> Iterator[Block]:
+        """Blocks of some rows; the caller knows that they are alive."""
+        for segment, part in self._split(rows):
+            positions, which = segment.find(part)
+            for start in range(0, which.size, BLOCK_ROWS):
+                stop = start + BLOCK_ROWS
+                yield part[which[start:stop]], segment.take(positions[start:stop])
+
+    @staticmethod
+    def _among(blocks: Iterable[Block], allowed: Rows | None) -> Iterator[Block]:
+        for rows, vectors in blocks:
+            if allowed is None:
+                yield rows, vectors
+            else:
+                keep = is_in(rows, allowed)
+                if keep.any():
+                    yield rows[keep], vectors[keep]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that a search needs of one committed state, except the items themselves."""
+
+    generation: int
+    meta: Mapping[str, Any]
+    shelves: Mapping[Modality, Shelf]
+    backgrounds: Mapping[tuple[str, str], Mapping[str, Any]]
+    notes: tuple[str, ...]
+    # rows that filters select in this state, by modality and expression
+    selections: dict[tuple[str, str], Rows] = field(default_factory=dict, compare=False)
+
+    def shelf(self, modality: Modality) -> Shelf:
+        """The vectors of one modality."""
+        return self.shelves[modality]
+
+
+def load_snapshot(
+    folder: Path,
+    conn: sqlite3.Connection,
+    *,
+    previous: Snapshot | None = None,
+    exact_elements: int = EXACT_ELEMENTS,
+    on_gpu: bool = False,
+) -> Snapshot:
+    """Open the state that a transaction sees.
+
+    Args:
+        folder: The folder of the index.
+        conn: A connection within a read transaction.
+        previous: An earlier state; files that both name are not opened again.
+        exact_elements: Up to how many numbers the search is exact.
+        on_gpu: Whether a CUDA device searches.
+
+    Raises:
+        IndexCorruptError: A file that the catalog names is missing or damaged. A damaged ANN file
+            is no error: search becomes exact, and a note says so.
+    """
+    meta = catalog.meta(conn)
+    dim = int(meta["dim"])
+    open_segments: dict[str, Segment] = {}
+    open_anns: dict[str, Ann] = {}
+    for shelf in previous.shelves.values() if previous is not None else ():
+        open_segments.update({segment.entry.name: segment for segment in shelf.segments})
+        if shelf.ann is not None:
+            open_anns[shelf.ann.entry.name] = shelf.ann
+    by_modality: dict[Modality, list[Segment]] = {modality: [] for modality in MODALITIES}
+    for entry in catalog.segments(conn):
+        segment = open_segments.get(entry.name) or Segment(folder, entry, dim)
+        by_modality[entry.modality].append(segment)
+    notes: list[str] = []
+    anns = {
+        modality: open_anns.get(entry.name) or _ann_or_note(folder, entry, dim, notes)
+        for modality, entry in catalog.ann_entries(conn).items()
+    }
+    shelves = {
+        modality: Shelf(
+            by_modality[modality],
+            catalog.tombstones(conn, modality),
+            anns.get(modality),
+            dim,
+            exact_elements,
+            on_gpu=on_gpu,
+        )
+        for modality in MODALITIES
+    }
+    return Snapshot(
+        generation=int(meta["generation"]),
+        meta=meta,
+        shelves=shelves,
+        backgrounds=catalog.backgrounds(conn),
+        notes=tuple(notes),
+    )
+
+
+def _ann_or_note(folder: Path, entry: AnnEntry, dim: int, notes: list[str]) -> Ann | None:
+    try:
+        return open_ann(folder, entry, dim)
+    except IndexCorruptError as exc:
+        note = f"{exc} Until then every search is exact."
+        notes.append(note)
+        _log.warning(note)
+        return None

@@ -1,0 +1,213 @@
+"""The folder of an index: making it, recognising it, describing it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import IndexCorruptError, IndexExistsError, IndexNotFoundError, IndexVersionError
+from . import schema
+from .database import CATALOG, connect, translated
+from .files import sync_folder
+from .lock import WriterLock
+from .snapshot import MODALITIES, Snapshot
+from .writer import LOCK_FILE
+
+if TYPE_CHECKING:
+    from ..encoder import Encoder
+
+__all__ = ["check_openable", "create", "info", "is_index"]
+
+_SUBFOLDERS = ("vectors", "ann")
+_NEW = f"{CATALOG}.new"
+
+
+def is_index(folder: Path) -> bool:
+    """Whether there is an index in a folder."""
+    return (folder / CATALOG).is_file()
+
+
+def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
+    """Make an empty index; whatever interrupts this, there is an index afterwards or none.
+
+    Args:
+        folder: A folder that does not exist or is empty.
+        encoder: The model whose vectors the index will hold.
+        exist_ok: Whether it is fine that another process has just made it.
+
+    Raises:
+        IndexExistsError: There is an index, or there are other files.
+        StorageError: The folder cannot be written.
+    """
+    _refuse_if_taken(folder)
+    with translated(folder):
+        for name in _SUBFOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    with WriterLock(folder / LOCK_FILE).acquire(wait=True), translated(folder / CATALOG):
+        if is_index(folder) and exist_ok:
+            return
+        _refuse_if_taken(folder)
+        new = folder / _NEW
+        new.unlink(missing_ok=True)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        conn = sqlite3.connect(new, isolation_level=None)
+        try:
+            conn.execute("PRAGMA synchronous = FULL")
+            schema.create(
+                conn,
+                {
+                    "model_name": encoder.name,
+                    "fingerprint": encoder.fingerprint,
+                    "dim": int(encoder.dim),
+                    "model_details": json.dumps(_details(encoder)),
+                    "created_at": now,
+                    "updated_at": now,
+                },
+            )
+            conn.execute("PRAGMA journal_mode = WAL")
+        finally:
+            conn.close()
+        new.rename(folder / CATALOG)
+        sync_folder(folder)
+        sync_folder(folder.parent)
+
+
+def _details(encoder: Encoder) -> dict[str, Any]:
+    """What else identifies the model, for people; the fingerprint decides."""
+    preprocessing = getattr(encoder, "preprocessing", None)
+    return {
+        "logit_scale": float(encoder.logit_scale),
+        "logit_bias": None if encoder.logit_bias is None else float(encoder.logit_bias),
+        "preprocessing": None if preprocessing is None else repr(preprocessing),
+        "normalisation": "unit length",
+    }
+
+
+def _refuse_if_taken(folder: Path) -> None:
+    if is_index(folder):
+        raise IndexExistsError(
+            f"{folder} already is an index. Open it with Index.open, or choose another name."
+        )
+    ours = {*_SUBFOLDERS, LOCK_FILE, _NEW, f"{_NEW}-journal", f"{_NEW}-wal", f"{_NEW}-shm"}
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+        if others:
+            raise IndexExistsError(
+                f"{folder} is not an index and not empty (it holds {others[0]}). Choose an empty "
+                "or new folder for the index."
+            )
+    if folder.exists() and not folder.is_dir():
+        raise IndexExistsError(f"{folder} is a file. Choose a new folder for the index.")
+
+
+def check_openable(folder: Path) -> None:
+    """Check that there is an index of a version that can be read; migrate an older one.
+
+    Raises:
+        IndexNotFoundError: There is none.
+        IndexVersionError: It is newer than this version of clipsearch can read, or older and the
+            folder cannot be written.
+        IndexCorruptError: The catalog is missing, truncated or no catalog.
+    """
+    if not is_index(folder):
+        raise _not_found(folder)
+    path = folder / CATALOG
+    conn = connect(folder)
+    try:
+        with translated(path):
+            version = schema.version_of(conn, str(path))
+    finally:
+        conn.close()
+    if version < schema.FORMAT_VERSION:
+        _migrate(folder, version)
+
+
+def _migrate(folder: Path, version: int) -> None:
+    if not os.access(folder, os.W_OK):
+        raise IndexVersionError(
+            f"{folder} has format version {version} and must be brought to version "
+            f"{schema.FORMAT_VERSION}, but cannot be written. Open it once with write permission."
+        )
+    with WriterLock(folder / LOCK_FILE, purpose="migrating").acquire(wait=True):
+        conn = connect(folder, write=True)
+        try:
+            with translated(folder / CATALOG):
+                # Another process may have migrated it while this one waited.
+                version = schema.version_of(conn, str(folder / CATALOG))
+                if version < schema.FORMAT_VERSION:
+                    schema.migrate(conn, version)
+        finally:
+            conn.close()
+
+
+def _not_found(folder: Path) -> IndexNotFoundError | IndexCorruptError:
+    if any((folder / "vectors").glob("*.npy")):
+        return IndexCorruptError(
+            f"{folder / CATALOG} is missing, but there are vectors. Restore it from a backup, or "
+            "delete the folder and index the source again with `clipsearch index`."
+        )
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = sorted(path.name for path in folder.parent.iterdir() if is_index(path))
+    there = f"Beside it: {', '.join(beside)}." if beside else "There is none beside it."
+    return IndexNotFoundError(
+        f"there is no index at {folder}. {there} Make one: clipsearch index SOURCE -i {folder.name}"
+    )
+
+
+def info(folder: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> dict[str, Any]:
+    """What an index is and holds, as JSON-able data."""
+    meta = snapshot.meta
+    shelves = snapshot.shelves.values()
+    anns = {}
+    for modality in MODALITIES:
+        ann = snapshot.shelf(modality).ann
+        anns[modality] = (
+            None
+            if ann is None
+            else {
+                "kind": ann.entry.kind,
+                "covered": ann.entry.count,
+                "uncovered": snapshot.shelf(modality).tail_count(),
+                "recall_at_10": ann.entry.recall_at_10,
+                "parameters": ann.entry.parameters,
+                "size_bytes": ann.entry.facts.size_bytes,
+                "built_at": ann.entry.built_at,
+            }
+        )
+    return {
+        "name": folder.name,
+        "path": str(folder),
+        "items": int(meta["items"]),
+        "images": int(meta["images"]),
+        "captions": int(meta["captions"]),
+        "dim": int(meta["dim"]),
+        "model": {
+            "name": meta["model_name"],
+            "fingerprint": meta["fingerprint"],
+            **json.loads(meta["model_details"]),
+        },
+        "generation": snapshot.generation,
+        "size_bytes": size_bytes(folder),
+        "segments": sum(len(shelf.segments) for shelf in shelves),
+        "tombstones": sum(int(shelf.dead.size) for shelf in shelves),
+        "ann": anns,
+        "notes": list(snapshot.notes),
+        "created_at": meta["created_at"],
+        "updated_at": meta["updated_at"],
+        "format_version": schema.version_of(conn, str(folder / CATALOG)),
+    }
+
+
+def size_bytes(folder: Path) -> int:
+    """Bytes of all files of an index."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

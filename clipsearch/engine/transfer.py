@@ -1,0 +1,256 @@
+"""Moving an index's content out of it, and embeddings made elsewhere into it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import InvalidInputError, SourceError
+from ..types import IngestReport, Item, Record
+from . import catalog
+from .database import translated
+from .snapshot import Shelf, Snapshot
+from .writer import Writer
+
+__all__ = ["embeddings_dim", "import_embeddings", "replacing", "write_parquet"]
+
+_BATCH = 4096
+_COMMIT_ROWS = 50_000
+_TEXT = ("key", "path", "caption", "sha256", "format", "taken_at", "camera")
+_WHOLE = ("size_bytes", "mtime_ns", "width", "height")
+_REAL = ("latitude", "longitude")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to beside `path`, which takes its place when all went well."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with translated(path):
+            yield beside
+            beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> int:
+    """Write all items of a state with their vectors.
+
+    One row an item by ascending id: its columns, `tags` as a list, `extra` as JSON, and
+    `image_vector` and `caption_vector` as lists of float32, null where there is none.
+
+    Args:
+        path: The file; it appears, or replaces another one, only when it is complete.
+        conn: A connection within the transaction of the state.
+        snapshot: The state.
+
+    Returns:
+        How many items were written.
+    """
+    dim = int(snapshot.meta["dim"])
+    vector = pa.list_(pa.float32(), dim)
+    schema = pa.schema(
+        [("id", pa.int64())]
+        + [(name, pa.string()) for name in _TEXT]
+        + [(name, pa.int64()) for name in _WHOLE]
+        + [(name, pa.float64()) for name in _REAL]
+        + [("tags", pa.list_(pa.string())), ("extra", pa.string())]
+        + [("image_vector", vector), ("caption_vector", vector)],
+        metadata={
+            "model": str(snapshot.meta["model_name"]),
+            "fingerprint": str(snapshot.meta["fingerprint"]),
+            "generation": str(snapshot.generation),
+        },
+    )
+    done = 0
+    with replacing(path) as beside, pq.ParquetWriter(beside, schema) as out:
+        after = 0
+        while items := catalog.page(conn, "1", (), after, _BATCH):
+            columns: dict[str, Any] = {
+                name: [getattr(item, name) for item in items]
+                for name in ("id", *_TEXT, *_WHOLE, *_REAL)
+            }
+            columns["tags"] = [list(item.tags) for item in items]
+            columns["extra"] = [
+                json.dumps(dict(item.extra), ensure_ascii=False) if item.extra else None
+                for item in items
+            ]
+            for modality in ("image", "caption"):
+                columns[f"{modality}_vector"] = _vectors(
+                    snapshot.shelf(modality),
+                    items,
+                    vector,
+                )
+            out.write_table(pa.table(columns, schema=schema))
+            done += len(items)
+            after = items[-1].id
+    return done
+
+
+def _vectors(shelf: Shelf, items: list[Item], kind: pa.DataType) -> pa.Array:
+    rows = np.asarray([item.id for item in items], np.int64)
+    found, vectors = shelf.take(rows)
+    at = np.searchsorted(found, rows)
+    at[at == found.size] = 0
+    there = found[at] == rows if found.size else np.zeros(rows.size, bool)
+    full = np.zeros((rows.size, shelf.dim), np.float32)
+    full[there] = vectors[at[there]]
+    flat = pa.array(full.ravel(), pa.float32())
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=pa.array(~there))
+
+
+def import_embeddings(open_writer: Callable[[], Writer], folder: Path, dim: int) -> IngestReport:
+    """Read embeddings in the layout that clip-retrieval writes.
+
+    That is `img_emb/img_emb_N.npy`, `text_emb/text_emb_N.npy` (either may be missing) and
+    `metadata/metadata_N.parquet`, whose rows belong to the rows of the vectors. `image_path` (or
+    `path`) and `caption` (or `text`) become path and caption; other columns become extra columns.
+
+    Args:
+        open_writer: Opens the writer of the index.
+        folder: The folder of the embeddings, made with the model of the index.
+        dim: Dimension of the index.
+
+    Returns:
+        A report; a row whose vectors are unusable is counted as skipped.
+
+    Raises:
+        SourceError: There are no embeddings, or vectors and metadata do not fit together.
+    """
+    started = time.perf_counter()
+    shards = _shards(folder)
+    with open_writer() as writer:
+        counts = {"seen": 0, "indexed": 0, "updated": 0, "skipped": 0}
+        for name, parts in shards.items():
+            _import_shard(writer, folder, name, parts, dim, counts)
+            writer.commit()
+    return IngestReport(
+        seen=counts["seen"],
+        indexed=counts["indexed"],
+        updated=counts["updated"],
+        skipped=counts["skipped"],
+        seconds=time.perf_counter() - started,
+        notes=(f"the embeddings must come from the index's model; {dim} dimensions fit",),
+    )
+
+
+def _shards(folder: Path) -> dict[str, dict[str, Path]]:
+    layout = {
+        "image": ("img_emb", "img_emb_", ".npy"),
+        "caption": ("text_emb", "text_emb_", ".npy"),
+        "metadata": ("metadata", "metadata_", ".parquet"),
+    }
+    shards: dict[str, dict[str, Path]] = {}
+    for part, (sub, prefix, suffix) in layout.items():
+        for path in sorted((folder / sub).glob(f"{prefix}*{suffix}")):
+            name = path.name.removeprefix(prefix).removesuffix(suffix)
+            shards.setdefault(name, {})[part] = path
+    shards = {n: p for n, p in shards.items() if "image" in p or "caption" in p}
+    if not shards:
+        raise SourceError(
+            f"{folder} holds no embeddings: img_emb/img_emb_0.npy or text_emb/text_emb_0.npy, with "
+            "metadata/metadata_0.parquet, are expected, as clip-retrieval inference writes them"
+        )
+    return dict(sorted(shards.items(), key=lambda item: (len(item[0]), item[0])))
+
+
+def _import_shard(
+    writer: Writer,
+    folder: Path,
+    name: str,
+    parts: dict[str, Path],
+    dim: int,
+    counts: dict[str, int],
+) -> None:
+    arrays = {m: _load(parts[m], dim) for m in ("image", "caption") if m in parts}
+    lengths = {str(parts[m]): len(array) for m, array in arrays.items()}
+    table = _metadata(parts["metadata"]) if "metadata" in parts else None
+    if table is not None:
+        lengths[str(parts["metadata"])] = table.num_rows
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{path} has {n}" for path, n in lengths.items())
+        raise SourceError(f"the rows of shard {name} do not fit together: {told}")
+    total = next(iter(lengths.values()))
+    for start in range(0, total, _BATCH):
+        stop = min(start + _BATCH, total)
+        rows = [{}] * (stop - start) if table is None else table.slice(start, stop - start)
+        columns = rows if isinstance(rows, list) else rows.to_pylist()
+        for i, row in enumerate(columns):
+            counts["seen"] += 1
+            record = _record(row, f"{folder.name}/{name}#{start + i}")
+            vectors = {m: array[start + i] for m, array in arrays.items()}
+            known = bool(writer.lookup([record.key]))
+            try:
+                writer.put(record, image=vectors.get("image"), caption=vectors.get("caption"))
+            except InvalidInputError:
+                counts["skipped"] += 1
+                continue
+            counts["indexed"] += 1
+            counts["updated"] += known
+        if writer.staged >= _COMMIT_ROWS:
+            writer.commit()
+
+
+def embeddings_dim(folder: Path) -> int:
+    """Length of the vectors in a folder that `import_embeddings` takes.
+
+    Raises:
+        SourceError: There are no embeddings, or they cannot be read.
+    """
+    parts = next(iter(_shards(folder).values()))
+    return int(_open(parts.get("image") or parts["caption"]).shape[1])
+
+
+def _load(path: Path, dim: int) -> Any:
+    array = _open(path)
+    if array.shape[1] != dim:
+        raise SourceError(
+            f"{path} has the shape {list(array.shape)}, but the index holds vectors of {dim}. "
+            "Make an index for the model that the embeddings come from."
+        )
+    return array
+
+
+def _open(path: Path) -> Any:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as exc:
+        raise SourceError(f"{path} cannot be read: {exc}") from exc
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise SourceError(
+            f"{path} holds {array.dtype} {list(array.shape)}, not a matrix of vectors"
+        )
+    return array
+
+
+def _metadata(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as exc:
+        raise SourceError(f"{path} cannot be read: {exc}") from exc
+
+
+def _record(row: dict[str, Any], fallback: str) -> Record:
+    rest = dict(row)
+    path = _text(rest.pop("image_path", None)) or _text(rest.pop("path", None))
+    caption = _text(rest.pop("caption", None)) or _text(rest.pop("text", None))
+    absolute = path if path is not None and os.path.isabs(path) else None
+    extra = {name: value for name, value in rest.items() if value is not None}
+    if path is not None and absolute is None:
+        extra["image_path"] = path
+    return Record(key=absolute or fallback, path=absolute, caption=caption, extra=extra)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,245 @@
+"""Checking that an index is whole: nothing missing, altered, lost or doubled."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ClipSearchError, IndexCorruptError
+from ..types import Modality
+from ..vectors import Rows, is_in
+from . import catalog
+from .ann import ANN_REMEDY, Ann, ann_file, open_ann
+from .database import CATALOG, connect, translated
+from .files import SegmentEntry, check_file
+from .segments import BLOCK_ROWS, Segment, segment_files
+from .snapshot import EXACT_ELEMENTS, MODALITIES, Shelf
+
+__all__ = ["Verification", "verify"]
+
+_MOST_PROBLEMS = 100  # listed; a broken disk can have millions
+_SAMPLE = 20  # stored vectors that are searched for
+_UNIT_ERROR = 2e-3  # float16 rounds each number to 2^-11 of itself
+_REINDEX = "Restore the index from a backup, or index the source again with `clipsearch index`."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What `Index.verify` found."""
+
+    generation: int
+    full: bool
+    items: int
+    segments: int
+    checked_bytes: int
+    problems: tuple[str, ...] = field(default=())  # each with what to do about it
+    notes: tuple[str, ...] = field(default=())  # nothing that makes an answer wrong
+
+    @property
+    def ok(self) -> bool:
+        """Whether the index is sound."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {"ok": self.ok, **dataclasses.asdict(self)}
+
+
+def verify(folder: Path, *, full: bool = False) -> Verification:
+    """Check an index; searches and a writer may go on meanwhile.
+
+    Args:
+        folder: The folder of the index.
+        full: Whether to read and hash every file, and to hold ANN search against exact search.
+            Otherwise sizes, counts and rows are checked.
+
+    Returns:
+        What was found. A damaged file is a problem in the report, not an error.
+    """
+    while True:
+        check = _Check(folder, full=full)
+        found = check.run()
+        if found.ok or check.unchanged():
+            return found
+        # A writer may have deleted files of the state that was being checked: check the new one.
+
+
+class _Check:
+    """One run over one committed state."""
+
+    def __init__(self, folder: Path, *, full: bool) -> None:
+        self._folder = folder
+        self._full = full
+        self._problems: list[str] = []
+        self._notes: list[str] = []
+        self._bytes = 0
+        self._generation = -1
+
+    def run(self) -> Verification:
+        items = 0
+        entries: list[SegmentEntry] = []
+        try:
+            conn = connect(self._folder)
+            try:
+                with translated(self._folder / CATALOG):
+                    conn.execute("BEGIN")
+                    self._generation = catalog.generation(conn)
+                    items = self._catalog(conn)
+                    entries = catalog.segments(conn)
+                    dim = int(catalog.meta(conn)["dim"])
+                    for modality in MODALITIES:
+                        self._modality(conn, modality, dim)
+                    conn.execute("ROLLBACK")
+            finally:
+                conn.close()
+        except ClipSearchError as exc:
+            self._problems.append(str(exc))
+        problems = self._problems[:_MOST_PROBLEMS]
+        if len(self._problems) > _MOST_PROBLEMS:
+            problems.append(f"... and {len(self._problems) - _MOST_PROBLEMS} more")
+        return Verification(
+            generation=max(self._generation, 0),
+            full=self._full,
+            items=items,
+            segments=len(entries),
+            checked_bytes=self._bytes,
+            problems=tuple(problems),
+            notes=tuple(self._notes),
+        )
+
+    def unchanged(self) -> bool:
+        try:
+            conn = connect(self._folder)
+            try:
+                return catalog.generation(conn) == self._generation
+            finally:
+                conn.close()
+        except (ClipSearchError, sqlite3.Error):
+            return True
+
+    def _catalog(self, conn: sqlite3.Connection) -> int:
+        """Check the catalog itself; returns how many items it has."""
+        path = self._folder / CATALOG
+        self._bytes += path.stat().st_size
+        pragma = "integrity_check" if self._full else "quick_check"
+        for (line,) in conn.execute(f"PRAGMA {pragma}(10)").fetchall():
+            if line != "ok":
+                self._problems.append(f"{path} is damaged: {line}. {_REINDEX}")
+        meta = catalog.meta(conn)
+        counts = catalog.counts(conn)
+        for name, count in counts.items():
+            if name in meta and int(meta[name]) != count:
+                self._problems.append(
+                    f"{path} is damaged: it says {meta[name]} {name}, but has {count}. {_REINDEX}"
+                )
+        if counts["words"] != counts["with_caption_text"]:
+            self._problems.append(
+                f"{path} is damaged: {counts['words']} captions are in the keyword index instead "
+                f"of {counts['with_caption_text']}. {_REINDEX}"
+            )
+        if counts["stray_tags"]:
+            self._problems.append(
+                f"{path} is damaged: {counts['stray_tags']} tags belong to no item. {_REINDEX}"
+            )
+        return counts["items"]
+
+    def _modality(self, conn: sqlite3.Connection, modality: Modality, dim: int) -> None:
+        entries = [e for e in catalog.segments(conn) if e.modality == modality]
+        for one, next_one in itertools.pairwise(entries):
+            if one.last_row >= next_one.first_row:
+                self._problems.append(
+                    f"segments {one.name} and {next_one.name} overlap. {_REINDEX}"
+                )
+        segments = [s for e in entries if (s := self._segment(e, dim)) is not None]
+        if len(segments) < len(entries):
+            return  # what is missing has been reported; comparing rows would only repeat it
+        dead = catalog.tombstones(conn, modality)
+        stored = np.concatenate([np.empty(0, np.int64), *(s.rows for s in segments)])
+        self._rows(conn, modality, stored, dead)
+        entry = catalog.ann_entries(conn).get(modality)
+        if entry is None:
+            return
+        path = ann_file(self._folder, entry.name)
+        try:
+            check_file(path, entry.facts, full=self._full, remedy=ANN_REMEDY)
+            self._bytes += entry.facts.size_bytes
+            ann = open_ann(self._folder, entry, dim)
+        except IndexCorruptError as exc:
+            self._problems.append(str(exc))
+            return
+        if self._full:
+            self._recall(Shelf(segments, dead, ann, dim, EXACT_ELEMENTS), ann, path)
+
+    def _segment(self, entry: SegmentEntry, dim: int) -> Segment | None:
+        try:
+            for path, facts in zip(
+                segment_files(self._folder, entry.name), (entry.vectors, entry.rows), strict=True
+            ):
+                check_file(path, facts, full=self._full)
+                self._bytes += facts.size_bytes
+            segment = Segment(self._folder, entry, dim)
+            if self._full:
+                self._values(segment)
+        except IndexCorruptError as exc:
+            self._problems.append(str(exc))
+            return None
+        return segment
+
+    def _values(self, segment: Segment) -> None:
+        """Check that every vector is finite and of unit length."""
+        for rows, vectors in segment.blocks(block_rows=BLOCK_ROWS):
+            lengths = np.linalg.norm(vectors, axis=1)
+            wrong = ~(np.abs(lengths - 1.0) < _UNIT_ERROR)
+            if wrong.any():
+                raise IndexCorruptError(
+                    f"segment {segment.entry.name} is damaged: the vector of row "
+                    f"{int(rows[wrong.argmax()])} is not of unit length. {_REINDEX}"
+                )
+
+    def _rows(self, conn: sqlite3.Connection, modality: Modality, stored: Rows, dead: Rows) -> None:
+        """Hold the rows of segments against the items."""
+        path = self._folder / CATALOG
+        living = stored[~is_in(stored, dead)]
+        wanted = catalog.select_rows(conn, f"has_{modality}", ())
+        lost = wanted[~is_in(wanted, living)]
+        strays = living[~is_in(living, wanted)]
+        ghosts = dead[~is_in(dead, np.sort(stored))]
+        for rows, what in (
+            (lost, f"items have no {modality} vector"),
+            (strays, f"{modality} vectors belong to no item"),
+            (ghosts, f"removed rows are listed that no {modality} segment has"),
+        ):
+            if rows.size:
+                shown = ", ".join(map(str, rows[:5].tolist()))
+                self._problems.append(
+                    f"{path} is damaged: {rows.size} {what}, the first are {shown}. {_REINDEX}"
+                )
+
+    def _recall(self, shelf: Shelf, ann: Ann, path: Path) -> None:
+        """Search for a sample of stored vectors, with the ANN file and exactly."""
+        rows, vectors = shelf.sample(_SAMPLE, np.random.default_rng(0))
+        hits = 0
+        total = 0
+        for row, vector in zip(rows.tolist(), vectors, strict=True):
+            exact = shelf.search(vector, 10, exact=True)
+            found = shelf.search(vector, 10)
+            if (
+                row not in found.rows.tolist()
+                and float(exact.scores[-1]) < float(exact.scores[0]) - 1e-4
+            ):
+                self._problems.append(f"{path} does not find row {row}. {ANN_REMEDY}")
+            total += exact.rows.size
+            hits += int((found.scores >= exact.scores[-1]).sum())
+        if total and hits < 0.8 * total:
+            self._problems.append(f"{path} finds only {hits} of {total} neighbours. {ANN_REMEDY}")
+        elif total:
+            self._notes.append(
+                f"{path.name}: {hits} of {total} neighbours of a sample found; recall@10 of texts "
+                f"was {ann.entry.recall_at_10:.3f} when it was built"
+            )

@@ -1,0 +1,456 @@
+"""Changing an index: staged in one SQLite transaction, committed as a whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ..errors import InvalidInputError
+from ..types import Modality, Record
+from ..vectors import Floats, Halves, Rows, check_vector
+from . import catalog, merging
+from .catalog import Known
+from .database import CATALOG, connect, translated
+from .files import SegmentEntry
+from .garbage import sweep
+from .lock import WriterLock
+from .segments import segment_files, write_segment
+from .snapshot import MODALITIES, Snapshot, load_snapshot
+
+__all__ = ["LOCK_FILE", "Writer"]
+
+LOCK_FILE = "writer.lock"
+_PAGE = 1000
+# A segment with more removed rows than living ones is written again when a writer closes: the
+# work is proportional to what was removed.
+_DEAD_SHARE = 0.5
+
+_log = logging.getLogger("clipsearch")
+
+
+class Writer:
+    """The one writer of an index, from `Index.writer`. Not for several threads at a time.
+
+    Changes are staged until `commit`; leaving the context commits them, or drops them after an
+    exception. A staged change is seen by this writer's own lookups and by nobody else.
+
+    Args:
+        folder: The folder of the index.
+        wait: As for `WriterLock.acquire`.
+
+    Raises:
+        IndexLockedError: Another process is writing.
+        StorageError: The folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, wait: bool | float = False) -> None:
+        self._folder = folder
+        self._lock = WriterLock(folder / LOCK_FILE).acquire(wait=wait)
+        try:
+            self._conn = connect(folder, write=True)
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
+            with self._translated():
+                self._reset()
+                self._dim = int(catalog.meta(self._conn)["dim"])
+                self._base: Snapshot | None = None
+                sweep(folder, self._conn)
+        except BaseException:
+            self.close()
+            raise
+
+    def _reset(self) -> None:
+        """Begin with nothing staged."""
+        self._vectors: dict[Modality, dict[int, Halves]] = {m: {} for m in MODALITIES}
+        self._first_row = self._next_row = int(catalog.meta(self._conn)["next_row"])
+        self._change = {"items": 0, "images": 0, "captions": 0}
+        self._staged = 0
+        self._new_files: list[Path] = []
+
+    # --- looking up ---------------------------------------------------------------------------
+
+    @property
+    def staged(self) -> int:
+        """How many changes are staged."""
+        return self._staged
+
+    def lookup(self, keys: Sequence[str]) -> dict[str, Known]:
+        """Stored or staged items by key; keys that are not there are left out."""
+        with self._translated():
+            return {k.key: k for k in catalog.known_by(self._conn, "key", keys)}
+
+    def by_sha256(self, hashes: Sequence[str]) -> dict[str, Known]:
+        """One stored or staged item with an image vector a content hash, the oldest."""
+        found: dict[str, Known] = {}
+        with self._translated():
+            for known in catalog.known_by(self._conn, "sha256", hashes):
+                if known.has_image and known.sha256 is not None:
+                    found.setdefault(known.sha256, known)
+        return found
+
+    def vector(self, row: int, modality: Modality = "image") -> Floats | None:
+        """The stored or staged vector of a row, float32 [dim], or None."""
+        staged = self._vectors[modality].get(row)
+        if staged is not None:
+            return staged.astype(np.float32)
+        if row >= self._first_row:
+            return None
+        with self._translated():
+            if self._base is None:
+                self._base = load_snapshot(self._folder, self._conn)
+            rows, vectors = self._base.shelf(modality).take(np.asarray([row], np.int64))
+            return vectors[0] if rows.size else None
+
+    def paths_under(self, root: str) -> Iterator[Known]:
+        """Items whose path is `root` or below it, by path; holds one page in memory."""
+        after = ("", 0)
+        while True:
+            with self._translated():
+                page = catalog.known_under(self._conn, root, after, _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = (page[-1].path or "", page[-1].row)
+
+    # --- staging ------------------------------------------------------------------------------
+
+    def put(self, record: Record, *, image: Any = None, caption: Any = None) -> int:
+        """Stage an item; it replaces the one with the same key.
+
+        Args:
+            record: What is known of it.
+            image: Its image vector, [dim], or None.
+            caption: Its caption vector, [dim], or None; one of the two is needed.
+
+        Returns:
+            Its row, which no other item ever had or will have.
+
+        Raises:
+            InvalidInputError: No vector, a bad vector, or a value that cannot be stored.
+            StorageError: The disk refused; everything staged is dropped.
+        """
+        if image is None and caption is None:
+            raise InvalidInputError(f"{record.key}: an item needs an image or a caption vector")
+        given: dict[Modality, Any] = {"image": image, "caption": caption}
+        vectors = {
+            modality: check_vector(vector, self._dim, what=f"{modality} vector of {record.key}")
+            for modality, vector in given.items()
+            if vector is not None
+        }
+        row = self._next_row
+
+        def change() -> None:
+            for old in catalog.known_by(self._conn, "key", [record.key]):
+                self._delete(old)
+            catalog.insert_item(
+                self._conn,
+                row,
+                record,
+                has_image="image" in vectors,
+                has_caption="caption" in vectors,
+            )
+
+        self._stage(change, record.key)
+        for modality, vector in vectors.items():
+            self._vectors[modality][row] = vector.astype(np.float16)
+        self._next_row += 1
+        self._count(1, "image" in vectors, "caption" in vectors)
+        return row
+
+    def touch(
+        self,
+        row: int,
+        *,
+        key: str | None = None,
+        path: str | None = None,
+        size_bytes: int | None = None,
+        mtime_ns: int | None = None,
+    ) -> None:
+        """Stage a change of an item's whereabouts; what is None stays as it is.
+
+        An item that has the new key is replaced: the file was moved over it.
+        """
+        values = {"key": key, "path": path, "size_bytes": size_bytes, "mtime_ns": mtime_ns}
+
+        def change() -> None:
+            if key is not None:
+                for old in catalog.known_by(self._conn, "key", [key]):
+                    if old.row != row:
+                        self._delete(old)
+            catalog.update_item(
+                self._conn, row, {name: v for name, v in values.items() if v is not None}
+            )
+
+        self._stage(change, key or str(row))
+
+    def remove(self, rows: Iterable[int]) -> int:
+        """Stage the removal of rows; returns how many of them there were."""
+        removed = 0
+
+        def change() -> None:
+            nonlocal removed
+            for known in list(catalog.known_by(self._conn, "row", sorted({int(r) for r in rows}))):
+                self._delete(known)
+                removed += 1
+
+        self._stage(change, "rows to remove")
+        self._staged += removed - 1
+        return removed
+
+    def set_tags(
+        self,
+        rows: Sequence[int],
+        labels: Sequence[str],
+        probabilities: Sequence[float | None] | None = None,
+        *,
+        name: str = "default",
+    ) -> None:
+        """Stage the replacement of the set of tags `name`.
+
+        Args:
+            rows: Row of each tag; a row may come several times. Rows that are gone are left out.
+            labels: Label of each tag.
+            probabilities: Probability of each tag in [0, 1], or None.
+            name: Name of the set; other sets stay.
+
+        Raises:
+            InvalidInputError: The lengths differ.
+        """
+        shares = [None] * len(rows) if probabilities is None else list(probabilities)
+        if not len(rows) == len(labels) == len(shares):
+            raise InvalidInputError(
+                f"{len(rows)} rows, {len(labels)} labels and {len(shares)} probabilities do not fit"
+            )
+        tags = [
+            (int(row), str(label), None if share is None else float(share))
+            for row, label, share in zip(rows, labels, shares, strict=True)
+        ]
+        self._stage(lambda: catalog.replace_tags(self._conn, name, tags), f"tags {name}")
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Stage a small JSON document under a name."""
+        self._stage(lambda: catalog.set_document(self._conn, key, value), key)
+
+    def change(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Stage other changes of the catalog; for the modules of this package."""
+        self._stage(lambda: work(self._conn), "a change")
+
+    def _stage(self, change: Callable[[], None], what: str) -> None:
+        """Make a change within the transaction, wholly or not at all."""
+        conn = self._connection()
+        before = dict(self._change)
+        try:
+            with self._translated():
+                if not conn.in_transaction:
+                    conn.execute("BEGIN IMMEDIATE")
+                conn.execute("SAVEPOINT staged")
+                try:
+                    change()
+                except (
+                    sqlite3.IntegrityError,
+                    sqlite3.InterfaceError,
+                    sqlite3.ProgrammingError,
+                    OverflowError,
+                    UnicodeEncodeError,
+                ) as exc:
+                    conn.execute("ROLLBACK TO staged")
+                    conn.execute("RELEASE staged")
+                    self._change = before
+                    raise InvalidInputError(f"{what!r} cannot be stored: {exc}") from exc
+                conn.execute("RELEASE staged")
+        except InvalidInputError:
+            raise
+        except BaseException:
+            self.rollback()
+            raise
+        self._staged += 1
+
+    def _delete(self, known: Known) -> None:
+        catalog.delete_item(self._conn, known.row)
+        has: dict[Modality, bool] = {"image": known.has_image, "caption": known.has_caption}
+        for modality, stored in has.items():
+            if stored and known.row < self._first_row:
+                catalog.insert_tombstone(self._conn, modality, known.row)
+            self._vectors[modality].pop(known.row, None)
+        self._count(-1, known.has_image, known.has_caption)
+
+    def _count(self, sign: int, image: bool, caption: bool) -> None:
+        self._change["items"] += sign
+        self._change["images"] += sign * image
+        self._change["captions"] += sign * caption
+
+    # --- committing ---------------------------------------------------------------------------
+
+    def commit(self) -> int:
+        """Make everything staged durable and visible, at once.
+
+        Returns:
+            The number of the committed state; unchanged when nothing was staged.
+
+        Raises:
+            StorageError: The disk refused; everything staged is dropped, the index is as before.
+        """
+        conn = self._connection()
+        if self._staged == 0:
+            self.rollback()
+            with self._translated():
+                return catalog.generation(conn)
+        try:
+            with self._translated():
+                for modality in MODALITIES:
+                    self._write_staged(modality)
+                    self._merge(
+                        modality, merging.plan_tail(self._entries(modality), merging.COMMIT_TIER)
+                    )
+                generation = self._finish()
+        except BaseException:
+            self.rollback()
+            raise
+        return generation
+
+    def _write_staged(self, modality: Modality) -> None:
+        staged = self._vectors[modality]
+        if staged:
+            rows = np.fromiter(staged, np.int64, len(staged))  # ascending, as they were given out
+            vectors = np.stack(list(staged.values()))
+            self._add_segment(
+                write_segment(self._folder, modality, self._dim, rows.size, [(rows, vectors)])
+            )
+
+    def _add_segment(self, entry: SegmentEntry) -> None:
+        self._new_files.extend(segment_files(self._folder, entry.name))
+        catalog.insert_segment(self._conn, entry)
+
+    def _entries(self, modality: Modality) -> list[SegmentEntry]:
+        return [e for e in catalog.segments(self._conn) if e.modality == modality]
+
+    def _merge(self, modality: Modality, entries: Sequence[SegmentEntry]) -> None:
+        """Replace adjacent segments by one, within the transaction."""
+        if not entries:
+            return
+        dead = catalog.tombstones(self._conn, modality)
+        entry = merging.merge(self._folder, entries, dead, self._dim)
+        if entry is not None:
+            self._add_segment(entry)
+        catalog.delete_segments(self._conn, [old.name for old in entries])
+        catalog.delete_tombstones(self._conn, modality, entries[0].first_row, entries[-1].last_row)
+
+    def _finish(self) -> int:
+        meta = catalog.meta(self._conn)
+        generation = int(meta["generation"]) + 1
+        catalog.set_meta(
+            self._conn,
+            {
+                "generation": generation,
+                "next_row": self._next_row,
+                "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                **{name: int(meta[name]) + by for name, by in self._change.items()},
+            },
+        )
+        self._conn.execute("COMMIT")
+        self._base = None
+        self._reset()
+        sweep(self._folder, self._conn)
+        return generation
+
+    def compact(self) -> int:
+        """Merge all segments without their removed rows, and commit. Returns the generation."""
+        self.commit()
+        self._rewrite(lambda entries, dead: merging.plan_full(entries, dead))
+        with self._translated():
+            self._conn.execute("INSERT INTO words (words) VALUES ('optimize')")
+            return catalog.generation(self._conn)
+
+    def _tidy(self) -> None:
+        """Merge middling segments and rewrite those that are mostly removed rows."""
+
+        def plan(entries: list[SegmentEntry], dead: Rows) -> list[list[SegmentEntry]]:
+            tail = merging.plan_tail(entries, merging.CLOSING_TIER)
+            if tail:
+                return [tail]
+            return [[e] for e in entries if merging.dead_in(e, dead) > e.count * _DEAD_SHARE]
+
+        self._rewrite(plan)
+
+    def _rewrite(
+        self, plan: Callable[[list[SegmentEntry], Rows], list[list[SegmentEntry]]]
+    ) -> None:
+        """Merge groups of segments in a commit of its own, if the plan has any."""
+        conn = self._connection()
+        try:
+            with self._translated():
+                groups = {
+                    m: plan(self._entries(m), catalog.tombstones(conn, m)) for m in MODALITIES
+                }
+                if not any(groups.values()):
+                    return
+                conn.execute("BEGIN IMMEDIATE")
+                for modality, of_modality in groups.items():
+                    for group in of_modality:
+                        self._merge(modality, group)
+                self._finish()
+        except BaseException:
+            self.rollback()
+            raise
+
+    def rollback(self) -> None:
+        """Drop everything staged."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
+        for path in self._new_files:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        self._new_files = []
+        with self._translated():
+            self._reset()
+
+    def close(self) -> None:
+        """Drop what is staged and give the lock back. Closing twice is harmless."""
+        if not self._lock.held:
+            return
+        try:
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
+            # Leave a short log behind; a reader that is busy prevents that, which is no harm.
+            self._conn.execute("PRAGMA busy_timeout = 0")
+            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as exc:
+            _log.debug("closing %s: %s", self._folder, exc)
+        finally:
+            self._conn.close()
+            self._lock.release()
+
+    def _connection(self) -> sqlite3.Connection:
+        if not self._lock.held:
+            raise InvalidInputError(f"the writer of {self._folder} is closed")
+        return self._conn
+
+    def _translated(self) -> contextlib.AbstractContextManager[None]:
+        return translated(self._folder / CATALOG)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.commit()
+                self._tidy()
+        finally:
+            self.close()

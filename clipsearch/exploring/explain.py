@@ -1,0 +1,138 @@
+"""Which regions of a picture speak for a text."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from ..classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS
+from ..encoder import Encoder
+from ..errors import InvalidInputError
+from ..images import ImageInput, load_image, prepare
+from ..vectors import Floats
+from ..zeroshot import class_vectors
+
+__all__ = ["HeatMap", "explain", "overlay"]
+
+_GRID = 8  # windows a side where the tower cannot be looked into
+_WINDOW = 3  # steps that a window is wide
+_GAMMA = 0.8
+# Dark blue over green and yellow to white: lightness rises throughout, so that it reads without
+# colour as well. Points of matplotlib's viridis.
+_RAMP = np.array(
+    [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], np.float64
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """How much regions of a picture speak for a text.
+
+    Attributes:
+        heat: float32 [H, W] in [0, 1], over `image`.
+        image: The part of the picture that the model sees, upright RGB.
+        score: Cosine of the whole picture with the text.
+        method: Whether layers were looked into, or regions covered one by one.
+    """
+
+    heat: Floats
+    image: Image.Image
+    score: float
+    method: Literal["layers", "covering"]
+
+
+def explain(encoder: Encoder, image: ImageInput, text: str) -> HeatMap:
+    """Find the regions of a picture that speak for a text.
+
+    The text is compared with the average everyday word, so that what speaks for any text at all is
+    left out.
+
+    Args:
+        encoder: The model.
+        image: As for `load_encoder(...).encode_images`.
+        text: What to look for in the picture.
+
+    Raises:
+        InvalidInputError: The text is empty.
+        ImageDecodeError: The picture cannot be decoded.
+    """
+    if not text.strip():
+        raise InvalidInputError("the text is empty; say what to look for in the picture")
+    pixels = np.array(prepare(load_image(image), encoder.preprocessing))  # uint8 [H, W, 3]
+    wanted = encoder.encode_texts([text])[0]
+    words = class_vectors(encoder, {w: [w] for w in CONTRAST_WORDS}, (CONTRAST_TEMPLATE,))
+    direction = wanted - words.mean(axis=0)
+    # torch is loaded with a model, and a model is what the caller has.
+    saliency = importlib.import_module("clipsearch.exploring.saliency")
+    scores = saliency.region_scores(encoder, pixels, direction)
+    method: Literal["layers", "covering"] = "layers"
+    if scores is None:
+        scores, method = _by_covering(encoder, pixels, direction), "covering"
+    vector = encoder.encode_pixels(pixels[None])[0]
+    return HeatMap(
+        _spread_out(scores, pixels.shape[:2]),
+        Image.fromarray(pixels),
+        float(vector @ wanted),
+        method,
+    )
+
+
+def overlay(found: HeatMap, *, strength: float = 0.6, side: int = 512) -> Image.Image:
+    """The picture with its heat laid over it.
+
+    Args:
+        found: What `explain` returned.
+        strength: How opaque the hottest region is, 0 to 1.
+        side: Pixels of the longer side.
+    """
+    scale = side / max(found.image.size)
+    size = (round(found.image.width * scale), round(found.image.height * scale))
+    picture = np.asarray(found.image.resize(size, Image.Resampling.BICUBIC), np.float64)
+    heat_image = Image.fromarray(found.heat, mode="F").resize(size, Image.Resampling.BICUBIC)
+    heat = np.clip(np.asarray(heat_image, np.float64), 0, 1)
+    position = heat * (len(_RAMP) - 1)
+    low = np.minimum(position.astype(int), len(_RAMP) - 2)
+    share = (position - low)[..., None]
+    colour = _RAMP[low] * (1 - share) + _RAMP[low + 1] * share  # [H, W, 3]
+    alpha = strength * (0.25 + 0.75 * heat)[..., None]
+    mixed = (1 - alpha) * picture + alpha * colour
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def _by_covering(encoder: Encoder, pixels: npt.NDArray[np.uint8], direction: Floats) -> Floats:
+    """How much the score falls when a region is blurred: works with any encoder, 64 images."""
+    height, width = pixels.shape[:2]
+    radius = max(height, width) / 10
+    blurred = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
+    half = _WINDOW / 2
+    covered = np.repeat(pixels[None], _GRID * _GRID, axis=0)
+    for place in range(_GRID * _GRID):
+        row, column = divmod(place, _GRID)
+        top, bottom = (
+            int(np.clip((row + 0.5 + s) * height / _GRID, 0, height)) for s in (-half, half)
+        )
+        left, right = (
+            int(np.clip((column + 0.5 + s) * width / _GRID, 0, width)) for s in (-half, half)
+        )
+        covered[place, top:bottom, left:right] = blurred[top:bottom, left:right]
+    whole = float(encoder.encode_pixels(pixels[None])[0] @ direction)
+    parts = np.concatenate(
+        [encoder.encode_pixels(covered[i : i + 16]) for i in range(0, len(covered), 16)]
+    )
+    return (whole - parts @ direction).astype(np.float32).reshape(_GRID, _GRID)
+
+
+def _spread_out(scores: Floats, size: tuple[int, int]) -> Floats:
+    """Scores of regions [rows, columns] as heat in [0, 1] for every pixel [H, W]."""
+    middle = float(np.median(scores))
+    positive = np.clip(scores - middle, 0, None)
+    top = float(positive.max())
+    heat = (positive / top if top > 0 else positive) ** _GAMMA
+    image = Image.fromarray(heat.astype(np.float32), mode="F")
+    grown = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(grown, np.float32), 0, 1)

@@ -1,0 +1,150 @@
+"""The whole index on a plane: a place and a cluster for every picture."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..caching import cache_folder, cached_key
+from ..errors import InvalidInputError
+from ..vectors import Floats, Rows, unit
+from .sampling import sample_vectors
+
+if TYPE_CHECKING:
+    from ..index import Index
+
+__all__ = ["IndexMap", "make_map"]
+
+_SAMPLE = 5000  # vectors that projection and clusters are fitted on
+_MOST_CLUSTERS = 12  # colours that can be told apart
+_ROUNDS = 25  # of k-means; its clusters hardly move after a dozen
+_SEED = 0
+_FOLDER = "maps"
+_LEVEL = 0.5  # share of rank in a place: spreads crowds out, keeps the order
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMap:
+    """A place and a cluster for every picture.
+
+    Attributes:
+        rows: Ids, int64 [n], ascending.
+        places: float32 [n, 2], each in [0, 1].
+        clusters: int64 [n]; 0 is the largest cluster.
+        centres: float32 [clusters, dim], unit length.
+    """
+
+    rows: Rows
+    places: Floats
+    clusters: npt.NDArray[np.int64]
+    centres: Floats
+
+
+def make_map(index: Index, *, clusters: int | None = None) -> IndexMap:
+    """Lay out all pictures of an index on a plane.
+
+    Clusters are found by spherical k-means on a sample, and the plane is that of the two principal
+    components of their centres, which tells the clusters apart; then every picture is projected
+    onto it. The map is kept on disk until the index changes.
+
+    Args:
+        index: The index.
+        clusters: How many; by default about the square root of half the pictures, 12 at most.
+
+    Raises:
+        InvalidInputError: There are fewer than three pictures, or clusters.
+    """
+    key = cached_key(index.fingerprint, str(index.path), index.generation, len(index), clusters, 1)
+    kept = _load(key)
+    if kept is not None:
+        return kept
+    _, sample = sample_vectors(index, _SAMPLE)
+    if len(sample) < 3:
+        raise InvalidInputError(f"a map needs at least 3 pictures; there are {len(sample)}")
+    count = clusters or min(_MOST_CLUSTERS, max(3, round((len(sample) / 2) ** 0.5)))
+    if count < 3:
+        raise InvalidInputError(f"a map needs at least 3 clusters, not {count}")
+    centres = _centres(sample, min(count, len(sample)))
+    mean = sample.mean(axis=0)
+    axes = np.linalg.svd(centres - mean, full_matrices=False)[2][:2]  # [2, dim]
+    rows, places, groups = [], [], []
+    for ids, vectors in index.iter_vectors("image"):
+        rows.append(ids)
+        places.append((vectors - mean) @ axes.T)
+        groups.append((vectors @ centres.T).argmax(axis=1))
+    group = np.concatenate(groups)
+    order = np.argsort(-np.bincount(group, minlength=len(centres)), kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    made = IndexMap(
+        np.concatenate(rows), _spread_out(np.concatenate(places)), rank[group], centres[order]
+    )
+    _save(key, made)
+    return made
+
+
+def _centres(sample: Floats, count: int) -> Floats:
+    """Spherical k-means from well-spread starts, float32 [count, dim]."""
+    rng = np.random.default_rng(_SEED)
+    chosen = [int(rng.integers(len(sample)))]
+    nearest = sample @ sample[chosen[0]]
+    while len(chosen) < count:
+        away = np.clip(1 - nearest, 0, None) ** 2  # k-means++: far ones are likely
+        total = float(away.sum())
+        chance = away / total if total > 0 else None
+        chosen.append(int(rng.choice(len(sample), p=chance)))
+        nearest = np.maximum(nearest, sample @ sample[chosen[-1]])
+    centres = sample[chosen].copy()
+    for _ in range(_ROUNDS):
+        group = (sample @ centres.T).argmax(axis=1)
+        for place in range(count):
+            members = sample[group == place]
+            if len(members):
+                centres[place] = unit(members.mean(axis=0))
+    return np.asarray(centres, np.float32)
+
+
+def _spread_out(places: npt.NDArray[np.floating]) -> Floats:
+    """Coordinates [n, 2] scaled to [0, 1], crowded regions widened."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    scaled = (places - low) / np.maximum(high - low, 1e-9)
+    ranks = np.argsort(np.argsort(places, axis=0, kind="stable"), axis=0, kind="stable")
+    even = ranks / max(len(places) - 1, 1)
+    return np.asarray(_LEVEL * even + (1 - _LEVEL) * scaled, np.float32)
+
+
+def _load(key: str) -> IndexMap | None:
+    try:
+        with np.load(cache_folder() / _FOLDER / f"{key}.npz", allow_pickle=False) as kept:
+            return IndexMap(kept["rows"], kept["places"], kept["clusters"], kept["centres"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # absent or damaged: made again
+
+
+def _save(key: str, made: IndexMap) -> None:
+    """Keep a map; a full or read-only disk only means that it is made again."""
+    folder = cache_folder() / _FOLDER
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=folder, suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.savez(
+                    file,
+                    rows=made.rows,
+                    places=made.places,
+                    clusters=made.clusters,
+                    centres=made.centres,
+                )
+            os.replace(name, folder / f"{key}.npz")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise

@@ -1,0 +1,1 @@
+"""From a source to vectors: reading, decoding, encoding and the account of a run."""

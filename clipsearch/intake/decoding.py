@@ -1,0 +1,181 @@
+"""A pool of decoder processes, in which a bad file costs that file alone.
+
+A broken file can hang or crash a C decoder, so files are decoded in child processes under a time
+limit; a child that hangs is killed, and one that dies is replaced. The children are plain
+Python processes that import this module, with Pillow and numpy but never torch. (A
+`multiprocessing` pool would import the user's script again in every child.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+
+from ..errors import ImageDecodeError
+from ..images import DEFAULT_MAX_PIXELS, Prepared, Preprocessing, prepare_with_facts
+
+__all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "serve"]
+
+_CHILD = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
+DEFAULT_TIMEOUT_S = 60.0  # a 179-megapixel PNG takes under 10 s to decode on one slow core
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One image, ready for the model, with what identifies its bytes."""
+
+    prepared: Prepared
+    sha256: str  # of the encoded bytes, hex
+    size_bytes: int
+    busy_s: float  # processor time of the decoder
+
+
+class DecoderPool:
+    """Decodes images in `workers` child processes.
+
+    Args:
+        spec: What the model wants.
+        workers: Number of processes.
+        max_pixels: Larger images are refused before they are decoded.
+        timeout_s: A file that takes longer is given up.
+    """
+
+    def __init__(
+        self,
+        spec: Preprocessing,
+        *,
+        workers: int,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._settings = (spec, max_pixels)
+        self._timeout_s = timeout_s
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decoder")
+        self._own = threading.local()
+        self._children: list[_Child] = []
+        self._closed = False
+
+    def __enter__(self) -> DecoderPool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closed = True
+        for child in list(self._children):
+            child.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def submit(self, source: str | bytes) -> Future[Decoded]:
+        """Queue a path or the bytes of a file; the future raises `ImageDecodeError`."""
+        return self._threads.submit(self._decode, source)
+
+    def _decode(self, source: str | bytes) -> Decoded:
+        child: _Child | None = getattr(self._own, "child", None)
+        if child is None:
+            child = self._own.child = _Child(self._settings)
+            self._children.append(child)
+        name = "the image" if isinstance(source, bytes) else Path(source).name
+        try:
+            answer = child.ask(source, self._timeout_s)
+        except (TimeoutError, EOFError, OSError) as exc:
+            child.kill()
+            self._children.remove(child)
+            self._own.child = None
+            if self._closed:
+                raise ImageDecodeError(f"{name}: decoding was stopped") from exc
+            how = (
+                f"took over {self._timeout_s:g} s to decode"
+                if isinstance(exc, TimeoutError)
+                else f"crashed the decoder ({child.how_it_died()})"
+            )
+            raise ImageDecodeError(f"{name}: {how}") from exc
+        if isinstance(answer, str):
+            raise ImageDecodeError(answer)
+        return answer
+
+
+class _Child:
+    """One decoder process and the socket to it."""
+
+    def __init__(self, settings: tuple[Preprocessing, int]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-c", _CHILD, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # libtiff and others print there
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            )
+        self._pipe = Connection(ours.detach())
+        self._pipe.send(settings)
+
+    def ask(self, source: str | bytes, timeout_s: float) -> Decoded | str:
+        self._pipe.send(source)
+        if not self._pipe.poll(timeout_s):
+            raise TimeoutError
+        answer: Decoded | str = self._pipe.recv()
+        return answer
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+
+    def how_it_died(self) -> str:
+        code = self._process.wait()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def serve(descriptor: int) -> None:
+    """The child's loop: a source comes in, a `Decoded` or the reason against it goes out."""
+    pipe = Connection(descriptor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    spec, max_pixels = pipe.recv()
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone, or done
+        while True:
+            source = pipe.recv()
+            try:
+                pipe.send(_decode_one(source, spec, max_pixels))
+            except ImageDecodeError as exc:
+                pipe.send(str(exc))
+            except Exception as exc:  # whatever a decoder does, it costs this file alone
+                pipe.send(f"{type(exc).__name__} while decoding: {exc}")
+
+
+def _decode_one(source: str | bytes, spec: Preprocessing, max_pixels: int) -> Decoded:
+    started = perf_counter()
+    if isinstance(source, bytes):
+        data, name = source, "the image"
+    else:
+        name = Path(source).name
+        try:
+            data = Path(source).read_bytes()
+        except FileNotFoundError as exc:
+            raise ImageDecodeError(f"{name}: the file is gone") from exc
+        except PermissionError as exc:
+            raise ImageDecodeError(f"{name}: no permission to read the file") from exc
+        except OSError as exc:
+            raise ImageDecodeError(f"{name}: {exc.strerror or exc}") from exc
+    try:
+        prepared = prepare_with_facts(data, spec, max_pixels=max_pixels)
+    except ImageDecodeError as exc:
+        raise ImageDecodeError(str(exc).replace("the image:", f"{name}:", 1)) from exc
+    digest = hashlib.sha256(data).hexdigest()
+    return Decoded(prepared, digest, len(data), perf_counter() - started)

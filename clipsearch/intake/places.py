@@ -1,0 +1,165 @@
+"""Where the files that a source names lie: a local folder, or an fsspec URL.
+
+URLs are for the operator at the command line or in Python. Nothing that a caller of the server
+sends may reach this module.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from ..errors import MissingExtraError, SourceError
+
+__all__ = ["LocalPlace", "Place", "RemotePlace", "is_url", "open_place"]
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
+
+
+def is_url(text: str) -> bool:
+    """Whether a source is named by a URL rather than a path."""
+    return "://" in text
+
+
+class Place:
+    """A file that was named as a source, with the folder that relative paths start from."""
+
+    name: str  # absolute path or URL of the file
+
+    def open(self) -> IO[bytes]:
+        """The file itself, as a stream.
+
+        Raises:
+            SourceError: It cannot be opened.
+        """
+        raise NotImplementedError
+
+    def image(self, path: str, *, outside: bool) -> tuple[str | bytes | None, str | None]:
+        """The image at a path that the file names: (path or bytes, None) or (None, reason).
+
+        Args:
+            path: Relative to the file's folder, or absolute.
+            outside: Whether it may lie outside that folder.
+        """
+        raise NotImplementedError
+
+
+class LocalPlace(Place):
+    """A file on this machine."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = str(Path(path).expanduser().absolute())
+        self._folder = os.path.dirname(self.name)
+
+    def open(self) -> IO[bytes]:
+        """The file itself, as a stream."""
+        try:
+            return Path(self.name).open("rb")
+        except OSError as exc:
+            raise SourceError(f"cannot read {self.name}: {exc.strerror or exc}") from exc
+
+    def image(self, path: str, *, outside: bool) -> tuple[str | bytes | None, str | None]:
+        """The absolute path, which is not opened here."""
+        if is_url(path):
+            return None, "a URL; only files are read"
+        full = os.path.normpath(os.path.join(self._folder, path))
+        inside = full.startswith(self._folder.rstrip(os.sep) + os.sep)
+        if not (inside or outside):
+            return None, "outside the table's folder; --allow-outside lets it in"
+        return full, None
+
+
+class RemotePlace(Place):
+    """A file behind an fsspec URL; images beside it are read as bytes.
+
+    Raises:
+        MissingExtraError: The back end of that scheme is not installed.
+        SourceError: There is no such scheme.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.name = url
+        self._fs, self._path = _file_system(url)
+        self._folder = posixpath.dirname(self._path.rstrip("/"))
+
+    def open(self) -> IO[bytes]:
+        """The file itself, as a stream; remote errors become a `SourceError`."""
+        try:
+            stream: IO[bytes] = self._fs.open(self._path, "rb")
+        except Exception as exc:  # every back end has errors of its own
+            raise SourceError(f"cannot read {self.name}: {_said(exc)}") from exc
+        return stream
+
+    def image(self, path: str, *, outside: bool) -> tuple[str | bytes | None, str | None]:
+        """The bytes of the file."""
+        if is_url(path):
+            return None, "a URL; only files beside the table are read"
+        full = posixpath.normpath(posixpath.join(self._folder, path))
+        if not (outside or full.startswith(self._folder + "/")):
+            return None, "outside the table's folder; --allow-outside lets it in"
+        return self._read(full)
+
+    def _read(self, path: str) -> tuple[bytes | None, str | None]:
+        try:
+            return bytes(self._fs.cat_file(path)), None
+        except Exception as exc:  # as above; it costs this file alone
+            return None, f"cannot be read: {_said(exc)}"
+
+    def is_folder(self) -> bool:
+        """Whether the URL names a folder of files.
+
+        Raises:
+            SourceError: Nothing is there, or it cannot be reached.
+        """
+        try:
+            if self._fs.isdir(self._path):
+                return True
+            if self._fs.exists(self._path):
+                return False
+        except Exception as exc:
+            raise SourceError(f"cannot reach {self.name}: {_said(exc)}") from exc
+        raise SourceError(f"nothing is at {self.name}")
+
+    def files(self) -> Iterator[str]:
+        """Paths below the folder, relative to it, sorted."""
+        try:
+            found: list[str] = sorted(self._fs.find(self._path))
+        except Exception as exc:
+            raise SourceError(f"cannot list {self.name}: {_said(exc)}") from exc
+        start = self._path.rstrip("/") + "/"
+        for path in found:
+            yield path.removeprefix(start)
+
+    def read(self, relative: str) -> tuple[bytes | None, str | None]:
+        """The bytes of a file below the folder, or the reason why there are none."""
+        return self._read(posixpath.join(self._path, relative))
+
+
+def open_place(name: str | os.PathLike[str]) -> Place:
+    """The place that a path or URL names."""
+    text = os.fspath(name)
+    return RemotePlace(text) if is_url(text) else LocalPlace(text)
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    scheme = urlsplit(url).scheme
+    extra = _EXTRAS.get(scheme, "remote")
+    try:
+        import fsspec  # type: ignore[import-untyped, unused-ignore]
+
+        fs, path = fsspec.core.url_to_fs(url)
+    except ImportError as exc:
+        raise MissingExtraError(
+            f"reading {scheme}:// needs: pip install 'clipsearch[{extra}]' ({exc})"
+        ) from exc
+    except ValueError as exc:
+        raise SourceError(f"cannot read {url}: {exc}") from exc
+    return fs, str(path)
+
+
+def _said(exc: BaseException) -> str:
+    return " ".join(str(exc).split())[:200] or type(exc).__name__

@@ -1,0 +1,294 @@
+"""Readers that turn whatever is named as a source into a stream of `Pair`s."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sized
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import InvalidInputError, SourceError
+from ..images import image_suffixes
+from .pairs import Pair, Source, caption_of, clean_text
+from .places import RemotePlace, is_url
+from .shards import ShardSource
+from .tables import TABLE_SUFFIXES, TableSource
+
+__all__ = [
+    "FolderSource",
+    "IterableSource",
+    "Pair",
+    "PathListSource",
+    "RemoteFolderSource",
+    "ShardSource",
+    "Source",
+    "TableSource",
+    "open_source",
+]
+
+_NEEDS_EXTRA = {".heic": "heif", ".heif": "heif", ".avif": "heif"}
+# First bytes of JPEG, PNG, GIF, TIFF (both orders), BMP and WebP/RIFF files.
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"RIFF")
+_MAX_SIDECAR_BYTES = 4 * 1024 * 1024
+_PIECE = 65_536  # bytes of a list of paths read at a time
+
+
+class FolderSource(Source):
+    """Every file below a folder, in sorted order.
+
+    Hidden files and folders are left out, as are those that match an `exclude` pattern; links to
+    folders are followed once. `photo.txt` or `photo.json` beside `photo.jpg` is its caption.
+
+    Args:
+        folder: The folder.
+        exclude: Shell patterns of names, or of paths relative to `within`.
+        within: The folder that was asked for, when this one is a part of it.
+        may_be_empty: Whether a folder without images is fine.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        exclude: Iterable[str] = (),
+        within: str | os.PathLike[str] | None = None,
+        may_be_empty: bool = False,
+    ) -> None:
+        self.root = str(Path(folder).expanduser().resolve())
+        self._exclude = tuple(exclude)
+        self._within = os.fspath(within or self.root)
+        self._may_be_empty = may_be_empty
+        self._suffixes = image_suffixes()
+
+    def __iter__(self) -> Iterator[Pair]:
+        ignored = candidates = 0
+        for pair in self._walk():
+            ignored += pair.ignored
+            candidates += not pair.ignored
+            yield pair
+        if not candidates and not self._may_be_empty:
+            found = f"{ignored} files, none of them an image" if ignored else "it is empty"
+            raise SourceError(
+                f"no images in {self.root} ({found}); images end in .jpg, .png, .webp, .tif ..."
+            )
+
+    def count(self) -> int | None:
+        """Walk the folder once to count; about a million files in ten seconds."""
+        return sum(1 for _ in self._walk())
+
+    def _walk(self) -> Iterator[Pair]:
+        seen_folders: set[tuple[int, int]] = set()
+        stack = [str(self.root)]
+        while stack:
+            folder = stack.pop()
+            try:
+                status = os.stat(folder)
+                if (status.st_dev, status.st_ino) in seen_folders:
+                    continue  # a link that leads back
+                seen_folders.add((status.st_dev, status.st_ino))
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except OSError as exc:
+                yield Pair(key=folder, refused=f"cannot open the folder: {exc.strerror}")
+                continue
+            visible = [entry for entry in entries if not self._excluded(entry)]
+            folders = [entry.path for entry in visible if entry.is_dir()]
+            stack.extend(reversed(folders))
+            yield from self._files([entry for entry in visible if not entry.is_dir()])
+
+    def _excluded(self, entry: os.DirEntry[str]) -> bool:
+        if entry.name.startswith("."):
+            return True
+        relative = os.path.relpath(entry.path, self._within)
+        return any(fnmatch(entry.name, p) or fnmatch(relative, p) for p in self._exclude)
+
+    def _files(self, entries: list[os.DirEntry[str]]) -> Iterator[Pair]:
+        stems = {
+            Path(entry.name).stem
+            for entry in entries
+            if Path(entry.name).suffix.lower() in self._suffixes
+        }
+        sidecars = {
+            Path(entry.name).stem: entry.path
+            for entry in entries  # sorted: of photo.json and photo.txt, the text counts
+            if Path(entry.name).suffix in (".txt", ".json") and Path(entry.name).stem in stems
+        }
+        for entry in entries:
+            suffix = Path(entry.name).suffix.lower()
+            if suffix in (".txt", ".json") and Path(entry.name).stem in stems:
+                continue  # the caption of the image beside it
+            yield self._pair(entry.path, suffix, sidecars.get(Path(entry.name).stem))
+
+    def _pair(self, path: str, suffix: str, sidecar: str | None) -> Pair:
+        if suffix in self._suffixes:
+            return Pair(key=path, image=path, caption=_read_sidecar(sidecar))
+        if suffix in _NEEDS_EXTRA:
+            extra = _NEEDS_EXTRA[suffix]
+            return Pair(key=path, refused=f"{suffix} needs: pip install 'clipsearch[{extra}]'")
+        if _looks_like_an_image(path):
+            return Pair(key=path, image=path, caption=_read_sidecar(sidecar))
+        return Pair(key=path, refused=f"not an image file ({suffix or 'no suffix'})", ignored=True)
+
+
+class IterableSource(Source):
+    """Paths of image files, or pairs that the caller makes, in the order given."""
+
+    def __init__(self, items: Iterable[str | os.PathLike[str] | Pair]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[Pair]:
+        for item in self._items:
+            if isinstance(item, Pair):
+                yield item
+            elif isinstance(item, (str, os.PathLike)):
+                path = str(Path(item).expanduser().absolute())
+                yield Pair(key=path, image=path)
+            else:
+                raise InvalidInputError(
+                    f"a source must yield paths or Pairs, got {type(item).__name__}"
+                )
+
+    def count(self) -> int | None:
+        """The length, where the iterable has one."""
+        return len(self._items) if isinstance(self._items, Sized) else None
+
+
+class PathListSource(Source):
+    """Paths of image files in a stream, one a line, or ended by NUL as `find -print0` does."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Pair]:
+        for line in _lines(self._stream):
+            path = os.path.abspath(os.path.expanduser(os.fsdecode(line)))
+            yield Pair(key=path, image=path)
+
+
+class RemoteFolderSource(Source):
+    """Every image below a folder behind an fsspec URL, in sorted order; files come as bytes."""
+
+    def __init__(self, place: RemotePlace, *, exclude: Iterable[str] = ()) -> None:
+        self._place = place
+        self._exclude = tuple(exclude)
+        self._suffixes = image_suffixes()
+
+    def __iter__(self) -> Iterator[Pair]:
+        for path in self._place.files():
+            if any(part.startswith(".") for part in path.split("/")):
+                continue
+            if any(fnmatch(path, p) or fnmatch(path.rpartition("/")[2], p) for p in self._exclude):
+                continue
+            key = f"{self._place.name.rstrip('/')}/{path}"
+            suffix = Path(path).suffix.lower()
+            if suffix not in self._suffixes:
+                reason = f"not an image file ({suffix or 'no suffix'})"
+                yield Pair(key=key, refused=reason, ignored=True)
+                continue
+            image, refused = self._place.read(path)
+            yield Pair(key=key, image=image, refused=refused)
+
+
+def open_source(
+    source: str | os.PathLike[str] | Source | Iterable[Any],
+    *,
+    exclude: Iterable[str] = (),
+    images: str | None = None,
+    captions: str | None = None,
+    ids: str | None = None,
+    outside: bool = False,
+) -> Source:
+    """Understand what a caller names as a source.
+
+    Args:
+        source: A folder, an image file, a table (.csv, .tsv, .jsonl, .parquet), tar shards
+            (`train-{00..41}.tar`), an fsspec URL of any of these, "-" for paths on stdin, a
+            `Source`, or an iterable of paths or of `Pair`s.
+        exclude: Names or relative paths (shell patterns) that a folder leaves out.
+        images: Column of a table with the image.
+        captions: Column of a table with the caption.
+        ids: Column of a table that identifies the row.
+        outside: Whether a table may name images outside its folder.
+
+    Raises:
+        SourceError: Nothing is at that path.
+        InvalidInputError: Another type.
+        MissingExtraError: The URL needs a back end that is not installed.
+    """
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        text = os.fspath(source)
+        if text == "-":
+            return PathListSource(sys.stdin.buffer)
+        suffix = Path(text).suffix.lower()
+        if suffix == ".tar":
+            return _shards(text)
+        if suffix in TABLE_SUFFIXES and (is_url(text) or Path(text).expanduser().is_file()):
+            return TableSource(text, images=images, captions=captions, ids=ids, outside=outside)
+        if is_url(text):
+            return _remote(RemotePlace(text), exclude)
+        return _local(Path(text).expanduser(), exclude)
+    if isinstance(source, Iterable):
+        return IterableSource(source)
+    raise InvalidInputError(f"cannot index a {type(source).__name__}; give a folder or a list")
+
+
+def _shards(text: str) -> Source:
+    if "{" not in text and not is_url(text) and not Path(text).expanduser().is_file():
+        raise SourceError(f"nothing is at {text}")
+    return ShardSource(text)
+
+
+def _local(path: Path, exclude: Iterable[str]) -> Source:
+    if path.is_dir():
+        return FolderSource(path, exclude=exclude)
+    if path.is_file():
+        return IterableSource([path])
+    raise SourceError(
+        f"nothing is at {path}; give a folder of images, an image file, a table or tar shards"
+    )
+
+
+def _remote(place: RemotePlace, exclude: Iterable[str]) -> Source:
+    if place.is_folder():
+        return RemoteFolderSource(place, exclude=exclude)
+    image, refused = place.image(place.name.rpartition("/")[2], outside=False)
+    return IterableSource([Pair(key=place.name, image=image, refused=refused)])
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines without their end, or pieces between NULs where there are any."""
+    rest = b""
+    while piece := stream.read(_PIECE):
+        rest += piece
+        *done, rest = rest.split(b"\0") if b"\0" in rest else rest.split(b"\n")
+        yield from (line.rstrip(b"\r\n") for line in done if line.strip())
+    if rest.strip():
+        yield rest.rstrip(b"\r\n")
+
+
+def _looks_like_an_image(path: str) -> bool:
+    """Whether a file without an image suffix starts like an image all the same."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    if start.startswith(b"RIFF"):
+        return start[8:] == b"WEBP"
+    return start.startswith(_MAGIC)
+
+
+def _read_sidecar(path: str | None) -> str | None:
+    """The caption in `photo.txt` or `photo.json`; None when there is none to be had."""
+    if path is None:
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_MAX_SIDECAR_BYTES).decode("utf-8", "replace")
+        return caption_of(json.loads(text)) if path.endswith(".json") else clean_text(text)
+    except (OSError, ValueError, RecursionError):
+        return None
