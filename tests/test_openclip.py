@@ -44,6 +44,54 @@ def test_a_vector_does_not_depend_on_its_batch(encoder, photos):
     np.testing.assert_allclose(together, alone, atol=2e-5)
 
 
+def test_padding_of_texts_is_left_out(encoder, monkeypatch):
+    """Vectors are those of padded texts, in any mix of lengths and in the order given."""
+    texts = ["x", *("a red bus and a blue car " * n for n in range(1, 7)), "two dogs 😀"] * 9
+    seen = []
+    watch = encoder._model.text.transformer.register_forward_pre_hook(
+        lambda _, arguments: seen.append(tuple(arguments[0].shape[:2]))
+    )
+    cut = encoder.encode_texts(texts)
+    watch.remove()
+    assert sum(rows * length for rows, length in seen) < 0.7 * len(texts) * encoder.context_length
+    monkeypatch.setattr(encoder, "_cut", None)
+    whole = encoder.encode_texts(texts)
+    assert (cut * whole).sum(axis=1).min() > 0.99999
+    np.testing.assert_allclose(cut[:8], cut[8:16], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cuttable"),
+    [
+        ({}, True),
+        ({"pool_type": "eos", "eos_id": 49407}, True),
+        ({"proj_bias": True}, True),
+        ({"pool_type": "last"}, False),
+        ({"no_causal_mask": True}, False),
+        ({"embed_cls": True}, False),
+    ],
+)
+def test_only_towers_without_a_view_of_the_padding_are_cut(settings, cuttable):
+    import open_clip
+
+    from clipsearch.encoders.textcutting import CutTextTower, causal_text_tower
+
+    torch.manual_seed(0)
+    text = {"context_length": 12, "width": 64, "heads": 2, "layers": 2, **settings}
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    model = open_clip.CustomTextCLIP(32, vision, text).eval()
+    tower = causal_text_tower(model)
+    assert (tower is not None) == cuttable
+    if tower is None:
+        return
+    tokens = open_clip.get_tokenizer("ViT-B-32", context_length=12)(["a dog", "a red bus"])
+    with torch.inference_mode():
+        whole = model.encode_text(tokens)
+        cut = CutTextTower(model, tower)
+        assert cut.lengths(tokens).tolist() == [4, 5]
+        torch.testing.assert_close(cut(tokens[:, :5]), whole)
+
+
 def test_batch_norms_are_folded(encoder):
     norms = [m for m in encoder._model.visual.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert not norms

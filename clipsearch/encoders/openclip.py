@@ -1,7 +1,8 @@
 """The OpenCLIP model behind the encoder protocol.
 
-The image tower is rearranged for speed (batch norms folded, channels last, a lower precision),
-each change kept only after its vectors were compared with those of the model as it was trained.
+Its towers are rearranged for speed (batch norms folded, channels last, a lower precision, texts
+not padded), each change kept only after its vectors were compared with those of the model as it
+was trained.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,9 @@ import torch
 
 from ..errors import InvalidInputError, ModelLoadError
 from ..images import ImageInput, Preprocessing, prepare
+from .cores import Cores
 from .int8 import in_8_bits
+from .textcutting import CutTextTower, causal_text_tower
 from .textexport import export_text_tower
 from .texts import TextTruncatedWarning, check_texts, shortened, warn_truncated
 from .texttower import TextTower
@@ -45,8 +47,11 @@ _Settled = Literal["fp32", "bf16", "fp16", "int8"]
 _PRECISION_AGREEMENT = 0.999  # cosine that a precision chosen by "auto" must keep with float32
 _INT8_AGREEMENT = 0.99  # the same for int8, which only the user chooses
 _FOLDED_AGREEMENT = 0.99999
+_CUT_AGREEMENT = 0.99999  # of texts that are not padded
 _TEXT_AGREEMENT = 0.9999  # of the text tower without torch
-_TEXT_BATCH = 256
+_TEXT_BATCH = 256  # on a GPU
+# On a processor core; texts are sorted by length first, so that small blocks pad less.
+_LEAST_CORE_TEXTS, _CORE_TEXTS = 4, 32
 _IMAGE_BATCH = 32
 # Images that one processor core encodes together. Larger blocks are no faster, and those of
 # convolutional towers are: their activations then stay under the 32 MB from which glibc asks
@@ -83,8 +88,7 @@ class OpenClipEncoder:
         bias = getattr(model, "logit_bias", None)
         self._logit_bias = None if bias is None else float(bias.detach())
         self._model: Any = model.to(self._device)
-        self._cores = torch.get_num_threads() if self._device.type == "cpu" else 1
-        self._threads: ThreadPoolExecutor | None = None
+        self._cores = Cores() if self._device.type == "cpu" else None
         self._lock = threading.Lock()
         convolutional = is_convolutional(self._model.get_submodule("visual"))
         self._layout = torch.channels_last if convolutional else torch.contiguous_format
@@ -92,8 +96,8 @@ class OpenClipEncoder:
         self._block: int | None = None  # images that one call of the model takes
         if self._device.type == "cpu":
             self._block = _CONV_CORE_BATCH if convolutional else _CORE_BATCH
-        self._dim = 0
-        self._dim = int(self.encode_texts(["a photo"]).shape[1])
+        self._cut: CutTextTower | None = None
+        self._dim = self._cut_texts()
         self._precision: _Settled = "fp32"
         self._fold_batch_norms()
         self._precision = self._choose_precision(precision)
@@ -205,15 +209,9 @@ class OpenClipEncoder:
     def _encode_blocks(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         size = self._block or len(pixels)
         blocks = [pixels[i : i + size] for i in range(0, len(pixels), size)]
-        if len(blocks) == 1 or self._cores == 1:
+        if self._cores is None or len(blocks) == 1:  # a single one is shared by all cores
             return np.concatenate([self._encode_block(block) for block in blocks])
-        # One block a core runs faster than all cores on one block, far more so beside decoders.
-        pool = self._pool()
-        torch.set_num_threads(1)  # MKL has one number for all threads
-        try:
-            return np.concatenate(list(pool.map(self._encode_block, blocks)))
-        finally:
-            torch.set_num_threads(self._cores)
+        return np.concatenate(self._cores.map(self._encode_block, blocks))
 
     def _encode_block(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         dtype = _DTYPES.get(self._precision, torch.float32)
@@ -227,14 +225,6 @@ class OpenClipEncoder:
             batch = batch.div_(self._channel(self._preprocessing.std))
             batch = batch.to(dtype).contiguous(memory_format=self._layout)
             return _unit(self._model.encode_image(batch), "image")
-
-    def _pool(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(
-                    self._cores, "encode", initializer=torch.set_num_threads, initargs=(1,)
-                )
-            return self._threads
 
     def _halve(self, images: int, exc: BaseException) -> None:
         block = min(self._block or images, images)
@@ -265,12 +255,35 @@ class OpenClipEncoder:
         check_texts(texts)
         texts = [shortened(text) for text in texts]
         self._warn_truncated(texts)
-        chunks = []
-        for i in range(0, len(texts), _TEXT_BATCH):
-            with torch.inference_mode():
-                tokens = self._tokenizer(list(texts[i : i + _TEXT_BATCH])).to(self._device)
-                chunks.append(_unit(self._model.encode_text(tokens), "text"))
-        return np.concatenate(chunks) if chunks else np.empty((0, self._dim), np.float32)
+        if not texts:
+            return np.empty((0, self._dim), np.float32)
+        tokens = self._tokenizer(list(texts))  # [n, context]
+        if self._cut is None:
+            lengths = torch.full((len(tokens),), tokens.shape[1])
+        else:
+            lengths = self._cut.lengths(tokens)
+        order = lengths.argsort(stable=True)
+        blocks = [
+            tokens[rows, : int(lengths[rows].max())]
+            for rows in order.split(self._text_block(texts))
+        ]
+        encode: Any = map if self._cores is None else self._cores.map
+        vectors = np.concatenate(list(encode(self._encode_tokens, blocks)))
+        result = np.empty_like(vectors)
+        result[order.numpy()] = vectors
+        return result
+
+    def _text_block(self, texts: Sequence[str]) -> int:
+        """Texts encoded together: some for each core, and little padding among them."""
+        if self._cores is None:
+            return _TEXT_BATCH
+        each = -(-len(texts) // self._cores.count)
+        return min(_CORE_TEXTS, max(_LEAST_CORE_TEXTS, each))
+
+    def _encode_tokens(self, tokens: torch.Tensor) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            encode = self._cut or self._model.encode_text
+            return _unit(encode(tokens.to(self._device)), "text")
 
     def text_tower(self) -> TextTower | None:
         """The text side as arrays that need no torch, or None where that is not possible.
@@ -309,6 +322,16 @@ class OpenClipEncoder:
     def _probe(self) -> npt.NDArray[np.uint8]:
         shape = (4, *self._preprocessing.size, 3)
         return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+    def _cut_texts(self) -> int:
+        """Leave out the padding of texts, if the vectors stay what they are; returns their size."""
+        whole = self.encode_texts(_PROBE_TEXTS)
+        text = causal_text_tower(self._model)
+        if text is not None:
+            self._cut = CutTextTower(self._model, text)
+            if float((self.encode_texts(_PROBE_TEXTS) * whole).sum(axis=1).min()) < _CUT_AGREEMENT:
+                self._cut = None
+        return int(whole.shape[1])
 
     def _fold_batch_norms(self) -> None:
         """Fold batch norms into convolutions, if the vectors stay what they are."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .textcutting import causal_text_tower
 from .texttower import Activation, TextTower, TowerFacts
 from .tokenizer import Cleaning
 
@@ -37,10 +38,10 @@ def export_text_tower(
         transformers, bidirectional attention, layer scale, a class token). The caller compares
         its vectors with the model's before it trusts it.
     """
-    text = getattr(model, "text", model)
-    blocks = getattr(getattr(text, "transformer", None), "resblocks", None)
-    if blocks is None or not _is_plain(model, text, blocks):
+    text = causal_text_tower(model)
+    if text is None or not _is_plain(text):
         return None
+    blocks = text.transformer.resblocks
     activation = _activation(blocks[0])
     if activation is None:
         return None
@@ -57,19 +58,13 @@ def export_text_tower(
     return TextTower(facts, _weights(text, blocks))
 
 
-def _is_plain(model: Any, text: Any, blocks: Any) -> bool:
-    pool = getattr(text, "pool_type", None) or getattr(model, "text_pool_type", None)
-    return (
-        pool == "argmax"
-        and getattr(text, "attn_mask", None) is not None
-        and getattr(text, "cls_emb", None) is None
-        and text.text_projection is not None
-        and all(
-            {name for name, _ in block.named_children()} <= _BLOCK
-            and type(block.attn).__name__ == "MultiheadAttention"
-            and all(type(getattr(block, ls)).__name__ == "Identity" for ls in ("ls_1", "ls_2"))
-            for block in blocks
-        )
+def _is_plain(text: Any) -> bool:
+    # The pooling is that of the end mark, which for CLIP's tokenizer has the greatest id.
+    return text.text_projection is not None and all(
+        {name for name, _ in block.named_children()} <= _BLOCK
+        and type(block.attn).__name__ == "MultiheadAttention"
+        and all(type(getattr(block, ls)).__name__ == "Identity" for ls in ("ls_1", "ls_2"))
+        for block in text.transformer.resblocks
     )
 
 
