@@ -1,9 +1,7 @@
 """Indexing on a cluster: Ray Data reads and embeds, the driver stores and commits meanwhile.
 
-The driver runs the very pipeline that one machine runs (`pipeline.Run`), on pairs that come back
-from the workers in the order of the source with their vectors beside them. So which items there
-are, their ids, what counts as moved, unchanged or duplicate, the report and the commits are
-decided by the same lines of code in both cases, and an interrupted job resumes the same way.
+Results come back from the workers in the order of the source, and the driver takes them in (see
+`receiving`) as one machine does. So an interrupted job also resumes the same way.
 """
 
 from __future__ import annotations
@@ -12,36 +10,27 @@ import contextlib
 import dataclasses
 import logging
 import os
-import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..encoders.textencoder import keep_text_tower
-from ..errors import ClipSearchError, ImageDecodeError, InvalidInputError
-from ..images import Prepared
+from ..errors import ClipSearchError, InvalidInputError
 from ..ingest import LAST_REPORT, IngestOptions, make_report, prune, with_total
-from ..intake.decoding import Decoded
 from ..intake.ledger import Ledger
-from ..intake.pairs import Pair, Source
-from ..intake.pipeline import Run
+from ..intake.pairs import Source
 from ..intake.places import is_url
 from ..intake.sources import open_source
 from ..types import IngestReport, Progress
-from ..vectors import Floats
 from .connection import connected, of_ray, require_ray
 from .preflight import Worker, check_nodes, size_workers, watched_nodes
 from .reading import pair_datasource, parts_of, unpack
+from .receiving import receive
 from .worker import Embedded, EmbedWorker, KnownItems, WorkerSettings
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
     from ..index import Index
 
 __all__ = ["ClusterOptions", "add_on_cluster"]
@@ -52,7 +41,6 @@ _SLICE_ON_CPU = 64
 _SLICE_ON_GPU = 256
 _SIDE_BY_SIDE = 2  # slices a worker has in hand: one is decoded while the other is encoded
 _IN_FLIGHT = 3  # slices sent to a worker, so that it never waits for the next one
-_KEPT = 4096  # results that wait to be asked for; the pipeline asks within a few hundred
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +112,7 @@ def add_on_cluster(
             fingerprint=index.fingerprint,
             device=cluster.device,
             precision=cluster.precision,
+            gpus=worker.gpus,
             threads=worker.threads,
             batch_size=options.batch_size,
             max_pixels=options.max_pixels,
@@ -142,22 +131,19 @@ def add_on_cluster(
         stream = stack.enter_context(
             contextlib.closing(_results(opened, index.path, settings, count, worker))
         )
-        embedded = _EmbeddedSource(stream, opened)
-        run = Run(
-            writer,
-            index.path,
-            _Received(encoder, embedded),
-            _Finished(embedded),  # type: ignore[arg-type] # all of a pool that `Run` uses
-            ledger,
-            batch_size=options.batch_size,
-            ahead=options.batch_size,
-            retry_skipped=options.retry_skipped,
-            hash_first=False,  # workers hash
-        )
         with _translated(), watched_nodes(cluster.gpus_per_worker):
-            run.through(embedded, with_total(opened, progress))
+            run = receive(
+                stream,
+                opened,
+                writer=writer,
+                folder=index.path,
+                encoder=encoder,
+                ledger=ledger,
+                options=options,
+                tell=with_total(opened, progress),
+            )
         pruned = prune(writer, opened.root) if options.prune else 0
-        run.busy["encode"] = embedded.encode_s / count
+        run.busy["encode"] /= count
         seconds = monotonic() - started
         report = make_report(run, ledger, seconds, count * worker.threads, pruned, None)
         writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
@@ -169,7 +155,7 @@ def add_on_cluster(
 def _shared_paths(source: Any) -> list[str]:
     """The local path that a source names, which every node must see."""
     if isinstance(source, str | os.PathLike):
-        text = os.fspath(source)
+        text = os.fspath(source).removeprefix("file://")
         if text != "-" and not is_url(text) and "{" not in text:
             return [str(Path(text).expanduser().absolute())]
         if "{" in text and not is_url(text):
@@ -259,110 +245,3 @@ def _translated() -> Iterator[None]:
         yield
     except ray.exceptions.RayError as exc:
         raise of_ray(exc) from exc
-
-
-class _EmbeddedSource(Source):
-    """The pairs as they come back, with what the workers made of them kept at hand.
-
-    An image of bytes comes back as a ticket of eight bytes, which `Run` hands to the pool.
-    """
-
-    def __init__(self, stream: Iterator[list[Embedded]], original: Source) -> None:
-        self._stream = stream
-        self.root = original.root
-        self.encode_s = 0.0
-        self._tickets = 0
-        self._images: OrderedDict[str | bytes, Embedded] = OrderedDict()
-        self._captions: OrderedDict[str, tuple[Floats, bool]] = OrderedDict()
-
-    def __iter__(self) -> Iterator[Pair]:
-        for found in self._stream:
-            for embedded in found:
-                self.encode_s += embedded.encode_s
-                yield self._keep(embedded)
-
-    def _keep(self, embedded: Embedded) -> Pair:
-        pair = embedded.pair
-        if isinstance(pair.image, bytes):
-            self._tickets += 1
-            pair = dataclasses.replace(pair, image=self._tickets.to_bytes(8, "big"))
-        if pair.image is not None:
-            self._images[pair.image] = embedded
-            _shorten(self._images)
-        if embedded.caption is not None and pair.caption is not None:
-            self._captions.pop(pair.caption, None)
-            self._captions[pair.caption] = (embedded.caption, embedded.cut)
-            _shorten(self._captions)
-        return pair
-
-    def image(self, image: str | bytes) -> Embedded | None:
-        """What a worker made of an image."""
-        return self._images.pop(image, None)
-
-    def caption(self, caption: str) -> tuple[Floats, bool] | None:
-        """Vector of a caption, and whether it was cut."""
-        return self._captions.get(caption)
-
-
-def _shorten(kept: OrderedDict[Any, Any]) -> None:
-    while len(kept) > _KEPT:
-        kept.popitem(last=False)
-
-
-class _Finished:
-    """Stands where one machine has its pool of decoders: everything is decoded already."""
-
-    def __init__(self, embedded: _EmbeddedSource) -> None:
-        self._embedded = embedded
-
-    def submit(self, image: str | bytes) -> Future[Decoded]:
-        """The finished result of an image, its vector in place of its pixels."""
-        future: Future[Decoded] = Future()
-        found = self._embedded.image(image)
-        if found is None or (found.error is None and found.facts is None):
-            future.set_exception(
-                ImageDecodeError("the file changed while the job ran; index it again")
-            )
-        elif found.error is not None:
-            future.set_exception(ImageDecodeError(found.error))
-        else:
-            future.set_result(_decoded(found))
-        return future
-
-
-def _decoded(found: Embedded) -> Decoded:
-    # Bytes that are stored under this very key come without a vector: the pipeline takes it from
-    # the stored item, and this one, which is no number, can never be stored by mistake.
-    vector = found.vector if found.vector is not None else np.full(1, np.nan, np.float32)
-    facts = found.facts
-    prepared = Prepared(pixels=vector, facts=facts)  # type: ignore[arg-type] # see `_Received`
-    return Decoded(prepared, found.sha256 or "", found.size_bytes, found.busy_s)
-
-
-class _Received:
-    """Stands where one machine has its encoder: the vectors are there, in place of pixels.
-
-    Args:
-        encoder: The model, for what no worker was asked for.
-        embedded: Where the workers' results are.
-    """
-
-    def __init__(self, encoder: Encoder, embedded: _EmbeddedSource) -> None:
-        self._encoder = encoder
-        self._embedded = embedded
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
-
-    def encode_pixels(self, pixels: np.ndarray[Any, Any]) -> Floats:
-        """Vectors that `_decoded` put in place of pixels, float32 [n, dim]."""
-        return np.asarray(pixels, np.float32)
-
-    def encode_texts(self, texts: Sequence[str]) -> Floats:
-        """Vectors of captions, float32 [n, dim], as the workers made them."""
-        found = [self._embedded.caption(text) for text in texts]
-        if any(part is not None and part[1] for part in found):
-            warnings.warn("captions were cut", stacklevel=2)
-        missing = [text for text, part in zip(texts, found, strict=True) if part is None]
-        own = iter(self._encoder.encode_texts(missing)) if missing else iter(())
-        return np.stack([next(own) if part is None else part[0] for part in found])

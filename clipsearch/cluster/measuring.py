@@ -1,4 +1,4 @@
-"""Measuring this machine's rates for a plan: encoding, decoding, scanning, committing."""
+"""Measuring this machine's rates for a plan: encoding, decoding, scanning, storing."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
-from ..images import prepare
-from ..types import Record
+from ..images import ImageFacts, prepare
+from ..index import Index
+from ..ingest import IngestOptions
+from ..intake.ledger import Ledger
+from ..intake.pairs import Pair, Source
 from ..vectors import score, unit
 from .planning import Rates
+from .reading import pack, unpack
+from .receiving import receive
+from .worker import Embedded
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
 
-__all__ = ["measure_rates"]
+__all__ = ["measure_driver", "measure_rates"]
 
 _SECONDS = 1.0  # of each measurement
 _IMAGE_SIZE = (640, 480)  # pixels of the JPEG that is decoded
 _SCAN_ROWS = 100_000
+_SLICE = 64  # results that a worker sends together
+_SCATTER = (1 << 255) // 3 | 1  # odd, so that multiples differ, as hashes do all over their range
 
 
 def measure_rates(encoder: Encoder, *, seconds: float = _SECONDS) -> Rates:
@@ -31,7 +40,7 @@ def measure_rates(encoder: Encoder, *, seconds: float = _SECONDS) -> Rates:
 
     Args:
         encoder: The model.
-        seconds: How long each of the five measurements takes, about.
+        seconds: How long each measurement takes, about.
 
     Returns:
         Rates; scaling and overhead are the defaults, because one machine cannot show them.
@@ -39,7 +48,7 @@ def measure_rates(encoder: Encoder, *, seconds: float = _SECONDS) -> Rates:
     return Rates(
         encode_per_s=_encode_rate(encoder, seconds),
         decode_per_s=_decode_rate(encoder, seconds),
-        commit_per_s=_commit_rate(encoder, seconds),
+        commit_per_s=measure_driver(encoder.dim),
         scan_bytes_per_s=_scan_rate(encoder.dim, seconds),
         text_per_s=_repeat(lambda: encoder.encode_texts(["a dog on the beach"]), 1, seconds),
     )
@@ -79,23 +88,66 @@ def _scan_rate(dim: int, seconds: float) -> float:
     return _repeat(lambda: score(vectors, vectors[0]), vectors.nbytes, seconds)
 
 
-def _commit_rate(encoder: Encoder, seconds: float) -> float:
-    from ..index import Index
+def measure_driver(dim: int, *, items: int = 4096, captions: bool = False) -> float:
+    """Items a second that the driver of a cluster stores: unpacked, looked up, put, committed.
 
-    rng = np.random.default_rng(0)
-    vectors = unit(rng.standard_normal((1000, encoder.dim), np.float32))
-    at = 0
+    Args:
+        dim: Length of a vector.
+        items: How many new images, in tar shards, the workers are taken to have sent.
+        captions: Whether every item has a caption with its vector.
+    """
+    sent = [
+        _slice_of(range(first, min(first + _SLICE, items)), dim, captions)
+        for first in range(0, items, _SLICE)
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        index = Index.create(Path(folder) / "rate", encoder)
+        index = Index.create(Path(folder) / "rate", _Nameless(dim))  # type: ignore[arg-type]
         with index, index.writer() as writer:
+            started = perf_counter()
+            receive(
+                (found for table in sent for found in unpack(table)),
+                Source(),
+                writer=writer,
+                folder=index.path,
+                encoder=_Nameless(dim),  # type: ignore[arg-type] # never asked for anything
+                ledger=Ledger(None, "raise"),
+                options=IngestOptions(),
+                tell=lambda _: None,
+            )
+            return items / (perf_counter() - started)
 
-            def commit() -> None:
-                nonlocal at
-                keys = [f"/data/{at + i:09d}.jpg" for i in range(len(vectors))]
-                writer.lookup(keys)
-                for key, vector in zip(keys, vectors, strict=True):
-                    writer.put(Record(key=key, path=key, sha256=f"{at:064d}"), image=vector)
-                    at += 1
-                writer.commit()
 
-            return _repeat(commit, len(vectors), seconds)
+def _slice_of(numbers: range, dim: int, captions: bool) -> pa.Table:
+    """A slice of results as a worker sends it."""
+    vectors = unit(np.random.default_rng(0).standard_normal((len(numbers), dim), np.float32))
+    facts = ImageFacts(width=640, height=480, format="JPEG")
+    return pack(
+        [
+            Embedded(
+                pair=Pair(
+                    key=f"/mnt/web/{number // 10_000:05}.tar!{number:09}",
+                    image=b"",
+                    caption=f"a caption of nine or so words, number {number}" if captions else None,
+                ),
+                sha256=f"{number * _SCATTER % 2**256:064x}",
+                size_bytes=50_000,
+                facts=facts,
+                vector=vector,
+                caption=vector if captions else None,
+            )
+            for number, vector in zip(numbers, vectors, strict=True)
+        ]
+    )
+
+
+class _Nameless:
+    """As much of an encoder as an index is made with."""
+
+    name = "none"
+    fingerprint = "0" * 64
+    preprocessing = None
+    logit_scale = 1.0
+    logit_bias = None
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from ..engine.catalog import Known, known_by
 from ..engine.reader import Reader
-from ..errors import ClipSearchError, EncoderMismatchError, ImageDecodeError
+from ..errors import ClipSearchError, ClusterError, EncoderMismatchError, ImageDecodeError
 from ..images import ImageFacts, read_facts
 from ..intake.decoding import Decoded, DecoderPool
 from ..intake.pairs import Pair
@@ -42,6 +42,7 @@ class WorkerSettings:
     fingerprint: str
     device: str
     precision: str
+    gpus: float  # that it reserves
     threads: int  # of the model, and decoder processes
     batch_size: int
     max_pixels: int
@@ -91,6 +92,7 @@ class EmbedWorker:
         known: Handle of a `KnownItems` actor.
 
     Raises:
+        ClusterError: It reserves a GPU, and there is none.
         EncoderMismatchError: This node's files of the model are others than the driver's.
     """
 
@@ -99,6 +101,11 @@ class EmbedWorker:
 
         from ..models import load_encoder
 
+        if settings.gpus and not torch.cuda.is_available():
+            raise ClusterError(
+                f"node {os.uname().nodename} offers a GPU to Ray, and torch finds none there; "
+                "install its driver and a torch for it, or start the node without --num-gpus"
+            )
         torch.set_num_threads(settings.threads)
         self._settings = settings
         self._known = known
