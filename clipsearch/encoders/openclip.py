@@ -263,21 +263,20 @@ class OpenClipEncoder:
         else:
             lengths = self._cut.lengths(tokens)
         order = lengths.argsort(stable=True)
-        blocks = [
-            tokens[rows, : int(lengths[rows].max())]
-            for rows in order.split(self._text_block(texts))
-        ]
+        size = self._text_block(len(texts))
+        rows = [order[i : i + size] for i in range(0, len(order), size)]
+        blocks = [tokens[some, : int(lengths[some].max())] for some in rows]
         encode: Any = map if self._cores is None else self._cores.map
         vectors = np.concatenate(list(encode(self._encode_tokens, blocks)))
         result = np.empty_like(vectors)
         result[order.numpy()] = vectors
         return result
 
-    def _text_block(self, texts: Sequence[str]) -> int:
+    def _text_block(self, texts: int) -> int:
         """Texts encoded together: some for each core, and little padding among them."""
         if self._cores is None:
             return _TEXT_BATCH
-        each = -(-len(texts) // self._cores.count)
+        each = -(-texts // self._cores.count)
         return min(_CORE_TEXTS, max(_LEAST_CORE_TEXTS, each))
 
     def _encode_tokens(self, tokens: torch.Tensor) -> npt.NDArray[np.float32]:

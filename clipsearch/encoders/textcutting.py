@@ -63,11 +63,13 @@ class CutTextTower:
         x = text.token_embedding(tokens).to(dtype)  # [n, length, width]
         x = x + text.positional_embedding[:length].to(dtype)
         x = text.transformer(x, attn_mask=text.attn_mask[:length, :length])
-        x = text_global_pool(text.ln_final(x), tokens, self._pool, self._end_id)  # [n, width]
+        # [n, width]
+        features: torch.Tensor = text_global_pool(
+            text.ln_final(x), tokens, self._pool, self._end_id
+        )
         projection = text.text_projection
-        if projection is None:
-            return x
-        features: torch.Tensor = projection(x) if callable(projection) else x @ projection
+        if projection is not None:
+            features = projection(features) if callable(projection) else features @ projection
         return features
 
 
