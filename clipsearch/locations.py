@@ -63,7 +63,8 @@ def existing_index(name: str | None) -> Path:
             f"no index in {home()} yet; make one with: clipsearch index ~/Pictures -i photos"
         )
     path = index_path(name)
-    if not (path / _CATALOG).is_file():
+    # An index that has lost its catalog is let through, for opening it says what to do.
+    if not (path / _CATALOG).is_file() and not (path / "vectors").is_dir():
         there = f"there are: {', '.join(names)}" if names else "there is none yet"
         raise IndexNotFoundError(
             f"no index called {name!r} ({there}); make it with: clipsearch index FOLDER -i {name}"

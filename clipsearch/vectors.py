@@ -64,16 +64,18 @@ def check_vectors(vectors: Any, dim: int, *, what: str = "vectors") -> Floats:
         raise InvalidInputError(f"{what} must be numbers of shape [n, {dim}]: {exc}") from exc
     if array.ndim != 2 or array.shape[1] != dim:
         raise InvalidInputError(f"{what} must have the shape [n, {dim}], got {list(array.shape)}")
-    finite = np.isfinite(array).all(axis=1)
+    # In float64 no square of a float32 overflows, so a length is finite if its vector is.
+    lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
+    finite = np.isfinite(lengths)
     if not finite.all():
         raise InvalidInputError(f"{what} hold NaN or infinity, first in row {int(finite.argmin())}")
-    lengths = np.linalg.norm(array.astype(np.float64), axis=1)
     if array.shape[0] and float(lengths.min()) < _MIN_LENGTH:
         raise InvalidInputError(
             f"{what} hold a zero vector, which has no direction, first in row "
             f"{int(lengths.argmin())}"
         )
-    scaled: Floats = (array / lengths[:, None]).astype(np.float32)
+    scaled: Floats = np.empty_like(array)
+    np.divide(array, lengths[:, None], out=scaled, casting="same_kind")
     return scaled
 
 

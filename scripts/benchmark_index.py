@@ -27,6 +27,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from clipsearch.engine.ann import list_count
 from clipsearch.index import Index
 from clipsearch.types import Record
 from clipsearch.vectors import exact_top_k_many
@@ -36,9 +37,9 @@ COMMIT = 50_000
 BARS_FROM = 1_000_000  # items; smaller indexes are searched exactly, and show how cost grows
 MOST_FLAT_BYTES = 6 << 30  # a larger flat index would not fit beside the rest
 K = 10
-_NEIGHBOURS_QUERIES = 500
+_NEIGHBOURS_QUERIES = 300
 _TIMED_QUERIES = 40
-_SERVED_QUERIES = 500
+_SERVED_QUERIES = 300
 _ADD_ROUNDS = 9
 
 
@@ -146,10 +147,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of items")
     parser.add_argument("--dim", type=int, default=512, help="length of a vector")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--kinds", action="store_true", help="compare FAISS's kinds of ANN index at the first size"
+    )
     parser.add_argument("--workdir", help="where to put the indexes; deleted afterwards")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.kinds:
+        return print_kinds(Corpus(dim=args.dim, seed=args.seed), int(args.sizes.split(",")[0]))
     missed = 0
     for size in (int(part) for part in str(args.sizes).split(",")):
         place = Path(tempfile.mkdtemp(prefix="clipsearch-benchmark-", dir=args.workdir))
@@ -166,28 +172,54 @@ def run(args: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
+def print_kinds(corpus: Corpus, size: int) -> int:
+    """Compare the kinds of approximate index that FAISS has; has no bar."""
+    from ann_kinds import compare
+
+    found = compare(
+        lambda block: corpus.images(block, BLOCK),
+        corpus.texts(_NEIGHBOURS_QUERIES, seed=20),
+        size,
+        BLOCK,
+        list_count(size),
+    )
+    print(f"\n### {size:,} x {corpus.dim}, {list_count(size)} lists\n")
+    print("| kind | recall@10 | one search | setting | bytes a vector | building |")
+    print("|---|---|---|---|---|---|")
+    for kind in found:
+        print(
+            f"| {kind.name} | {kind.recall:.4f} | {kind.search_ms:.2f} ms | {kind.setting} | "
+            f"{kind.bytes_per_vector:.0f} | {kind.build_s:.0f} s |"
+        )
+    return 0
+
+
 def measure(place: Path, corpus: Corpus, size: int) -> list[Line]:
     """All figures of one size."""
     encoder = MadeUpEncoder(corpus)
     seconds: dict[str, float] = {}
     index = Index.create(place / "index", encoder)  # type: ignore[arg-type]
     flat = faiss.IndexFlatIP(corpus.dim) if size * corpus.dim * 4 <= MOST_FLAT_BYTES else None
-    with timed(seconds, "add"):
+    with timed(seconds, "adding all items"):
         fill(index, corpus, size, flat)
     index.refresh_background()
-    with timed(seconds, "build"):
+    with timed(seconds, "building the ANN file"):
         index.build_ann()
-    opening = serve(index.path, corpus)
-    adding = adding_costs(place, index, corpus, size)
+    with timed(seconds, "serving"):
+        opening = serve(index.path, corpus)
+    with timed(seconds, "adding a hundred"):
+        adding = adding_costs(place, index, corpus, size)
     queries = corpus.texts(_NEIGHBOURS_QUERIES, seed=20)
-    recall = recall_at_10(index, queries, flat)
-    times = latencies(index, flat, queries)
-    filtered = {
-        share: median_ms(
-            lambda q, where=f"width < {limit}": index.search(q, K, where=where), queries[:30]
-        )
-        for share, limit in (("1 %", 10), ("50 %", 500))
-    }
+    with timed(seconds, "recall"):
+        recall = recall_at_10(index, queries, flat)
+    with timed(seconds, "latencies"):
+        times = latencies(index, flat, queries)
+        filtered = {
+            share: median_ms(
+                lambda q, where=f"width < {limit}": index.search(q, K, where=where), queries[:30]
+            )
+            for share, limit in (("1 %", 10), ("50 %", 500))
+        }
     info = index.info()
     index.close()
     ann = info["ann"]["image"]
@@ -200,8 +232,8 @@ def measure(place: Path, corpus: Corpus, size: int) -> list[Line]:
     found = "exact" if ann is None else f"{ann['kind']}, {ann['parameters']}"
     lines = [
         Line("index", found),
-        Line("adding all items", f"{seconds['add']:.1f} s"),
-        Line("building the ANN file", f"{seconds['build']:.1f} s"),
+        Line("adding all items", f"{seconds['adding all items']:.1f} s"),
+        Line("building the ANN file", f"{seconds['building the ANN file']:.1f} s"),
         Line("size on disk", f"{info['size_bytes'] / 2**20:.0f} MiB"),
         Line("recall@10 of texts", f"{recall:.4f}", **bar(">= 0.98", recall >= 0.98)),
         Line("search, p50 / p95", f"{times['index']:.2f} / {times['index p95']:.2f} ms"),
@@ -238,7 +270,7 @@ def measure(place: Path, corpus: Corpus, size: int) -> list[Line]:
 
 
 class timed:  # noqa: N801 - reads as a verb
-    """Take down how long a block took."""
+    """Take down how long a block took, and tell so on stderr."""
 
     def __init__(self, into: dict[str, float], name: str) -> None:
         self._into, self._name = into, name
@@ -248,6 +280,7 @@ class timed:  # noqa: N801 - reads as a verb
 
     def __exit__(self, *_: object) -> None:
         self._into[self._name] = time.perf_counter() - self._start
+        print(f"{self._name}: {self._into[self._name]:.1f} s", file=sys.stderr, flush=True)
 
 
 def item(number: int) -> Record:

@@ -55,6 +55,16 @@ def shared_data() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def bound() -> list[str]:
+    """What to put before a command so that permissions bind it, as they do not bind root."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("permissions bind root only through setpriv (util-linux)")
+    return ["setpriv", "--bounding-set=-dac_override"]
+
+
 @dataclass(frozen=True)
 class Done:
     """How a command ended."""

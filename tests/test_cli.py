@@ -170,11 +170,19 @@ def test_another_model_is_refused(cli, indexed, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_no_permission_to_write(cli, photo_folder, tmp_path):
+def test_no_permission_to_write(photo_folder, tmp_path, bound):
     locked = tmp_path / "indexes"
     locked.mkdir(mode=0o500)
-    assert "permission" in cli("index", photo_folder, expect=1).stderr.lower()
+    done = subprocess.run(
+        [*bound, sys.executable, "-m", "clipsearch", "index", photo_folder],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CLIPSEARCH_INDEXES": str(locked)},
+    )
+    assert done.returncode == 1
+    assert "permission denied" in done.stderr.lower()
+    assert len(done.stderr.splitlines()) == 1
+    assert list(locked.iterdir()) == []
 
 
 def test_the_place_of_an_index_is_a_file(cli, photo_folder, tmp_path):

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from clipsearch.engine import ann
 from clipsearch.index import Index
 from clipsearch.vectors import unit
 from tests.fakes import FakeEncoder, record
@@ -12,6 +13,7 @@ from tests.fakes import FakeEncoder, record
 DIM = 32
 COUNT = 3000
 EXACT = 500 * DIM  # exact up to 500 vectors
+needs_gpu = pytest.mark.skipif(ann.gpu_count() == 0, reason="FAISS finds no CUDA device")
 
 
 class TextLike(FakeEncoder):
@@ -237,6 +239,7 @@ def test_an_index_without_texts_says_so_and_is_tuned_on_texts_later(tmp_path):
 
 
 @pytest.mark.gpu
+@needs_gpu
 def test_a_gpu_finds_the_same(tmp_path):
     encoder = TextLike()
     Index.create(tmp_path / "index", encoder).close()
@@ -256,9 +259,8 @@ def test_a_gpu_finds_the_same(tmp_path):
 
 
 @pytest.mark.gpu
+@needs_gpu
 def test_training_on_a_gpu_and_on_the_processor_agree():
-    from clipsearch.engine import ann
-
     vectors = images(3000)
     rows = np.arange(1, 3001, dtype=np.int64)
     found = []
@@ -271,7 +273,6 @@ def test_training_on_a_gpu_and_on_the_processor_agree():
 
 
 def test_a_gpu_is_asked_for_but_there_is_none(tmp_path):
-    from clipsearch.engine import ann
     from clipsearch.errors import InvalidInputError
 
     if ann.gpu_count():

@@ -16,14 +16,12 @@ import clipsearch
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from .indexing import open_or_create, summarise
+from .managing import IndexName, Wait
 from .output import TableFormat, hit_document, note, print_json, print_table, short_path
 from .searching import Target
 
 __all__ = ["COMMANDS"]
 
-IndexName = Annotated[
-    str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
-]
 OutputFormat = Annotated[TableFormat, typer.Option("-f", "--format", help="table, json or csv.")]
 
 
@@ -142,6 +140,7 @@ def import_command(
     model: Annotated[
         str | None, typer.Option("-m", "--model", help="The model that made the embeddings.")
     ] = None,
+    wait: Wait = False,
 ) -> None:
     """Import embeddings in the layout of clip-retrieval (npy and parquet files).
 
@@ -153,7 +152,7 @@ def import_command(
 
     dim = embeddings_dim(folder.expanduser())
     with open_or_create(name, model, "auto", "auto", dim=dim) as index:
-        report = index.import_embeddings(folder)
+        report = index.import_embeddings(folder, wait=wait)
         lines = summarise(report)
         note(f"{report.indexed:,} items from {folder} in {report.seconds:.1f} s")
         for line in lines[1:]:

@@ -20,12 +20,15 @@ from .output import (
     short_path,
 )
 
-__all__ = ["COMMANDS", "models_app"]
+__all__ = ["COMMANDS", "IndexName", "Wait", "models_app"]
 
 IndexName = Annotated[
     str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
 ]
 OutputFormat = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for another process that writes to the index.")
+]
 
 
 def info(name: IndexName = None, output: OutputFormat = TableFormat.table) -> None:
@@ -50,6 +53,8 @@ def _lines(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:
             rows.append([f"{prefix}size", human_bytes(value)])
         elif key == "path":
             rows.append([f"{prefix}{key}", short_path(value)])
+        elif key == "notes":
+            rows += [["note", text] for text in value]
         else:
             rows.append([f"{prefix}{key}".replace("_", " "), "-" if value is None else str(value)])
     return rows
@@ -58,23 +63,24 @@ def _lines(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:
 def remove(
     ids: Annotated[list[int], typer.Argument(help="Ids, as search prints them.")],
     name: IndexName = None,
+    wait: Wait = False,
 ) -> None:
     """Remove items from an index; their files stay where they are.
 
     clipsearch remove 17 42 -i photos
     """
     with clipsearch.Index.open(existing_index(name)) as index:
-        note(f"removed {index.remove(ids):,} of {len(ids):,} items")
+        note(f"removed {index.remove(ids, wait=wait):,} of {len(ids):,} items")
 
 
-def compact(name: IndexName = None) -> None:
+def compact(name: IndexName = None, wait: Wait = False) -> None:
     """Give back the space of removed items, and rebuild what speeds up searching.
 
     clipsearch compact -i photos
     """
     with clipsearch.Index.open(existing_index(name)) as index:
         before = index.info()["size_bytes"]
-        index.compact()
+        index.compact(wait=wait)
         after = index.info()["size_bytes"]
     note(f"{human_bytes(before)} before, {human_bytes(after)} after")
 
@@ -89,13 +95,19 @@ def verify(
 
     clipsearch verify -i photos --full
     """
-    with clipsearch.Index.open(existing_index(name)) as index:
-        report = index.verify(full=full)
+    from ..engine.verify import verify as verify_folder
+
+    report = verify_folder(existing_index(name), full=full)  # a damaged index cannot be opened
+    for text in report.notes:
+        note(f"note: {text}")
     for problem in report.problems:
         note(f"problem: {problem}")
     if report.problems:
         raise typer.Exit(EXIT_ERROR)
-    note("the index is sound")
+    note(
+        f"the index is sound: {report.items:,} items, {report.segments:,} segments, "
+        f"{human_bytes(report.checked_bytes)} checked"
+    )
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

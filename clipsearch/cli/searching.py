@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import operator
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,13 +46,19 @@ def search(
         str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option("--image", help="A picture to look for; may be repeated.")
+        list[str] | None, typer.Option("--image", help="A picture to look for; may be repeated.")
+    ] = None,
+    item: Annotated[
+        list[str] | None, typer.Option("--item", help="The id of an item to look for the like of.")
     ] = None,
     add: Annotated[
         list[str] | None, typer.Option("-a", "--add", help="Further words to look for.")
     ] = None,
     subtract: Annotated[
         list[str] | None, typer.Option("-s", "--subtract", help="Words to steer away from.")
+    ] = None,
+    subtract_image: Annotated[
+        list[str] | None, typer.Option("--subtract-image", help="A picture to steer away from.")
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     where: Annotated[
@@ -69,15 +79,26 @@ def search(
 ) -> None:
     """Search an index by words, by picture, or by both.
 
+    Each part that a flag names may end in ^ and its weight; without one it weighs 1, as TEXT does.
+
     clipsearch search "a red bus" -i photos
 
     clipsearch search --image cat.jpg -i photos -k 5
 
     clipsearch search "a beach" -a "at sunset" -s people -i photos
 
+    clipsearch search "a street" --image night.jpg^0.5 -s cars^0.3 -i photos
+
     clipsearch search "a receipt" -f paths -0 | xargs -0 cp -t receipts/
     """
-    query = build_query(text, image or [], add or [], subtract or [])
+    query = build_query(
+        text,
+        images=image or [],
+        items=item or [],
+        add=add or [],
+        subtract=subtract or [],
+        subtract_images=subtract_image or [],
+    )
     with open_for_search(name, device) as index:
         hits = index.search(
             query,
@@ -91,24 +112,62 @@ def search(
 
 
 def build_query(
-    text: str | None, images: list[Path], add: list[str], subtract: list[str]
+    text: str | None,
+    *,
+    images: Sequence[str] = (),
+    items: Sequence[str] = (),
+    add: Sequence[str] = (),
+    subtract: Sequence[str] = (),
+    subtract_images: Sequence[str] = (),
 ) -> clipsearch.Query:
-    """One query of the words and pictures that the flags name."""
+    """One query of the words, pictures and items that the flags name, with their weights."""
     if text is not None and not text.strip():
         raise InvalidInputError('the query is empty; say what to look for, e.g. "a red bus"')
-    for path in images:
-        if not path.expanduser().is_file():
-            raise InvalidInputError(f"no image file at {path}")
-    positive = [clipsearch.Query.text(words) for words in ([text] if text else []) + add]
-    positive += [clipsearch.Query.image(path.expanduser()) for path in images]
+    positive = [clipsearch.Query.text(text)] if text is not None else []
+    positive += [clipsearch.Query.text(*_weighed(given)) for given in add]
+    positive += [_picture(given) for given in images]
+    positive += [_item(given) for given in items]
     if not positive:
         raise InvalidInputError("nothing to look for; give words, --image FILE or --add WORDS")
-    query = positive[0]
-    for term in positive[1:]:
-        query = query + term
-    for words in subtract:
-        query = query - clipsearch.Query.text(words)
+    query = functools.reduce(operator.add, positive)
+    for given in subtract:
+        query = query - clipsearch.Query.text(*_weighed(given))
+    for given in subtract_images:
+        query = query - _picture(given)
     return query
+
+
+def _weighed(given: str) -> tuple[str, float]:
+    """Split "at sunset^0.5" into words and weight; without a weight it is 1."""
+    value, mark, weight = given.rpartition("^")
+    if not mark:
+        return given, 1.0
+    try:
+        number = float(weight)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise InvalidInputError(
+            f"the weight after ^ must be a number above 0, as in 'cars^0.5', not {weight!r}"
+        )
+    return value, number
+
+
+def _picture(given: str) -> clipsearch.Query:
+    if Path(given).expanduser().is_file():  # whatever signs its name has
+        return clipsearch.Query.image(Path(given).expanduser())
+    name, weight = _weighed(given)
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise InvalidInputError(f"no image file at {path}")
+    return clipsearch.Query.image(path, weight)
+
+
+def _item(given: str) -> clipsearch.Query:
+    number, weight = _weighed(given)
+    if not number.isdecimal():
+        raise InvalidInputError(f"--item takes an id, as search prints them, not {number!r}")
+    return clipsearch.Query.item(int(number), weight)
 
 
 def parse_min_score(value: str | None) -> float | Literal["auto"] | None:

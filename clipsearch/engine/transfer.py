@@ -34,7 +34,16 @@ _REAL = ("latitude", "longitude")
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to beside `path`, which takes its place when all went well."""
+    """A name to write to beside `path`, which takes its place when all went well.
+
+    Raises:
+        InvalidInputError: The folder is not there, or `path` is one.
+        StorageError: The disk refused.
+    """
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"there is no folder {path.parent} to write {path.name} to")
+    if path.is_dir():
+        raise InvalidInputError(f"{path} is a folder; name a file in it")
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with translated(path):
@@ -173,15 +182,9 @@ def _import_shard(
     dim: int,
     counts: dict[str, int],
 ) -> None:
+    total = _length(name, parts)
     arrays = {m: _load(parts[m], dim) for m in ("image", "caption") if m in parts}
-    lengths = {str(parts[m]): len(array) for m, array in arrays.items()}
     table = _metadata(parts["metadata"]) if "metadata" in parts else None
-    if table is not None:
-        lengths[str(parts["metadata"])] = table.num_rows
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{path} has {n}" for path, n in lengths.items())
-        raise SourceError(f"the rows of shard {name} do not fit together: {told}")
-    total = next(iter(lengths.values()))
     for start in range(0, total, _BATCH):
         stop = min(start + _BATCH, total)
         rows = [{}] * (stop - start) if table is None else table.slice(start, stop - start)
@@ -203,13 +206,33 @@ def _import_shard(
 
 
 def embeddings_dim(folder: Path) -> int:
-    """Length of the vectors in a folder that `import_embeddings` takes.
+    """Length of the vectors in a folder that `import_embeddings` takes, after a look at all of it.
 
     Raises:
-        SourceError: There are no embeddings, or they cannot be read.
+        SourceError: There are no embeddings, they cannot be read, or do not fit together.
     """
-    parts = next(iter(_shards(folder).values()))
-    return int(_open(parts.get("image") or parts["caption"]).shape[1])
+    dims: dict[int, Path] = {}
+    for name, parts in _shards(folder).items():
+        _length(name, parts)
+        for part in ("image", "caption"):
+            if part in parts:
+                dims.setdefault(int(_open(parts[part]).shape[1]), parts[part])
+    if len(dims) > 1:
+        told = ", ".join(f"{path} has {dim}" for dim, path in dims.items())
+        raise SourceError(f"the vectors differ in length: {told}; import one model's at a time")
+    return next(iter(dims))
+
+
+def _length(name: str, parts: dict[str, Path]) -> int:
+    """How many rows a shard has, in all its parts alike."""
+    lengths = {
+        path: _metadata_rows(path) if part == "metadata" else len(_open(path))
+        for part, path in parts.items()
+    }
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{path} has {n}" for path, n in lengths.items())
+        raise SourceError(f"the rows of shard {name} do not fit together: {told}")
+    return next(iter(lengths.values()))
 
 
 def _load(path: Path, dim: int) -> Any:
@@ -235,8 +258,19 @@ def _open(path: Path) -> Any:
 
 
 def _metadata(path: Path) -> pa.Table:
-    try:
+    with _readable(path):
         return pq.read_table(path)
+
+
+def _metadata_rows(path: Path) -> int:
+    with _readable(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pa.ArrowException) as exc:
         raise SourceError(f"{path} cannot be read: {exc}") from exc
 

@@ -20,6 +20,7 @@ from .database import CATALOG, connect, translated
 from .files import SegmentEntry, check_file
 from .segments import BLOCK_ROWS, Segment, segment_files
 from .snapshot import EXACT_ELEMENTS, MODALITIES, Shelf
+from .storage import check_openable
 
 __all__ = ["Verification", "verify"]
 
@@ -61,7 +62,17 @@ def verify(folder: Path, *, full: bool = False) -> Verification:
 
     Returns:
         What was found. A damaged file is a problem in the report, not an error.
+
+    Raises:
+        IndexNotFoundError: There is no index.
+        IndexVersionError: It was written by a newer clipsearch.
     """
+    try:
+        check_openable(folder)
+    except IndexCorruptError as exc:
+        return Verification(
+            generation=0, full=full, items=0, segments=0, checked_bytes=0, problems=(str(exc),)
+        )
     while True:
         check = _Check(folder, full=full)
         found = check.run()

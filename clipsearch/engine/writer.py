@@ -53,6 +53,7 @@ class Writer:
 
     def __init__(self, folder: Path, *, wait: bool | float = False) -> None:
         self._folder = folder
+        self._catalog = folder / CATALOG
         self._lock = WriterLock(folder / LOCK_FILE).acquire(wait=wait)
         try:
             self._conn = connect(folder, write=True)
@@ -437,7 +438,7 @@ class Writer:
         return self._conn
 
     def _translated(self) -> contextlib.AbstractContextManager[None]:
-        return translated(self._folder / CATALOG)
+        return translated(self._catalog)
 
     def __enter__(self) -> Self:
         return self
