@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..classification.labelpack import PACK_SUFFIX
-from ..classification.labels import read_labels
 from ..errors import InvalidInputError, SourceError
-from ..intake.sources import open_source
 from ..models import BUNDLED_MODEL, load_encoder
 from .output import EXIT_SKIPPED, note, print_json, print_table, short_path
 
@@ -113,6 +110,8 @@ def build_classifier(
     template: list[str] | None,
 ) -> ZeroShotClassifier:
     """The classifier that the options name: labels, a file of them, or a label pack."""
+    from ..classification.labelpack import PACK_SUFFIX
+    from ..classification.labels import read_labels
     from ..zeroshot import ZeroShotClassifier
 
     _check_labels(label, labels)
@@ -139,6 +138,8 @@ def _skip(name: str, reason: str) -> None:
 
 def _sources(images: list[str]) -> Iterator[tuple[str, str | bytes]]:
     """Name and source of every image that the arguments name, folders opened up."""
+    from ..intake.sources import open_source
+
     for image in images:
         if image == _STDIN:
             yield from _from_stdin()

@@ -15,15 +15,20 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import faiss  # its stubs lack much of what its wrappers add
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import IndexCorruptError, InvalidInputError
 from ..vectors import Block, Floats, Rows
+from .deferred import Deferred
 from .files import AnnEntry, check_file
+
+if TYPE_CHECKING:
+    import faiss  # its stubs lack much of what its wrappers add
+else:
+    faiss = Deferred("faiss")  # small indexes are searched exactly, and need none of it
 
 __all__ = [
     "ANN_REMEDY",
