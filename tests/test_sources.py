@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
 import tarfile
+import threading
+import tomllib
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
 import pytest
 
 from clipsearch.errors import InvalidInputError, MissingExtraError, SourceError
+from clipsearch.intake import places
 from clipsearch.intake.shards import expand_braces
 from clipsearch.intake.sources import (
     FolderSource,
@@ -19,6 +24,8 @@ from clipsearch.intake.sources import (
     TableSource,
     open_source,
 )
+
+from .conftest import ROOT
 
 JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
 
@@ -278,6 +285,31 @@ def test_urls_are_read_through_fsspec(tmp_path):
         memory.rm("/set", recursive=True)
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_a_table_behind_a_web_server(tmp_path):
+    """Whose paths are URLs to fsspec; what lies beside the table is inside, and no more."""
+    pytest.importorskip("aiohttp")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (tmp_path / "up.jpg").write_bytes(JPEG)
+    (folder / "a.jpg").write_bytes(JPEG)
+    (folder / "t.csv").write_text("image\na.jpg\n../up.jpg\ngone.jpg\n")
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        one, up, gone = open_source(f"http://127.0.0.1:{server.server_port}/set/t.csv")
+        server.shutdown()
+        thread.join()
+    assert one.image == JPEG
+    assert "outside" in up.refused
+    assert "cannot be read" in gone.refused
+
+
 def test_a_url_without_its_back_end_says_what_to_install(monkeypatch):
     fsspec = pytest.importorskip("fsspec")
     with pytest.raises(SourceError, match="nosuch"):
@@ -289,6 +321,11 @@ def test_a_url_without_its_back_end_says_what_to_install(monkeypatch):
     monkeypatch.setattr(fsspec.core, "url_to_fs", absent)
     with pytest.raises(MissingExtraError, match=r"clipsearch\[s3\]"):
         open_source("s3://bucket/photos")
+
+
+def test_the_extras_that_messages_name_are_there():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(places._EXTRAS.values()) <= set(declared["project"]["optional-dependencies"])
 
 
 def test_what_is_no_source_is_refused(tmp_path):

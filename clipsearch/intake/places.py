@@ -98,7 +98,9 @@ class RemotePlace(Place):
         """The bytes of the file."""
         if is_url(path):
             return None, "a URL; only files beside the table are read"
-        full = posixpath.normpath(posixpath.join(self._folder, path))
+        # Paths of some back ends are URLs, whose two slashes are no empty folder.
+        scheme, colon, rest = posixpath.join(self._folder, path).rpartition("://")
+        full = f"{scheme}{colon}{posixpath.normpath(rest)}"
         if not (outside or full.startswith(self._folder + "/")):
             return None, "outside the table's folder; --allow-outside lets it in"
         return self._read(full)
@@ -147,15 +149,14 @@ def open_place(name: str | os.PathLike[str]) -> Place:
 
 def _file_system(url: str) -> tuple[Any, str]:
     scheme = urlsplit(url).scheme
-    extra = _EXTRAS.get(scheme, "remote")
+    extra = _EXTRAS.get(scheme)
     try:
         import fsspec  # type: ignore[import-untyped, unused-ignore]
 
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as exc:
-        raise MissingExtraError(
-            f"reading {scheme}:// needs: pip install 'clipsearch[{extra}]' ({exc})"
-        ) from exc
+        what = f"pip install 'clipsearch[{extra}]'" if extra else "a back end of fsspec"
+        raise MissingExtraError(f"reading {scheme}:// needs: {what} ({exc})") from exc
     except ValueError as exc:
         raise SourceError(f"cannot read {url}: {exc}") from exc
     return fs, str(path)
