@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from .engine import catalog, refresh, storage
+from .engine import catalog, refresh, storage, vectorsets
 from .engine.background import Background
 from .engine.reader import Reader
 from .engine.search import Request, search
@@ -26,13 +26,14 @@ from .errors import (
     ItemNotFoundError,
 )
 from .query import Query
-from .types import Hit, Hits, IngestReport, Item, Modality, Progress
+from .types import Hit, Hits, IngestReport, Item, MigrationReport, Modality, Progress
 from .vectors import Floats, Rows
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from .encoder import Encoder
+    from .engine.vectorsets import KeptModel
     from .engine.verify import Verification
     from .ingest import IngestOptions
 
@@ -182,9 +183,9 @@ class Index:
             raise EncoderMismatchError(
                 f"index {self._path.name} was made with {self._model_name} (fingerprint "
                 f"{self._fingerprint[:12]}), not with {encoder.name} "
-                f"({encoder.fingerprint[:12]}); their vectors cannot be compared. Search with "
-                f"-m {self._model_name}, or index the source again under another name: "
-                f"clipsearch index SOURCE -i NEW_NAME -m {encoder.name}"
+                f"({encoder.fingerprint[:12]}); their vectors cannot be compared. Go on with "
+                f"{self._model_name}, or bring the index over to the other model: "
+                f"clipsearch migrate -i {self._path.name} -m {encoder.name}"
             )
         return encoder
 
@@ -421,9 +422,10 @@ class Index:
 
         Raises:
             IndexLockedError: Another process is writing; the message names it.
+            EncoderMismatchError: The index has been migrated since it was opened.
             StorageError: The folder cannot be written.
         """
-        return Writer(self._path, wait=wait)
+        return Writer(self._path, wait=wait, fingerprint=self._fingerprint)
 
     def add(
         self,
@@ -569,6 +571,70 @@ class Index:
         )
         self.refresh_background(wait=True)
         return report
+
+    def migrate(
+        self,
+        encoder: Encoder,
+        *,
+        drop_missing: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        batch_size: int = 32,
+        workers: int | None = None,
+    ) -> MigrationReport:
+        """Embed every item anew with another model, from its source, and then use that model.
+
+        Searches and writers go on meanwhile with the old model; the switch is one commit. An
+        interrupted migration goes on where it stopped. Ids, captions, tags and metadata stay, and
+        so do the old vectors: `migrate` with the old model goes back and embeds only what was
+        added since, `forget_models` deletes them. Other open `Index` objects of this index raise
+        an `EncoderMismatchError` from the switch on.
+
+        Args:
+            encoder: The model to use from now on.
+            drop_missing: Whether items whose source is gone or has changed are removed. Without
+                it, the index stays with its model as long as there are any.
+            progress: Called now and then with how many vectors there are of how many.
+            batch_size: Images encoded together.
+            workers: Decoder processes; None for one a processor.
+
+        Returns:
+            What was done, with the items that could not be embedded.
+
+        Raises:
+            InvalidInputError: The index uses that model already.
+            IndexLockedError: Another process is migrating the index.
+            StorageError: The disk refused; the index is as before.
+        """
+        from .migration import Migration
+
+        report = Migration(
+            self._path,
+            self._reader,
+            encoder,
+            drop_missing=drop_missing,
+            progress=progress,
+            batch_size=batch_size,
+            workers=workers,
+        ).run()
+        if report.switched:
+            self._reader.forget()
+            with self._encoder_lock:
+                self._encoder, self._load_encoder = encoder, None
+                self._model_name = encoder.name
+                self._fingerprint, self._dim = encoder.fingerprint, int(encoder.dim)
+            self.build_ann()
+        return report
+
+    def kept_models(self) -> list[KeptModel]:
+        """The models beside the index's own whose vectors it has, the one used last first."""
+        return self._reader.run(lambda conn, snapshot: vectorsets.kept(conn))
+
+    def forget_models(self, *, wait: bool | float = False) -> list[KeptModel]:
+        """Delete the vectors of all models but the index's own; returns which these were."""
+        found = self.kept_models()
+        with self.writer(wait=wait) as writer:
+            writer.change(vectorsets.forget)
+        return found
 
     def get_meta(self, key: str) -> Any:
         """A small JSON document kept with `Writer.set_meta`, or None."""

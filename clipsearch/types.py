@@ -11,6 +11,7 @@ __all__ = [
     "Hits",
     "IngestReport",
     "Item",
+    "MigrationReport",
     "Modality",
     "Outcome",
     "Prediction",
@@ -135,6 +136,18 @@ class IngestReport:
     def images_per_s(self) -> float:
         """Encoded images a second, wall time."""
         return self.indexed / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationReport:
+    """What one `Index.migrate` did."""
+
+    switched: bool  # whether the index uses the new model now
+    vectors: int  # of images and captions that are stored for the new model
+    encoded: int = 0  # of these: in this run
+    missing: tuple[Outcome, ...] = ()  # items that could not be embedded, with the reasons
+    dropped: int = 0  # of the missing: removed from the index
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

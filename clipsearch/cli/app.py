@@ -19,6 +19,7 @@ from . import (
     evaluating,
     indexing,
     managing,
+    migrating,
     searching,
     serving,
     showing,
@@ -77,6 +78,7 @@ def _root(
 
 
 app.command("index")(indexing.index)
+app.command("migrate")(migrating.migrate)
 app.command("search")(searching.search)
 app.command("classify")(classifying.classify)
 app.command("tag")(tagging.tag)

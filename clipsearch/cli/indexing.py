@@ -238,7 +238,7 @@ def summarise(report: IngestReport) -> list[str]:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None] | None]:
+def progress_bar(doing: str = "indexing") -> Iterator[Callable[[Progress], None] | None]:
     """A bar with images/s and the time left, on a terminal only."""
     if not sys.stderr.isatty():
         yield None
@@ -248,14 +248,14 @@ def progress_bar() -> Iterator[Callable[[Progress], None] | None]:
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("indexing"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.1f} images/s"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("indexing", total=None, rate=0.0)
+        task = bar.add_task(doing, total=None, rate=0.0)
 
         def show(progress: Progress) -> None:
             bar.update(

@@ -43,7 +43,7 @@ _LOCK_FILE = "shard.lock"
 MAX_SHARDS = 4096
 _PAGE = 5000  # rows of the catalog copied together
 # Of a catalog's tables, those that a shard writes for itself; the FTS tables follow by triggers.
-_OWN_TABLES = frozenset({"meta", "segments", "tombstones", "ann"})
+_OWN_TABLES = frozenset({"meta", "models", "segments", "tombstones", "ann"})
 
 
 @dataclass(frozen=True, slots=True)

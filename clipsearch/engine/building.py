@@ -99,14 +99,17 @@ def build(
 def _build(
     folder: Path, reader: Reader, modality: Modality, *, force: bool, wait: bool | float
 ) -> str | None:
-    def look(conn: Any, snapshot: Snapshot) -> tuple[Shelf, AnnEntry | None, Mapping[str, bytes]]:
+    def look(
+        conn: Any, snapshot: Snapshot
+    ) -> tuple[Shelf, AnnEntry | None, Mapping[str, bytes], str]:
         return (
             snapshot.shelf(modality),
             catalog.ann_entries(conn).get(modality),
             catalog.probes(conn),
+            str(snapshot.meta["fingerprint"]),
         )
 
-    shelf, entry, probes = reader.run(look)
+    shelf, entry, probes, model = reader.run(look)
     captions = reader.run(lambda conn, snapshot: snapshot.shelf("caption"))
     what = needed(shelf, entry, can_tune_on_texts=bool(probes) or len(captions) > 0)
     if force:
@@ -114,7 +117,7 @@ def _build(
     if what is None:
         return None
     if what == "drop":
-        with Writer(folder, wait=wait) as writer:
+        with Writer(folder, wait=wait, fingerprint=model) as writer:
             writer.change(lambda conn: catalog.delete_ann(conn, modality))
         return what
     path = ann_file(folder, f"{modality}-{secrets.token_hex(8)}")
@@ -149,7 +152,10 @@ def _build(
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
         del trained
-        with Writer(folder, wait=wait) as writer, translated(folder / CATALOG):
+        with (
+            Writer(folder, wait=wait, fingerprint=model) as writer,
+            translated(folder / CATALOG),
+        ):
             beside.rename(path)
             sync_folder(path.parent)
             writer.change(lambda conn: catalog.set_ann(conn, new))

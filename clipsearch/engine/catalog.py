@@ -28,6 +28,7 @@ _COLUMNS = (
     "key, path, caption, sha256, size_bytes, mtime_ns, width, height, format, taken_at, camera, "
     "latitude, longitude, extra, has_image, has_caption"
 )
+_CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
 _KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, has_image, has_caption"
 
 
@@ -47,8 +48,14 @@ class Known:
 
 
 def meta(conn: sqlite3.Connection) -> dict[str, Any]:
-    """Everything that the catalog says of the index as a whole."""
-    return dict(conn.execute("SELECT key, value FROM meta"))
+    """Everything that the catalog says of the index as a whole, and of its model."""
+    model = conn.execute(
+        f"SELECT name, dim, details FROM models WHERE fingerprint = {_CURRENT}"
+    ).fetchone()
+    if model is None:
+        raise sqlite3.DatabaseError("the model is missing")
+    of_model = zip(("model_name", "dim", "model_details"), model, strict=True)
+    return {**dict(conn.execute("SELECT key, value FROM meta")), **dict(of_model)}
 
 
 def generation(conn: sqlite3.Connection) -> int:
@@ -286,12 +293,13 @@ def matching_words(
 # --- files --------------------------------------------------------------------------------------
 
 
-def segments(conn: sqlite3.Connection) -> list[SegmentEntry]:
-    """All segments, by modality and row."""
+def segments(conn: sqlite3.Connection, fingerprint: str | None = None) -> list[SegmentEntry]:
+    """All segments of a model, the index's own by default, by modality and row."""
     cursor = conn.execute(
         "SELECT name, modality, first_row, last_row, count, vectors_size_bytes, vectors_sha256, "
         "vectors_mtime_ns, rows_size_bytes, rows_sha256, rows_mtime_ns FROM segments "
-        "ORDER BY modality, first_row"
+        f"WHERE fingerprint = coalesce(?, {_CURRENT}) ORDER BY modality, first_row",
+        (fingerprint,),
     )
     return [
         SegmentEntry(f[0], f[1], f[2], f[3], f[4], FileFacts(*f[5:8]), FileFacts(*f[8:11]))
@@ -299,13 +307,16 @@ def segments(conn: sqlite3.Connection) -> list[SegmentEntry]:
     ]
 
 
-def insert_segment(conn: sqlite3.Connection, entry: SegmentEntry) -> None:
-    """Name a segment, which thereby becomes part of the index."""
+def insert_segment(
+    conn: sqlite3.Connection, entry: SegmentEntry, fingerprint: str | None = None
+) -> None:
+    """Name a segment of a model, which thereby becomes part of the index."""
     vectors, rows = entry.vectors, entry.rows
     conn.execute(
-        f"INSERT INTO segments VALUES ({', '.join('?' * 11)})",
+        f"INSERT INTO segments VALUES (?, coalesce(?, {_CURRENT}), {', '.join('?' * 10)})",
         (
             entry.name,
+            fingerprint,
             entry.modality,
             entry.first_row,
             entry.last_row,
@@ -344,10 +355,10 @@ def delete_tombstones(conn: sqlite3.Connection, modality: str, first: int, last:
 
 
 def ann_entries(conn: sqlite3.Connection) -> dict[str, AnnEntry]:
-    """The ANN files by modality."""
+    """The ANN files of the index's model, by modality."""
     cursor = conn.execute(
         "SELECT modality, name, kind, covered_to, count, size_bytes, sha256, mtime_ns, parameters, "
-        "recall_at_10, built_at FROM ann"
+        f"recall_at_10, built_at FROM ann WHERE fingerprint = {_CURRENT}"
     )
     return {
         f[0]: AnnEntry(
@@ -360,7 +371,7 @@ def ann_entries(conn: sqlite3.Connection) -> dict[str, AnnEntry]:
 def set_ann(conn: sqlite3.Connection, entry: AnnEntry) -> None:
     """Name the ANN file of a modality."""
     conn.execute(
-        f"INSERT OR REPLACE INTO ann VALUES ({', '.join('?' * 11)})",
+        f"INSERT OR REPLACE INTO ann VALUES ({_CURRENT}, {', '.join('?' * 11)})",
         (
             entry.modality,
             entry.name,
@@ -379,7 +390,15 @@ def set_ann(conn: sqlite3.Connection, entry: AnnEntry) -> None:
 
 def delete_ann(conn: sqlite3.Connection, modality: str) -> None:
     """Forget the ANN file of a modality."""
-    conn.execute("DELETE FROM ann WHERE modality = ?", (modality,))
+    conn.execute(f"DELETE FROM ann WHERE fingerprint = {_CURRENT} AND modality = ?", (modality,))
+
+
+def file_names(conn: sqlite3.Connection) -> tuple[list[str], list[str]]:
+    """Names of the segments and of the ANN files of all models."""
+    return (
+        [name for (name,) in conn.execute("SELECT name FROM segments")],
+        [name for (name,) in conn.execute("SELECT name FROM ann")],
+    )
 
 
 def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -403,7 +422,9 @@ def replace_tags(
 
 def backgrounds(conn: sqlite3.Connection) -> dict[tuple[str, str], dict[str, Any]]:
     """Score distributions of unrelated pairs, by kind of query and modality."""
-    cursor = conn.execute("SELECT kind, modality, json FROM backgrounds")
+    cursor = conn.execute(
+        f"SELECT kind, modality, json FROM backgrounds WHERE fingerprint = {_CURRENT}"
+    )
     return {(kind, modality): json.loads(text) for kind, modality, text in cursor}
 
 
@@ -412,15 +433,20 @@ def set_background(
 ) -> None:
     """Keep the score distribution of unrelated pairs."""
     conn.execute(
-        "INSERT OR REPLACE INTO backgrounds VALUES (?, ?, ?)", (kind, modality, json.dumps(value))
+        f"INSERT OR REPLACE INTO backgrounds VALUES ({_CURRENT}, ?, ?, ?)",
+        (kind, modality, json.dumps(value)),
     )
 
 
 def probes(conn: sqlite3.Connection) -> dict[str, bytes]:
     """Vectors of sample texts, float16 bytes by text."""
-    return dict(conn.execute("SELECT text, vector FROM probes ORDER BY text"))
+    return dict(
+        conn.execute(
+            f"SELECT text, vector FROM probes WHERE fingerprint = {_CURRENT} ORDER BY text"
+        )
+    )
 
 
 def set_probes(conn: sqlite3.Connection, vectors: Iterable[tuple[str, bytes]]) -> None:
     """Keep vectors of sample texts, float16 bytes."""
-    conn.executemany("INSERT OR REPLACE INTO probes VALUES (?, ?)", vectors)
+    conn.executemany(f"INSERT OR REPLACE INTO probes VALUES ({_CURRENT}, ?, ?)", vectors)

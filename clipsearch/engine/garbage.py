@@ -23,8 +23,9 @@ def sweep(folder: Path, conn: sqlite3.Connection) -> None:
         folder: The folder of the index.
         conn: The writer's connection, with nothing staged.
     """
-    named = {path.name for e in catalog.segments(conn) for path in segment_files(folder, e.name)}
-    named |= {ann_file(folder, e.name).name for e in catalog.ann_entries(conn).values()}
+    segments, anns = catalog.file_names(conn)
+    named = {path.name for name in segments for path in segment_files(folder, name)}
+    named |= {ann_file(folder, name).name for name in anns}
     named.add(BUILD_LOCK_FILE)
     for path in [*(folder / "vectors").glob("*"), *(folder / "ann").glob("*")]:
         if path.name not in named and not (path.suffix == ".tmp" and _being_built(folder)):

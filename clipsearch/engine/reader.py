@@ -13,7 +13,7 @@ from typing import TypeVar
 from ..errors import IndexCorruptError, InvalidInputError
 from . import catalog
 from .database import CATALOG, Connection, connect, translated
-from .snapshot import EXACT_ELEMENTS, Snapshot, load_snapshot
+from .snapshot import EXACT_ELEMENTS, Snapshot, check_model, load_snapshot
 
 __all__ = ["Reader"]
 
@@ -41,6 +41,7 @@ class Reader:
         self._idle: list[Connection] = []
         self._pid = os.getpid()
         self._latest: Snapshot | None = None
+        self._fingerprint: str | None = None  # of the model that the index had when it was opened
         self._closed = False
 
     def run(self, work: Callable[[sqlite3.Connection, Snapshot], T]) -> T:
@@ -53,6 +54,7 @@ class Reader:
             What `work` returns.
 
         Raises:
+            EncoderMismatchError: The index has been migrated to another model since it was opened.
             IndexCorruptError: A file of the index is missing or damaged.
             StorageError: A file cannot be read.
         """
@@ -69,6 +71,8 @@ class Reader:
                         raise
                     seen = generation
                     continue
+                check_model(self._folder, snapshot.meta, self._fingerprint)
+                self._fingerprint = str(snapshot.meta["fingerprint"])
                 return work(conn, snapshot)
         raise IndexCorruptError(
             f"{self._folder} changes faster than it can be opened. Try again when the writer is "
@@ -92,9 +96,10 @@ class Reader:
         return loaded
 
     def forget(self) -> None:
-        """Open all files anew for the next piece of work."""
+        """Open the index anew for the next piece of work, whatever its model is by then."""
         with self._lock:
             self._latest = None
+            self._fingerprint = None
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -14,7 +14,7 @@ from ..errors import IndexCorruptError, IndexVersionError
 __all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "migrate", "version_of"]
 
 APPLICATION_ID = 0x434C5053  # "CLPS"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _ITEMS = """
 CREATE TABLE items (
@@ -53,6 +53,7 @@ END;
 _FILES = """
 CREATE TABLE segments (
     name TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
     modality TEXT NOT NULL,
     first_row INTEGER NOT NULL,
     last_row INTEGER NOT NULL,
@@ -70,7 +71,8 @@ CREATE TABLE tombstones (
     PRIMARY KEY (modality, row)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE ann (
-    modality TEXT PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    modality TEXT NOT NULL,
     name TEXT NOT NULL,
     kind TEXT NOT NULL,
     covered_to INTEGER NOT NULL,
@@ -80,7 +82,8 @@ CREATE TABLE ann (
     mtime_ns INTEGER NOT NULL,
     parameters TEXT NOT NULL,
     recall_at_10 REAL NOT NULL,
-    built_at TEXT NOT NULL
+    built_at TEXT NOT NULL,
+    PRIMARY KEY (fingerprint, modality)
 ) STRICT;
 """
 
@@ -95,7 +98,17 @@ CREATE TABLE documents (
 ) STRICT, WITHOUT ROWID;
 """
 
-# New in version 2.
+# `meta.fingerprint` says which of these is the index's model; the vectors of others may be kept.
+_MODELS = """
+CREATE TABLE models (
+    fingerprint TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    dim INTEGER NOT NULL,
+    details TEXT NOT NULL,
+    left_at TEXT
+) STRICT, WITHOUT ROWID;
+"""
+
 _TAGS_AND_FIELDS = """
 CREATE TABLE tags (
     row INTEGER NOT NULL,
@@ -109,15 +122,21 @@ CREATE TABLE extra_fields (
     name TEXT PRIMARY KEY,
     type TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+"""
+
+_SCORES = """
 CREATE TABLE probes (
-    text TEXT PRIMARY KEY,
-    vector BLOB NOT NULL
+    fingerprint TEXT NOT NULL,
+    text TEXT NOT NULL,
+    vector BLOB NOT NULL,
+    PRIMARY KEY (fingerprint, text)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE backgrounds (
+    fingerprint TEXT NOT NULL,
     kind TEXT NOT NULL,
     modality TEXT NOT NULL,
     json TEXT NOT NULL,
-    PRIMARY KEY (kind, modality)
+    PRIMARY KEY (fingerprint, kind, modality)
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -127,15 +146,22 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
 
     Args:
         conn: A connection to an empty database, in autocommit mode.
-        meta: What the index is: model, dimension, times.
+        meta: What the index is, as `catalog.meta` tells it: the model and the times.
     """
+    script = f"{_META}{_MODELS}{_ITEMS}{_FILES}{_TAGS_AND_FIELDS}{_SCORES}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
-        f"PRAGMA user_version = {FORMAT_VERSION};{_META}{_ITEMS}{_FILES}{_TAGS_AND_FIELDS}"
+        f"PRAGMA user_version = {FORMAT_VERSION};{script}"
     )
     counters = {"generation": 0, "next_row": 1, "items": 0, "images": 0, "captions": 0}
+    of_model = ("model_name", "dim", "model_details")
+    own = {key: value for key, value in meta.items() if key not in of_model}
     conn.executemany(
-        "INSERT INTO meta (key, value) VALUES (?, ?)", [*counters.items(), *meta.items()]
+        "INSERT INTO meta (key, value) VALUES (?, ?)", [*counters.items(), *own.items()]
+    )
+    conn.execute(
+        "INSERT INTO models VALUES (?, ?, ?, ?, NULL)",
+        (meta["fingerprint"], *(meta[key] for key in of_model)),
     )
     conn.execute("COMMIT")
 
@@ -177,6 +203,8 @@ def migrate(conn: sqlite3.Connection, version: int) -> None:
     try:
         if version < 2:
             _migrate_1_to_2(conn)
+        if version < 3:
+            _migrate_2_to_3(conn)
         conn.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         conn.execute("COMMIT")
     except BaseException:
@@ -186,9 +214,9 @@ def migrate(conn: sqlite3.Connection, version: int) -> None:
 
 def _migrate_1_to_2(conn: sqlite3.Connection) -> None:
     """Version 1 had no tags, no list of extra fields and no score distributions."""
-    for statement in _TAGS_AND_FIELDS.split(";\n"):
-        if statement.strip():
-            conn.execute(statement)
+    _run(conn, _TAGS_AND_FIELDS)
+    conn.execute("CREATE TABLE probes (text TEXT, vector BLOB)")  # as far as the next step needs
+    conn.execute("CREATE TABLE backgrounds (kind TEXT, modality TEXT, json TEXT)")
     conn.execute(
         """
         INSERT INTO extra_fields (name, type)
@@ -200,3 +228,39 @@ def _migrate_1_to_2(conn: sqlite3.Connection) -> None:
         """
     )
     conn.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+
+
+def _migrate_2_to_3(conn: sqlite3.Connection) -> None:
+    """Version 2 held the vectors of one model, which was described in `meta`."""
+    (fingerprint,) = conn.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()
+    before = ("segments", "tombstones", "ann", "probes", "backgrounds")
+    for table in before:
+        conn.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+    _run(conn, _MODELS + _FILES + _SCORES)
+    for table in before:
+        columns = ", ".join(f[1] for f in conn.execute(f"PRAGMA table_info(old_{table})"))
+        if table == "tombstones":
+            conn.execute(f"INSERT INTO {table} SELECT * FROM old_{table}")
+        else:
+            conn.execute(
+                f"INSERT INTO {table} (fingerprint, {columns}) "
+                f"SELECT ?, {columns} FROM old_{table}",
+                (fingerprint,),
+            )
+        conn.execute(f"DROP TABLE old_{table}")
+    conn.execute(
+        "INSERT INTO models SELECT ?, "
+        "(SELECT value FROM meta WHERE key = 'model_name'), "
+        "(SELECT value FROM meta WHERE key = 'dim'), "
+        "(SELECT value FROM meta WHERE key = 'model_details'), NULL",
+        (fingerprint,),
+    )
+    conn.execute("DELETE FROM meta WHERE key IN ('model_name', 'dim', 'model_details')")
+    conn.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+
+
+def _run(conn: sqlite3.Connection, script: str) -> None:
+    """Run statements one by one: `executescript` would commit."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            conn.execute(statement)

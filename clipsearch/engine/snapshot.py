@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import IndexCorruptError
+from ..errors import EncoderMismatchError, IndexCorruptError
 from ..types import Modality
 from ..vectors import Block, Floats, Rows, best, exact_top_k, is_in
 from . import catalog
@@ -19,7 +19,15 @@ from .ann import MOST_ON_GPU, Ann, open_ann
 from .files import AnnEntry
 from .segments import BLOCK_ROWS, Segment
 
-__all__ = ["EXACT_ELEMENTS", "MODALITIES", "Found", "Shelf", "Snapshot", "load_snapshot"]
+__all__ = [
+    "EXACT_ELEMENTS",
+    "MODALITIES",
+    "Found",
+    "Shelf",
+    "Snapshot",
+    "check_model",
+    "load_snapshot",
+]
 
 MODALITIES: tuple[Modality, ...] = ("image", "caption")
 
@@ -267,6 +275,19 @@ class Snapshot:
     def shelf(self, modality: Modality) -> Shelf:
         """The vectors of one modality."""
         return self.shelves[modality]
+
+
+def check_model(folder: Path, meta: Mapping[str, Any], fingerprint: str | None) -> None:
+    """Check that an index still is of the model that its user opened it with.
+
+    Raises:
+        EncoderMismatchError: It has been migrated meanwhile.
+    """
+    if fingerprint not in (None, meta["fingerprint"]):
+        raise EncoderMismatchError(
+            f"index {folder.name} has been migrated to {meta['model_name']} since it was opened; "
+            "open it again, or run the command again"
+        )
 
 
 def load_snapshot(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IndexCorruptError, IndexExistsError, IndexNotFoundError, IndexVersionError
-from . import schema
+from . import schema, vectorsets
 from .database import CATALOG, connect, translated
 from .files import sync_folder
 from .lock import WriterLock
@@ -64,7 +64,7 @@ def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
                     "model_name": encoder.name,
                     "fingerprint": encoder.fingerprint,
                     "dim": int(encoder.dim),
-                    "model_details": json.dumps(_details(encoder)),
+                    "model_details": vectorsets.details(encoder),
                     "created_at": now,
                     "updated_at": now,
                 },
@@ -75,17 +75,6 @@ def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
         new.rename(folder / CATALOG)
         sync_folder(folder)
         sync_folder(folder.parent)
-
-
-def _details(encoder: Encoder) -> dict[str, Any]:
-    """What else identifies the model, for people; the fingerprint decides."""
-    preprocessing = getattr(encoder, "preprocessing", None)
-    return {
-        "logit_scale": float(encoder.logit_scale),
-        "logit_bias": None if encoder.logit_bias is None else float(encoder.logit_bias),
-        "preprocessing": None if preprocessing is None else repr(preprocessing),
-        "normalisation": "unit length",
-    }
 
 
 def _refuse_if_taken(folder: Path) -> None:
@@ -192,6 +181,10 @@ def info(folder: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> dict[str
             "fingerprint": meta["fingerprint"],
             **json.loads(meta["model_details"]),
         },
+        "kept_models": [
+            {"name": kept.name, "fingerprint": kept.fingerprint, "left_at": kept.left_at}
+            for kept in vectorsets.kept(conn)
+        ],
         "generation": snapshot.generation,
         "size_bytes": size_bytes(folder),
         "segments": sum(len(shelf.segments) for shelf in shelves),

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ClipSearchError, IndexCorruptError
 from ..types import Modality
 from ..vectors import Rows, is_in
-from . import catalog
+from . import catalog, vectorsets
 from .ann import ANN_REMEDY, Ann, ann_file, open_ann
 from .database import CATALOG, connect, translated
 from .files import SegmentEntry, check_file
@@ -106,6 +106,9 @@ class _Check:
                     dim = int(catalog.meta(conn)["dim"])
                     for modality in MODALITIES:
                         self._modality(conn, modality, dim)
+                    for model in vectorsets.kept(conn):
+                        for entry in catalog.segments(conn, model.fingerprint):
+                            self._segment(entry, model.dim)
                     conn.execute("ROLLBACK")
             finally:
                 conn.close()

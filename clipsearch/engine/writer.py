@@ -23,7 +23,7 @@ from .files import SegmentEntry
 from .garbage import sweep
 from .lock import WriterLock
 from .segments import segment_files, write_segment
-from .snapshot import MODALITIES, Snapshot, load_snapshot
+from .snapshot import MODALITIES, Snapshot, check_model, load_snapshot
 
 __all__ = ["LOCK_FILE", "Writer"]
 
@@ -45,13 +45,17 @@ class Writer:
     Args:
         folder: The folder of the index.
         wait: As for `WriterLock.acquire`.
+        fingerprint: The model that the caller has in mind; None for any.
 
     Raises:
         IndexLockedError: Another process is writing.
+        EncoderMismatchError: The index has been migrated to another model.
         StorageError: The folder cannot be written.
     """
 
-    def __init__(self, folder: Path, *, wait: bool | float = False) -> None:
+    def __init__(
+        self, folder: Path, *, wait: bool | float = False, fingerprint: str | None = None
+    ) -> None:
         self._folder = folder
         self._catalog = folder / CATALOG
         self._lock = WriterLock(folder / LOCK_FILE).acquire(wait=wait)
@@ -62,8 +66,8 @@ class Writer:
             raise
         try:
             with self._translated():
+                check_model(folder, catalog.meta(self._conn), fingerprint)
                 self._reset()
-                self._dim = int(catalog.meta(self._conn)["dim"])
                 self._base: Snapshot | None = None
                 sweep(folder, self._conn)
         except BaseException:
@@ -72,8 +76,10 @@ class Writer:
 
     def _reset(self) -> None:
         """Begin with nothing staged."""
+        meta = catalog.meta(self._conn)
+        self._dim = int(meta["dim"])
         self._vectors: dict[Modality, dict[int, Halves]] = {m: {} for m in MODALITIES}
-        self._first_row = self._next_row = int(catalog.meta(self._conn)["next_row"])
+        self._first_row = self._next_row = int(meta["next_row"])
         self._change = {"items": 0, "images": 0, "captions": 0}
         self._staged = 0
         self._new_files: list[Path] = []
@@ -245,6 +251,7 @@ class Writer:
     def change(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Stage other changes of the catalog; for the modules of this package."""
         self._stage(lambda: work(self._conn), "a change")
+        self._dim = int(catalog.meta(self._conn)["dim"])
 
     def _stage(self, change: Callable[[], None], what: str) -> None:
         """Make a change within the transaction, wholly or not at all."""

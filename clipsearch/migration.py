@@ -1,0 +1,363 @@
+"""Bringing an index over to another model, from the sources of its items, while it is in use.
+
+The new vectors are committed piece by piece as those of a model that the index does not use (see
+`engine.vectorsets`), so an interruption costs a few seconds. Items that others add meanwhile are
+embedded too; what is still lacking when the writer lock is taken for the switch is embedded under
+that lock, so that the switch, one transaction, leaves out nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from .encoders.textencoder import keep_text_tower
+from .engine import catalog, refresh, vectorsets
+from .engine.lock import WriterLock
+from .engine.reader import Reader
+from .engine.writer import Writer
+from .errors import ImageDecodeError, InvalidInputError, MissingExtraError, SourceError
+from .intake.decoding import Decoded, DecoderPool
+from .intake.places import is_url
+from .intake.sources import open_source
+from .types import Item, MigrationReport, Modality, Outcome, Progress
+from .vectors import Floats, Rows
+
+if TYPE_CHECKING:
+    from .encoder import Encoder
+
+__all__ = ["LOCK_FILE", "Migration"]
+
+LOCK_FILE = "migration.lock"
+_CHUNK = 256  # items looked up together
+_PART_ROWS = 2048  # an interruption costs at most so many vectors ...
+_PART_SECONDS = 5.0  # ... or so much time
+_FEW = 256  # so many items may be embedded under the writer lock
+_CHANGED = "it has changed since it was indexed; run `clipsearch index` on its source first"
+# `shard.tar!name` and `table.csv#17`: the files that hold the images of such items.
+_CONTAINER = re.compile(r"(?s)(.+?\.tar)!|(.+?\.(?:csv|tsv|jsonl|ndjson|parquet|pq))#")
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Picture:
+    """One content to embed, for every item that has it."""
+
+    key: str
+    rows: list[int]
+    sha256: str | None
+    sources: list[str | bytes] = field(default_factory=list)  # to try one after the other
+    decoding: Future[Decoded] | None = None
+
+
+class Migration:
+    """One run of `Index.migrate`, whose arguments these are.
+
+    Args:
+        folder: Of the index.
+        reader: Of the index.
+        encoder: The new model.
+        drop_missing: Whether items that cannot be embedded are removed.
+        progress: Called now and then.
+        batch_size: Images encoded together.
+        workers: Decoder processes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        reader: Reader,
+        encoder: Encoder,
+        *,
+        drop_missing: bool,
+        progress: Callable[[Progress], None] | None,
+        batch_size: int,
+        workers: int | None,
+    ) -> None:
+        if batch_size < 1 or (workers is not None and workers < 1):
+            raise InvalidInputError("batch_size and workers must be at least 1")
+        self._folder = folder
+        self._reader = reader
+        self._encoder = encoder
+        self._model = encoder.fingerprint
+        self._drop_missing = drop_missing
+        self._tell = progress or (lambda _: None)
+        self._batch_size = batch_size
+        self._workers = workers or os.cpu_count() or 1
+        self._failed: dict[int, str] = {}  # row -> why it cannot be embedded
+        self._parts: dict[Modality, list[tuple[Rows, Floats]]] = {"image": [], "caption": []}
+        self._total = self._encoded = self._before = 0
+        self._started = self._committed = monotonic()
+
+    def run(self) -> MigrationReport:
+        """Embed what is lacking, and switch unless something cannot be had."""
+        meta = self._read(catalog.meta)
+        self._old = str(meta["fingerprint"])
+        if self._old == self._model:
+            raise InvalidInputError(f"index {self._folder.name} uses {meta['model_name']} already")
+        with WriterLock(self._folder / LOCK_FILE, purpose="migrating").acquire():
+            with self._writer() as writer:
+                writer.change(partial(vectorsets.register, encoder=self._encoder))
+            probes = self._probes()
+            left = self._lacking()
+            self._before = self._total - _count(left)
+            while True:
+                self._embed(left)
+                with self._writer() as writer:
+                    # No other process can add anything from here on.
+                    left = self._lacking()
+                    new = self._without_failed(left)
+                    if _count(new) > _FEW:
+                        left = new
+                        continue
+                    self._embed(new, writer)
+                    failed = self._failed_now(left)
+                    switched = self._drop_missing or not failed
+                    if switched:
+                        writer.remove(failed)
+                        writer.change(
+                            partial(
+                                vectorsets.switch,
+                                folder=self._folder,
+                                model=self._model,
+                                probes=probes,
+                            )
+                        )
+                break
+        if switched:
+            keep_text_tower(self._encoder)
+        missing = tuple(Outcome(item, "skipped", why) for item, why in failed.values())
+        return MigrationReport(
+            switched=switched,
+            vectors=self._total - (_count(left) - _count(self._without_failed(left))),
+            encoded=self._encoded,
+            missing=missing,
+            dropped=len(missing) if switched else 0,
+            seconds=monotonic() - self._started,
+        )
+
+    # --- what is to be done ---------------------------------------------------------------------
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self._reader.run(lambda conn, snapshot: work(conn))
+
+    def _writer(self) -> Writer:
+        return Writer(self._folder, wait=True, fingerprint=self._old)
+
+    def _lacking(self) -> dict[Modality, Rows]:
+        meta = self._read(catalog.meta)
+        self._total = int(meta["images"]) + int(meta["captions"])
+        return self._read(partial(vectorsets.lacking, folder=self._folder, model=self._model))
+
+    def _without_failed(self, rows: Mapping[Modality, Rows]) -> dict[Modality, Rows]:
+        failed = np.fromiter(self._failed, np.int64, len(self._failed))
+        return {modality: some[~np.isin(some, failed)] for modality, some in rows.items()}
+
+    def _failed_now(self, left: Mapping[Modality, Rows]) -> dict[int, tuple[str, str]]:
+        """Key and reason of the items that are still there and could not be embedded, by row."""
+        rows = sorted({row for some in left.values() for row in some.tolist()} & set(self._failed))
+        items = self._read(partial(catalog.items, rows=rows))
+        return {row: (items[row].key, self._failed[row]) for row in rows}
+
+    def _probes(self) -> list[tuple[str, bytes]]:
+        """Vectors of the generic texts, if the model's are not in the index yet."""
+        known = self._read(
+            lambda conn: conn.execute(
+                "SELECT 1 FROM probes WHERE fingerprint = ? LIMIT 1", (self._model,)
+            ).fetchone()
+        )
+        return [] if known else refresh.encode_probes(self._encoder)
+
+    # --- embedding ------------------------------------------------------------------------------
+
+    def _embed(self, rows: Mapping[Modality, Rows], writer: Writer | None = None) -> None:
+        """Embed and store rows: in commits of their own, or in the transaction of a writer."""
+        try:
+            self._captions(rows["caption"], writer)
+            if rows["image"].size:
+                self._images(rows["image"], writer)
+        except KeyboardInterrupt:
+            self._store(writer)
+            raise
+        self._store(writer)
+
+    def _captions(self, rows: Rows, writer: Writer | None) -> None:
+        for items in self._items(rows):
+            known = [item for item in items if item.caption is not None]
+            self._fail(
+                [i.id for i in items if i.caption is None], "its caption is not kept as text"
+            )
+            if known:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # cut to the context, as when it was indexed
+                    vectors = self._encoder.encode_texts([item.caption or "" for item in known])
+                self._keep("caption", np.array([i.id for i in known], np.int64), vectors, writer)
+
+    def _items(self, rows: Rows) -> Iterator[list[Item]]:
+        for start in range(0, rows.size, _CHUNK):
+            some = rows[start : start + _CHUNK].tolist()
+            found = self._read(partial(catalog.items, rows=some))
+            yield [found[row] for row in some if row in found]  # others were removed meanwhile
+
+    def _images(self, rows: Rows, writer: Writer | None) -> None:
+        """Decode ahead in child processes, and encode what comes out."""
+        waiting: deque[_Picture] = deque()
+        batch: list[tuple[_Picture, Decoded]] = []
+        with DecoderPool(self._encoder.preprocessing, workers=self._workers) as pool:
+
+            def take(keep: int) -> None:
+                while len(waiting) > keep:
+                    picture = waiting.popleft()
+                    decoded = self._decoded(picture, pool)
+                    if decoded is not None:
+                        batch.append((picture, decoded))
+                    if len(batch) >= self._batch_size:
+                        self._encode(batch, writer)
+                        batch.clear()
+
+            for picture in self._pictures(rows):
+                picture.decoding = pool.submit(picture.sources[0])
+                waiting.append(picture)
+                take(4 * self._workers + self._batch_size)
+            take(0)
+            if batch:
+                self._encode(batch, writer)
+
+    def _decoded(self, picture: _Picture, pool: DecoderPool) -> Decoded | None:
+        """The first of a picture's sources that still has its content; None marks it as failed."""
+        reasons = []
+        for number, source in enumerate(picture.sources):
+            future = picture.decoding if number == 0 else pool.submit(source)
+            try:
+                decoded = future.result() if future is not None else None
+            except ImageDecodeError as exc:
+                name = "the image" if isinstance(source, bytes) else Path(source).name
+                reasons.append(str(exc).removeprefix(f"{name}: "))
+                continue
+            if decoded is not None and picture.sha256 in (None, decoded.sha256):
+                return decoded
+            reasons.append(_CHANGED)
+        self._fail(picture.rows, reasons[0])
+        return None
+
+    def _encode(self, batch: list[tuple[_Picture, Decoded]], writer: Writer | None) -> None:
+        # [n, H, W, 3]
+        pixels = np.stack([decoded.prepared.pixels for _, decoded in batch])
+        vectors = self._encoder.encode_pixels(pixels)
+        rows = [row for picture, _ in batch for row in picture.rows]
+        times = [len(picture.rows) for picture, _ in batch]
+        self._keep("image", np.array(rows, np.int64), np.repeat(vectors, times, axis=0), writer)
+
+    def _fail(self, rows: list[int], reason: str) -> None:
+        self._failed.update(dict.fromkeys(rows, reason))
+
+    # --- where the images are -------------------------------------------------------------------
+
+    def _pictures(self, rows: Rows) -> Iterator[_Picture]:
+        """The contents to embed: those in files of their own first, then those in others."""
+        wanted = set(rows.tolist())
+        inside: dict[str, dict[str, _Picture]] = {}
+        for items in self._items(rows):
+            for picture in self._distinct(items, wanted):
+                if picture.sources:
+                    yield picture
+                    continue
+                found = _CONTAINER.match(picture.key)
+                if found is None and not is_url(picture.key):
+                    self._fail(picture.rows, "there is no file that its image could be read from")
+                    continue
+                container = picture.key if found is None else found[1] or found[2]
+                inside.setdefault(container, {})[picture.key] = picture
+        for container, pictures in inside.items():
+            yield from self._within(container, pictures)
+
+    def _distinct(self, items: list[Item], wanted: set[int]) -> Iterator[_Picture]:
+        """Items by content, each wanted row once, with the files that have or had that content."""
+        hashes = sorted({item.sha256 for item in items if item.sha256 is not None})
+        twins: dict[str, list[catalog.Known]] = {}
+        for known in self._read(lambda conn: list(catalog.known_by(conn, "sha256", hashes))):
+            if known.has_image and known.sha256 is not None:
+                twins.setdefault(known.sha256, []).append(known)
+        for item in items:
+            if item.id not in wanted:
+                continue
+            same = twins.get(item.sha256, []) if item.sha256 is not None else []
+            picture = _Picture(item.key, [item.id], item.sha256)
+            picture.rows += [known.row for known in same if known.row in wanted - {item.id}]
+            wanted.difference_update(picture.rows)
+            paths = [item.path, *(known.path for known in same)]
+            picture.sources = list(dict.fromkeys(path for path in paths if path is not None))
+            yield picture
+
+    def _within(self, container: str, pictures: dict[str, _Picture]) -> Iterator[_Picture]:
+        """The images that a tar shard, a table or a URL holds."""
+        reason = "it is no longer in its source"
+        try:
+            for pair in open_source(container, outside=True):
+                picture = pictures.get(pair.key)
+                if picture is not None and pair.image is not None:
+                    del pictures[pair.key]
+                    picture.sources = [pair.image]
+                    yield picture
+        except (SourceError, MissingExtraError) as exc:
+            reason = str(exc)
+        for picture in pictures.values():
+            self._fail(picture.rows, reason)
+
+    # --- storing --------------------------------------------------------------------------------
+
+    def _keep(self, modality: Modality, rows: Rows, vectors: Floats, writer: Writer | None) -> None:
+        self._parts[modality].append((rows, vectors))
+        self._encoded += rows.size
+        seconds = monotonic() - self._started
+        self._tell(
+            Progress(
+                seen=self._before + self._encoded + len(self._failed),
+                total=self._total,
+                indexed=self._encoded,
+                skipped=len(self._failed),
+                images_per_s=self._encoded / max(seconds, 1e-6),
+            )
+        )
+        staged = sum(part[0].size for parts in self._parts.values() for part in parts)
+        if staged >= _PART_ROWS or monotonic() - self._committed > _PART_SECONDS:
+            self._store(writer)
+
+    def _store(self, writer: Writer | None) -> None:
+        """Store what is embedded, in a commit unless a writer is given."""
+        with contextlib.ExitStack() as stack:
+            for modality, parts in self._parts.items():
+                if parts:
+                    if writer is None:
+                        writer = stack.enter_context(self._writer())
+                    rows = np.concatenate([part[0] for part in parts])
+                    vectors = np.concatenate([part[1] for part in parts])
+                    store = partial(
+                        vectorsets.store,
+                        folder=self._folder,
+                        model=self._model,
+                        modality=modality,
+                        rows=rows,
+                        vectors=vectors,
+                    )
+                    writer.change(store)
+                    parts.clear()
+        self._committed = monotonic()
+
+
+def _count(rows: Mapping[Modality, Rows]) -> int:
+    return sum(some.size for some in rows.values())
