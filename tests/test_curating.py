@@ -7,6 +7,9 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -367,3 +370,44 @@ def test_commands_that_write_wait_for_the_other_writer(cli, index_folder, embedd
             release.start()
             cli(*arguments, "-i", copy, "--wait")
             release.join()
+
+
+# --- following a folder ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_watching_on_the_command_line(photos, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    named = {photo.name: photo for photo in photos}
+    shutil.copy(named["rocket.jpg"], folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clipsearch", "index", folder, "-i", "photos", "--watch"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CLIPSEARCH_INDEXES": str(tmp_path / "indexes")},
+    )
+
+    def told(what: str) -> None:
+        for line in process.stderr:
+            if what in line:
+                return
+        raise AssertionError(f"the command ended without saying {what!r}")
+
+    try:
+        told("watching")
+        shutil.copy(named["moon.png"], folder)
+        told("1 images in")
+        (folder / "moon.png").rename(folder / "luna.png")
+        told("1 moved")
+        (folder / "rocket.jpg").unlink()
+        told("1 removed")
+        process.send_signal(signal.SIGINT)
+        told("stopped watching")
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    with Index.open(tmp_path / "indexes" / "photos") as index:
+        assert [os.path.basename(item.path) for item in index.items()] == ["luna.png"]
+        assert index.verify(full=True).ok
