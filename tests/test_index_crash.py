@@ -25,81 +25,106 @@ EXACT = 50 * DIM  # so that there is an ANN file to build
 WORKS = ("add", "remove", "compact", "rebuild", "everything")
 SEED = 20260101
 
-CHILD = """
+# Forks a child for each crash, which spares the child the time to import everything.
+NURSERY = """
     import json, os, random, sys
-    from clipsearch.engine import merging
+    from clipsearch.engine import building, curation, merging, verify
     from clipsearch.index import Index
-    from tests.fakes import FakeEncoder, put
+    from tests.fakes import FakeEncoder, put, record
 
-    path, journal, what, seed = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
     merging.MAX_SEGMENT_ROWS = 100
-    rng = random.Random(seed)
-    encoder = FakeEncoder()
-    index = Index.open(path, encoder, exact_elements=50 * encoder.dim)
-    names = {item.key[8:-4]: item.id for item in index.items(limit=100_000)}
-    out = open(journal, "a")
+    path, journal = sys.argv[1], sys.argv[2]
 
-    def note(**line):
-        out.write(json.dumps(line) + "\\n")
-        out.flush()
+    def work(what, seed):
+        rng = random.Random(seed)
+        encoder = FakeEncoder()
+        index = Index.open(path, encoder, exact_elements=50 * encoder.dim)
+        names = {item.key[8:-4]: item.id for item in index.items(limit=100_000)}
+        out = open(journal, "a")
 
-    def add():
-        with index.writer(wait=True) as writer:
-            fresh = {}
-            for _ in range(rng.randint(1, 20)):
-                name = f"{rng.randrange(400):05}"  # some are new, some updates
-                version = str(rng.random())
-                row = writer.put(
-                    __import__("tests.fakes", fromlist=["x"]).record(name, caption=version),
-                    image=encoder.vector(version), caption=encoder.vector(f"text {version}"),
-                )
-                fresh[name] = row
-            names.update(fresh)
+        def note(**line):
+            out.write(json.dumps(line) + "\\n")
+            out.flush()
+
+        def add():
+            with index.writer(wait=True) as writer:
+                fresh = {}
+                for _ in range(rng.randint(1, 20)):
+                    name = f"{rng.randrange(400):05}"  # some are new, some updates
+                    version = str(rng.random())
+                    fresh[name] = writer.put(
+                        record(name, caption=version),
+                        image=encoder.vector(version), caption=encoder.vector(f"text {version}"),
+                    )
+                names.update(fresh)
+                note(want=sorted(names.values()))
+                writer.commit()
+            note(have=sorted(names.values()))
+
+        def remove():
+            gone = rng.sample(sorted(names), min(len(names), rng.randint(1, 10)))
+            rows = [names.pop(name) for name in gone]
             note(want=sorted(names.values()))
-            writer.commit()
-        note(have=sorted(names.values()))
+            index.remove(rows)
+            note(have=sorted(names.values()))
 
-    def remove():
-        gone = rng.sample(sorted(names), min(len(names), rng.randint(1, 10)))
-        rows = [names.pop(name) for name in gone]
-        note(want=sorted(names.values()))
-        index.remove(rows)
-        note(have=sorted(names.values()))
+        works = {
+            "add": add, "remove": remove, "compact": index.compact,
+            "rebuild": lambda: index.build_ann(force=True),
+        }
+        print("ready", os.getpid(), flush=True)
+        for _ in range(100_000):
+            step = what if what in works else rng.choice(list(works))
+            if step == "remove" and len(names) < 100 or step == "add" and len(names) > 395:
+                step = "add" if step == "remove" else "remove"
+            if step in ("compact", "rebuild") and what != "everything":
+                (add if rng.random() < 0.5 and len(names) < 350 else remove)()
+            works[step]()
 
-    works = {
-        "add": add, "remove": remove, "compact": index.compact,
-        "rebuild": lambda: index.build_ann(force=True),
-    }
-    print("ready", flush=True)
-    for _ in range(100_000):
-        step = what if what in works else rng.choice(list(works))
-        if step == "remove" and len(names) < 100 or step == "add" and len(names) > 395:
-            step = "add" if step == "remove" else "remove"
-        if step in ("compact", "rebuild") and what != "everything":
-            (add if rng.random() < 0.5 and len(names) < 350 else remove)()
-        works[step]()
+    for line in sys.stdin:
+        what, seed = line.split()
+        pid = os.fork()
+        if pid == 0:
+            work(what, int(seed))
+            os._exit(1)
+        print("ended", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
-def crash(path: Path, journal: Path, what: str, seed: int) -> int:
-    """Let a child work and kill it; returns how many commits it said it made."""
-    rng = random.Random(seed)
-    already = len(journal.read_text().splitlines()) if journal.exists() else 0
-    child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CHILD), path, journal, what, str(seed)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )
-    ready = child.stdout.readline()
-    time.sleep(rng.choice([0.02, 0.1, 0.4]) * rng.random())
-    child.send_signal(signal.SIGKILL)
-    _, err = child.communicate()
-    assert ready == "ready\n", err
-    assert child.returncode == -signal.SIGKILL, err
-    return len(journal.read_text().splitlines()) - already if journal.exists() else 0
+class Nursery:
+    """Lets children change an index, and kills them."""
+
+    def __init__(self, path: Path, journal: Path) -> None:
+        self._journal = journal
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(NURSERY), path, journal],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+
+    def __enter__(self) -> "Nursery":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def _lines(self) -> int:
+        return len(self._journal.read_text().splitlines())
+
+    def crash(self, what: str, seed: int) -> int:
+        """Let a child work and kill it; returns how many lines it wrote to the journal."""
+        rng = random.Random(seed)
+        already = self._lines()
+        print(what, seed, file=self._process.stdin, flush=True)
+        word, pid = self._process.stdout.readline().split()
+        assert word == "ready", "the child failed before it began"
+        time.sleep(rng.choice([0.02, 0.1, 0.4]) * rng.random())
+        os.kill(int(pid), signal.SIGKILL)
+        assert self._process.stdout.readline().split() == ["ended", str(-signal.SIGKILL)]
+        return self._lines() - already
 
 
 def check(path: Path, journal: Path) -> None:
@@ -141,9 +166,10 @@ def crash_often(tmp_path: Path, times: int) -> None:
             )
     journal.write_text(json.dumps({"have": list(range(1, 201))}) + "\n")
     steps = 0
-    for i in range(times):
-        steps += crash(path, journal, WORKS[i % len(WORKS)], SEED + i)
-        check(path, journal)
+    with Nursery(path, journal) as nursery:
+        for i in range(times):
+            steps += nursery.crash(WORKS[i % len(WORKS)], SEED + i)
+            check(path, journal)
     assert steps > times / 4, "the child was killed before it did anything"
     with Index.open(path, encoder, exact_elements=EXACT) as index:
         index.compact()

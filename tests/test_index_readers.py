@@ -52,20 +52,26 @@ def advance(index: Index, commits: int, *, compact_every: int = 40) -> None:
 def look(index: Index, query: np.ndarray) -> None:
     """Search everything and hold it against the states there can be."""
     hits = index.search(query, k=100)
-    found = {(hit.item.width, hit.item.height) for hit in hits}
-    assert len(found) == len(hits), "an item came twice"
-    newest = max((v * WIDTH + s + 1 for s, v in found), default=0)
-    assert found == state(newest), f"a mixture: {sorted(found)}"
+    found = one_state(hits, WIDTH)
     encoder = FakeEncoder()
     for hit in hits:
         content = f"{hit.item.width} {hit.item.height}"
         exact = float(encoder.vector(content).astype(np.float16).astype(np.float32) @ query)
         assert abs(hit.score - exact) < 1e-5, "the score of another version"
     few = index.search(query, k=100, where="width < 4")
-    assert {(h.item.width, h.item.height) for h in few} <= {
-        (s, v) for s in range(4) for v in range(10_000)
-    }
-    assert len(few) == min(4, len(few))
+    assert few.generation >= hits.generation
+    assert few.generation > hits.generation or one_state(few, 4) <= found
+    one_state(few, 4)
+
+
+def one_state(hits, slots: int) -> set[tuple[int, int]]:
+    """The items of an answer, which are those of one state in so many slots."""
+    found = {(hit.item.width, hit.item.height) for hit in hits}
+    assert len(found) == len(hits), "an item came twice"
+    newest = max((v * WIDTH + s + 1 for s, v in found), default=0)
+    expected = {(slot, version) for slot, version in state(newest) if slot < slots}
+    assert found == expected, f"a mixture: {sorted(found)}"
+    return found
 
 
 READER = """
@@ -83,7 +89,7 @@ READER = """
         generation = index.search(query).generation
         assert generation >= last
         last, looks = generation, looks + 1
-        time.sleep(0.01)
+        time.sleep(0.03)
     print(looks)
 """
 
@@ -117,7 +123,7 @@ def search_during_commits(tmp_path: Path, commits: int, threads: int, processes:
                 assert generation >= last
                 last = generation
                 looks[which] += 1
-                time.sleep(0.005 * threads)  # leaves the writer its turn
+                time.sleep(0.01 * threads)  # leaves the writer its turn
         except BaseException as exc:
             errors.append(exc)
 
