@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import string
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clipsearch.ui import Settings
+from clipsearch.ui.pictures import read_pictures
 from clipsearch.ui.spec import Chip, SearchSpec, from_link, pack_vector, unpack_vector
 from clipsearch.ui.strings import LANGUAGES, STRINGS, Words
+from PIL import Image
 
-from clipsearch.errors import InvalidInputError
+from clipsearch.errors import ImageDecodeError, InvalidInputError
 
 UI = Path(__file__).resolve().parents[1] / "ui"
 
@@ -100,14 +105,14 @@ def test_filters_are_quoted():
 
 def test_the_copied_lines_say_the_same_search():
     spec = SearchSpec(index="demo", text="a beach", chips=(Chip("text", "people", -1.0),))
-    command, exact = spec.command()
+    command, exact = spec.command("demo")
     assert command == "clipsearch search 'a beach' -s people -i demo"
     assert exact
     code = spec.python("/indexes/demo", "clipsearch-mini")
     assert "Query.text('a beach') + Query.text('people', -1)" in code
     compile(code, "copied", "exec")
     marked = SearchSpec(index="demo", text="a beach", liked=(3,))
-    assert not marked.command()[1]
+    assert not marked.command("demo")[1]
     assert "refine(Query.text('a beach'), liked=[3], unliked=[])" in marked.python("x", "m")
     compile(marked.python("x", "m"), "copied", "exec")
 
@@ -133,3 +138,29 @@ def test_the_build_tab_stays_below_the_allowed_folders(tmp_path):
     for other in (str(tmp_path), "/", ""):
         with pytest.raises(InvalidInputError):
             allowed_source(roots, other, "")
+
+
+def as_data_url(data):
+    return {"name": "a.png", "data": "data:image/png;base64," + base64.b64encode(data).decode()}
+
+
+def png(width, height):
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_pictures_that_are_given_are_limited_in_size_pixels_and_number():
+    limits = Settings(max_pixels=10_000, max_upload_bytes=5_000)
+    words = Words("en")
+    kept = read_pictures([as_data_url(png(100, 100))], limits, words)[0]
+    assert kept.image.size == (100, 100)
+    with pytest.raises(ImageDecodeError, match="cannot be read"):
+        read_pictures([as_data_url(png(101, 100))], limits, words)
+    with pytest.raises(InvalidInputError, match="larger than"):
+        read_pictures([as_data_url(png(10, 10) + bytes(5_000))], limits, words)
+    with pytest.raises(InvalidInputError, match="24"):
+        read_pictures([as_data_url(png(10, 10))] * 25, limits, words)
+    for odd in (None, {}, {"data": "data:,"}, {"data": 5}, as_data_url(b"GIF89a"), "x"):
+        with pytest.raises(ImageDecodeError):
+            read_pictures([odd], limits, words)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.util
 import os
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +23,18 @@ from .sampling import sample_vectors
 if TYPE_CHECKING:
     from ..index import Index
 
-__all__ = ["IndexMap", "make_map"]
+__all__ = ["IndexMap", "Method", "make_map"]
+
+Method = Literal["pca", "umap"]
 
 _SAMPLE = 5000  # vectors that projection and clusters are fitted on
 _MOST_CLUSTERS = 12  # colours that can be told apart
 _ROUNDS = 25  # of k-means; its clusters hardly move after a dozen
 _SEED = 0
 _FOLDER = "maps"
+_BLOCK = 2048  # vectors placed at a time: against a sample of 5000, 40 MB of scores
+_NEIGHBOURS = 15  # that UMAP keeps together; its authors' default
+_NEAREST = 5  # of the sample, between which any other picture is placed
 _LEVEL = 0.5  # share of rank in a place: spreads crowds out, keeps the order
 
 
@@ -47,21 +55,33 @@ class IndexMap:
     centres: Floats
 
 
-def make_map(index: Index, *, clusters: int | None = None) -> IndexMap:
+def make_map(
+    index: Index, *, clusters: int | None = None, method: Method | None = None
+) -> IndexMap:
     """Lay out all pictures of an index on a plane.
 
-    Clusters are found by spherical k-means on a sample, and the plane is that of the two principal
-    components of their centres, which tells the clusters apart; then every picture is projected
-    onto it. The map is kept on disk until the index changes.
+    Clusters are found by spherical k-means on a sample. The plane is fitted on the sample too, and
+    then every picture is given its place on it. The map is kept on disk until the index changes.
 
     Args:
         index: The index.
         clusters: How many; by default about the square root of half the pictures, 12 at most.
+        method: "pca" takes the two principal components of the clusters' centres, which tells the
+            clusters apart, in a fraction of a second. "umap" keeps neighbours together and shows
+            finer groups; it needs the extra `map` and seconds to minutes. By default UMAP where
+            the extra is installed.
 
     Raises:
-        InvalidInputError: There are fewer than three pictures, or clusters.
+        InvalidInputError: There are fewer than three pictures, or clusters; or UMAP is asked for
+            and is not installed.
     """
-    key = cached_key(index.fingerprint, str(index.path), index.generation, len(index), clusters, 1)
+    there = importlib.util.find_spec("umap") is not None
+    method = method or ("umap" if there else "pca")
+    if method == "umap" and not there:
+        raise InvalidInputError("UMAP is not installed; run: pip install 'clipsearch[map]'")
+    key = cached_key(
+        index.fingerprint, str(index.path), index.generation, len(index), clusters, method, 2
+    )
     kept = _load(key)
     if kept is not None:
         return kept
@@ -72,12 +92,11 @@ def make_map(index: Index, *, clusters: int | None = None) -> IndexMap:
     if count < 3:
         raise InvalidInputError(f"a map needs at least 3 clusters, not {count}")
     centres = _centres(sample, min(count, len(sample)))
-    mean = sample.mean(axis=0)
-    axes = np.linalg.svd(centres - mean, full_matrices=False)[2][:2]  # [2, dim]
+    place = _by_umap(sample) if method == "umap" else _by_components(sample, centres)
     rows, places, groups = [], [], []
     for ids, vectors in index.iter_vectors("image"):
         rows.append(ids)
-        places.append((vectors - mean) @ axes.T)
+        places.append(place(vectors))
         groups.append((vectors @ centres.T).argmax(axis=1))
     group = np.concatenate(groups)
     order = np.argsort(-np.bincount(group, minlength=len(centres)), kind="stable")
@@ -88,6 +107,40 @@ def make_map(index: Index, *, clusters: int | None = None) -> IndexMap:
     )
     _save(key, made)
     return made
+
+
+def _by_components(sample: Floats, centres: Floats) -> Callable[[Floats], Floats]:
+    """Vectors [n, dim] onto the plane that tells the centres apart best, float32 [n, 2]."""
+    mean = sample.mean(axis=0)
+    axes = np.linalg.svd(centres - mean, full_matrices=False)[2][:2]  # [2, dim]
+    return lambda vectors: np.asarray((vectors - mean) @ axes.T, np.float32)
+
+
+def _by_umap(sample: Floats) -> Callable[[Floats], Floats]:
+    """The sample laid out by UMAP, and vectors [n, dim] between the nearest of it."""
+    umap = importlib.import_module("umap")  # optional, and takes seconds to import
+    neighbours = min(_NEIGHBOURS, len(sample) - 1)
+    start = "spectral" if len(sample) > 4 * neighbours else "random"  # too few have no spectrum
+    laid = np.asarray(
+        umap.UMAP(
+            n_neighbors=neighbours, metric="cosine", init=start, random_state=_SEED, n_jobs=1
+        ).fit_transform(sample),
+        np.float32,
+    )
+    count = min(_NEAREST, len(sample))
+
+    def place(vectors: Floats) -> Floats:
+        placed = np.empty((len(vectors), 2), np.float32)
+        for begin in range(0, len(vectors), _BLOCK):
+            scores = vectors[begin : begin + _BLOCK] @ sample.T  # [block, sample]
+            nearest = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+            away = 1 - np.take_along_axis(scores, nearest, axis=1)
+            weight = 1 / np.maximum(away, 1e-6)  # one of the sample stays where it is
+            weight /= weight.sum(axis=1, keepdims=True)
+            placed[begin : begin + _BLOCK] = (laid[nearest] * weight[..., None]).sum(axis=1)
+        return placed
+
+    return place
 
 
 def _centres(sample: Floats, count: int) -> Floats:

@@ -20,6 +20,7 @@ from ..caching import cache_folder
 from ..errors import ImageDecodeError, InvalidInputError
 from ..images import DEFAULT_MAX_PIXELS, load_image
 from ..types import Item
+from .originals import indexed_bytes
 
 __all__ = ["PREVIEW_SIDE", "SIDES", "THUMBNAIL_SIDE", "reduced", "thumbnail"]
 
@@ -48,7 +49,7 @@ def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
     kept = _kept_at(item, side)
     with contextlib.suppress(OSError):
         return kept.read_bytes()
-    data = reduced(_as_indexed(item), side, quality=_QUALITY[side])
+    data = reduced(indexed_bytes(item), side, quality=_QUALITY[side])
     _keep(kept, data)
     return data
 
@@ -66,25 +67,12 @@ def reduced(
         ImageDecodeError: Not a picture, broken, or larger than `max_pixels`.
     """
     image = load_image(source, max_pixels=max_pixels)
+    if image is source:
+        image = image.copy()  # `thumbnail` reduces in place, and the caller's stays as it is
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, optimize=False)
     return buffer.getvalue()
-
-
-def _as_indexed(item: Item) -> bytes:
-    """The file's bytes, if they are still those that were indexed.
-
-    So a file that was replaced, by a link to one outside the indexed folders for instance, is
-    never shown under the name of the old one.
-    """
-    try:
-        data = Path(item.path or "").read_bytes()
-    except OSError as exc:
-        raise ImageDecodeError(f"the file of item {item.id} is gone or cannot be read") from exc
-    if item.sha256 is not None and hashlib.sha256(data).hexdigest() != item.sha256:
-        raise ImageDecodeError(f"the file of item {item.id} has changed since it was indexed")
-    return data
 
 
 def _kept_at(item: Item, side: int) -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ItemNotFoundError
+from ..errors import ImageDecodeError, ItemNotFoundError
+from ..exploring.originals import indexed_bytes
 from ..types import Item
 
 __all__ = ["MEDIA_TYPES", "ROOTS", "checked_path", "read_picture"]
@@ -54,21 +54,7 @@ def read_picture(item: Item, roots: Sequence[str] | None) -> bytes:
     Raises:
         ItemNotFoundError: The file is gone, moved out, or has changed since.
     """
-    path = checked_path(item, roots)
     try:
-        # The last part must not have become a link, or a pipe, since it was resolved.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size != item.size_bytes:
-                raise ItemNotFoundError(_changed(item))
-            data = file.read(status.st_size + 1)
-    except OSError as exc:
-        raise ItemNotFoundError(f"the file of item {item.id} cannot be read") from exc
-    if item.sha256 is not None and hashlib.sha256(data).hexdigest() != item.sha256:
-        raise ItemNotFoundError(_changed(item))
-    return data
-
-
-def _changed(item: Item) -> str:
-    return f"the file of item {item.id} has changed since it was indexed; index it again"
+        return indexed_bytes(replace(item, path=checked_path(item, roots)))
+    except ImageDecodeError as exc:
+        raise ItemNotFoundError(str(exc)) from exc

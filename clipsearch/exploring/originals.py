@@ -1,0 +1,45 @@
+"""The files of indexed pictures, read only while they are what was indexed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+from ..errors import ImageDecodeError
+from ..types import Item
+
+__all__ = ["indexed_bytes"]
+
+
+def indexed_bytes(item: Item) -> bytes:
+    """The bytes of an item's file, if they are still those that were indexed.
+
+    So a file that was replaced, by a link to one outside the indexed folders for instance, is
+    never shown under the name of the old one.
+
+    Raises:
+        ImageDecodeError: The item has no picture file, or the file is gone, is no regular file
+            any more, or has changed.
+    """
+    if item.path is None:
+        raise ImageDecodeError(f"item {item.id} has no picture file of its own")
+    try:
+        # The last part must not become a link, or a pipe that never answers, once it is resolved.
+        descriptor = os.open(
+            os.path.realpath(item.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        )
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or item.size_bytes not in (None, status.st_size):
+                raise ImageDecodeError(_changed(item))
+            data = file.read(status.st_size + 1)
+    except OSError as exc:
+        raise ImageDecodeError(f"the file of item {item.id} is gone or cannot be read") from exc
+    if item.sha256 is not None and hashlib.sha256(data).hexdigest() != item.sha256:
+        raise ImageDecodeError(_changed(item))
+    return data
+
+
+def _changed(item: Item) -> str:
+    return f"the file of item {item.id} has changed since it was indexed; index it again"
