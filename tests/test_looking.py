@@ -121,7 +121,7 @@ def test_a_thumbnail_is_small_upright_without_exif_and_kept(album, tmp_path):
         thumbnail(item, 100)
 
 
-def test_a_file_replaced_by_a_link_to_another_picture_is_not_shown(encoder, photos, tmp_path):
+def test_a_file_replaced_by_a_link_or_a_pipe_is_not_shown(encoder, photos, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     shown = folder / "cat.png"
@@ -131,6 +131,10 @@ def test_a_file_replaced_by_a_link_to_another_picture_is_not_shown(encoder, phot
         item = index.items()[0]
         shown.unlink()
         os.symlink(named(photos, "astronaut.png"), shown)
+        with pytest.raises(ImageDecodeError, match="changed"):
+            thumbnail(item)
+        shown.unlink()
+        os.mkfifo(shown)  # which nobody writes to: reading it would wait for ever
         with pytest.raises(ImageDecodeError, match="changed"):
             thumbnail(item)
         shown.unlink()
@@ -196,6 +200,23 @@ def test_a_map_has_a_place_for_every_picture_and_is_kept(album, tmp_path):
     for damaged in (tmp_path / "cache" / "maps").glob("*.npz"):
         damaged.write_bytes(b"PK damaged")
     np.testing.assert_array_equal(make_map(album).places, made.places)
+
+
+def test_umap_lays_out_a_sample_and_all_others_between_its_nearest(album, monkeypatch):
+    pytest.importorskip("umap", reason="pip install 'clipsearch[map]'")
+    monkeypatch.setattr("clipsearch.exploring.mapping._SAMPLE", 20)
+    made = make_map(album, method="umap")
+    assert made.places.shape == (len(album), 2)
+    assert np.isfinite(made.places).all()
+    assert len(np.unique(made.places, axis=0)) == len(album)
+    np.testing.assert_array_equal(make_map(album, method="umap").places, made.places)
+
+
+def test_umap_that_is_not_installed_is_asked_for_by_name(album, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert len(make_map(album).rows) == len(album)
+    with pytest.raises(InvalidInputError, match=r"clipsearch\[map\]"):
+        make_map(album, method="umap")
 
 
 def test_pictures_of_one_kind_lie_in_one_cluster(album):

@@ -6,12 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clipsearch import Index, load_encoder
 from clipsearch.errors import ClipSearchError, IndexNotFoundError
 from clipsearch.exploring.facets import Facets, facets
+from clipsearch.exploring.mapping import IndexMap, make_map
 from clipsearch.exploring.sampling import sample_vectors
 from clipsearch.locations import existing_index, index_names
 from clipsearch.models import BUNDLED_MODEL
@@ -24,6 +26,7 @@ __all__ = ["Library", "State"]
 
 State = Literal["ready", "loading", "failed", "empty", "none"]
 _RETRY_S = 3.0  # a failed model is tried again when it is asked for later than this
+_PATIENCE_S = 0.5  # a map made within this time needs no screen that says so
 _SAMPLE = 4096  # vectors behind the score histogram and the words of a map
 
 
@@ -53,6 +56,8 @@ class Library:
         self._loading: dict[str, threading.Thread] = {}
         self._facets: dict[tuple[str, int], Facets] = {}
         self._samples: dict[tuple[str, int], tuple[Rows, Floats]] = {}
+        self._maps: dict[tuple[str, int], Future[IndexMap]] = {}
+        self._mapper = ThreadPoolExecutor(1, thread_name_prefix="map")
 
     def names(self) -> list[str]:
         """The indexes to choose from; short names of those given as folders."""
@@ -173,8 +178,26 @@ class Library:
             self._samples[key] = sample_vectors(index, _SAMPLE)
         return self._samples[key]
 
+    def map(self, name: str) -> IndexMap | None:
+        """The map of an index, kept until the index changes; None while it is being made.
+
+        Raises:
+            ClipSearchError: It cannot be made.
+        """
+        index = self.index(name)
+        key = (name, index.generation)
+        with self._lock:
+            making = self._maps.get(key)
+            if making is None:
+                making = self._maps[key] = self._mapper.submit(make_map, index)
+        try:
+            return making.result(_PATIENCE_S)
+        except TimeoutError:
+            return None
+
     def close(self) -> None:
         """Close all indexes."""
+        self._mapper.shutdown(cancel_futures=True)
         with self._lock:
             for index in self._open.values():
                 index.close()

@@ -9,13 +9,13 @@ import gradio as gr
 import numpy as np
 
 from clipsearch import ClipSearchError, Index
-from clipsearch.exploring.mapping import IndexMap, make_map
+from clipsearch.exploring.mapping import IndexMap
 from clipsearch.exploring.nearest import name_groups
 from clipsearch.query import Query
 
 from .context import QUIET, Context, address, html
 from .media import MEDIA_PATH
-from .render import attribute, escape, message, state_screen
+from .render import attribute, escape, message, screen, state_screen
 
 __all__ = ["page"]
 
@@ -34,11 +34,15 @@ def page(context: Context, router: gr.HTML) -> None:
     html(f'<p class="cs-lead">{words("map.lead")}</p>')
     with gr.Row(elem_classes="cs-controls"):
         names = library.names()
-        index = gr.Dropdown(names, value=names[0] if names else None, label=words("search.index"))
+        index = gr.Dropdown(
+            names, value=names[0] if names else None, label=words("search.index"), min_width=150
+        )
         by = gr.Radio(
             [(words(f"map.by_{name}"), name) for name in ("cluster", "tag", "score")],
             value="cluster",
             label=words("map.colour"),
+            scale=2,
+            min_width=300,
         )
         query = gr.Textbox(
             label=words("map.query"),
@@ -49,16 +53,13 @@ def page(context: Context, router: gr.HTML) -> None:
     shown = html(script="map.js", elem_id="cs-map")
 
     def navigated(event: gr.EventData) -> Any:
-        tab, _, fields = address(event)
-        if tab != "map":
-            return gr.skip(), gr.skip()
         found = library.names()
-        asked = fields.get("index", [""])[0]
+        asked = address(event).get("index", [""])[0]
         chosen = asked if asked in found else (found[0] if found else "")
         return gr.Dropdown(found, value=chosen or None), desk.show(chosen, "cluster", "")
 
     inputs = [index, by, query]
-    router.navigate(navigated, None, [index, shown], **QUIET)
+    router.to_map(navigated, None, [index, shown], **QUIET)
     for event in (index.input, by.input, shown.again):
         event(desk.show, inputs, shown, **QUIET)
     query.submit(
@@ -84,7 +85,14 @@ class _Desk:
             return waiting
         try:
             index = self._library.index(name)
-            made = make_map(index)
+            made = self._library.map(name)
+            if made is None:
+                return screen(
+                    self._words("map.making_title"),
+                    self._words("map.making_text"),
+                    retry_ms=700,
+                    busy=True,
+                )
             keep = _kept(len(made.rows))
             rows = made.rows[keep]
             labels, groups, values = self._colours(name, index, made, keep, by, query)
