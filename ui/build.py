@@ -15,7 +15,7 @@ from clipsearch import ClipSearchError, Index, InvalidInputError
 from clipsearch.locations import home, index_path
 from clipsearch.models import BUNDLED_MODEL
 
-from .context import QUIET, Context, address, drop_zone, html, sent
+from .context import QUIET, Context, drop_zone, html, sent
 from .jobs import Job
 from .pictures import read_pictures
 from .render import escape, message
@@ -64,12 +64,7 @@ def page(context: Context, router: gr.HTML) -> None:
     timer = gr.Timer(0.7, active=False)
     outputs = [status, timer]
 
-    def navigated(event: gr.EventData) -> Any:
-        if address(event)[0] != "build":
-            return gr.skip(), gr.skip()
-        return desk.show()
-
-    router.navigate(navigated, None, outputs, **QUIET)
+    router.to_build(desk.show, None, outputs, **QUIET)
     timer.tick(desk.show, None, outputs, **QUIET)
     if settings.roots:
         start.click(desk.start, [name, root, below], outputs, **QUIET)

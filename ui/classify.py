@@ -19,7 +19,7 @@ from clipsearch.vectors import Floats
 
 from .context import QUIET, Context, drop_zone, html, sent
 from .pictures import read_pictures
-from .render import escape, message, model_screen
+from .render import blank, escape, message, model_screen
 from .strings import Words
 
 __all__ = ["page"]
@@ -86,9 +86,7 @@ def page(context: Context, _router: gr.HTML) -> None:
             )
             go = gr.Button(words("classify.go"), variant="primary")
         with gr.Column(scale=6, min_width=320):
-            results = html(
-                message(words("classify.hint"), kind="info"), "result.js", elem_id="cs-classified"
-            )
+            results = html(blank(words("classify.hint")), "result.js", elem_id="cs-classified")
             with gr.Accordion(words("classify.learn"), open=False):
                 html(f'<p class="cs-hint">{words("classify.learn_info")}</p>')
                 name = gr.Textbox(
@@ -162,7 +160,7 @@ class _Desk:
             if waiting is not None:
                 return state, strip, waiting
             if not state.pictures:
-                return state, strip, message(self._words("classify.hint"), kind="info")
+                return state, strip, blank(self._words("classify.hint"))
             classifier = self._classifier(state, labels, templates)
             vectors = np.stack([picture.vector for picture in state.pictures])
             count = len(classifier.labels) + 1

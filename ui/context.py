@@ -43,11 +43,10 @@ def sent(event: gr.EventData) -> dict[str, Any]:
     return dict(data) if isinstance(data, Mapping) else {}
 
 
-def address(event: gr.EventData) -> tuple[str, str, dict[str, list[str]]]:
-    """The tab, the whole query string, and its fields, of a `navigate` event."""
+def address(event: gr.EventData) -> dict[str, list[str]]:
+    """The fields of the page's address, of an event of the router."""
     query = str(sent(event).get("search", ""))[:20_000].lstrip("?")
-    fields = parse_qs(query, max_num_fields=300)
-    return fields.get("tab", ["search"])[0], query, fields
+    return parse_qs(query, max_num_fields=300)
 
 
 def html(value: str = "", script: str | None = None, **options: Any) -> gr.HTML:

@@ -14,7 +14,7 @@ import gradio as gr
 from clipsearch import ClipSearchError, Index, Item
 from clipsearch.exploring.outliers import outliers
 
-from .context import QUIET, Context, address, html, sent
+from .context import QUIET, Context, html, sent
 from .media import thumb_url
 from .render import escape, item_name, message, state_screen
 
@@ -44,22 +44,26 @@ def page(context: Context, router: gr.HTML) -> None:
     html(f'<p class="cs-lead">{words("curate.lead")}</p>')
     with gr.Row(elem_classes="cs-controls"):
         names = library.names()
-        index = gr.Dropdown(names, value=names[0] if names else None, label=words("search.index"))
+        index = gr.Dropdown(
+            names, value=names[0] if names else None, label=words("search.index"), min_width=150
+        )
         kind = gr.Radio(
             [(words(f"curate.{name}"), name) for name in _KINDS],
             value="duplicates",
             label=words("curate.what"),
+            scale=3,
+            min_width=300,
         )
-        threshold = gr.Slider(0.7, 1.0, value=0.9, step=0.01, label=words("curate.threshold"))
+        threshold = gr.Slider(
+            0.7, 1.0, value=0.9, step=0.01, label=words("curate.threshold"), min_width=220
+        )
         go = gr.Button(words("curate.find"), variant="primary", scale=0, min_width=110)
     marks = html(script="result.js", elem_id="cs-marks")
     results = html(script="result.js", elem_id="cs-curated")
     inputs = [state, index, kind, threshold]
     outputs = [state, marks, results]
 
-    def navigated(event: gr.EventData) -> Any:
-        if address(event)[0] != "curate":
-            return [gr.skip()] * 4
+    def navigated() -> Any:
         found = library.names()
         chosen = found[0] if found else ""
         return [
@@ -67,7 +71,7 @@ def page(context: Context, router: gr.HTML) -> None:
             *desk.find(_Marks(), chosen, "duplicates", 0.9),
         ]
 
-    router.navigate(navigated, None, [index, *outputs], **QUIET)
+    router.to_curate(navigated, None, [index, *outputs], **QUIET)
     for event in (go.click, kind.input, index.input, threshold.release, results.again):
         event(desk.find, inputs, outputs, **QUIET)
     results.chosen(desk.mark, state, [state, marks], **QUIET)

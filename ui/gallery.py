@@ -9,14 +9,13 @@ from clipsearch import Hit, Item
 from clipsearch.exploring.scoring import ScoreSpread
 
 from .media import preview_url, thumb_url
-from .render import attribute, copy_block, escape, item_name
+from .render import PICTURE, attribute, copy_block, escape, item_name
 from .spec import Chip, SearchSpec
 from .strings import Words
 
 __all__ = ["cards", "chips_row", "detail", "gallery", "histogram", "summary"]
 
 _UP = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 11v9H3.5v-9zM7 11l4-8c1.7 0 2.6 1 2.3 2.8L12.8 9H19a2 2 0 0 1 2 2.4l-1.4 7A2 2 0 0 1 17.600 20H7" /></svg>'  # noqa: E501 - one drawing
-_PICTURE = '<svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3" y="5" width="18" height="14" rx="2"/><path d="M5 17l4-5 3 3 3-3 4 5"/></svg>'  # noqa: E501
 
 
 def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words) -> str:
@@ -55,7 +54,7 @@ def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words)
 
 def _picture(index: str, item: Item) -> str:
     if item.path is None:
-        return f'<span class="cs-nopicture">{_PICTURE}</span>'
+        return f'<span class="cs-nopicture">{PICTURE}</span>'
     return f'<img src="{thumb_url(escape(index), item.id)}" alt="" loading="lazy" decoding="async">'
 
 
@@ -122,10 +121,19 @@ def summary(
     took_ms: float | None,
     words: Words,
     *,
-    python: str,
+    lines: tuple[str, bool, str] | None = None,
     note: str = "",
 ) -> str:
-    """How many results in what time, how marks refined them, and lines to copy."""
+    """How many results in what time, how marks refined them, and lines to copy.
+
+    Args:
+        spec: The search.
+        count: How many results, in words.
+        took_ms: Its time; None for no search.
+        words: The language.
+        lines: The command, whether it is exactly the same search, and the Python.
+        note: What else there is to say.
+    """
     told = [f"<strong>{escape(count)}</strong>"]
     if took_ms is not None:
         told.append(escape(words("search.took", ms=f"{took_ms:.0f}" if took_ms >= 1 else "<1")))
@@ -140,7 +148,9 @@ def summary(
             f' · <span class="cs-refined">{marks}</span> '
             f'<button type="button" class="cs-link" data-undo>{words("search.undo")}</button>'
         )
-    command, exact = spec.command()
+    if lines is None:
+        return f'<div class="cs-summary">{line}</p></div>'
+    command, exact, python = lines
     inexact = "" if exact else f'<p class="cs-hint">{words("search.inexact")}</p>'
     share = (
         f'<details class="cs-share"><summary>{words("search.share")}</summary><div>'
@@ -148,7 +158,7 @@ def summary(
         f"</button>{copy_block(command, words('search.copy_command'))}{inexact}"
         f"{copy_block(python, words('search.copy_python'))}</div></details>"
     )
-    return f'<div class="cs-summary">{line}</p>{"" if spec.is_empty else share}</div>'
+    return f'<div class="cs-summary">{line}</p>{share}</div>'
 
 
 def histogram(spread: ScoreSpread, spec: SearchSpec, words: Words) -> str:

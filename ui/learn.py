@@ -13,7 +13,8 @@ from clipsearch.classification.prompts import fill, resolve_templates
 from clipsearch.exploring.thumbnails import THUMBNAIL_SIDE, thumbnail
 from clipsearch.vectors import Floats
 
-from .context import QUIET, Context, address, drop_zone, html, sent
+from .context import QUIET, Context, drop_zone, html, sent
+from .media import thumb_url
 from .pictures import data_url, read_pictures
 from .render import escape, item_name, message, model_screen
 
@@ -21,6 +22,7 @@ __all__ = ["page"]
 
 _PICTURES = 3
 _TEXTS = 3
+_CHOICES = 12
 _TEMPLATES = ("none", "simple", "openai")
 
 
@@ -50,6 +52,7 @@ def page(context: Context, router: gr.HTML) -> None:
                 elem_id="cs-learn-texts",
             )
             drop = drop_zone(words, words("learn.drop"), name="cs-learn-drop", many=True)
+            picker = html(script="result.js", elem_id="cs-learn-pick")
             temperature = gr.Slider(
                 1,
                 200,
@@ -69,15 +72,18 @@ def page(context: Context, router: gr.HTML) -> None:
     prompts = html(script="result.js", elem_id="cs-prompts")
     html(f'<div class="cs-prose"><h3>{words("learn.h_train")}</h3><p>{words("learn.p4")}</p></div>')
 
-    def navigated(event: gr.EventData) -> Any:
-        if address(event)[0] != "learn":
-            return gr.skip(), gr.skip(), gr.skip()
+    def navigated() -> Any:
         pictures = desk.samples()
-        return (pictures, *desk.show(pictures, words("learn.default_texts"), 100))
+        return (
+            pictures,
+            *desk.show(pictures, words("learn.default_texts"), 100),
+            desk.choices(),
+        )
 
     outputs = [matrix, prompts]
     inputs = [state, texts, temperature]
-    router.navigate(navigated, None, [state, *outputs], **QUIET)
+    router.to_learn(navigated, None, [state, *outputs, picker], **QUIET)
+    picker.chosen(desk.picked, inputs, [state, *outputs], **QUIET)
     drop.given(desk.given, inputs, [state, *outputs], **QUIET)
     texts.submit(desk.show, inputs, outputs, **QUIET)
     texts.blur(desk.show, inputs, outputs, **QUIET)
@@ -118,6 +124,44 @@ class _Desk:
             )
         except ClipSearchError:
             return ()  # the visitor brings pictures of their own
+
+    def choices(self) -> str:
+        """Pictures of the first collection to pick from, spread over it."""
+        library = self._context.library
+        try:
+            names = library.names()
+            if not names:
+                return ""
+            rows, _ = library.sample(names[0])
+            spread = rows[np.linspace(0, len(rows) - 1, min(_CHOICES, len(rows)), dtype=int)]
+            items = [library.index(names[0]).item(int(row)) for row in spread]
+        except ClipSearchError:
+            return ""  # the visitor brings pictures of their own
+        entries = "".join(
+            f'<li><button type="button" data-do="pick" data-id="{item.id}" '
+            f'aria-label="{escape(self._words("learn.pick_one", name=item_name(item)))}">'
+            f'<img src="{thumb_url(escape(names[0]), item.id)}" alt="" loading="lazy">'
+            "</button></li>"
+            for item in items
+            if item.path
+        )
+        title = self._words("learn.pick", index=escape(names[0]))
+        return f'<p class="cs-hint">{title}</p><ul class="cs-picks">{entries}</ul>'
+
+    def picked(
+        self, state: tuple[_Shown, ...], texts: str, scale: float, event: gr.EventData
+    ) -> Any:
+        """A picture of the collection in place of the last one shown."""
+        library = self._context.library
+        try:
+            index = library.index(library.names()[0])
+            item = index.item(int(sent(event).get("id", 0)))
+            name, thumb = item_name(item), data_url(thumbnail(item, THUMBNAIL_SIDE))
+            shown = _Shown(name, thumb, index.vectors([item.id], "image")[0])
+        except ClipSearchError as exc:
+            return state, message(str(exc)), ""
+        state = (shown, *(other for other in state if other.thumb != thumb))[:_PICTURES]
+        return (state, *self.show(state, texts, scale))
 
     def again(self, state: tuple[_Shown, ...], texts: str, scale: float) -> Any:
         """Once the model is there."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import gradio as gr
 
 from . import build, classify, curate, learn, search, why
 from . import map as map_page
-from .context import QUIET, Context, address
+from .context import QUIET, Context, sent
 from .render import header
 
 __all__ = ["Context", "assemble"]
@@ -24,9 +25,16 @@ TABS: dict[str, Page] = {
     "learn": learn.page,
 }
 
-# Tells every tab the address of the page: when it is opened, and when it changes.
+# Tells the page which tab its address names, and that tab the whole address: when the page is
+# opened, and when the address changes.
 _ROUTER = """
-const tell = () => trigger('navigate', {search: location.search});
+const events = {events};
+const tell = () => {{
+  const asked = new URLSearchParams(location.search).get('tab');
+  const tab = asked in events ? asked : 'search';
+  trigger('navigate', {{tab}});
+  trigger(events[tab], {{search: location.search}});
+}};
 window.addEventListener('cs:navigate', tell);
 window.addEventListener('popstate', tell);
 tell();
@@ -34,10 +42,7 @@ tell();
 
 
 # A tab that was chosen becomes the address, unless the address chose it.
-_SELECTED = """() => {{
-  const now = new URLSearchParams(location.search);
-  if ((now.get('tab') || 'search') !== '{name}') cs.go(new URLSearchParams({{tab: '{name}'}}));
-}}"""
+_SELECTED = "() => cs.selected('{name}')"
 
 
 def tabs_for(context: Context) -> dict[str, Page]:
@@ -51,9 +56,8 @@ def assemble(context: Context) -> gr.Blocks:
     """All tabs in one page."""
     words = context.words
 
-    def choose(event: gr.EventData) -> gr.Tabs:
-        tab = address(event)[0]
-        return gr.Tabs(selected=tab if tab in tabs_for(context) else "search")
+    chosen = tabs_for(context)
+    script = _ROUTER.format(events=json.dumps({name: f"to_{name}" for name in chosen}))
 
     with gr.Blocks(
         analytics_enabled=False,
@@ -62,13 +66,17 @@ def assemble(context: Context) -> gr.Blocks:
         delete_cache=(600, 600),
     ) as blocks:
         gr.HTML(header(words), apply_default_css=False, elem_id="cs-header", js_on_load=None)
-        router = gr.HTML("", apply_default_css=False, elem_id="cs-router", js_on_load=_ROUTER)
+        router = gr.HTML("", apply_default_css=False, elem_id="cs-router", js_on_load=script)
         with gr.Tabs(elem_id="cs-tabs") as tabs:
+            router.navigate(_choose, None, tabs, **QUIET)
             shown = {}
-            for name, page in tabs_for(context).items():
+            for name, page in chosen.items():
                 with gr.Tab(words(f"tab.{name}"), id=name) as shown[name]:
                     page(context, router)
-        router.navigate(choose, None, tabs, **QUIET)
         for name, tab in shown.items():
             tab.select(None, None, None, js=_SELECTED.format(name=name), **QUIET)
     return blocks  # type: ignore[no-any-return]
+
+
+def _choose(event: gr.EventData) -> gr.Tabs:
+    return gr.Tabs(selected=str(sent(event).get("tab", "search")))

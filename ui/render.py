@@ -12,7 +12,9 @@ from .library import Library
 from .strings import Words
 
 __all__ = [
+    "PICTURE",
     "attribute",
+    "blank",
     "copy_block",
     "escape",
     "header",
@@ -30,6 +32,10 @@ _LOGO = (
     'stroke-linejoin="round" stroke-linecap="round"/><circle cx="22" cy="21" r="5.4" '
     'fill="var(--cs-page)" stroke="currentColor" stroke-width="2.4"/><path d="M26 25l3.6 3.6" '
     'stroke="currentColor" stroke-width="2.8" stroke-linecap="round"/></svg>'
+)
+PICTURE = (
+    '<svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3" y="5" width="18" height="14" rx="2"/>'
+    '<path d="M5 17l4-5 3 3 3-3 4 5"/><circle cx="15.5" cy="9" r="1.3"/></svg>'
 )
 _MOON = (
     '<svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><path fill="none" '
@@ -66,6 +72,11 @@ def message(text: str, *, kind: str = "error") -> str:
     """A short message in place; read out by screen readers when it appears."""
     role = "alert" if kind == "error" else "status"
     return f'<div class="cs-message cs-{kind}" role="{role}">{escape(text)}</div>'
+
+
+def blank(text: str) -> str:
+    """A place where something will appear, and what to do for it."""
+    return f'<div class="cs-blank" role="status">{PICTURE}<p>{escape(text)}</p></div>'
 
 
 def screen(

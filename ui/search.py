@@ -8,13 +8,14 @@ from typing import Any
 
 import gradio as gr
 
-from clipsearch import ClipSearchError, Query
+from clipsearch import ClipSearchError, Index, Query
 from clipsearch.exploring.nearest import nearest_words
 from clipsearch.exploring.scoring import spread
+from clipsearch.locations import index_path
 from clipsearch.types import Hits
 
 from . import gallery
-from .context import QUIET, Context, address, html, sent
+from .context import QUIET, Context, html, sent
 from .pictures import read_pictures
 from .render import item_name, message, screen, state_screen
 from .spec import MAX_CHIPS, Chip, SearchSpec, clamp_weight, from_link, pack_vector
@@ -97,11 +98,8 @@ def page(context: Context, router: gr.HTML) -> None:
         return searcher.act(spec, sent(event))
 
     def navigated(event: gr.EventData) -> list[Any]:
-        tab, query, _ = address(event)
-        if tab != "search":
-            return [gr.skip()] * (len(shown) + 2 + len(fields))
         names = library.names()
-        spec = from_link(query, names)
+        spec = from_link(str(sent(event).get("search", ""))[:20_000], names)
         choice = gr.Dropdown(names, value=spec.index or None)
         return [*searcher.run(spec), choice, spec.text, *_field_updates(context, spec)]
 
@@ -117,7 +115,7 @@ def page(context: Context, router: gr.HTML) -> None:
         [*shown, box, *fields],
         **QUIET,
     )
-    router.navigate(navigated, None, [*shown, index, box, *fields], **QUIET)
+    router.to_search(navigated, None, [*shown, index, box, *fields], **QUIET)
     results.further(searcher.further, state, further, **QUIET)
     results.open(searcher.open, state, dialog, **QUIET)
     dialog.caption(searcher.caption, state, dialog, **QUIET)
@@ -218,11 +216,10 @@ class _Searcher:
         index = self._library.index(spec.index)
         items = index.items(spec.where, limit=PAGE + 1)
         html = gallery.cards(spec, items[:PAGE], self._words)
-        n = self._words.number(len(index))
-        count = self._words("search.browse", n=n, index=spec.index)
+        count = self._words.count("search.browse", len(index), index=spec.index)
         return _Shown(
             gallery.chips_row(spec, self._words),
-            gallery.summary(spec, count, None, self._words, python=""),
+            gallery.summary(spec, count, None, self._words),
             gallery=gallery.gallery(spec, html, self._words, more=len(items) > PAGE),
         )
 
@@ -240,7 +237,7 @@ class _Searcher:
             self._count(spec, hits),
             took_ms,
             self._words,
-            python=spec.python(str(index.path), index.model_name),
+            lines=(*spec.command(_named(index)), spec.python(str(index.path), index.model_name)),
             note=self._words("search.approximate") if hits.approximate else "",
         )
         if not hits:
@@ -368,6 +365,11 @@ class _Searcher:
         packed = pack_vector(encoder.encode_images([given.image])[0])
         chip = Chip("vector", packed, 1.0, given.name, given.thumb)
         return replace(spec, chips=(*spec.chips, chip)[:MAX_CHIPS])
+
+
+def _named(index: Index) -> str:
+    """How a command names an index: by its name where that leads to it, else by its folder."""
+    return index.path.name if index_path(index.path.name) == index.path else str(index.path)
 
 
 def _voted(spec: SearchSpec, id: int, way: str) -> SearchSpec:  # noqa: A002

@@ -133,8 +133,12 @@ class SearchSpec:
         ]
         return urlencode([(key, value) for key, value in fields if value])
 
-    def command(self) -> tuple[str, bool]:
-        """The `clipsearch search` line for the same search, and whether it is exactly the same."""
+    def command(self, index: str) -> tuple[str, bool]:
+        """The `clipsearch search` line for the same search, and whether it is exactly the same.
+
+        Args:
+            index: How a command names the index: by its name or its folder.
+        """
         words = ["clipsearch", "search"]
         exact = not (self.liked or self.unliked)
         if self.text:
@@ -145,7 +149,7 @@ class SearchSpec:
                 words += ["-a" if chip.weight > 0 else "-s", chip.value]
             elif chip.kind == "vector" and chip.weight > 0:
                 words += ["--image", chip.label or "picture.jpg"]
-        words += ["-i", self.index]
+        words += ["-i", index]
         if self.where:
             words += ["--where", self.where]
         if self.target != "image":

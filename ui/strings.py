@@ -86,6 +86,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.apply": ("Apply", "Aplicar"),
     "search.clear": ("Clear all", "Borrar todo"),
     "search.browse": ("{n} pictures in {index}", "{n} imágenes en {index}"),
+    "search.browse_one": ("1 picture in {index}", "1 imagen en {index}"),
     "search.count": ("{n} results", "{n} resultados"),
     "search.count_one": ("1 result", "1 resultado"),
     "search.count_more": ("more than {n} results", "más de {n} resultados"),
@@ -182,7 +183,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "classify.templates_none": ("the bare label", "solo la etiqueta"),
     "classify.go": ("Classify", "Clasificar"),
     "classify.hint": (
-        "Give one or many pictures, then see which label fits each.",
+        "Add one or many pictures and see which label fits each.",
         "Añade una o varias imágenes y verás qué etiqueta encaja con cada una.",
     ),
     "classify.no_labels": ("Type at least one label.", "Escribe al menos una etiqueta."),
@@ -236,7 +237,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "why.texts_info": ("One a line, four at most", "Uno por línea, cuatro como máximo"),
     "why.placeholder": ("a cat", "un gato"),
     "why.go": ("Show the regions", "Mostrar las regiones"),
-    "why.hint": ("Give a picture and a text.", "Da una imagen y un texto."),
+    "why.hint": ("Add a picture and a text.", "Añade una imagen y un texto."),
     "why.need_text": (
         "Now type what to look for in it.",
         "Ahora escribe qué buscar en ella.",
@@ -267,6 +268,11 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Your whole collection on one plane: pictures that look alike to the model lie together.",
         "Toda tu colección en un plano: las imágenes que el modelo ve parecidas están juntas.",
     ),
+    "map.making_title": ("Drawing the map", "Dibujando el mapa"),
+    "map.making_text": (
+        "Every picture is given its place; the first time this takes a while.",
+        "Cada imagen recibe su lugar; la primera vez tarda un poco.",
+    ),
     "map.colour": ("Colour by", "Color según"),
     "map.by_cluster": ("group", "grupo"),
     "map.by_tag": ("tag", "etiqueta"),
@@ -280,7 +286,7 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Choose a group here, or drag a rectangle on the map, then search in it.",
         "Elige un grupo aquí, o traza un rectángulo en el mapa, y busca en él.",
     ),
-    "map.chosen": ("{n} pictures chosen", "{n} imágenes elegidas"),
+    "map.chosen": ("Pictures chosen: {n}", "Imágenes elegidas: {n}"),
     "map.search": ("Search in these", "Buscar entre estas"),
     "map.alt": (
         "Map of the collection; its {n} groups are listed beside it",
@@ -303,8 +309,8 @@ STRINGS: dict[str, tuple[str, str]] = {
         "No hay dos imágenes tan parecidas. Baja el umbral para ver más.",
     ),
     "curate.groups": (
-        "{n} groups, with {more} pictures beyond the first of each",
-        "{n} grupos, con {more} imágenes además de la primera de cada uno",
+        "Groups: {n}; pictures beyond the first of each: {more}",
+        "Grupos: {n}; imágenes además de la primera de cada uno: {more}",
     ),
     "curate.group": ("Group {n}", "Grupo {n}"),
     "curate.no_pairs": (
@@ -410,18 +416,23 @@ STRINGS: dict[str, tuple[str, str]] = {
     # learn
     "learn.title": ("One space for pictures and words", "Un espacio para imágenes y palabras"),
     "learn.p1": (
-        "A CLIP model has two towers: one turns a picture into an arrow of a few hundred numbers, "
+        "A CLIP model has two towers: one turns a picture into an arrow (a vector of a few hundred numbers), "
         "the other does the same with a text. Both arrows live in one space and have length one. "
         "How well a text fits a picture is the cosine of the angle between them. Try it:",
-        "Un modelo CLIP tiene dos torres: una convierte una imagen en una flecha de unos cientos de "
-        "números y la otra hace lo mismo con un texto. Ambas flechas viven en un mismo espacio y "
+        "Un modelo CLIP tiene dos torres: una convierte una imagen en una flecha (un vector de unos "
+        "cientos de números) y la otra hace lo mismo con un texto. Ambas flechas viven en un mismo espacio y "
         "miden uno. Lo bien que un texto encaja con una imagen es el coseno del ángulo entre ellas. "
         "Pruébalo:",
     ),
     "learn.default_texts": ("a cat\na cup of coffee", "a cat\na cup of coffee"),
     "learn.texts": ("Texts", "Textos"),
-    "learn.texts_info": ("One a line, three at most", "Uno por línea, tres como máximo"),
+    "learn.texts_info": (
+        "One a line, three at most",
+        "Uno por línea, tres como máximo; el modelo incluido entiende mejor el inglés",
+    ),
     "learn.drop": ("Other pictures", "Otras imágenes"),
+    "learn.pick": ("Or pick from {index}", "O elige de {index}"),
+    "learn.pick_one": ("Show {name}", "Mostrar {name}"),
     "learn.scale": ("Scale (1 / temperature)", "Escala (1 / temperatura)"),
     "learn.scale_info": (
         "CLIP models learn about 100",

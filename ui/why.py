@@ -16,7 +16,7 @@ from clipsearch.exploring.thumbnails import PREVIEW_SIDE, reduced, thumbnail
 
 from .context import QUIET, Context, address, drop_zone, html, sent
 from .pictures import read_pictures
-from .render import escape, item_name, message, model_screen
+from .render import blank, escape, item_name, message, model_screen
 
 __all__ = ["page"]
 
@@ -52,20 +52,18 @@ def page(context: Context, router: gr.HTML) -> None:
             )
             go = gr.Button(words("why.go"), variant="primary")
         with gr.Column(scale=7, min_width=320):
-            results = html(message(words("why.hint"), kind="info"), "result.js", elem_id="cs-heat")
+            results = html(blank(words("why.hint")), "result.js", elem_id="cs-heat")
 
     def navigated(event: gr.EventData) -> Any:
-        tab, _, fields = address(event)
-        if tab != "why":
-            return gr.skip(), gr.skip(), gr.skip()
+        fields = address(event)
         text = fields.get("text", [""])[0][:300]
         number = fields.get("item", [""])[0]
         index = fields.get("index", [""])[0]
         if not number.isdecimal():
-            return _Picture(), text, message(words("why.hint"), kind="info")
+            return _Picture(), text, blank(words("why.hint"))
         return (*desk.from_item(index, int(number), text),)
 
-    router.navigate(navigated, None, [state, texts, results], **QUIET)
+    router.to_why(navigated, None, [state, texts, results], **QUIET)
     drop.given(desk.given, [state, texts], [state, results], **QUIET)
     for event in (go.click, results.again):
         event(desk.show, [state, texts], results, **QUIET)
@@ -108,7 +106,7 @@ class _Desk:
             if waiting is not None:
                 return waiting
             if not state.data:
-                return message(self._words("why.hint"), kind="info")
+                return blank(self._words("why.hint"))
             if not asked:
                 return _plain(state) + message(self._words("why.need_text"), kind="info")
             encoder = library.encoder(model)

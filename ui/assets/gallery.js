@@ -21,11 +21,6 @@ const settle = () => {
     element.querySelector(focused)?.focus();
     focused = null;
   }
-  const seen = performance.getEntriesByName('cs:asked').pop();
-  if (grid && seen) {
-    performance.clearMarks('cs:asked');
-    performance.measure('cs:search', {start: seen.startTime, end: performance.now()});
-  }
 };
 window.addEventListener('cs:appended', (event) => {
   const {html, link, more: further} = event.detail;

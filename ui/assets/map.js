@@ -31,7 +31,7 @@ const draw = () => {
       pen.fillRect(x - HALF - 2, y - HALF - 2, 2 * HALF + 4, 2 * HALF + 4);
       pen.drawImage(image, (image.naturalWidth - side) / 2, (image.naturalHeight - side) / 2, side, side, x - HALF, y - HALF, 2 * HALF, 2 * HALF);
     } else {
-      pen.beginPath(); pen.arc(x, y, radius, 0, 7); pen.fill();
+      pen.beginPath(); pen.arc(x, y, radius, 0, 2 * Math.PI); pen.fill();
     }
   }
   pen.globalAlpha = 1;

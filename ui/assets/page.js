@@ -143,6 +143,18 @@
     window.dispatchEvent(new Event("cs:navigate"));
   };
 
+  /* Gradio opens the first tab before it hears of the one in the address: that is nobody's choice. */
+  const shownTab = () => new URLSearchParams(location.search).get("tab") || "search";
+  let awaited = shownTab();
+  document.addEventListener("click", (event) => {
+    if (event.isTrusted && event.target.closest?.("#cs-tabs .tab-wrapper")) awaited = "";
+  }, true);
+  const selected = (name) => {
+    if (awaited && awaited !== name) return;
+    awaited = "";
+    if (shownTab() !== name) go(new URLSearchParams({ tab: name }));
+  };
+
   /* A lost server: say so, try until it is back, then load the page again where it was. */
   let lost = false;
   const lose = () => {
@@ -189,5 +201,5 @@
     }, wait);
   };
 
-  window.cs = { waits, pictures, address, go, toast, words, fill };
+  window.cs = { waits, pictures, address, go, selected, toast, words, fill };
 })();
