@@ -12,11 +12,12 @@ import uvicorn
 
 
 @contextlib.contextmanager
-def served(app, *, timeout_s: float = 60):
-    """Serve an application on a free port of this machine; gives its address."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+def served(app, *, port: int = 0, timeout_s: float = 60):
+    """Serve an application on a port of this machine, a free one by default; gives its address."""
+    if not port:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -56,3 +57,28 @@ def axe_script() -> Path | None:
     root = Path(__file__).resolve().parents[1]
     path = root / "node_modules" / "axe-core" / "axe.min.js"
     return path if path.is_file() else None
+
+
+QUERY = "#cs-query textarea, #cs-query input"
+
+
+def search(page, text):
+    """Type and press Enter, and wait for that gallery."""
+    page.wait_for_selector(".cs-card")
+    page.fill(QUERY, text)
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "text => new URLSearchParams(document.querySelector('.cs-grid')?.dataset.link ?? '')"
+        ".get('q') === text",
+        arg=text,
+    )
+
+
+def names(page):
+    """What the gallery shows, in order."""
+    return page.locator("#cs-gallery .cs-name").all_text_contents()
+
+
+def photo(photos, name):
+    """The path of a demo photo."""
+    return str(next(path for path in photos if path.name == name))

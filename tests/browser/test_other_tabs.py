@@ -1,0 +1,232 @@
+"""Classify, Why, Map, Curate, Build, Learn."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ..ui_support import names, photo, search
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_classify_one_and_many(visit, photos):
+    before = _left_behind()
+    page = visit("?tab=classify")
+    page.set_input_files("#cs-classify-drop input", photo(photos, "chelsea.png"))
+    page.wait_for_selector(".cs-bars")
+    assert page.locator(".cs-best .cs-barlabel").inner_text() == "cat"
+    page.set_input_files(
+        "#cs-classify-drop input", [photo(photos, "lion.jpg"), photo(photos, "coffee.png")]
+    )
+    page.wait_for_selector("#cs-classified table")
+    rows = page.locator("#cs-classified tbody tr").all_inner_texts()
+    assert "cat" in rows[0]
+    assert "lion" in rows[1]
+    assert "none of these" in rows[2]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download as CSV").click()
+    assert "lion.jpg,lion" in download.value.path().read_text(encoding="utf-8-sig")
+    assert _left_behind() == before, "a picture that was given is still on the disk"
+
+
+def test_a_label_pack_is_learnt_from_examples(visit, photos):
+    page = visit("?tab=classify")
+    page.get_by_role("button", name="Learn labels from examples").click()
+    groups = {"spots": ["cheetah.jpg", "cheetah1.jpg"], "sky": ["rocket.jpg", "tower.jpg"]}
+    for label, files in groups.items():
+        page.fill("#cs-example-label textarea, #cs-example-label input", label)
+        page.set_input_files("#cs-example-drop input", [photo(photos, name) for name in files])
+        page.wait_for_selector(f"#cs-learnt .cs-group:has-text('{label}')")
+    page.get_by_role("button", name="Learn", exact=True).click()
+    page.get_by_text("Cross-validated accuracy").wait_for()
+    assert page.get_by_role("link", name="Download the label pack").is_visible()
+
+
+def test_why_shows_where_from_a_result_and_from_a_picture(visit, photos):
+    page = visit("?q=a+cat")
+    page.locator(".cs-open").first.click()
+    page.get_by_role("button", name="Why this?").click()
+    page.wait_for_selector(".cs-heat")
+    assert "a cat" in page.locator(".cs-heat").get_attribute("alt")
+    page.set_input_files("#cs-why-drop input", photo(photos, "coffee.png"))
+    page.fill("#cs-why-texts textarea", "a cup\na spoon")
+    page.get_by_role("button", name="Show the regions").click()
+    page.wait_for_function("document.querySelectorAll('.cs-heat').length === 2")
+
+
+_POINT = """() => {
+  const box = document.querySelector('[data-map]');
+  const data = JSON.parse(box.dataset.map);
+  const places = new Uint16Array(Uint8Array.from(atob(data.places), c => c.charCodeAt(0)).buffer);
+  const on = box.querySelector('canvas').getBoundingClientRect();
+  return [on.left + 28 + places[0] / 65535 * (on.width - 56),
+          on.top + 28 + (1 - places[1] / 65535) * (on.height - 56)];
+}"""
+
+
+def test_the_map_names_its_groups_and_a_part_of_it_becomes_a_filter(visit):
+    page = visit("?tab=map")
+    page.wait_for_selector(".cs-mapbox canvas")
+    page.locator(".cs-mapbox").scroll_into_view_if_needed()
+    assert page.locator("[data-group]").count() >= 3
+    assert re.match(r"[a-z ]+, [a-z ]+", page.locator("[data-group]").first.inner_text())
+    x, y = page.evaluate(_POINT)
+    page.mouse.move(x, y)
+    page.wait_for_function(
+        "document.querySelector('.cs-hover:not([hidden]) img')?.naturalWidth > 0"
+    )
+    page.mouse.move(x - 45, y - 45)
+    page.mouse.down()
+    page.mouse.move(x + 45, y + 45, steps=4)
+    page.mouse.up()
+    told = page.locator(".cs-selected").inner_text()
+    chosen = int(re.match(r"Pictures chosen: (\d+)", told).group(1))
+    page.get_by_role("button", name="Search in these").click()
+    page.wait_for_url(re.compile("ids="))
+    page.wait_for_selector("#cs-gallery .cs-card")
+    assert len(names(page)) == chosen > 0
+    search(page, "a cat")  # the search stays within what was chosen
+    assert len(names(page)) == chosen
+
+
+def test_the_map_is_coloured_by_group_tag_or_score(visit):
+    page = visit("?tab=map")
+    page.wait_for_selector(".cs-mapbox canvas")
+    colours = "JSON.parse(document.querySelector('[data-map]').dataset.map)"
+    assert page.evaluate(colours)["values"] is None
+    page.locator("#cs-map-query textarea, #cs-map-query input").fill("a cat")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cs-mapside .cs-legend")
+    assert page.evaluate(colours)["values"]
+    page.get_by_label("tag", exact=True).check()
+    page.wait_for_selector(".cs-mapside [data-group]:has-text('no tag')")
+    assert "lion" in page.locator(".cs-mapside").inner_text()
+
+
+def test_curate_marks_and_exports(visit):
+    page = visit("?tab=curate")
+    page.wait_for_selector(".cs-markbar")
+    page.get_by_text("outliers", exact=True).click()
+    page.wait_for_selector("#cs-curated input[type=checkbox]")
+    page.locator("#cs-curated input[type=checkbox]").first.check()
+    page.get_by_text("1 marked").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="List of paths").click()
+    assert download.value.path().read_text().strip().endswith((".png", ".jpg", ".jpeg"))
+
+
+def build(page, name, below=""):
+    page.wait_for_selector("#cs-build-name")
+    page.fill("#cs-build-name textarea, #cs-build-name input", name)
+    page.get_by_label("Within it").fill(below)
+    page.get_by_role("button", name="Index", exact=True).click()
+
+
+def test_build_indexes_a_folder_and_says_what_was_skipped(visit):
+    page = visit("?tab=build")
+    build(page, "made-here", "few")
+    page.get_by_text("made-here is ready").wait_for()
+    figures = page.locator(".cs-figures dd").all_inner_texts()
+    assert figures[0] == "3"
+    assert "pictures a second" in page.locator("#cs-job").inner_text()
+    assert "The bottleneck was" in page.locator("#cs-job").inner_text()
+    assert "broken.jpg" in page.locator("#cs-job").inner_text()
+    page.get_by_role("link", name="Search it").click()
+    page.wait_for_selector(".cs-card")
+    assert len(names(page)) == 3
+
+
+def test_build_indexes_a_table_with_its_captions(visit):
+    page = visit("?tab=build")
+    build(page, "from-table", "table.csv")
+    page.get_by_text("from-table is ready").wait_for()
+    page.get_by_role("link", name="Search it").click()
+    page.wait_for_selector(".cs-card")
+    assert sorted(names(page)) == ["number 0", "number 1", "number 2"]
+
+
+def test_build_keeps_pictures_of_the_visitor(visit, photos):
+    page = visit("?tab=build")
+    page.wait_for_selector("#cs-build-name")
+    page.fill("#cs-build-name textarea, #cs-build-name input", "uploaded")
+    page.set_input_files("#cs-build-drop input", photo(photos, "coffee.png"))
+    page.get_by_text("uploaded is ready").wait_for()
+    page.get_by_role("link", name="Search it").click()
+    page.wait_for_selector(".cs-card")
+    assert [name.startswith("coffee-") for name in names(page)] == [True]
+    page.locator(".cs-open").first.click()
+    page.get_by_text("600 \N{MULTIPLICATION SIGN} 400").wait_for()
+
+
+def test_build_cancelled_keeps_what_was_done(visit):
+    page = visit("?tab=build")
+    build(page, "cut-short", "many")
+    page.wait_for_function(
+        "Number(document.querySelector('#cs-job progress[value]')?.value ?? 0) > 0"
+    )
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled; cut-short keeps what was done").wait_for()
+    told = page.locator("#cs-job").inner_text()
+    kept = int(re.search(r"([\d,]+) new pictures were kept", told).group(1).replace(",", ""))
+    assert 0 < kept < 2000
+    visit("?index=cut-short").get_by_text(f"{kept:,} pictures in cut-short").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("name", "below", "told"),
+    [
+        ("x", "../", "leads out of the allowed folder"),
+        ("x", "nowhere", "Nothing is at nowhere"),
+        ("../x", "few", "letters, digits"),
+    ],
+)
+def test_build_stays_within_what_is_allowed(visit, site, name, below, told):
+    page = visit("?tab=build")
+    build(page, name, below)
+    page.locator("#cs-job [role=alert]").get_by_text(told).wait_for()
+    assert not (site.home / "x").exists()
+
+
+def test_learn_shows_the_matrix_and_the_temperature(visit):
+    page = visit("?tab=learn")
+    page.wait_for_selector(".cs-matrix td b")
+    sharp = page.locator(".cs-matrix small").first.inner_text()
+    slider = page.locator("input[type=range][max='200']")
+    slider.focus()
+    slider.press("Home")
+    slider.dispatch_event("pointerup")
+    page.wait_for_function(
+        "sharp => document.querySelector('.cs-matrix small').textContent !== sharp", arg=sharp
+    )
+
+
+def test_learn_takes_other_texts_and_pictures(visit, photos):
+    page = visit("?tab=learn")
+    page.wait_for_selector(".cs-matrix td b")
+    assert page.locator(".cs-matrix tbody tr").count() == 3
+    page.fill("#cs-learn-texts textarea", "a lion\na cat\na rocket")
+    page.locator("#cs-learn-texts textarea").blur()
+    page.wait_for_function("document.querySelectorAll('.cs-matrix thead th').length === 3")
+    page.set_input_files("#cs-learn-drop input", photo(photos, "lion.jpg"))
+    page.wait_for_selector(".cs-matrix tbody tr:first-child img[alt='lion.jpg']")
+    cosines = [
+        float(text) for text in page.locator(".cs-matrix tr:first-child b").all_inner_texts()
+    ]
+    assert max(cosines) == cosines[0]
+    page.get_by_role("button", name="Show chelsea.png").or_(
+        page.locator("#cs-learn-pick button").first
+    ).first.click()
+    page.wait_for_function("document.querySelector('.cs-matrix tbody img').alt !== 'lion.jpg'")
+    assert page.locator("#cs-prompts tbody tr").count() == 3
+
+
+def _left_behind():
+    """Files that Gradio keeps of what it is given."""
+    return set((Path(tempfile.gettempdir()) / "gradio").rglob("*.*"))

@@ -1,0 +1,181 @@
+"""The Search tab."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ..ui_support import names, photo, search
+from .conftest import LARGE
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_search_by_words_open_a_result_and_ask_for_more_and_less_like_it(visit):
+    page = visit()
+    search(page, "a cat")
+    assert names(page)[0] == "chelsea.png"
+    assert "27 results" in page.locator(".cs-count").first.inner_text()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.cs-open img')].slice(0, 4).every(i => i.naturalWidth > 0)"
+    )
+    page.locator(".cs-open").first.click()
+    page.wait_for_selector("dialog[open] .cs-stage img")
+    assert "451 \N{MULTIPLICATION SIGN} 300" in page.locator("dialog dl").inner_text()
+    page.get_by_role("button", name="Find its caption").click()
+    page.wait_for_selector(".cs-extra ol")
+    assert "cat" in page.locator(".cs-extra ol").inner_text()
+    page.get_by_role("button", name="Less like this").click()
+    page.wait_for_selector(".cs-chip.cs-minus")
+    page.wait_for_function("document.querySelector('.cs-name').textContent !== 'chelsea.png'")
+    page.get_by_role("button", name="Remove chelsea.png").click()
+    page.wait_for_function("document.querySelector('.cs-name').textContent === 'chelsea.png'")
+
+
+def test_words_are_added_and_avoided_with_weights(visit):
+    page = visit("?q=an+animal")
+    page.wait_for_selector(".cs-score")
+    page.get_by_placeholder("Add or avoid").fill("- lion")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cs-chip.cs-minus")
+    assert "c=-1%3At%3Alion" in page.url
+    page.get_by_label("Weight of lion").fill("2")
+    page.keyboard.press("Tab")
+    page.wait_for_url(re.compile("c=-2%3At%3Alion"))
+    page.get_by_role("button", name=re.compile("avoided")).click()
+    page.wait_for_url(re.compile("c=2%3At%3Alion"))
+    page.wait_for_function("document.querySelector('.cs-name').textContent === 'lion.jpg'")
+
+
+def test_a_picture_finds_itself_and_its_link_brings_it_back(visit, photos):
+    page = visit()
+    page.wait_for_selector(".cs-card")
+    page.set_input_files("#cs-picture input", photo(photos, "coffee.png"))
+    page.wait_for_selector(".cs-chip img")
+    page.wait_for_function("document.querySelector('.cs-name').textContent === 'coffee.png'")
+    again = visit(page.url[page.url.index("?") :])
+    again.wait_for_selector(".cs-score")
+    assert names(again)[0] == "coffee.png"
+
+
+def test_thumbs_refine_and_say_so(visit):
+    page = visit("?q=an+animal")
+    page.wait_for_selector(".cs-score")
+    page.get_by_role("button", name="More like lion.jpg", exact=True).click()
+    page.wait_for_selector(".cs-refined")
+    assert "1 liked" in page.locator(".cs-refined").inner_text()
+    assert names(page)[0] == "lion.jpg"
+    page.get_by_role("button", name="undo").click()
+    page.wait_for_selector(".cs-refined", state="detached")
+
+
+def test_the_least_relevance_hides_the_rest_and_filters_work(visit):
+    page = visit("?q=a+cat&min=0.4")
+    page.wait_for_selector(".cs-score")
+    assert names(page) == ["chelsea.png"]
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function("document.querySelectorAll('.cs-card').length > 5")
+    page.get_by_role("button", name="Filters and options").click()
+    page.get_by_label("Filter expression").fill("name like '%.jpg'")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('.cs-count').textContent.includes('1 filter')")
+    assert all(name.endswith(".jpg") for name in names(page))
+    page.get_by_label("Filter expression").fill("nonsense ===")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#cs-gallery .cs-message[role=alert]")
+    assert "Traceback" not in page.inner_text("body")
+
+
+@pytest.mark.parametrize("link", ["q=a+cat", "q=an+animal&c=-1:t:lion&where=width+>+300&min=-0.5"])
+def test_the_copied_lines_find_the_same(visit, site, cli, link, monkeypatch):
+    page = visit("?" + link)
+    page.wait_for_selector(".cs-score")
+    page.get_by_text("The same search elsewhere").click()
+    command, code = page.locator(".cs-share code").all_inner_texts()
+    shown = names(page)[:20]
+    found: dict = {}
+    exec(code, found)
+    assert [Path(hit.item.path).name for hit in found["hits"]] == shown[: len(found["hits"])]
+    monkeypatch.setenv("CLIPSEARCH_INDEXES", str(site.home))
+    done = cli(*shlex.split(command)[1:], "-f", "json", "-k", 20)
+    hits = json.loads(done.stdout)["hits"]
+    assert [Path(hit["path"]).name for hit in hits] == shown[: len(hits)]
+    assert len(hits) == len(found["hits"]) > 5
+
+
+def test_python_keeps_what_the_command_cannot_say(visit):
+    page = visit("?q=an+animal&c=0.5:t:spots&up=2")
+    page.wait_for_selector(".cs-score")
+    page.get_by_text("The same search elsewhere").click()
+    assert "leaves out weights" in page.locator(".cs-share").inner_text()
+    found: dict = {}
+    exec(page.locator(".cs-share code").nth(1).inner_text(), found)
+    assert [Path(hit.item.path).name for hit in found["hits"]] == names(page)[:20]
+
+
+def test_scrolling_brings_further_results_from_thumbnails_alone(visit):
+    page = visit()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(page.url + "?index=large&q=a+cat")
+    page.wait_for_selector(".cs-score")
+    cards = page.locator("#cs-gallery .cs-card")
+    assert cards.count() == 48
+    while cards.count() < LARGE:
+        before = cards.count()
+        cards.last.scroll_into_view_if_needed()
+        page.wait_for_function(
+            "before => document.querySelectorAll('#cs-gallery .cs-card').length > before",
+            arg=before,
+        )
+    ids = page.eval_on_selector_all("#cs-gallery .cs-card", "all => all.map(c => c.dataset.id)")
+    assert len(set(ids)) == LARGE
+    scores = [float(text) for text in page.locator("#cs-gallery .cs-score").all_text_contents()]
+    assert scores == sorted(scores, reverse=True)
+    pictures = [url for url in asked if "/media/" in url]
+    assert len(pictures) > 48
+    assert all(re.search(r"/media/large/\d+/thumbnail$", url) for url in pictures)
+
+
+def test_filters_are_built_from_the_fields_of_the_index(visit):
+    page = visit("?q=an+animal")
+    page.wait_for_selector(".cs-score")
+    page.get_by_role("button", name="Filters and options").click()
+    page.get_by_label("Tags").click()
+    page.get_by_role("option", name="lion").click()
+    page.wait_for_url(re.compile("tag=lion"))
+    page.wait_for_function("document.querySelector('.cs-count').textContent.includes('1 filter')")
+    assert "lion.jpg" in names(page)
+    assert len(names(page)) < 10
+
+
+def test_the_slider_shows_the_spread_of_scores_and_hides_what_is_below(visit):
+    page = visit("?q=a+cat")
+    page.wait_for_selector(".cs-score")
+    assert page.locator(".cs-relevance rect").count() > 3
+    slider = page.get_by_label("Least relevance")
+    best = float(page.locator(".cs-score").first.inner_text())
+    slider.fill(f"{best - 0.05:.3f}")
+    page.wait_for_url(re.compile("min="))
+    page.wait_for_function("document.querySelectorAll('.cs-card').length < 10")
+    assert names(page)[0] == "chelsea.png"
+    assert page.locator(".cs-relevance .cs-out").count() > 0
+    page.get_by_role("button", name="Better than chance").click()
+    page.wait_for_url(re.compile("min=auto"))
+    assert names(page)[0] == "chelsea.png"
+
+
+def test_a_file_that_is_no_picture_is_said_in_place(visit, tmp_path):
+    (tmp_path / "letter.png").write_bytes(b"no picture at all")
+    page = visit()
+    page.wait_for_selector(".cs-card")
+    page.set_input_files("#cs-picture input", str(tmp_path / "letter.png"))
+    page.get_by_text("letter.png cannot be read as a picture").first.wait_for()
+    assert "Traceback" not in page.inner_text("body")

@@ -1,0 +1,177 @@
+"""What holds for every tab: language, size, light and dark, keyboard, screens, axe-core."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import pytest
+from clipsearch.ui import Library, Settings, create_app
+
+from clipsearch import ClipSearchError
+
+from ..ui_support import QUERY, axe_script, names, served
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_spanish_by_the_browser_and_by_choice(visit):
+    page = visit(locale="es-ES")
+    page.get_by_role("tab", name="Clasificar").wait_for()
+    assert page.evaluate("document.documentElement.lang") == "es"
+    page.get_by_role("link", name="English").click()
+    page.get_by_role("tab", name="Classify").wait_for()
+
+
+def test_a_dark_page_is_dark_and_can_be_made_light(visit):
+    page = visit("?q=a+cat", color_scheme="dark")
+    page.wait_for_selector(".cs-score")
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", colour)[:3])) < 60
+    page.get_by_role("button", name="Switch between light and dark").click()
+    page.wait_for_function("!document.body.classList.contains('dark')")
+
+
+# Every tab, and what is there once it has settled.
+_SETTLED = {
+    "search": ".cs-card",
+    "search&q=a+cat": ".cs-score",
+    "classify": "#cs-classified .cs-blank",
+    "why": "#cs-heat .cs-blank",
+    "map": ".cs-mapbox canvas",
+    "curate": "#cs-marks .cs-markbar",
+    "build": "#cs-build-name",
+    "learn": ".cs-matrix td b",
+}
+
+
+def _go(page, name):
+    page.evaluate("query => cs.go(query)", f"tab={name}" if name != "search" else "")
+    page.wait_for_selector(_SETTLED[name])
+
+
+def test_a_phone_has_no_sideways_scrolling_on_any_tab(visit):
+    page = visit(width=390, height=844, has_touch=True)
+    for name in _SETTLED:
+        _go(page, name)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_violation_on_any_tab(visit, scheme):
+    script = axe_script()
+    if script is None:
+        pytest.skip("axe-core is not installed; run: npm install --no-save axe-core")
+    page = visit(color_scheme=scheme)
+    page.add_script_tag(path=str(script))
+    page.add_style_tag(content="* { transition: none !important; }")  # colours as they stay
+    found = {}
+    for name in _SETTLED:
+        _go(page, name)
+        found[name] = page.evaluate("axe.run()")["violations"]
+    _go(page, "search&q=a+cat")
+    page.get_by_role("button", name="Filters and options").click()
+    page.locator(".cs-open").first.click()
+    page.wait_for_selector("dialog[open]")
+    found["one result"] = page.evaluate("axe.run()")["violations"]
+    serious = [
+        (name, violation["id"], violation["nodes"][0]["html"][:200])
+        for name, violations in found.items()
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert not serious
+
+
+def test_the_keyboard_alone_is_enough(visit):
+    page = visit("?q=a+cat")
+    page.wait_for_selector(".cs-score")
+    page.locator(".cs-open").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.closest('.cs-card').dataset.id") == page.locator(
+        ".cs-card"
+    ).nth(1).get_attribute("data-id")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog[open]", state="detached")
+
+
+def test_an_empty_index_has_a_friendly_screen(visit):
+    page = visit("?index=bare")
+    page.get_by_role("heading", name="This collection is empty").wait_for()
+    page = visit("?tab=map&index=bare")
+    page.get_by_role("heading", name="This collection is empty").wait_for()
+
+
+def test_no_index_has_a_friendly_screen(visit, encoder):
+    library = Library([], load=lambda name: encoder)
+    with served(create_app(Settings(), library=library)) as address:
+        page = visit(at=address)
+        for tab in ("search", "map", "curate"):
+            page.evaluate("query => cs.go(query)", f"tab={tab}")
+            panel = page.get_by_role("tabpanel").filter(visible=True)
+            panel.get_by_role("heading", name="No collection yet").wait_for()
+        page.evaluate("cs.go('tab=learn')")
+        page.get_by_text("Type at least one text and give at least one picture").wait_for()
+        page.close()
+    library.close()
+
+
+def test_a_loading_model_says_so_and_the_search_starts_by_itself(visit, site, encoder):
+    ready = threading.Event()
+
+    def load(name):
+        ready.wait(60)
+        return encoder
+
+    library = Library([str(site.home / "demo")], load=load)
+    with served(create_app(Settings(), library=library)) as address:
+        page = visit("?q=a+cat", at=address)
+        page.get_by_role("heading", name="Loading the model").wait_for()
+        ready.set()
+        page.wait_for_selector(".cs-score")
+        assert names(page)[0] == "chelsea.png"
+        page.close()
+    library.close()
+
+
+def test_a_model_that_cannot_be_loaded_says_why_and_can_be_tried_again(visit, site, encoder):
+    reasons = [ClipSearchError("the disk of the models is not mounted")]
+
+    def load(name):
+        if reasons:
+            raise reasons[0]
+        return encoder
+
+    library = Library([str(site.home / "demo")], load=load)
+    with served(create_app(Settings(), library=library)) as address:
+        page = visit("?q=a+cat", at=address)
+        page.get_by_text("the disk of the models is not mounted").wait_for()
+        reasons.clear()
+        page.get_by_role("button", name="Try again").click()
+        page.wait_for_selector(".cs-score")
+        page.close()
+    library.close()
+
+
+def test_a_lost_server_is_told_and_its_return_too(browser, site, encoder):
+    library = Library([str(site.home / "demo")], load=lambda name: encoder)
+    app = create_app(Settings(), library=library)
+    with served(app) as address:
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.wait_for_selector(".cs-card")
+    page.fill(QUERY, "a cat")
+    page.keyboard.press("Enter")
+    page.get_by_text("The connection to the server is lost").wait_for()
+    again = Library([str(site.home / "demo")], load=lambda name: encoder)
+    with served(create_app(Settings(), library=again), port=int(address.rsplit(":", 1)[1])):
+        page.wait_for_selector("body:not(.cs-lost) .cs-card")
+        page.close()
+    library.close()
+    again.close()
