@@ -23,6 +23,14 @@ __all__ = ["Chip", "SearchSpec", "from_link", "pack_vector", "unpack_vector"]
 MAX_CHIPS = 24
 _MAX_WEIGHT = 4.0
 _MAX_TEXT = 500  # characters; a model reads about 300 at most
+# Flags of `clipsearch search` for a part, by its kind and whether it is added.
+_FLAGS = {
+    ("text", True): "-a",
+    ("text", False): "-s",
+    ("vector", True): "--image",
+    ("vector", False): "--subtract-image",
+    ("item", True): "--item",
+}
 _KINDS: dict[str, Literal["text", "item", "vector"]] = {"t": "text", "i": "item", "v": "vector"}
 
 
@@ -144,11 +152,12 @@ class SearchSpec:
         if self.text:
             words.append(self.text)
         for chip in self.chips:
-            exact = exact and abs(chip.weight) == 1 and chip.kind == "text"
-            if chip.kind == "text":
-                words += ["-a" if chip.weight > 0 else "-s", chip.value]
-            elif chip.kind == "vector" and chip.weight > 0:
-                words += ["--image", chip.label or "picture.jpg"]
+            flag = _FLAGS.get((chip.kind, chip.weight > 0))
+            exact = exact and chip.kind != "vector" and flag is not None
+            if flag is not None:
+                value = (chip.label or "picture.jpg") if chip.kind == "vector" else chip.value
+                plain = abs(chip.weight) == 1 and "^" not in value
+                words += [flag, value if plain else f"{value}^{abs(chip.weight):g}"]
         words += ["-i", index]
         if self.where:
             words += ["--where", self.where]

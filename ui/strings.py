@@ -106,8 +106,8 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.copy_python": ("Copy Python", "Copiar Python"),
     "search.share": ("The same search elsewhere", "La misma búsqueda en otro lugar"),
     "search.inexact": (
-        "The command leaves out weights, marks and pictures of the collection; the Python does not.",
-        "El comando omite pesos, votos e imágenes de la colección; el código Python no.",
+        "The command leaves out thumbs up and down, and pictures of the collection to avoid; the Python does not. A picture of yours is named by its file.",
+        "El comando omite los votos y las imágenes de la colección que se evitan; el código Python no. Una imagen tuya se nombra por su archivo.",
     ),
     "search.relevance": ("Least relevance", "Relevancia mínima"),
     "search.relevance_help": (

@@ -93,7 +93,13 @@ def test_the_least_relevance_hides_the_rest_and_filters_work(visit):
     assert "Traceback" not in page.inner_text("body")
 
 
-@pytest.mark.parametrize("link", ["q=a+cat", "q=an+animal&c=-1:t:lion&where=width+>+300&min=-0.5"])
+@pytest.mark.parametrize(
+    "link",
+    [
+        "q=a+cat",
+        "q=an+animal&c=-0.5:t:lion&c=0.7:t:spots&c=1.5:i:2&where=width+>+300&min=-0.5",
+    ],
+)
 def test_the_copied_lines_find_the_same(visit, site, cli, link, monkeypatch):
     page = visit("?" + link)
     page.wait_for_selector(".cs-score")
@@ -114,7 +120,7 @@ def test_python_keeps_what_the_command_cannot_say(visit):
     page = visit("?q=an+animal&c=0.5:t:spots&up=2")
     page.wait_for_selector(".cs-score")
     page.get_by_text("The same search elsewhere").click()
-    assert "leaves out weights" in page.locator(".cs-share").inner_text()
+    assert "leaves out thumbs up and down" in page.locator(".cs-share").inner_text()
     found: dict = {}
     exec(page.locator(".cs-share code").nth(1).inner_text(), found)
     assert [Path(hit.item.path).name for hit in found["hits"]] == names(page)[:20]
