@@ -355,6 +355,29 @@ def test_remove_compact_verify_info(cli, index_folder, tmp_path):
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_damaged_ann_file_costs_speed_and_no_answer(cli, index_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(index_folder, copy)
+    with Index.open(copy) as index:
+        index.build_ann(force=True)
+    recall = json.loads(cli("info", "-i", copy, "-f", "json").stdout)["ann"]["image"][
+        "recall_at_10"
+    ]
+    assert f"{recall:.6g}" in cli("info", "-i", copy).stdout
+    assert "neighbours of a sample found" in cli("verify", "--full", "-i", copy).stderr
+    (file,) = (copy / "ann").glob("image*.faiss")
+    os.truncate(file, 1000)
+    done = cli("verify", "-i", copy, expect=1)
+    assert f"{file} is damaged" in done.stderr
+    assert "clipsearch compact" in done.stderr
+    assert "Until then every search is exact" in cli("info", "-i", copy).stdout
+    found = cli("search", "a rocket launch", "-i", copy, "-k", 1, "-f", "json").stdout
+    assert json.loads(found)["hits"][0]["path"].endswith("rocket.jpg")
+    assert not json.loads(found)["approximate"]
+    cli("compact", "-i", copy)
+    assert "the index is sound" in cli("verify", "--full", "-i", copy).stderr
+
+
 def test_commands_that_write_wait_for_the_other_writer(cli, index_folder, embeddings, tmp_path):
     import threading
 

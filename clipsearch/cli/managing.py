@@ -56,7 +56,8 @@ def _lines(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:
         elif key == "notes":
             rows += [["note", text] for text in value]
         else:
-            rows.append([f"{prefix}{key}".replace("_", " "), "-" if value is None else str(value)])
+            shown = f"{value:.6g}" if isinstance(value, float) else value
+            rows.append([f"{prefix}{key}".replace("_", " "), "-" if value is None else str(shown)])
     return rows
 
 
