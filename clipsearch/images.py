@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from . import rawfiles
 from .errors import ImageDecodeError, InvalidInputError
 
 __all__ = [
@@ -45,6 +46,7 @@ DEFAULT_MAX_PIXELS = 179_000_000  # about where Pillow itself calls a file a dec
 _DRAFT_MARGIN = 2  # scaled JPEG decoding stops at twice the model's input: cosine > 0.998 holds
 # Parts of messages that speak of the moment or of a limit, not of the bytes: worth another try.
 PASSING_REASONS = ("the file is gone", "no permission", "over the limit of", "was stopped")
+_SCALED_FORMATS = ("JPEG", "MPO", rawfiles.FORMAT)
 _ORIENTATION = ExifTags.Base.Orientation
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -142,13 +144,17 @@ _REFUSED_FORMATS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 
 @functools.cache
 def _readable_formats() -> list[str]:
-    """Pillow's names of the formats that are opened, plug-ins of the extra `heif` included."""
+    """Pillow's names of the formats that are opened, those of the extras included."""
     with contextlib.suppress(ImportError):
         import pillow_heif
 
         pillow_heif.register_heif_opener()
+    with contextlib.suppress(ImportError):
+        rawfiles.register()
     Image.init()
-    return [name for name in Image.ID if name not in _REFUSED_FORMATS]
+    names = [name for name in Image.ID if name not in _REFUSED_FORMATS]
+    # RAW before TIFF, which most RAW files seem to be.
+    return sorted(names, key=lambda name: name != rawfiles.FORMAT)
 
 
 def image_suffixes() -> frozenset[str]:
@@ -196,10 +202,24 @@ def prepare(
 
 
 def prepare_with_facts(
-    source: ImageInput, spec: Preprocessing, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    source: ImageInput,
+    spec: Preprocessing,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    name: str | None = None,
 ) -> Prepared:
-    """`prepare`, with the size, format and EXIF facts of the file."""
-    image, facts = _decode(source, spec.size, max_pixels)
+    """`prepare`, with the size, format and EXIF facts of the file.
+
+    Args:
+        source: As for `load_image`.
+        spec: The model's preprocessing.
+        max_pixels: Refuse larger images before decoding them.
+        name: Of the file that bytes come from, for messages and for formats known by their name.
+
+    Raises:
+        ImageDecodeError, InvalidInputError: As `load_image`.
+    """
+    image, facts = _decode(source, spec.size, max_pixels, name)
     return Prepared(_fit(image, spec), facts)
 
 
@@ -216,9 +236,12 @@ def read_facts(path: str | os.PathLike[str]) -> ImageFacts:
 
 
 def _decode(
-    source: ImageInput, target: tuple[int, int] | None, max_pixels: int
+    source: ImageInput,
+    target: tuple[int, int] | None,
+    max_pixels: int,
+    name: str | None = None,
 ) -> tuple[Image.Image, ImageFacts]:
-    """Decode to upright RGB; with a `target` (height, width), a JPEG only as finely as it needs."""
+    """Decode to upright RGB; with a `target` (height, width), only as finely as it needs."""
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
@@ -231,14 +254,17 @@ def _decode(
         )
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels // 2  # Pillow's own limit is twice this number
-    name = "the image" if isinstance(source, bytes) else Path(source).name
+    name = name or ("the image" if isinstance(source, bytes) else Path(source).name)
     with _errors_translated(source, name, max_pixels), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of broken EXIF, odd palettes, and bombs, checked below
-        opened = io.BytesIO(source) if isinstance(source, bytes) else source
+        opened: Any = source
+        if isinstance(source, bytes):
+            opened = io.BytesIO(source)
+            opened.name = name
         with Image.open(opened, formats=_readable_formats()) as image:
             full_size = image.size
             _check_pixels(full_size, max_pixels, name)
-            if target is not None and image.format in ("JPEG", "MPO"):
+            if target is not None and image.format in _SCALED_FORMATS:
                 side = _DRAFT_MARGIN * max(target)
                 image.draft("RGB" if image.mode == "YCbCr" else image.mode, (side, side))
             return _upright(image, full_size)

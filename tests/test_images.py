@@ -121,6 +121,97 @@ def test_cmyk_becomes_rgb():
     assert min(green, blue) > 200
 
 
+def test_an_animation_is_its_first_frame():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    for kind in ("GIF", "WEBP", "PNG", "TIFF"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        assert load_image(data).getpixel((4, 4)) == (255, 0, 0), kind
+
+
+def test_palettes_become_their_colours():
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 10, 200, 30])
+    assert load_image(encoded(palette)).getpixel((0, 0)) == (10, 200, 30)
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+def test_heic_and_avif_are_read(photos, tmp_path, kind):
+    pytest.importorskip("pillow_heif", reason="needs the extra heif")
+    from clipsearch.images import image_suffixes
+
+    assert {".heic", ".avif"} <= image_suffixes()
+    photo = load_image(photos[0]).resize((320, 240))
+    file = tmp_path / ("a.heic" if kind == "HEIF" else "a.avif")
+    photo.save(file, kind, quality=95)
+    facts = prepare_with_facts(file.read_bytes(), Preprocessing.from_open_clip(CLIP)).facts
+    assert (facts.width, facts.height, facts.format) == (320, 240, kind)
+    again = np.asarray(load_image(file), np.float32)
+    assert np.abs(again - np.asarray(photo, np.float32)).mean() < 8
+
+
+def dng(bayer: np.ndarray, orientation: int = 1) -> bytes:
+    """A camera RAW file: the bare values behind a red, green, green, blue mosaic, [H, W]."""
+    pixels = bayer.astype("<u2").tobytes()
+    height, width = bayer.shape
+    unit = b"".join(struct.pack("<ii", int(i % 4 == 0), 1) for i in range(9))
+    tags: list[tuple[int, int, bytes]] = [  # number, type, value
+        (254, 4, struct.pack("<I", 0)), (256, 4, struct.pack("<I", width)),
+        (257, 4, struct.pack("<I", height)), (258, 3, struct.pack("<H", 16)),
+        (259, 3, struct.pack("<H", 1)), (262, 3, struct.pack("<H", 32803)),
+        (271, 2, b"Maker\0"), (272, 2, b"Camera\0"), (273, 4, b"????"),
+        (274, 3, struct.pack("<H", orientation)), (277, 3, struct.pack("<H", 1)),
+        (278, 4, struct.pack("<I", height)), (279, 4, struct.pack("<I", len(pixels))),
+        (33421, 3, struct.pack("<HH", 2, 2)), (33422, 1, bytes([0, 1, 1, 2])),
+        (50706, 1, bytes([1, 4, 0, 0])), (50708, 2, b"Camera\0"),
+        (50717, 4, struct.pack("<I", 65535)), (50721, 10, unit),
+        (50728, 5, struct.pack("<6I", *[1] * 6)), (50778, 3, struct.pack("<H", 21)),
+    ]  # fmt: skip
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 10: 8}
+    start = 8 + 2 + 12 * len(tags) + 4
+    long = b"".join(value + b"\0" * (len(value) % 2) for _, _, value in tags if len(value) > 4)
+    entries, at = b"", start
+    for number, kind, value in tags:
+        entries += struct.pack("<HHI", number, kind, len(value) // sizes[kind])
+        if number == 273:
+            entries += struct.pack("<I", start + len(long))
+        elif len(value) > 4:
+            entries += struct.pack("<I", at)
+            at += len(value) + len(value) % 2
+        else:
+            entries += value.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + long + pixels
+
+
+def test_camera_raw_is_developed(tmp_path):
+    pytest.importorskip("rawpy", reason="needs the extra raw")
+    from clipsearch.images import image_suffixes
+    from clipsearch.intake.decoding import DecoderPool
+
+    assert ".dng" in image_suffixes()
+    red = np.full((600, 800), 2000)
+    red[0::2, 0:400:2] = 60_000  # the left half is red
+    file = tmp_path / "a.DNG"
+    file.write_bytes(dng(red))
+    image = load_image(file)
+    assert image.size == (800, 600)
+    assert image.getpixel((100, 300))[0] > 200
+    assert max(image.getpixel((700, 300))) < 100
+    file.write_bytes(dng(red, orientation=6))  # a quarter turn: left becomes top
+    turned = load_image(file)
+    assert turned.size == (600, 800)
+    assert turned.getpixel((300, 100))[0] > 200
+    spec = Preprocessing.from_open_clip({**CLIP, "size": 64})
+    with DecoderPool(spec, workers=1) as pool:  # there it is bytes with a name
+        decoded = pool.submit(str(file)).result().prepared
+    assert (decoded.facts.width, decoded.facts.height, decoded.facts.format) == (600, 800, "RAW")
+    assert decoded.pixels[8, 32, 0] > 200
+    assert decoded.pixels[56, 32].max() < 100
+    file.write_bytes(dng(red)[:5000])
+    with pytest.raises(ImageDecodeError, match=r"a\.DNG"):
+        load_image(file)
+
+
 def test_scaled_jpeg_decoding_keeps_the_embedding(encoder, photos):
     """Large JPEGs decode at a fraction of their size; the vectors hardly move."""
     spec = encoder.preprocessing

@@ -65,6 +65,16 @@ def test_an_image_without_a_suffix_is_found_by_its_first_bytes(folder):
     assert "IMG_0001" in names(FolderSource(folder), folder)
 
 
+def test_a_file_that_needs_an_extra_says_which(folder, monkeypatch):
+    (folder / "x.nef").write_bytes(b"II*")
+    (folder / "y.heic").write_bytes(b"....ftypheic")
+    source = FolderSource(folder)
+    monkeypatch.setattr(source, "_suffixes", frozenset({".jpg", ".png"}))
+    reasons = {os.path.basename(pair.key): pair.refused for pair in source if pair.refused}
+    assert reasons["x.nef"] == ".nef needs: pip install 'clipsearch[raw]'"
+    assert reasons["y.heic"] == ".heic needs: pip install 'clipsearch[heif]'"
+
+
 def test_sidecars_are_captions(folder):
     (folder / "a.txt").write_text("  a red\0bus 🚌 \n")
     (folder / "b" / "c.json").write_text(json.dumps({"title": "later", "caption": "a lake"}))
@@ -308,6 +318,43 @@ def test_a_table_behind_a_web_server(tmp_path):
     assert one.image == JPEG
     assert "outside" in up.refused
     assert "cannot be read" in gone.refused
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A folder behind a real HTTP server: its path and its URL."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_tables_and_shards_come_from_a_web_server(web):
+    pytest.importorskip("aiohttp", reason="needs the extra http")
+    folder, url = web
+    (folder / "a.jpg").write_bytes(JPEG)
+    (folder / "t.csv").write_text("image,caption\na.jpg,a dog\nb.jpg,gone\n/etc/passwd,out\n")
+    write_table(folder / "t.parquet", [{"image": "a.jpg", "caption": "a dog"}])
+    shard(folder / "s-0.tar", [("one.jpg", JPEG), ("one.txt", b"a cat")])
+    shard(folder / "s-1.tar", [("two.jpg", JPEG)])
+    one, gone, outside = open_source(f"{url}/t.csv")
+    assert (one.image, one.caption) == (JPEG, "a dog")
+    assert "cannot be read" in gone.refused
+    assert "outside" in outside.refused
+    (folder / "t.csv").write_text("image\n../127.0.0.1:1/a.jpg\n/a.jpg\n")
+    reasons = [pair.refused for pair in open_source(f"{url}/t.csv", outside=True)]
+    assert reasons == ["on another server than the table"] * 2
+    assert [pair.image for pair in open_source(f"{url}/t.parquet")] == [JPEG]
+    samples = list(open_source(url + "/s-{0..1}.tar"))
+    assert [(pair.image, pair.caption) for pair in samples] == [(JPEG, "a cat"), (JPEG, None)]
+    with pytest.raises(SourceError, match="cannot read"):
+        list(open_source(f"{url}/absent.csv"))
 
 
 def test_a_url_without_its_back_end_says_what_to_install(monkeypatch):

@@ -24,7 +24,13 @@ from time import perf_counter
 from types import TracebackType
 
 from ..errors import ImageDecodeError
-from ..images import DEFAULT_MAX_PIXELS, Prepared, Preprocessing, prepare_with_facts
+from ..images import (
+    DEFAULT_MAX_PIXELS,
+    Prepared,
+    Preprocessing,
+    image_suffixes,
+    prepare_with_facts,
+)
 
 __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "serve"]
 
@@ -125,8 +131,11 @@ class _Child:
             )
         self._pipe = Connection(ours.detach())
         self._pipe.send(settings)
+        self._is_ready = False
 
     def ask(self, source: str | bytes, timeout_s: float) -> Decoded | str:
+        if not self._is_ready:  # starting, which a busy machine draws out, is no file's fault
+            self._is_ready = bool(self._pipe.recv())
         self._pipe.send(source)
         if not self._pipe.poll(timeout_s):
             raise TimeoutError
@@ -149,6 +158,8 @@ def serve(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     spec, max_pixels = pipe.recv()
     with contextlib.suppress(EOFError, OSError):  # the parent is gone, or done
+        image_suffixes()  # loads the decoders
+        pipe.send(True)
         while True:
             source = pipe.recv()
             try:
@@ -173,9 +184,6 @@ def _decode_one(source: str | bytes, spec: Preprocessing, max_pixels: int) -> De
             raise ImageDecodeError(f"{name}: no permission to read the file") from exc
         except OSError as exc:
             raise ImageDecodeError(f"{name}: {exc.strerror or exc}") from exc
-    try:
-        prepared = prepare_with_facts(data, spec, max_pixels=max_pixels)
-    except ImageDecodeError as exc:
-        raise ImageDecodeError(str(exc).replace("the image:", f"{name}:", 1)) from exc
+    prepared = prepare_with_facts(data, spec, max_pixels=max_pixels, name=name)
     digest = hashlib.sha256(data).hexdigest()
     return Decoded(prepared, digest, len(data), perf_counter() - started)

@@ -98,12 +98,13 @@ class RemotePlace(Place):
         """The bytes of the file."""
         if is_url(path):
             return None, "a URL; only files beside the table are read"
-        # Paths of some back ends are URLs, whose two slashes are no empty folder.
-        scheme, colon, rest = posixpath.join(self._folder, path).rpartition("://")
-        full = f"{scheme}{colon}{posixpath.normpath(rest)}"
-        if not (outside or full.startswith(self._folder + "/")):
+        server, folder = _split(self._folder)
+        full = posixpath.normpath(posixpath.join(folder, path))
+        if not (outside or full.startswith(folder + "/")):
             return None, "outside the table's folder; --allow-outside lets it in"
-        return self._read(full)
+        if server and not full.startswith(folder.partition("/")[0] + "/"):
+            return None, "on another server than the table"
+        return self._read(server + full)
 
     def _read(self, path: str) -> tuple[bytes | None, str | None]:
         try:
@@ -160,6 +161,12 @@ def _file_system(url: str) -> tuple[Any, str]:
     except ValueError as exc:
         raise SourceError(f"cannot read {url}: {exc}") from exc
     return fs, str(path)
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The part of a path up to its `://`, which HTTP keeps and others do not, and the rest."""
+    scheme, mark, rest = path.partition("://")
+    return (scheme + mark, rest) if mark else ("", path)
 
 
 def _said(exc: BaseException) -> str:

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from ..errors import InvalidInputError, SourceError
 from ..images import image_suffixes
+from ..rawfiles import RAW_SUFFIXES
 from .pairs import Pair, Source, caption_of, clean_text
 from .places import RemotePlace, is_url
 from .shards import ShardSource
@@ -29,7 +30,9 @@ __all__ = [
     "open_source",
 ]
 
-_NEEDS_EXTRA = {".heic": "heif", ".heif": "heif", ".avif": "heif"}
+_NEEDS_EXTRA = dict.fromkeys((".heic", ".heif", ".avif"), "heif") | dict.fromkeys(
+    RAW_SUFFIXES, "raw"
+)
 # First bytes of JPEG, PNG, GIF, TIFF (both orders), BMP and WebP/RIFF files.
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"RIFF")
 _MAX_SIDECAR_BYTES = 4 * 1024 * 1024

@@ -1,0 +1,91 @@
+"""Camera RAW files as a format of Pillow, through LibRaw; the extra `raw` installs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageFile
+
+__all__ = ["FORMAT", "RAW_SUFFIXES", "register"]
+
+FORMAT = "RAW"
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef",
+    ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2",
+    ".srf", ".srw", ".x3f",
+})  # fmt: skip
+# First bytes that no other format has. Most RAW files begin like TIFF, and hold a small preview
+# that Pillow would take for the picture; they are known by their name alone.
+_MAGIC = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")
+
+
+def register() -> None:
+    """Make Pillow open RAW files; `FORMAT` must come before TIFF in the formats to try.
+
+    Raises:
+        ImportError: The extra is not installed.
+    """
+    import rawpy  # noqa: F401
+
+    Image.register_open(FORMAT, RawImageFile)
+    Image.register_extensions(FORMAT, sorted(RAW_SUFFIXES))
+
+
+class RawImageFile(ImageFile.ImageFile):
+    """A RAW photo, developed with the camera's white balance and turned upright."""
+
+    format = FORMAT
+    format_description = "Camera RAW"
+
+    def _open(self) -> None:
+        import rawpy
+
+        file: Any = self.fp
+        name = self.filename or getattr(file, "name", "")
+        if Path(str(name)).suffix.lower() not in RAW_SUFFIXES:
+            if not file.read(16).startswith(_MAGIC):
+                raise SyntaxError("not a RAW file")
+            file.seek(0)
+        self._raw: Any = rawpy.RawPy()
+        try:
+            self._raw.open_buffer(file)
+        except rawpy.LibRawError as exc:
+            raise SyntaxError(f"LibRaw cannot read it ({_said(exc)})") from exc
+        sizes = self._raw.sizes
+        sideways = sizes.flip in (5, 6)  # LibRaw's codes of quarter turns
+        size = (sizes.height, sizes.width) if sideways else (sizes.width, sizes.height)
+        self._mode, self._size, self._half = "RGB", size, False
+
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Develop at half the size, which is quicker, where that is no less than `size`."""
+        if size is not None and self._raw is not None:
+            self._half = min(self._size) // 2 >= max(size)
+        return None
+
+    def load(self) -> Any:
+        """Develop the photo at first use."""
+        import rawpy
+
+        if self._raw is not None:
+            raw, self._raw = self._raw, None
+            try:
+                pixels = raw.postprocess(
+                    use_camera_wb=True, half_size=self._half, output_bps=8
+                )  # [H, W, 3]
+            except rawpy.LibRawError as exc:
+                raise OSError(f"LibRaw cannot develop it ({_said(exc)})") from exc
+            finally:
+                raw.close()
+            developed = Image.fromarray(pixels)
+            self.im = developed.im
+            self._size = developed.size
+            self.tile = []
+        return Image.Image.load(self)
+
+
+def _said(exc: BaseException) -> str:
+    text = exc.args[0] if exc.args else type(exc).__name__
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
