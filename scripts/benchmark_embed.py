@@ -7,8 +7,7 @@ Ratios come from alternating rounds of one run, so that a busy machine slows bot
 seeded random initialisations where no bundled model serves: speed does not depend on their values.
 Peers run in virtual environments of their own, and are left out, with the reason, where none is
 given: `pip install clip-retrieval==2.45.0 "setuptools<81"` on Python 3.11, and
-`pip install rclip==4.0.8` on Python 3.12, for which `--work` must hold `rclip_data` (see
-`--help`).
+`pip install rclip==4.0.8` on Python 3.12, whose models are exported here with the package `onnx`.
 """
 
 from __future__ import annotations
@@ -73,8 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rclip",
         type=Path,
-        help="virtual environment of 4.0.8; WORK/rclip_data holds its model folder with "
-        "visual.onnx and textual.onnx exported from WORK/ViT-B-32-256.pt",
+        help="virtual environment of 4.0.8",
     )
 
 
@@ -276,8 +274,12 @@ def query_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
 
 
 def memory_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
-    """Peak memory of the command for many files over that for a tenth of them."""
+    """Peak memory of the command for many files over that for a tenth of them.
+
+    The pipeline is the real one; the model is tiny, or 100,000 images would take hours.
+    """
     peaks = {}
+    model = tiny_model(work)
     for count in (10_000, 100_000):
         folder = work / f"tiny-{count}"
         if not folder.is_dir():
@@ -289,6 +291,7 @@ def memory_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
         index = work / f"memory-{count}"
         shutil.rmtree(index, ignore_errors=True)
         command = [sys.executable, "-m", "clipsearch", "index", str(folder), "-i", str(index)]
+        command += ["-m", model]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         if status:
@@ -299,6 +302,28 @@ def memory_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
         *(Line(f"peak memory of {count:,} files", peak, "MiB") for count, peak in peaks.items()),
         Line("peak memory, 100,000 / 10,000 files", ratio, "", most=1.1),
     ]
+
+
+def tiny_model(work: Path) -> str:
+    """A model of one small layer a tower with random weights, as `load_encoder` names it."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder = work / "tiny-model"
+    folder.mkdir(exist_ok=True)
+    config = {
+        "embed_dim": 64,
+        "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 64, "layers": 1},
+        "text_cfg": {"context_length": 16, "width": 64, "heads": 2, "layers": 1},
+    }
+    preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    document = {"model_cfg": config, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(document))
+    torch.manual_seed(0)
+    model = open_clip.CLIP(64, config["vision_cfg"], config["text_cfg"])
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"
 
 
 # --- peers ----------------------------------------------------------------------------------------
@@ -317,6 +342,9 @@ def peer_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
             continue
         weights = work / f"{model}.pt"
         encoder = load(arguments, work, model, arguments.precision)
+        if rate is rclip and not export_for_rclip(weights, work / "rclip_data"):
+            print(f"{name}: left out, exporting its models needs: pip install onnx")
+            continue
         for size in (SMALL, LARGE):
             folder = folder_of(arguments, work, size)
             found = alternate(
@@ -346,6 +374,53 @@ def clip_retrieval(venv: Path, folder: Path, work: Path, weights: Path) -> float
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, **offline})
     stats = json.loads(next((out / "stats").glob("*.json")).read_text())
     return float(stats["sample_count"] / (stats["end_time"] - stats["start_time"]))
+
+
+def export_for_rclip(weights: Path, folder: Path) -> bool:
+    """Lay out the models as rclip keeps them offline; False where `onnx` is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("onnx") is None:
+        return False
+    models = folder / f"{VIT_256}-datacomp_s34b_b86k"
+    if models.is_dir():
+        return True
+    import open_clip
+    import torch
+
+    model = open_clip.create_model(VIT_256, pretrained=None).eval()
+    model.load_state_dict(torch.load(weights))
+
+    class Texts(torch.nn.Module):
+        """The text tower; without gradients torch would trace a kernel that ONNX lacks."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.model.encode_text(tokens)
+
+    scratch = folder / "unfinished"
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    sides = {
+        "visual": (model.visual, torch.zeros(1, 3, 256, 256)),
+        "textual": (Texts().eval(), torch.zeros(1, 77, dtype=torch.long)),
+    }
+    for side, (module, example) in sides.items():
+        torch.onnx.export(
+            module, (example,), str(scratch / f"{side}.onnx"), input_names=["input"],
+            output_names=["output"], opset_version=18, dynamo=False,
+            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+        )  # fmt: skip
+    (folder / "tokenizer").mkdir()
+    vocabulary = Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
+    shutil.copy(vocabulary, folder / "tokenizer")
+    for name in ("LICENSE", "OPENAI-CLIP-MIT.txt", "README.md", "THIRD_PARTY_NOTICES.md"):
+        (folder / name).touch()  # rclip goes online unless they are there
+    scratch.rename(models)
+    return True
 
 
 def rclip(venv: Path, folder: Path, work: Path, weights: Path) -> float:
