@@ -88,6 +88,21 @@ def test_other_versions(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+def test_a_node_that_does_not_start_in_time(monkeypatch):
+    """Ray raises a bare `Exception` then."""
+    ray = pytest.importorskip("ray")
+
+    def init(**_):
+        raise Exception(
+            "The current node timed out during startup. This could happen because some of the "
+            "raylet failed to startup or the GCS has become overloaded."
+        )
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ClusterError, match="did not start in time"), connected("local"):
+        pass
+
+
 def test_errors_of_ray_become_ours():
     text = (
         "The actor died because of an error raised in its creation task, ray::MapWorker()\n"

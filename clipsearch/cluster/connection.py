@@ -106,7 +106,7 @@ def of_ray(exc: Exception) -> ClipSearchError:
 def _join(ray: Any, address: str, options: dict[str, Any]) -> None:
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as exc:
+    except Exception as exc:  # of many kinds, and a bare one where a node starts too slowly
         raise _translated(address, exc) from exc
 
 
@@ -120,6 +120,11 @@ def _translated(address: str, exc: Exception) -> ClusterError:
         )
     if isinstance(exc, ConnectionError) or "Could not find any running Ray instance" in text:
         return ClusterError(f"no Ray cluster answers at {address}; {_START}")
+    if "timed out during startup" in text:
+        return ClusterError(
+            f"a node of the Ray cluster ({address}) did not start in time; this machine is too "
+            "busy, try again when it is less so"
+        )
     if "node" in text and ("IP address" in text or "raylet" in text):
         return ClusterError(
             f"this machine is not a node of the cluster at {address}; join it first: ray start "
