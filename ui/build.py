@@ -60,16 +60,20 @@ def page(context: Context, router: gr.HTML) -> None:
             html(f'<h2 class="cs-h">{words("build.from_browser")}</h2>')
             drop = drop_zone(words, words("build.drop"), name="cs-build-drop", many=True)
             html(f'<p class="cs-hint">{words("build.drop_info")}</p>')
-    status = html(script="result.js", elem_id="cs-job")
+    problem = html(elem_id="cs-build-problem")
+    status = html(elem_id="cs-job")
+    # Not within the status, which is drawn anew while it may be clicked.
+    cancel = gr.Button(words("build.cancel"), visible=False, elem_id="cs-build-cancel")
     timer = gr.Timer(0.7, active=False)
-    outputs = [status, timer]
+    shown = [status, cancel, timer]
+    outputs = [problem, *shown]
 
-    router.to_build(desk.show, None, outputs, **QUIET)
-    timer.tick(desk.show, None, outputs, **QUIET)
+    router.to_build(desk.show, None, shown, **QUIET)
+    timer.tick(desk.show, None, shown, **QUIET)
     if settings.roots:
         start.click(desk.start, [name, root, below], outputs, **QUIET)
     drop.given(desk.upload, name, outputs, **QUIET)
-    status.chosen(desk.cancel, None, outputs, **QUIET)
+    cancel.click(desk.cancel, None, shown, **QUIET)
 
 
 def allowed_source(roots: tuple[Path, ...], root: str, below: str) -> Path:
@@ -109,8 +113,8 @@ class _Desk:
                 raise InvalidInputError(self._words("build.nothing_there", path=below or root))
             self._launch(name, source)
         except ClipSearchError as exc:
-            return message(str(exc)), gr.skip()
-        return self.show()
+            return message(str(exc)), gr.skip(), gr.skip(), gr.skip()
+        return ("", *self.show())
 
     def upload(self, name: str, event: gr.EventData) -> Any:
         """Keep pictures of the visitor beside the indexes, and index them."""
@@ -127,8 +131,8 @@ class _Desk:
                 picture.image.save(path, "JPEG", quality=_QUALITY)
             self._launch(name, folder)
         except (ClipSearchError, OSError) as exc:
-            return message(str(exc)), gr.skip()
-        return self.show()
+            return message(str(exc)), gr.skip(), gr.skip(), gr.skip()
+        return ("", *self.show())
 
     def _check_name(self, name: str) -> None:
         if not _NAME.fullmatch(name.strip()):
@@ -157,12 +161,12 @@ class _Desk:
         self._jobs.cancel()
         return self.show()
 
-    def show(self) -> Any:
-        """The latest job, and whether to look again soon."""
+    def show(self) -> tuple[str, gr.Button, gr.Timer]:
+        """The latest job, whether it can be cancelled, and whether to look again soon."""
         job = self._jobs.job
-        if job is None:
-            return "", gr.Timer(active=False)
-        return _job(job, self._words), gr.Timer(active=job.state == "running")
+        running = job is not None and job.state == "running"
+        shown = "" if job is None else _job(job, self._words)
+        return shown, gr.Button(visible=running), gr.Timer(active=running)
 
 
 def _job(job: Job, words: Words) -> str:
@@ -186,10 +190,6 @@ def _job(job: Job, words: Words) -> str:
             )
             parts.append(f'<progress aria-label="{words("build.progress")}"{limits}></progress>')
             parts.append(f"<p>{told}</p>")
-        parts.append(
-            f'<button type="button" class="cs-button" data-do="cancel">'
-            f"{words('build.cancel')}</button>"
-        )
     if job.state == "failed":
         parts.append(message(job.problem))
     if job.state == "cancelled":

@@ -190,7 +190,7 @@ def test_build_cancelled_keeps_what_was_done(visit):
 def test_build_stays_within_what_is_allowed(visit, site, name, below, told):
     page = visit("?tab=build")
     build(page, name, below)
-    page.locator("#cs-job [role=alert]").get_by_text(told).wait_for()
+    page.locator("#cs-build-problem [role=alert]").get_by_text(told).wait_for()
     assert not (site.home / "x").exists()
 
 
