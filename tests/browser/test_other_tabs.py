@@ -169,7 +169,8 @@ def test_build_cancelled_keeps_what_was_done(visit):
     page = visit("?tab=build")
     build(page, "cut-short", "many")
     page.wait_for_function(
-        "Number(document.querySelector('#cs-job progress[value]')?.value ?? 0) > 0"
+        "Number(document.querySelector('#cs-job progress[value]')?.value ?? 0) > 0",
+        timeout=180_000,
     )
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Cancelled; cut-short keeps what was done").wait_for()
