@@ -17,6 +17,7 @@ from PIL import Image
 
 import clipsearch
 from clipsearch.images import load_image
+from tests.test_images import png_header
 
 
 def hits(done) -> list[dict]:
@@ -262,3 +263,38 @@ def test_help_is_quick_and_has_examples():
 def test_usage_errors_exit_with_2(cli):
     assert "No such option" in cli("search", "--nonsense", expect=2).stderr
     cli("index", expect=2)
+
+
+def test_models_list(cli):
+    from open_clip import list_pretrained
+
+    from clipsearch.models import _BUNDLED_FOLDER
+
+    models = json.loads(cli("models", "list", "-f", "json").stdout)
+    assert models[0]["name"] == "clipsearch-mini"
+    size = sum(file.stat().st_size for file in _BUNDLED_FOLDER.iterdir())
+    assert models[0]["size_mb"] == pytest.approx(size / 1e6, abs=3)
+    assert models[0]["params_m"] == pytest.approx(size / 2e6, abs=2)  # in half precision
+    known = {f"{architecture}/{tag}" for architecture, tag in list_pretrained()}
+    assert {model["name"] for model in models[1:]} <= known
+    assert all(model["licence"] and model["advice"] for model in models)
+    assert all(50 < model["imagenet"] < 90 for model in models[1:])
+    told = cli("models", "list")
+    assert all(model["name"] in told.stdout for model in models)
+    assert "clipsearch migrate" in told.stderr
+
+
+def test_a_decompression_bomb_costs_one_file(cli, photo_folder):
+    (photo_folder / "bomb.png").write_bytes(png_header(60_000, 60_000))
+    told = cli("index", photo_folder, expect=3).stderr
+    assert "bomb.png" in told
+    assert "--max-pixels" in told
+    assert "1 skipped" in told
+
+
+def test_the_demo_tells_a_newcomer_what_to_try(cli, tmp_path):
+    told = cli("demo").stdout
+    for found in ("chelsea.png", "coffee.png", "rocket.jpg", "cat 9"):
+        assert found in told
+    assert 'clipsearch search "an animal" -i demo' in told
+    cli("search", "an animal", "-i", "demo")  # as it said

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[1]
+READMES = ["README.md", "README.es.md"]
 
 
 @pytest.fixture
@@ -29,17 +30,19 @@ def home(photos, tmp_path) -> dict[str, str]:
     }
 
 
-def blocks(language: str) -> list[str]:
-    found = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(readme: str, language: str) -> list[str]:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    found = re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
     assert found
     return found
 
 
-def test_shell_examples(home, tmp_path):
-    script = "set -e\n" + "\n".join(blocks("bash"))
+@pytest.mark.parametrize("readme", READMES)
+def test_shell_examples(home, tmp_path, readme):
+    script = "set -e\n" + "\n".join(blocks(readme, "bash"))
     script = script.replace("source .venv/bin/activate\n", "")
     done = subprocess.run(
-        ["bash", "-c", script], env=home, cwd=tmp_path, capture_output=True, text=True, timeout=300
+        ["bash", "-c", script], env=home, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     coffee = done.stdout.split("coffee.png")
@@ -47,8 +50,9 @@ def test_shell_examples(home, tmp_path):
     assert re.search(r"chelsea\.png\s+cat \d+%", done.stdout), done.stdout
 
 
-def test_python_examples(home, tmp_path):
-    script = "\n".join(blocks("python"))
+@pytest.mark.parametrize("readme", READMES)
+def test_python_examples(home, tmp_path, readme):
+    script = "\n".join(blocks(readme, "python"))
     done = subprocess.run(
         [sys.executable, "-c", script], env=home, cwd=tmp_path, capture_output=True, text=True
     )
@@ -57,3 +61,27 @@ def test_python_examples(home, tmp_path):
     assert lines[0].endswith("indexed, 0 skipped")
     assert lines[1].endswith("coffee.png")
     assert lines[-1].startswith("cat ")
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_links_lead_somewhere(readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert len(links) > 2
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_commands_that_need_a_network_exist(readme):
+    """The blocks that are not run name commands and options that there are."""
+    from typer.main import get_command
+
+    from clipsearch.cli.app import app
+
+    commands = get_command(app).commands
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    shown = re.findall(r"clipsearch ([a-z]+)((?: +(?:-{1,2}[\w-]+))*)", text)
+    for command, options in shown:
+        assert command in commands, command
+        known = {name for parameter in commands[command].params for name in parameter.opts}
+        assert set(options.split()) <= known, (command, options)

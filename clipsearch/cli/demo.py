@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import sys
 from pathlib import Path
 from time import perf_counter
 
@@ -13,7 +15,7 @@ from ..locations import index_path
 from ..models import BUNDLED_MODEL
 from ..types import Hits
 from .indexing import progress_bar, summarise
-from .output import print_table
+from .output import print_table, short_path
 
 __all__ = ["demo", "demo_photos"]
 
@@ -76,9 +78,12 @@ def demo() -> None:
         with progress_bar() as progress:
             report = index.add(photos, progress=progress)
         print("\n".join(summarise(report)))
-        print("\n2. Searching by words\n")
+        print("\n2. Searching by words: nobody has described these photos\n")
         found = [(f"“{words}”", index.search(words, k=3)) for words in _SEARCHES]
         print_table(["you type", "best", "second", "third"], [_row(*row) for row in found])
+        print(
+            "The numbers say how well a photo fits: 1 would be the same, 0.1 is next to nothing.\n"
+        )
         picture = next(photo for photo in photos if photo.name == "lion.jpg")
         print("3. Searching by a picture, and by a picture and words\n")
         with_words = (
@@ -103,12 +108,18 @@ def demo() -> None:
             ],
         )
     print(f"Done in {perf_counter() - started:.1f} s. Now try:\n")
-    print('  clipsearch search "an animal" -i demo')
-    print("  clipsearch index ~/Pictures -i photos")
-    print('  clipsearch search "a dog on the beach" -i photos')
-    print(f"  clipsearch classify {picture} -l lion -l tiger -l cat")
-    print("  clipsearch models list")
-    print("\n(clipsearch is .venv/bin/clipsearch, or run: source .venv/bin/activate)")
+    commands = [
+        ('clipsearch search "an animal" -i demo', "search these photos"),
+        ("clipsearch ui -i demo", "the same in the browser"),
+        ("clipsearch index ~/Pictures -i photos", "index photos of your own"),
+        ('clipsearch search "a dog on the beach" -i photos', "and search them"),
+        ("clipsearch models list", "better models than the bundled one"),
+    ]
+    if shutil.which("clipsearch") is None:  # as after `make demo`
+        commands.insert(0, (f"source {short_path(sys.prefix)}/bin/activate", "once a terminal"))
+    for command, purpose in commands:
+        print(f"  {command:<52}# {purpose}")
+    print(f"  clipsearch classify -l lion -l tiger -l cat {short_path(str(picture))}")
 
 
 def _row(query: str, hits: Hits) -> list[str]:
