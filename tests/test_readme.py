@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ["README.md", "README.es.md"]
+RUN = ["README.md", pytest.param("README.es.md", marks=pytest.mark.slow)]
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def blocks(readme: str, language: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("readme", READMES)
+@pytest.mark.parametrize("readme", RUN)
 def test_shell_examples(home, tmp_path, readme):
     script = "set -e\n" + "\n".join(blocks(readme, "bash"))
     script = script.replace("source .venv/bin/activate\n", "")
@@ -50,7 +51,7 @@ def test_shell_examples(home, tmp_path, readme):
     assert re.search(r"chelsea\.png\s+cat \d+%", done.stdout), done.stdout
 
 
-@pytest.mark.parametrize("readme", READMES)
+@pytest.mark.parametrize("readme", RUN)
 def test_python_examples(home, tmp_path, readme):
     script = "\n".join(blocks(readme, "python"))
     done = subprocess.run(
