@@ -25,7 +25,7 @@ from .errors import (
     InvalidInputError,
     ItemNotFoundError,
 )
-from .query import Query
+from .query import Query, encode_together
 from .types import Hit, Hits, IngestReport, Item, MigrationReport, Modality, Progress
 from .vectors import Floats, Rows
 
@@ -237,8 +237,35 @@ class Index:
             ItemNotFoundError: The query names an item that is not there.
             IndexCorruptError: A file of the index is damaged.
         """
+        return self.search_many(
+            [query],
+            k,
+            where=where,
+            target=target,
+            min_score=min_score,
+            hybrid=hybrid,
+            exact=exact,
+            offset=offset,
+        )[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str | Query | npt.NDArray[Any] | Image.Image],
+        k: int = 10,
+        *,
+        where: str | None = None,
+        target: Modality = "image",
+        min_score: float | Literal["auto"] | None = None,
+        hybrid: bool = False,
+        exact: bool = False,
+        offset: int = 0,
+    ) -> list[Hits]:
+        """`search` for several queries in one committed state, encoded and scored together.
+
+        Returns:
+            What `search` returns, for each query in order.
+        """
         started = time.perf_counter()
-        asked = _as_query(query)
         request = Request(
             k=k,
             where=where,
@@ -248,9 +275,12 @@ class Index:
             exact=exact,
             offset=offset,
         )
-        vector = asked.resolve(lambda: self.encoder, self)
+        asked = encode_together([_as_query(query) for query in queries], lambda: self.encoder)
+        if not asked:
+            return []
+        vectors = np.stack([query.resolve(None, self) for query in asked])
         return self._reader.run(
-            lambda conn, snapshot: search(conn, snapshot, asked, vector, request, started)
+            lambda conn, snapshot: search(conn, snapshot, asked, vectors, request, started)
         )
 
     def duplicates(self, threshold: float = 0.95) -> list[list[tuple[Item, float]]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .encoder import Encoder
     from .images import ImageInput
 
-__all__ = ["Query", "Term", "VectorSource"]
+__all__ = ["Query", "Term", "VectorSource", "encode_together"]
 
 Kind = Literal["text", "image", "vector", "item"]
 
@@ -50,6 +50,8 @@ class Term:
     kind: Kind
     value: Any  # str, image, tuple of floats, or item id
     weight: float = 1.0
+    # float32 [dim] of a text or image that was encoded already
+    vector: Floats | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +163,10 @@ class Query:
             ItemNotFoundError: The index has no such item.
             ImageDecodeError: An image cannot be read.
         """
-        found: dict[int, npt.NDArray[np.floating[Any]]] = {}
-        self._encode("text", encoder, found)
-        self._encode("image", encoder, found)
+        (encoded,) = encode_together([self], encoder)
+        found: dict[int, npt.NDArray[np.floating[Any]]] = {
+            i: term.vector for i, term in enumerate(encoded.terms) if term.vector is not None
+        }
         items = self._positions("item")
         if items:
             if index is None:
@@ -189,24 +192,6 @@ class Query:
 
     def _positions(self, kind: Kind) -> list[int]:
         return [i for i, term in enumerate(self.terms) if term.kind == kind]
-
-    def _encode(
-        self,
-        kind: Literal["text", "image"],
-        encoder: Encoder | Callable[[], Encoder] | None,
-        found: dict[int, npt.NDArray[np.floating[Any]]],
-    ) -> None:
-        positions = self._positions(kind)
-        if not positions:
-            return
-        if encoder is None:
-            raise InvalidInputError(
-                f"a query with {kind} terms needs an encoder: Index.open(path, encoder)"
-            )
-        model = cast("Encoder", encoder if hasattr(encoder, "encode_texts") else encoder())
-        values = [self.terms[i].value for i in positions]
-        vectors = model.encode_texts(values) if kind == "text" else model.encode_images(values)
-        found.update(zip(positions, vectors, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """The query as JSON-able data, for permalinks and HTTP.
@@ -253,6 +238,47 @@ class Query:
             except (TypeError, ValueError) as exc:
                 raise InvalidInputError(f"terms[{i}].{name}: {exc}") from exc
         return cls(tuple(parts))
+
+
+def encode_together(
+    queries: Sequence[Query], encoder: Encoder | Callable[[], Encoder] | None
+) -> list[Query]:
+    """The same queries with the vectors of their texts and images, which are encoded at once.
+
+    Args:
+        queries: Some may have their vectors already.
+        encoder: As for `Query.resolve`, which needs none for what this returns.
+
+    Raises:
+        InvalidInputError: There is no encoder for a term that needs one.
+        ImageDecodeError: An image cannot be read.
+    """
+    found: dict[tuple[int, int], Floats] = {}
+    for kind in ("text", "image"):
+        values = {
+            (q, t): term.value
+            for q, query in enumerate(queries)
+            for t, term in enumerate(query.terms)
+            if term.kind == kind and term.vector is None
+        }
+        if not values:
+            continue
+        if encoder is None:
+            raise InvalidInputError(
+                f"a query with {kind} terms needs an encoder: Index.open(path, encoder)"
+            )
+        model = cast("Encoder", encoder if hasattr(encoder, "encode_texts") else encoder())
+        encode = model.encode_texts if kind == "text" else model.encode_images
+        found.update(zip(values, encode(list(values.values())), strict=True))
+    return [
+        Query(
+            tuple(
+                replace(term, vector=found[q, t]) if (q, t) in found else term
+                for t, term in enumerate(query.terms)
+            )
+        )
+        for q, query in enumerate(queries)
+    ]
 
 
 def _number(weight: float) -> float:

@@ -40,6 +40,7 @@ Block = tuple[Rows, Floats]  # int64 [n] ascending, float32 [n, dim] unit vector
 _ROUNDING = 1e-5
 # Fewer queries than this are scored one by one: the products of a few are bound by memory anyway.
 _FEW_QUERIES = 4
+_LOWEST = np.float32(-2.0)  # below every cosine
 # Shorter than this, the direction of a float32 vector is rounding noise.
 _MIN_LENGTH = 1e-6
 
@@ -184,7 +185,9 @@ def exact_top_k(
     return best(rows, scores, k)
 
 
-def exact_top_k_many(blocks: Iterable[Block], queries: Floats, k: int) -> list[tuple[Rows, Floats]]:
+def exact_top_k_many(
+    blocks: Iterable[Block], queries: Floats, k: int, *, skip: Rows | None = None
+) -> list[tuple[Rows, Floats]]:
     """Search blocks of vectors exactly for several queries in one pass.
 
     Gives the same answers as `exact_top_k` for each query: BLAS products choose the candidates
@@ -194,6 +197,7 @@ def exact_top_k_many(blocks: Iterable[Block], queries: Floats, k: int) -> list[t
         blocks: As for `exact_top_k`.
         queries: float32 [m, dim], unit length.
         k: How many, at least 0.
+        skip: Rows to leave out, ascending.
 
     Returns:
         One `(rows, scores)` a query, in order.
@@ -201,7 +205,8 @@ def exact_top_k_many(blocks: Iterable[Block], queries: Floats, k: int) -> list[t
     found: list[list[tuple[Rows, Floats]]] = [[] for _ in queries]
     floor = np.full(len(queries), -np.inf, np.float32)  # k-th best score so far
     for rows, vectors in blocks:
-        for q, chosen in _candidates(vectors, queries, k, floor):
+        dead = None if skip is None or not skip.size else np.flatnonzero(is_in(rows, skip))
+        for q, chosen in _candidates(vectors, queries, k, floor, dead):
             exact = score(vectors[chosen], queries[q])
             found[q].append(best(rows[chosen], exact, k))
             if sum(part[0].size for part in found[q]) >= 4 * k:
@@ -212,7 +217,11 @@ def exact_top_k_many(blocks: Iterable[Block], queries: Floats, k: int) -> list[t
 
 
 def _candidates(
-    vectors: Floats, queries: Floats, k: int, floor: Floats
+    vectors: Floats,
+    queries: Floats,
+    k: int,
+    floor: Floats,
+    dead: npt.NDArray[np.intp] | None,
 ) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
     """Positions in a block that may be among the k best of a query, query by query."""
     if k <= 0:
@@ -222,7 +231,9 @@ def _candidates(
     products = None if few else queries @ vectors.T
     for q in range(len(queries)):
         scores = score(vectors, queries[q]) if products is None else products[q]
-        cut = floor[q]
+        if dead is not None:
+            scores[dead] = -np.inf
+        cut = max(floor[q], _LOWEST)
         if scores.size > k:
             cut = max(cut, np.partition(scores, scores.size - k)[scores.size - k])
         chosen = np.flatnonzero(scores >= cut - _ROUNDING)

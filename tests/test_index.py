@@ -134,6 +134,25 @@ def test_search_is_exact_and_pages_fit_together(index, encoder):
     assert paged == [i + 1 for i in order]
 
 
+def test_searches_together_answer_as_each_alone(index, encoder):
+    fill(index, encoder, 60, commits=3, captions=True)
+    index.remove([3, 17, 40])
+    queries = [f"text {n}" for n in range(9)] + [Query.item(5), encoder.vector("image 00007")]
+    index.refresh_background(encoder)
+    for options in (
+        {},
+        {"where": "id > 20", "offset": 2},
+        {"hybrid": True, "target": "caption"},
+        {"min_score": -0.1, "k": 50},
+    ):
+        before = encoder.encoded
+        together = index.search_many(queries, **options)
+        assert encoder.encoded == before + 9
+        for query, hits in zip(queries, together, strict=True):
+            assert hits.hits == index.search(query, **options).hits
+    assert index.search_many([]) == []
+
+
 def test_equal_vectors_tie_by_id(index, encoder):
     vector = encoder.vector("same")
     with index.writer() as writer:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipsearch.errors import InvalidInputError, ItemNotFoundError
-from clipsearch.query import MAX_TERMS, Query
+from clipsearch.query import MAX_TERMS, Query, encode_together
 from tests.fakes import FakeEncoder
 
 ENCODER = FakeEncoder()
@@ -36,6 +36,20 @@ def test_terms_are_summed_with_weights_and_normalised():
         - 2 * ENCODER.vector("text people")
     )
     assert np.allclose(query.resolve(ENCODER), total / np.linalg.norm(total), atol=1e-5)
+
+
+def test_queries_are_encoded_together_and_need_no_encoder_then():
+    queries = [Query.text("sea") - Query.image("dog.jpg"), Query.item(7), Query.text("a") * 2]
+    before = ENCODER.encoded
+    encoded = encode_together(queries, lambda: ENCODER)
+    assert ENCODER.encoded == before + 3
+    assert encoded == queries
+    for query, ready in zip(queries, encoded, strict=True):
+        ready = 0.5 * ready
+        assert np.allclose(ready.resolve(None, Stored()), query.resolve(ENCODER, Stored()))
+    assert encode_together([Query.item(7)], None) == [Query.item(7)]
+    with pytest.raises(InvalidInputError, match="needs an encoder"):
+        encode_together(queries, None)
 
 
 def test_vectors_count_by_direction_not_by_length():

@@ -58,6 +58,10 @@ def test_many_queries_get_the_answers_that_each_would_get(seed, count, k, querie
     for query, found in zip(asked, exact_top_k_many(blocks, asked, k), strict=True):
         one = exact_top_k(blocks, query, k)
         assert found[0].tolist() == one[0].tolist()
+    skip = rows[::3]
+    for query, found in zip(asked, exact_top_k_many(blocks, asked, k, skip=skip), strict=True):
+        one = exact_top_k(blocks, query, k, skip=skip)
+        assert (found[0].tolist(), found[1].tolist()) == (one[0].tolist(), one[1].tolist())
         assert found[1].tolist() == one[1].tolist()
 
 

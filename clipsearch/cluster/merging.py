@@ -90,7 +90,7 @@ class ShardReader:
         started = time.perf_counter()
 
         def work(conn: object, snapshot: object) -> ShardAnswer:
-            hits = search(conn, snapshot, query, vector, request, started)  # type: ignore[arg-type]
+            (hits,) = search(conn, snapshot, [query], vector[None], request, started)  # type: ignore[arg-type]
             ids = np.asarray([hit.item.id for hit in hits], np.int64)
             order = np.argsort(ids)
             shelf = snapshot.shelf(request.target)  # type: ignore[attr-defined]

@@ -1,10 +1,11 @@
-"""One search in one committed state: filter, rank, fuse, cut off, fetch the items."""
+"""Searches in one committed state: filter, rank, fuse, cut off, fetch the items."""
 
 from __future__ import annotations
 
 import math
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..errors import IndexCorruptError, InvalidInputError
 from ..query import Query
-from ..types import Hit, Hits, Modality
+from ..types import Hit, Hits, Item, Modality
 from ..vectors import Floats, Rows, score
 from . import catalog
 from .background import Background
@@ -61,23 +62,23 @@ class Request:
 def search(
     conn: sqlite3.Connection,
     snapshot: Snapshot,
-    query: Query,
-    vector: Floats,
+    queries: Sequence[Query],
+    vectors: Floats,
     request: Request,
     started: float,
-) -> Hits:
-    """Run a search.
+) -> list[Hits]:
+    """Run searches that ask for the same of different queries.
 
     Args:
         conn: A connection within a read transaction.
         snapshot: The state that the transaction sees.
-        query: What was asked; says whose score distribution applies, and has the keywords.
-        vector: The resolved query, float32 [dim], unit length.
+        queries: What was asked; say whose score distribution applies, and have the keywords.
+        vectors: The resolved queries, float32 [m, dim], unit length.
         request: Everything else that was asked.
         started: `time.perf_counter()` when the work began.
 
     Returns:
-        The hits.
+        The hits of each query.
 
     Raises:
         InvalidInputError: A bad filter, or `min_score="auto"` without a score distribution.
@@ -85,42 +86,50 @@ def search(
     """
     shelf = snapshot.shelf(request.target)
     allowed = _allowed(conn, snapshot, request)
-    background = Background.of(snapshot.backgrounds, query.kind, request.target)
-    floor = _floor(request, background, query)
     depth = request.k + request.offset
-    words = _keyword_rows(conn, shelf, query, request) if request.hybrid else None
-    if words is not None:
+    if request.hybrid:
         depth = max(depth, _FUSION_DEPTH)
-    found = shelf.search(vector, depth, allowed=allowed, exact=request.exact)
-    rows, scores = found.rows, found.scores
-    if words is None:
-        keep = scores >= floor
-        rows, scores = rows[keep], scores[keep]
-    else:
-        rows, scores = _fuse(shelf, vector, rows, scores, words, floor)
-    rows = rows[request.offset : request.offset + request.k]
-    scores = np.clip(scores[request.offset : request.offset + request.k], -1.0, 1.0)
-    items = catalog.items(conn, rows.tolist())
-    if len(items) < rows.size:
-        lost = next(row for row in rows.tolist() if row not in items)
+    found = shelf.search_many(vectors, depth, allowed=allowed, exact=request.exact)
+    ranked: list[tuple[Rows, Floats, Background | None]] = []
+    for query, vector, one in zip(queries, vectors, found, strict=True):
+        background = Background.of(snapshot.backgrounds, query.kind, request.target)
+        floor = _floor(request, background, query)
+        words = _keyword_rows(conn, shelf, query, request) if request.hybrid else None
+        if words is None:
+            keep = one.scores >= floor
+            rows, scores = one.rows[keep], one.scores[keep]
+        else:
+            rows, scores = _fuse(shelf, vector, one.rows, one.scores, words, floor)
+        rows = rows[request.offset : request.offset + request.k]
+        scores = np.clip(scores[request.offset : request.offset + request.k], -1.0, 1.0)
+        ranked.append((rows, scores, background))
+    items = _items(conn, {row for rows, *_ in ranked for row in rows.tolist()})
+    return [
+        Hits(
+            hits=tuple(
+                Hit(
+                    item=items[row],
+                    score=value,
+                    percentile=None if background is None else background.percentile(value),
+                )
+                for row, value in zip(rows.tolist(), scores.tolist(), strict=True)
+            ),
+            generation=snapshot.generation,
+            took_ms=(time.perf_counter() - started) * 1e3,
+            approximate=one.approximate,
+        )
+        for (rows, scores, background), one in zip(ranked, found, strict=True)
+    ]
+
+
+def _items(conn: sqlite3.Connection, rows: set[int]) -> dict[int, Item]:
+    items = catalog.items(conn, sorted(rows))
+    if len(items) < len(rows):
         raise IndexCorruptError(
-            f"catalog.sqlite is damaged: it has no item {lost}, but a segment has. Restore it "
-            "from a backup, or index the source again with `clipsearch index`."
+            f"catalog.sqlite is damaged: it has no item {min(rows - items.keys())}, but a segment "
+            "has. Restore it from a backup, or index the source again with `clipsearch index`."
         )
-    hits = tuple(
-        Hit(
-            item=items[row],
-            score=value,
-            percentile=None if background is None else background.percentile(value),
-        )
-        for row, value in zip(rows.tolist(), scores.tolist(), strict=True)
-    )
-    return Hits(
-        hits=hits,
-        generation=snapshot.generation,
-        took_ms=(time.perf_counter() - started) * 1e3,
-        approximate=found.approximate,
-    )
+    return items
 
 
 def _condition(conn: sqlite3.Connection, request: Request) -> tuple[str, list[object]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import EncoderMismatchError, IndexCorruptError
 from ..types import Modality
-from ..vectors import Block, Floats, Rows, best, exact_top_k, is_in
+from ..vectors import Block, Floats, Rows, best, exact_top_k, exact_top_k_many, is_in
 from . import catalog
 from .ann import MOST_ON_GPU, Ann, open_ann
 from .files import AnnEntry
@@ -110,13 +110,9 @@ class Shelf:
         Returns:
             As many as there are, at most k. Scores are exact in any case.
         """
-        if allowed is not None and (
-            exact or self.ann is None or allowed.size <= self.exact_limit * _SELECTED_SHARE
-        ):
-            return Found(*exact_top_k(self._selected(allowed), query, k), False)
         if self._on_gpu and not exact and allowed is None and k + self.dead.size <= MOST_ON_GPU:
             return Found(*exact_top_k(self._gpu_candidates(query, k), query, k), False)
-        if self.ann is None or exact or k > len(self) * _LONG_ANSWER_SHARE:
+        if self._scans(k, allowed, exact):
             return self._exact(query, k, allowed)
         covered = self._approximate(query, k, allowed)
         if covered is None:
@@ -126,6 +122,22 @@ class Shelf:
         return Found(
             *best(np.concatenate([covered[0], rows]), np.concatenate([covered[1], scores]), k), True
         )
+
+    def search_many(
+        self, queries: Floats, k: int, *, allowed: Rows | None = None, exact: bool = False
+    ) -> list[Found]:
+        """`search` for several queries, float32 [m, dim]; those that scan all vectors, at once."""
+        if len(queries) == 1 or self._on_gpu or not self._scans(k, allowed, exact):
+            return [self.search(query, k, allowed=allowed, exact=exact) for query in queries]
+        blocks = self.blocks() if allowed is None else self._selected(allowed)
+        skip = self.dead if allowed is None else None
+        return [Found(*found, False) for found in exact_top_k_many(blocks, queries, k, skip=skip)]
+
+    def _scans(self, k: int, allowed: Rows | None, exact: bool) -> bool:
+        """Whether all vectors, or all that are allowed, are scored, rather than the ANN file's."""
+        if self.ann is None or exact or k > len(self) * _LONG_ANSWER_SHARE:
+            return True
+        return allowed is not None and allowed.size <= self.exact_limit * _SELECTED_SHARE
 
     def _gpu_candidates(self, query: Floats, k: int) -> Iterator[Block]:
         """Rows that a GPU finds, with a few more than wanted against rounding, to score again."""

@@ -30,14 +30,14 @@ class SharedEncoder:
             max_pixels=settings.max_pixels,
             timeout_s=settings.decode_timeout_s,
         )
-        self._texts: Batcher[str] = Batcher(
-            encoder.encode_texts,
+        self._texts: Batcher[str, Floats] = Batcher(
+            lambda texts: list(encoder.encode_texts(texts)),
             max_batch=settings.max_batch,
             wait_ms=settings.batch_wait_ms,
             observe=telemetry.batch_observer("text"),
         )
-        self._pixels: Batcher[npt.NDArray[np.uint8]] = Batcher(
-            lambda pixels: encoder.encode_pixels(np.stack(pixels)),
+        self._pixels: Batcher[npt.NDArray[np.uint8], Floats] = Batcher(
+            lambda pixels: list(encoder.encode_pixels(np.stack(pixels))),
             max_batch=settings.max_batch,
             wait_ms=settings.batch_wait_ms,
             observe=telemetry.batch_observer("image"),
@@ -81,7 +81,7 @@ class SharedEncoder:
             raise InvalidInputError("a text is empty")
         if not texts:
             return np.empty((0, self.dim), np.float32)
-        return self._texts(texts)
+        return np.stack(self._texts(texts))
 
     def encode_images(self, images: Sequence[ImageInput]) -> Floats:
         """Decode images in child processes and encode them, float32 [n, dim].
@@ -99,11 +99,13 @@ class SharedEncoder:
             else future.result().prepared.pixels
             for image, future in zip(images, waiting, strict=True)
         ]
-        return self._pixels(pixels) if pixels else np.empty((0, self.dim), np.float32)
+        return np.stack(self._pixels(pixels)) if pixels else np.empty((0, self.dim), np.float32)
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Floats:
         """Encode prepared images, uint8 [n, H, W, 3]."""
-        return self._pixels(list(pixels)) if len(pixels) else np.empty((0, self.dim), np.float32)
+        if not len(pixels):
+            return np.empty((0, self.dim), np.float32)
+        return np.stack(self._pixels(list(pixels)))
 
     def close(self) -> None:
         """Finish what is under way and stop the threads and processes."""

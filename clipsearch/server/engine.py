@@ -15,7 +15,10 @@ from ..encoder import Encoder
 from ..errors import ClipSearchError, IndexNotFoundError, InvalidInputError
 from ..index import Index
 from ..models import load_encoder
+from ..query import Query, encode_together
+from ..types import Hits
 from ..zeroshot import ZeroShotClassifier
+from .answering import SearchOptions, SharedSearch
 from .encoding import SharedEncoder
 from .settings import ServerSettings
 from .telemetry import Telemetry
@@ -48,12 +51,17 @@ class Engine:
         self.settings = settings
         self.encoder = SharedEncoder(encoder, settings, telemetry)
         self._indexes: dict[str, Index] = {}
+        self._searches: dict[str, SharedSearch] = {}
         self._classifiers: OrderedDict[str, ZeroShotClassifier] = OrderedDict()
         self._lock = threading.Lock()
         try:
             for name, folder in indexes.items():
                 self._indexes[name] = index = Index.open(folder, self.encoder)
+                self._searches[name] = search = SharedSearch(
+                    index, settings, telemetry.batch_observer("search")
+                )
                 telemetry.watch_index(name, partial(_numbers, index))
+                telemetry.watch_queue(f"search {name}", partial(_waiting, search))
         except BaseException:
             self.close()
             raise
@@ -80,6 +88,17 @@ class Engine:
         if name not in self._indexes:
             raise IndexNotFoundError("there is no such index; GET /v1/indexes lists them")
         return self._indexes[name]
+
+    def search(self, name: str, query: Query, options: SearchOptions) -> Hits:
+        """Search an index; what other requests ask meanwhile is encoded and scored with it.
+
+        Raises:
+            IndexNotFoundError: There is none of that name.
+            ClipSearchError: As `Index.search`.
+        """
+        self.index(name)
+        (encoded,) = encode_together([query], self.encoder)
+        return self._searches[name](encoded, options)
 
     def broken(self) -> list[str]:
         """Names of the indexes that cannot be read now."""
@@ -134,12 +153,18 @@ class Engine:
     def close(self) -> None:
         """Finish what is under way and close all files."""
         self.encoder.close()
+        for search in self._searches.values():
+            search.close()
         for index in self._indexes.values():
             index.close()
 
 
 def _numbers(index: Index) -> tuple[int, int]:
     return index.generation, len(index)
+
+
+def _waiting(search: SharedSearch) -> int:
+    return search.waiting
 
 
 def _readable(index: Index) -> bool:

@@ -12,6 +12,8 @@ from ..errors import ImageDecodeError, InvalidInputError, ItemNotFoundError
 from ..exploring.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
 from ..index import Index
 from ..query import Query
+from ..types import Hits
+from .answering import SearchOptions
 from .documents import (
     HitsDocument,
     IndexDocument,
@@ -80,17 +82,16 @@ def search(request: Request, name: Name, body: SearchBody) -> Response:
         query = term.query() if query is None else query + term.query()
     if query is None:
         raise InvalidInputError("nothing to look for; give text, add or terms")
-    return _answer(
-        engine.index(name),
-        query,
+    options = SearchOptions(
         k=body.k,
         offset=body.offset,
-        where=body.where,
+        where=checked_where(engine.index(name), body.where),
         target=body.target,
         min_score=body.min_score,
         hybrid=body.hybrid,
         exact=body.exact,
     )
+    return _answer(engine.search(name, query, options))
 
 
 @router.post("/{name}/search/image", response_model=HitsDocument)
@@ -116,7 +117,8 @@ def search_image(
     words = _query(None, add or [], subtract or [])
     if words is not None:
         query = query + words
-    return _answer(index, query, k=k, offset=offset, where=where, target=target)
+    options = SearchOptions(k=k, offset=offset, where=checked_where(index, where), target=target)
+    return _answer(engine.search(name, query, options))
 
 
 @router.get("/{name}/items/{item_id}", response_model=ItemDocument)
@@ -194,8 +196,7 @@ def _query(text: str | None, add: list[str], subtract: list[str]) -> Query | Non
     return query
 
 
-def _answer(index: Index, query: Query, *, where: str | None, **options: Any) -> Response:
-    hits = index.search(query, where=checked_where(index, where), **options)
+def _answer(hits: Hits) -> Response:
     return JSONResponse(
         {
             "hits": [hit_of(hit) for hit in hits],

@@ -52,7 +52,7 @@ def test_requests_that_come_together_are_encoded_together():
     results = {}
 
     def ask(n):
-        results[n] = batcher(["x" * n]).ravel().tolist()
+        results[n] = np.ravel(batcher(["x" * n])).tolist()
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(1, 31)]
     for thread in threads:
@@ -72,7 +72,7 @@ def test_only_the_one_that_is_to_blame_fails():
 
     def ask(value):
         try:
-            outcome[value] = batcher([value]).tolist()
+            outcome[value] = np.stack(batcher([value])).tolist()
         except ValueError as exc:
             outcome[value] = str(exc)
 
@@ -88,7 +88,7 @@ def test_only_the_one_that_is_to_blame_fails():
 def test_long_lists_are_cut_and_put_together_again():
     sizes = []
     batcher = Batcher(encode, max_batch=4, wait_ms=0, observe=sizes.append)
-    assert batcher(["x" * n for n in range(11)]).ravel().tolist() == list(range(11))
+    assert np.ravel(batcher(["x" * n for n in range(11)])).tolist() == list(range(11))
     batcher.close()
     assert max(sizes) <= 4
     with pytest.raises(RuntimeError):
