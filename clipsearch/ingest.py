@@ -32,14 +32,17 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_BATCH_SIZE",
     "LAST_REPORT",
+    "ROOTS",
     "IngestOptions",
     "add",
+    "keep_root",
     "make_report",
     "prune",
     "with_total",
 ]
 
 LAST_REPORT = "last_report"  # name of the document that keeps the last run's report
+ROOTS = "roots"  # name of the document with the folders that were indexed, links resolved
 DEFAULT_BATCH_SIZE = 32
 
 
@@ -131,6 +134,7 @@ def add(
             retry_skipped=options.retry_skipped,
             hash_first=len(index) > 0,
         )
+        keep_root(writer, index, opened.root)
         run.through(opened, with_total(opened, progress))
         pruned = prune(writer, opened.root) if options.prune else 0
         seconds = monotonic() - started
@@ -141,6 +145,13 @@ def add(
     keep_text_tower(encoder)
     index.refresh_background(encoder)
     return report
+
+
+def keep_root(writer: Writer, index: Index, root: str | None) -> None:
+    """Remember a folder that is indexed: below it, a picture may be reached through links."""
+    known: list[str] = index.get_meta(ROOTS) or []
+    if root is not None and not any(Path(root).is_relative_to(other) for other in known):
+        writer.set_meta(ROOTS, sorted([*known, root]))
 
 
 def prune(writer: Writer, root: str | None) -> int:

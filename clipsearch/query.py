@@ -6,7 +6,7 @@ Query.text("beach") + Query.image("dog.jpg") - 0.5 * Query.text("people")
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -190,6 +190,21 @@ class Query:
             )
         return unit(total)
 
+    def unencoded(self, kind: Literal["text", "image"]) -> list[Any]:
+        """The texts or images that have no vector yet, in order."""
+        return [t.value for t in self.terms if t.kind == kind and t.vector is None]
+
+    def with_vectors(self, kind: Literal["text", "image"], vectors: Iterator[Floats]) -> Query:
+        """The same query; what `unencoded` lists takes its vectors from an iterator, in order."""
+        return Query(
+            tuple(
+                replace(term, vector=next(vectors))
+                if term.kind == kind and term.vector is None
+                else term
+                for term in self.terms
+            )
+        )
+
     def _positions(self, kind: Kind) -> list[int]:
         return [i for i, term in enumerate(self.terms) if term.kind == kind]
 
@@ -253,32 +268,19 @@ def encode_together(
         InvalidInputError: There is no encoder for a term that needs one.
         ImageDecodeError: An image cannot be read.
     """
-    found: dict[tuple[int, int], Floats] = {}
     for kind in ("text", "image"):
-        values = {
-            (q, t): term.value
-            for q, query in enumerate(queries)
-            for t, term in enumerate(query.terms)
-            if term.kind == kind and term.vector is None
-        }
-        if not values:
+        values = [query.unencoded(kind) for query in queries]
+        flat = [value for part in values for value in part]
+        if not flat:
             continue
         if encoder is None:
             raise InvalidInputError(
                 f"a query with {kind} terms needs an encoder: Index.open(path, encoder)"
             )
         model = cast("Encoder", encoder if hasattr(encoder, "encode_texts") else encoder())
-        encode = model.encode_texts if kind == "text" else model.encode_images
-        found.update(zip(values, encode(list(values.values())), strict=True))
-    return [
-        Query(
-            tuple(
-                replace(term, vector=found[q, t]) if (q, t) in found else term
-                for t, term in enumerate(query.terms)
-            )
-        )
-        for q, query in enumerate(queries)
-    ]
+        vectors = iter(model.encode_texts(flat) if kind == "text" else model.encode_images(flat))
+        queries = [query.with_vectors(kind, vectors) for query in queries]
+    return list(queries)
 
 
 def _number(weight: float) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from clipsearch import ZeroShotClassifier, caching
+from clipsearch.classification.calibration import _fit_platt as fit_platt
 from clipsearch.classification.calibration import cross_validated
 from clipsearch.classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS, contrast_rows
 from clipsearch.classification.heads import NONE_LABEL, ClassHead
@@ -297,6 +298,27 @@ def test_sigmoid_calibration_makes_probabilities_honest():
     vectors = unit(head.weights[truth] + 0.8 * rng.normal(size=(3000, 4)))
     report = cross_validated(head, vectors, truth, target=0.9)
     assert report.after.ece < report.before.ece / 2
+
+
+@pytest.mark.parametrize("scale", [0.5, 10.0, 120.0])
+def test_sigmoid_calibration_finds_what_made_the_labels(scale):
+    """Newton's method without a line search once ended anywhere, far from the optimum."""
+    rng = np.random.default_rng(0)
+    logits = scale * rng.normal(size=(3000, 3)) - scale
+    truth = rng.integers(0, 3, 3000)
+    temperature, shift = fit_platt(logits, truth)
+    assert temperature > 5 * scale  # labels that have nothing to do with the logits: nearly flat
+    chance = 1 / (1 + np.exp(-(logits + shift) / temperature))
+    assert chance.mean() == pytest.approx(1 / 3, abs=0.01)
+    sure = np.full((3000, 3), -scale)
+    sure[np.arange(3000), truth] = scale
+    noise = rng.random(3000) < 0.25
+    sure[noise] = -scale
+    temperature, shift = fit_platt(sure, truth)
+    high, low = (1 / (1 + np.exp(-(x + shift) / temperature)) for x in (scale, -scale))
+    wrong = noise.sum() / (9000 - (~noise).sum())
+    assert high > 0.99
+    assert low == pytest.approx(wrong, rel=0.05)
 
 
 def test_calibration_refuses_what_it_cannot_use():

@@ -33,6 +33,7 @@ _FOLDS = 5
 _MIN_IMAGES = 10
 _TEMPERATURES = np.geomspace(0.02, 50, 161)  # 5 % steps
 _REFINEMENTS = 40
+_LEAST_SLOPE = 1e-3  # of a sigmoid model's logits
 _MIN_ANSWERED = 5  # below this many answers a measured accuracy says nothing
 
 
@@ -179,29 +180,29 @@ def _fit_temperature(logits: Doubles, truth: Integers) -> float:
 
 
 def _fit_platt(logits: Doubles, truth: Integers) -> tuple[float, float]:
-    """Temperature and shift of independent labels, by Newton's method on slope and intercept."""
-    x = logits.ravel()
-    y = np.zeros_like(logits)
-    y[np.arange(len(truth)), truth] = 1
-    y = y.ravel()
-    slope, intercept = 1.0, 0.0
-    for _ in range(100):
-        p = 0.5 * (1 + np.tanh((slope * x + intercept) / 2))
-        error, spread = p - y, p * (1 - p) + 1e-12
-        gradient = np.array([(error * x).sum() + 1e-6 * slope, error.sum()])
-        hessian = np.array(
-            [
-                [(spread * x * x).sum() + 1e-6, (spread * x).sum()],
-                [(spread * x).sum(), spread.sum()],
-            ]
-        )
-        step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
-        step *= min(1.0, 5.0 / float(np.abs(step).max() + 1e-12))  # far from the optimum: walk
-        slope, intercept = slope - step[0], intercept - step[1]
-        if np.abs(step).max() < 1e-9:
-            break
-    slope = max(float(slope), 1e-3)  # a model that ranks backwards is not turned round
-    return 1.0 / slope, float(intercept) / slope
+    """The temperature and shift of least log loss of independent labels.
+
+    A model that ranks backwards is not turned round: the slope stays positive.
+    """
+    from scipy.optimize import minimize
+
+    right = np.zeros(logits.shape, bool)
+    right[np.arange(len(truth)), truth] = True
+    sign = np.where(right, 1.0, -1.0).ravel()
+    center, scale = float(logits.mean()), max(float(logits.std()), 1e-9)
+    x = (logits.ravel() - center) / scale
+
+    def loss(line: Doubles) -> tuple[float, Doubles]:
+        margin = sign * (line[0] * x + line[1])
+        slack = -sign * 0.5 * (1 - np.tanh(margin / 2)) / x.size
+        value = float(np.logaddexp(0, -margin).mean())
+        return value, np.array([(slack * x).sum(), slack.sum()])
+
+    least = _LEAST_SLOPE * scale
+    start = np.array([max(scale, least), center])  # as the model has it
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(least, None), (None, None)])
+    slope, intercept = float(found.x[0]) / scale, float(found.x[1])
+    return 1 / slope, (intercept - slope * center) / slope
 
 
 def _fit_threshold(

@@ -13,6 +13,7 @@ from ..locations import existing_index, home, index_names
 from ..models import BUNDLED_MODEL, load_encoder
 from .clustering import serve_on_cluster
 from .output import note
+from .showing import Lang, Root, checked_roots
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -53,6 +54,8 @@ def serve(
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 32,
     max_in_flight: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 128,
     ui: Annotated[bool, typer.Option("--ui/--no-ui", help="The page for people at /.")] = True,
+    root: Root = None,
+    lang: Lang = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     ray: Annotated[
         str | None,
@@ -107,6 +110,7 @@ def serve(
             refuse_partial=refuse_partial,
         )
         return
+    roots = checked_roots(root)
     folders, encoder = _folders_and_model(names, model, device)
     settings = ServerSettings(
         tokens=tokens,
@@ -117,6 +121,8 @@ def serve(
         max_body_bytes=max_body_mb * 1024**2,
         max_in_flight=max_in_flight,
         may_build=local or bool(tokens),  # not for everyone who can reach the port
+        roots=roots,
+        language=lang.value if lang else None,
     )
     sock = listen(host, port)
     from ..server import create_app

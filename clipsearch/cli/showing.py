@@ -15,7 +15,7 @@ from ..errors import SourceError
 from ..locations import existing_index
 from .output import note
 
-__all__ = ["Language", "ui"]
+__all__ = ["Lang", "Language", "Root", "checked_roots", "ui"]
 
 _HOST = "127.0.0.1"
 _HOSTS = ["127.0.0.1", "localhost"]  # no other name, so that no other site's page can reach in
@@ -28,18 +28,35 @@ class Language(StrEnum):
     es = "es"
 
 
+Root = Annotated[
+    list[Path] | None,
+    typer.Option(help="A folder below which the Build tab may index; may be repeated."),
+]
+Lang = Annotated[
+    Language | None, typer.Option(help="Language of the page; the browser's by default.")
+]
+
+
+def checked_roots(given: list[Path] | None) -> tuple[Path, ...]:
+    """The folders of `--root`, links resolved.
+
+    Raises:
+        SourceError: One is not there.
+    """
+    roots = tuple(path.expanduser().resolve() for path in given or [])
+    for path in roots:
+        if not path.is_dir():
+            raise SourceError(f"no folder is at {path}; give --root a folder that exists")
+    return roots
+
+
 def ui(
     names: Annotated[
         list[str] | None,
         typer.Option("-i", "--index", help="An index to show; all in the home by default."),
     ] = None,
-    root: Annotated[
-        list[Path] | None,
-        typer.Option(help="A folder below which the Build tab may index; may be repeated."),
-    ] = None,
-    lang: Annotated[
-        Language | None, typer.Option(help="Language; the browser's by default.")
-    ] = None,
+    root: Root = None,
+    lang: Lang = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7861,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
@@ -54,10 +71,7 @@ def ui(
     """
     for name in names or []:
         existing_index(name)
-    roots = tuple(path.expanduser().resolve() for path in root or [])
-    for path in roots:
-        if not path.is_dir():
-            raise SourceError(f"no folder is at {path}; give --root a folder that exists")
+    roots = checked_roots(root)
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from ..server.running import listen, run

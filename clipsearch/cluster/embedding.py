@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..encoders.textencoder import keep_text_tower
 from ..errors import ClipSearchError, InvalidInputError
-from ..ingest import LAST_REPORT, IngestOptions, make_report, prune, with_total
+from ..ingest import LAST_REPORT, IngestOptions, keep_root, make_report, prune, with_total
 from ..intake.ledger import Ledger
 from ..intake.pairs import Source
 from ..intake.places import is_url
@@ -131,6 +131,7 @@ def add_on_cluster(
         stream = stack.enter_context(
             contextlib.closing(_results(opened, index.path, settings, count, worker))
         )
+        keep_root(writer, index, opened.root)
         with _translated(), watched_nodes(cluster.gpus_per_worker):
             run = receive(
                 stream,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from starlette.concurrency import run_in_threadpool
+
 from ..index import Index
 from ..query import Query
 from ..types import Hits, Modality
@@ -50,12 +52,12 @@ class SharedSearch:
             self._search, max_batch=settings.max_batch, wait_ms=0, observe=observe
         )
 
-    def __call__(self, query: Query, options: SearchOptions) -> Hits:
+    async def search(self, query: Query, options: SearchOptions) -> Hits:
         """As `Index.search`; the query's texts and images should be encoded already."""
         if options.where is not None or options.hybrid or not self._scans:
-            hits = self._index.search(query, **asdict(options))
+            hits = await run_in_threadpool(self._index.search, query, **asdict(options))
         else:
-            (hits,) = self._together([(query, options)])
+            (hits,) = await self._together.soon([(query, options)])
         if options.where is None:
             self._scans = not hits.approximate
         return hits

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from itertools import islice
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = ["Batcher"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+F = TypeVar("F", bound="_AnyFuture")
+_AnyFuture = Future[Any] | asyncio.Future[Any]
+_Batch = list[tuple[list[T], _AnyFuture]]
 
 
 class Batcher(Generic[T, R]):
@@ -41,7 +47,7 @@ class Batcher(Generic[T, R]):
         self._max_batch = max_batch
         self._wait_s = wait_ms / 1000
         self._observe = observe
-        self._queue: deque[tuple[list[T], Future[Sequence[R]]]] = deque()
+        self._queue: deque[tuple[list[T], _AnyFuture]] = deque()
         self._waiting = 0  # values in the queue
         self._wake = threading.Condition()
         self._closed = False
@@ -60,6 +66,19 @@ class Batcher(Generic[T, R]):
             RuntimeError: The batcher is closed.
             Exception: What `work` raises for these values.
         """
+        futures: list[Future[list[R]]] = self._submit(values, Future)
+        return [result for future in futures for result in future.result()]
+
+    async def soon(self, values: Sequence[T]) -> list[R]:
+        """The results of values, in order, for a coroutine; raises as a call does.
+
+        A thread for every request that waits would cost more than all else in a small search.
+        """
+        new = asyncio.get_running_loop().create_future
+        parts = await asyncio.gather(*self._submit(values, new))
+        return [result for part in parts for result in part]
+
+    def _submit(self, values: Sequence[T], new: Callable[[], F]) -> list[F]:
         futures = []
         with self._wake:
             if self._closed:
@@ -67,12 +86,11 @@ class Batcher(Generic[T, R]):
             # In parts, so that a long list leaves room for others between them.
             for start in range(0, len(values), self._max_batch):
                 part = list(values[start : start + self._max_batch])
-                future: Future[Sequence[R]] = Future()
-                self._queue.append((part, future))
+                futures.append(new())
+                self._queue.append((part, futures[-1]))
                 self._waiting += len(part)
-                futures.append(future)
             self._wake.notify()
-        return [result for future in futures for result in future.result()]
+        return futures
 
     def close(self) -> None:
         """Work on what is waiting, then stop."""
@@ -82,44 +100,69 @@ class Batcher(Generic[T, R]):
         self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._next():
-            values = [value for part, _ in batch for value in part]
-            self._observe(len(values))
-            try:
-                results = self._work(values)
-            except BaseException as exc:
-                self._apart(batch, exc)
+        while (batch := self._next()) is not None:
+            if not batch:  # all of its clients have gone
                 continue
-            start = 0
-            for part, future in batch:
-                future.set_result(results[start : start + len(part)])
-                start += len(part)
-
-    def _apart(self, batch: list[tuple[list[T], Future[Sequence[R]]]], exc: BaseException) -> None:
-        for part, future in batch:
-            if len(batch) == 1:
-                future.set_exception(exc)
-                return
             try:
-                future.set_result(self._work(part))
-            except BaseException as own:
-                future.set_exception(own)
+                outcomes = self._together(batch)
+            except BaseException as exc:
+                outcomes = [exc] if len(batch) == 1 else [self._alone(part) for part, _ in batch]
+            _deliver([future for _, future in batch], outcomes)
 
-    def _next(self) -> list[tuple[list[T], Future[Sequence[R]]]]:
-        """The next batch; empty when the batcher is closed and nothing waits."""
+    def _together(self, batch: _Batch[T]) -> list[Any]:
+        values = [value for part, _ in batch for value in part]
+        self._observe(len(values))
+        results = iter(self._work(values))
+        return [list(islice(results, len(part))) for part, _ in batch]
+
+    def _alone(self, part: list[T]) -> Any:
+        try:
+            return list(self._work(part))
+        except BaseException as exc:
+            return exc
+
+    def _next(self) -> _Batch[T] | None:
+        """The next batch; None when the batcher is closed and nothing waits."""
         with self._wake:
             while not self._queue and not self._closed:
                 self._wake.wait()
+            if not self._queue:
+                return None
             until = monotonic() + self._wait_s
             while self._waiting < self._max_batch and not self._closed:
                 left = until - monotonic()
                 if left <= 0:
                     break
                 self._wake.wait(left)
-            batch: list[tuple[list[T], Future[Sequence[R]]]] = []
+            batch: _Batch[T] = []
             size = 0
             while self._queue and (not batch or size + len(self._queue[0][0]) <= self._max_batch):
-                batch.append(self._queue.popleft())
-                size += len(batch[-1][0])
-            self._waiting -= size
+                part, future = self._queue.popleft()
+                self._waiting -= len(part)
+                if not future.cancelled():  # else its client has gone
+                    batch.append((part, future))
+                    size += len(part)
             return batch
+
+
+def _deliver(futures: Sequence[_AnyFuture], outcomes: Sequence[Any]) -> None:
+    """Settle futures with results or exceptions; an event loop is woken once for all of its."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_AnyFuture, Any]]] = {}
+    for future, outcome in zip(futures, outcomes, strict=True):
+        if isinstance(future, asyncio.Future):
+            by_loop.setdefault(future.get_loop(), []).append((future, outcome))
+        else:
+            _settle([(future, outcome)])
+    for loop, settled in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it who waited
+            loop.call_soon_threadsafe(_settle, settled)
+
+
+def _settle(settled: list[tuple[_AnyFuture, Any]]) -> None:
+    for future, outcome in settled:
+        if future.cancelled():
+            continue
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

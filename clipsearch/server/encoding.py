@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from starlette.concurrency import run_in_threadpool
 
 from ..encoder import Encoder
 from ..errors import InvalidInputError
 from ..images import ImageInput, Preprocessing, prepare
 from ..intake.decoding import DecoderPool
+from ..query import Query, encode_together
 from ..vectors import Floats
 from .batching import Batcher
 from .settings import ServerSettings
@@ -82,6 +84,18 @@ class SharedEncoder:
         if not texts:
             return np.empty((0, self.dim), np.float32)
         return np.stack(self._texts(texts))
+
+    async def encoded(self, query: Query) -> Query:
+        """A query with the vectors of its texts and images, encoded with those of others.
+
+        Raises:
+            InvalidInputError, ImageDecodeError: As `encode_texts` and `encode_images`.
+        """
+        if texts := query.unencoded("text"):
+            query = query.with_vectors("text", iter(await self._texts.soon(texts)))
+        if query.unencoded("image"):  # waits for a decoding process
+            (query,) = await run_in_threadpool(encode_together, [query], self)
+        return query
 
     def encode_images(self, images: Sequence[ImageInput]) -> Floats:
         """Decode images in child processes and encode them, float32 [n, dim].

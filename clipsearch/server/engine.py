@@ -15,7 +15,7 @@ from ..encoder import Encoder
 from ..errors import ClipSearchError, IndexNotFoundError, InvalidInputError
 from ..index import Index
 from ..models import load_encoder
-from ..query import Query, encode_together
+from ..query import Query
 from ..types import Hits
 from ..zeroshot import ZeroShotClassifier
 from .answering import SearchOptions, SharedSearch
@@ -54,14 +54,15 @@ class Engine:
         self._searches: dict[str, SharedSearch] = {}
         self._classifiers: OrderedDict[str, ZeroShotClassifier] = OrderedDict()
         self._lock = threading.Lock()
+        searches = self._searches
+        telemetry.watch_queue("search", lambda: sum(s.waiting for s in searches.values()))
         try:
             for name, folder in indexes.items():
                 self._indexes[name] = index = Index.open(folder, self.encoder)
-                self._searches[name] = search = SharedSearch(
+                self._searches[name] = SharedSearch(
                     index, settings, telemetry.batch_observer("search")
                 )
                 telemetry.watch_index(name, partial(_numbers, index))
-                telemetry.watch_queue(f"search {name}", partial(_waiting, search))
         except BaseException:
             self.close()
             raise
@@ -89,7 +90,7 @@ class Engine:
             raise IndexNotFoundError("there is no such index; GET /v1/indexes lists them")
         return self._indexes[name]
 
-    def search(self, name: str, query: Query, options: SearchOptions) -> Hits:
+    async def search(self, name: str, query: Query, options: SearchOptions) -> Hits:
         """Search an index; what other requests ask meanwhile is encoded and scored with it.
 
         Raises:
@@ -97,8 +98,7 @@ class Engine:
             ClipSearchError: As `Index.search`.
         """
         self.index(name)
-        (encoded,) = encode_together([query], self.encoder)
-        return self._searches[name](encoded, options)
+        return await self._searches[name].search(await self.encoder.encoded(query), options)
 
     def broken(self) -> list[str]:
         """Names of the indexes that cannot be read now."""
@@ -161,10 +161,6 @@ class Engine:
 
 def _numbers(index: Index) -> tuple[int, int]:
     return index.generation, len(index)
-
-
-def _waiting(search: SharedSearch) -> int:
-    return search.waiting
 
 
 def _readable(index: Index) -> bool:

@@ -24,5 +24,7 @@ def mount_front(app: FastAPI, engine: Engine) -> None:
             names=names,
             max_pixels=engine.settings.max_pixels,
             may_build=engine.settings.may_build,
+            roots=engine.settings.roots,
+            language=engine.settings.language,
         ),
     )

@@ -11,9 +11,7 @@ from ..errors import ImageDecodeError, ItemNotFoundError
 from ..exploring.originals import indexed_bytes
 from ..types import Item
 
-__all__ = ["MEDIA_TYPES", "ROOTS", "checked_path", "read_picture"]
-
-ROOTS = "roots"  # of `Index.get_meta`: folders that were indexed, resolved
+__all__ = ["MEDIA_TYPES", "checked_path", "read_picture"]
 
 # What browsers show, by Pillow's name; anything else is sent as a JPEG copy.
 MEDIA_TYPES = {

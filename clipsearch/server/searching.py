@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Path, Request, UploadFile
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from ..errors import ImageDecodeError, InvalidInputError, ItemNotFoundError
 from ..exploring.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
 from ..index import Index
+from ..ingest import ROOTS
 from ..query import Query
 from ..types import Hits
 from .answering import SearchOptions
@@ -26,7 +28,7 @@ from .documents import (
 )
 from .engine import Engine, public_name
 from .filtering import checked_where, visible_fields
-from .pictures import MEDIA_TYPES, ROOTS, checked_path, read_picture
+from .pictures import MEDIA_TYPES, checked_path, read_picture
 from .settings import ServerSettings
 from .uploads import read_uploads
 
@@ -70,7 +72,7 @@ def get_index(request: Request, name: Name) -> Response:
 
 
 @router.post("/{name}/search", response_model=HitsDocument)
-def search(request: Request, name: Name, body: SearchBody) -> Response:
+async def search(request: Request, name: Name, body: SearchBody) -> Response:
     """Search by words, and by stored items or vectors.
 
     curl http://127.0.0.1:7860/v1/indexes/photos/search -H 'Content-Type: application/json'
@@ -85,17 +87,17 @@ def search(request: Request, name: Name, body: SearchBody) -> Response:
     options = SearchOptions(
         k=body.k,
         offset=body.offset,
-        where=checked_where(engine.index(name), body.where),
+        where=await _checked(engine.index(name), body.where),
         target=body.target,
         min_score=body.min_score,
         hybrid=body.hybrid,
         exact=body.exact,
     )
-    return _answer(engine.search(name, query, options))
+    return _answer(await engine.search(name, query, options))
 
 
 @router.post("/{name}/search/image", response_model=HitsDocument)
-def search_image(
+async def search_image(
     request: Request,
     name: Name,
     image: Annotated[UploadFile, File(description="An image file.")],
@@ -117,8 +119,8 @@ def search_image(
     words = _query(None, add or [], subtract or [])
     if words is not None:
         query = query + words
-    options = SearchOptions(k=k, offset=offset, where=checked_where(index, where), target=target)
-    return _answer(engine.search(name, query, options))
+    options = SearchOptions(k=k, offset=offset, where=await _checked(index, where), target=target)
+    return _answer(await engine.search(name, query, options))
 
 
 @router.get("/{name}/items/{item_id}", response_model=ItemDocument)
@@ -194,6 +196,11 @@ def _query(text: str | None, add: list[str], subtract: list[str]) -> Query | Non
     for term in terms[1:]:
         query = query + term
     return query
+
+
+async def _checked(index: Index, where: str | None) -> str | None:
+    """A filter that may be asked; parsing one is no work for the thread that serves everyone."""
+    return where if where is None else await run_in_threadpool(checked_where, index, where)
 
 
 def _answer(hits: Hits) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = ["ServerSettings", "is_loopback"]
 
@@ -33,10 +34,10 @@ class ServerSettings:
     max_batch: int = 64  # texts or images encoded together
     batch_wait_ms: float = 2.0  # that the first of a batch waits for others
     decoders: int = 2
-    thumbnail_pixels: int = 256  # longer side
-    thumbnail_cache_bytes: int = 64 * 1024**2
     classifiers_kept: int = 32
     may_build: bool = False  # whether the page may make indexes
+    roots: tuple[Path, ...] = ()  # below which it may; none allows uploads only
+    language: str | None = None  # of the page; None follows the browser
 
 
 def is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import socket
 import struct
 import time
@@ -12,6 +13,9 @@ import zlib
 import httpx
 import pytest
 from PIL import Image
+
+from clipsearch import Index
+from clipsearch.ingest import ROOTS
 
 from .conftest import TOKEN, serving
 
@@ -279,37 +283,42 @@ def test_slow_bodies_time_out(home, encoder):
     assert sent[0]["status"] == 408
 
 
-def test_links_that_lead_out_and_changed_files_are_not_served(tmp_path, encoder, photos):
-    import shutil
-
-    from clipsearch import Index
-
-    folder = tmp_path / "pictures"
-    folder.mkdir()
+def test_pictures_are_served_only_unchanged_and_below_an_indexed_folder(tmp_path, encoder, photos):
+    folder, other = tmp_path / "pictures", tmp_path / "other"
+    for path in (folder / "best", other):
+        path.mkdir(parents=True)
     for photo in photos[:4]:
         shutil.copy(photo, folder / photo.name)
-    outside = tmp_path / "outside.png"
-    outside.write_bytes(png())
+    kept, swapped, changed, gone = sorted(folder.glob("*.*"))
+    outside, elsewhere = tmp_path / "outside.png", other / "elsewhere.png"
+    Image.new("RGB", (40, 30), "green").save(outside)
+    Image.new("RGB", (50, 30), "blue").save(elsewhere)
+    inward, outward = folder / "best" / "inward.png", folder / "best" / "outward.png"
+    across = folder / "best" / "across.png"
+    inward.symlink_to(kept)
+    outward.symlink_to(outside)
+    across.symlink_to(elsewhere)
     with Index.create(tmp_path / "indexes" / "own", encoder) as index:
         index.add(folder)
-        items = index.items()
-    first, second, third, fourth = items[:4]
-    with open(first.path, "rb") as file:
-        kept = file.read()
-    outside.write_bytes(kept)  # the very bytes, but elsewhere
-    from pathlib import Path
-
-    Path(first.path).unlink()
-    Path(first.path).symlink_to(outside)
-    Path(second.path).write_bytes(b"a secret that is no picture")
-    Path(third.path).unlink()
+        index.add(other)
+        assert index.get_meta(ROOTS) == [str(other), str(folder)]
+        ids = {item.path: item.id for item in index.items()}
+    outside_too = tmp_path / "same.png"
+    shutil.move(swapped, outside_too)  # the very bytes, but elsewhere
+    swapped.symlink_to(outside_too)
+    changed.write_bytes(b"a secret that is no picture")
+    gone.unlink()
     with serving(tmp_path / "indexes", "-i", "own", "--no-ui") as running:
-        for item in (first, second, third):
-            answer = running.get(f"/v1/indexes/own/items/{item.id}/image")
-            assert answer.status_code == 404
+        for path in (swapped, outward, changed, gone):
+            answer = running.get(f"/v1/indexes/own/items/{ids[str(path)]}/image")
+            assert answer.status_code == 404, path
             assert str(tmp_path) not in answer.text
-        assert running.get(f"/v1/indexes/own/items/{first.id}/thumbnail").status_code == 404
-        assert running.get(f"/v1/indexes/own/items/{fourth.id}/image").status_code == 200
+        for path in (swapped, outward):
+            address = f"/v1/indexes/own/items/{ids[str(path)]}/thumbnail"
+            assert running.get(address).status_code == 404
+        for path in (kept, inward, across, elsewhere):
+            answer = running.get(f"/v1/indexes/own/items/{ids[str(path)]}/image")
+            assert answer.content == path.read_bytes(), path
 
 
 # --- who may ask --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
@@ -93,6 +94,22 @@ def test_long_lists_are_cut_and_put_together_again():
     assert max(sizes) <= 4
     with pytest.raises(RuntimeError):
         batcher(["x"])
+
+
+def test_a_client_that_leaves_costs_the_others_nothing():
+    async def visit():
+        leaving = asyncio.create_task(batcher.soon(["gone"]))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        return await batcher.soon(["fine"])  # after a batch of nobody, there is another one
+
+    seen = []
+    batcher = Batcher(lambda values: seen.extend(values) or values, max_batch=1, wait_ms=50)
+    assert asyncio.run(visit()) == ["fine"]
+    batcher.close()
+    assert "fine" in seen
 
 
 def test_which_hosts_are_this_machine():

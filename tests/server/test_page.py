@@ -1,0 +1,37 @@
+"""The page for people at the server's `/`: behind the same token, with the operator's settings."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from clipsearch.server import ServerSettings, create_app
+from tests.ui_support import served
+
+from .conftest import TOKEN
+
+# Gradio leaves a socket of its own to the garbage collector while it starts.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+DOORS = ("/", "/config", "/gradio_api/info", "/gradio_api/queue/join", "/media/photos/1/thumbnail")
+
+
+def test_the_page_is_behind_the_token_and_has_roots_and_language(home, encoder, tmp_path):
+    settings = ServerSettings(
+        tokens=(TOKEN,), may_build=True, roots=(tmp_path.resolve(),), language="es"
+    )
+    app = create_app(encoder, {"photos": home / "photos"}, settings=settings)
+    with served(app) as url:
+        for path in DOORS:
+            for method in ("GET", "POST"):
+                assert httpx.request(method, url + path).status_code == 401, path
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+            assert "csLang='es'" in client.get("/").text
+            assert client.get("/media/photos/1/thumbnail").status_code == 200
+            assert str(tmp_path.resolve()) in client.get("/config").text
+
+
+def test_serve_refuses_a_root_that_is_not_there(cli, tmp_path):
+    done = cli("serve", "--root", tmp_path / "absent", expect=1)
+    assert "give --root a folder that exists" in done.stderr
