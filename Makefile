@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DATA ?= $(CLIPSEARCH_DATA)
 
 .PHONY: help demo test check evaluate train screenshots clean
 .DEFAULT_GOAL := help
@@ -39,7 +40,11 @@ check: $(VENV)/.installed-dev   ## format, lint, types and layers
 	@$(BIN)/lint-imports
 
 evaluate: $(VENV)/.installed-dev ## the bundled model's figures on DATA=DIR
-	@$(BIN)/python scripts/evaluate_mini.py --data $(DATA)
+	@test -d "$(DATA)" || \
+	  { echo "no folder of photo sets; name one: make evaluate DATA=DIR, or set CLIPSEARCH_DATA"; exit 1; }
+	@$(BIN)/python scripts/evaluate_mini.py --data "$(DATA)"
+	@echo
+	@$(BIN)/python scripts/evaluate_zeroshot.py --data "$(DATA)"
 
 train: $(VENV)/.installed-dev   ## train the bundled model again on DATA=DIR
 	@$(BIN)/python -m pip install --quiet --editable '.[train]'
