@@ -20,7 +20,7 @@ CONFIG = {
     "custom_text": True,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32},
     "text_cfg": {
-        "context_length": 16,
+        "context_length": 32,
         "vocab_size": 49408,
         "width": 32,
         "heads": 2,

@@ -27,9 +27,10 @@ def test_the_page_is_behind_the_token_and_has_roots_and_language(home, encoder, 
                 assert httpx.request(method, url + path).status_code == 401, path
         headers = {"Authorization": f"Bearer {TOKEN}"}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
-            assert "csLang='es'" in client.get("/").text
+            config = client.get("/config").text
+            assert "csLang='es'" in config
+            assert str(tmp_path.resolve()) in config
             assert client.get("/media/photos/1/thumbnail").status_code == 200
-            assert str(tmp_path.resolve()) in client.get("/config").text
 
 
 def test_serve_refuses_a_root_that_is_not_there(cli, tmp_path):
