@@ -111,6 +111,7 @@ class Run:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
         self._started = self._committed = monotonic()
+        self._tell: Callable[[Progress], None] = lambda _progress: None
         self.busy: defaultdict[str, float] = defaultdict(float)  # stage -> seconds
         self.notes: Counter[str] = Counter()
         self.seen = 0
@@ -120,8 +121,10 @@ class Run:
 
         Args:
             source: Where the pairs come from.
-            tell: Called now and then with the progress; its `total` is None.
+            tell: Called after every chunk and every batch with the progress; its `total` is
+                None. What it raises ends the run, and what is finished is committed.
         """
+        self._tell = tell
         try:
             for chunk in in_chunks(source):
                 self._triage(chunk)
@@ -130,7 +133,6 @@ class Run:
             self._send_batch()
             while self._encoding:
                 self._store_oldest()
-                tell(self._progress())
         finally:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._hashers.shutdown(wait=True, cancel_futures=True)
@@ -274,6 +276,7 @@ class Run:
             with self._timed("write"):
                 self._writer.commit()
             self._committed = monotonic()
+        self._tell(self._progress())
 
     def _store(self, job: _Job, image: _Vector | None, caption: _Vector | None) -> None:
         if not job.fresh and job.sha256 is not None:
