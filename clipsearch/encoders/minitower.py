@@ -31,8 +31,9 @@ class MiniTower(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.body: Any = timm.create_model("tf_efficientnet_lite2", num_classes=0, global_pool="")
-        width = int(self.body.num_features)  # 1280
+        body: Any = timm.create_model("tf_efficientnet_lite2", num_classes=0, global_pool="")
+        width: int = body.num_features  # 1280
+        self.body = body
         self.classes = nn.Linear(width, _CLASSES)  # ImageNet's classifier over its temperature
         self.concepts = nn.Linear(_CLASSES, CONCEPT_DIM, bias=False)
         self.scenes = nn.Linear(2 * width, dim - CONCEPT_DIM)
