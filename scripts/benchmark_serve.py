@@ -32,6 +32,26 @@ _WAIT_S = 180
 _POLL_S = 0.1
 _ROUNDS = 7  # of the comparison, the median of which counts
 
+_LIKE = (
+    *("a red", "a blue", "a green", "a yellow", "a white", "a black", "a brown", "an old", "a new"),
+    *("a small", "a large", "a tall", "a wooden", "a shiny", "a broken", "a quiet", "a busy"),
+    *("a bright", "a dark", "a wet", "a dusty", "a round", "a striped", "a spotted", "a funny"),
+    *("a sleeping", "a moving", "a lonely", "a painted", "a famous"),
+)
+_WHAT = (
+    *("car", "bus", "train", "boat", "bicycle", "dog", "cat", "horse", "bird", "fish", "tree"),
+    *("flower", "house", "tower", "bridge", "chair", "table", "cup", "bottle", "hat", "shirt"),
+    *("guitar", "clock", "statue", "tent", "kite", "ball", "phone", "lamp", "door"),
+)
+_WHERE = (
+    *("on the beach", "in the snow", "at night", "in a street", "in the rain", "on a hill"),
+    *("by the river", "in the kitchen", "under a tree", "on the grass", "in a garden"),
+    *("near the sea", "in the desert", "on a roof", "in a museum", "at sunset", "in the city"),
+    *("behind a fence", "on a table", "in front of a wall", "at the station", "in a field"),
+    *("beside a road", "in the forest", "over the water", "in a shop", "on the stairs"),
+    *("at school", "in the mountains", "on an island"),
+)
+
 Make = Callable[[int], bytes]
 
 
@@ -128,11 +148,19 @@ def _requests() -> dict[str, Make]:
         "text search": lambda n: _post(
             path,
             "application/json",
-            json.dumps({"text": f"a picture of thing {n}", "k": 10}).encode(),
+            json.dumps({"text": _words(n), "k": 10}).encode(),
         ),
         "image search": lambda n: _post(f"{path}/image", form, search),
         "classify, 5 labels": lambda n: _post("/v1/classify", form, classify),
     }
+
+
+def _words(n: int) -> str:
+    """What people search for; the first 27,000 differ."""
+    n, what = divmod(n, 30)
+    n, like = divmod(n, 30)
+    _, where = divmod(n, 30)
+    return f"{_LIKE[like]} {_WHAT[what]} {_WHERE[where]}"
 
 
 def _form(fields: dict[str, list[str]], **files: bytes) -> bytes:
@@ -181,7 +209,7 @@ class _Connection:
 async def _concurrent_gain(server: Server, make: Make, arguments: argparse.Namespace) -> float:
     """Median over repetitions of sequential time through concurrent time."""
     count = arguments.connections
-    numbers = itertools.count(10**6)
+    numbers = itertools.count(20_000)
     connections = [await _Connection.to(server) for _ in range(count)]
     for connection in connections:
         await connection.ask(make(next(numbers)))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from starlette.concurrency import run_in_threadpool
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped, unused-ignore]
 
 from ..index import Index
 from ..query import Query
@@ -47,6 +48,7 @@ class SharedSearch:
         self, index: Index, settings: ServerSettings, observe: Callable[[int], None]
     ) -> None:
         self._index = index
+        self._threads = ThreadpoolController()
         self._scans = True  # until an answer says that an ANN file took part
         self._together: Batcher[tuple[Query, SearchOptions], Hits] = Batcher(
             self._search, max_batch=settings.max_batch, wait_ms=0, observe=observe
@@ -74,9 +76,10 @@ class SharedSearch:
         found: dict[int, Hits] = {}
         for options, places in alike.items():
             queries = [asked[place][0] for place in places]
-            found.update(
-                zip(places, self._index.search_many(queries, **asdict(options)), strict=True)
-            )
+            # A second thread of BLAS spends more time on waiting than this product takes.
+            with self._threads.limit(limits=1, user_api="blas"):
+                hits = self._index.search_many(queries, **asdict(options))
+            found.update(zip(places, hits, strict=True))
         return [found[place] for place in range(len(asked))]
 
     def close(self) -> None:

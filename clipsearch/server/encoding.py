@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,10 @@ from .settings import ServerSettings
 from .telemetry import Telemetry
 
 __all__ = ["SharedEncoder"]
+
+
+# On a processor a few images keep every core busy, and while they are encoded the next are decoded.
+_PROCESSOR_IMAGES = 8
 
 
 class SharedEncoder:
@@ -40,7 +45,7 @@ class SharedEncoder:
         )
         self._pixels: Batcher[npt.NDArray[np.uint8], Floats] = Batcher(
             lambda pixels: list(encoder.encode_pixels(np.stack(pixels))),
-            max_batch=settings.max_batch,
+            max_batch=min(settings.max_batch, most_images(encoder)),
             wait_ms=settings.batch_wait_ms,
             observe=telemetry.batch_observer("image"),
         )
@@ -126,3 +131,9 @@ class SharedEncoder:
         self._texts.close()
         self._pixels.close()
         self._pool.__exit__(None, None, None)
+
+
+def most_images(encoder: Encoder) -> int:
+    """How many images are worth encoding together."""
+    on_gpu = str(getattr(encoder, "device", "cpu")).startswith("cuda")
+    return sys.maxsize if on_gpu else _PROCESSOR_IMAGES
