@@ -6,13 +6,17 @@ import contextlib
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 OBJECT_STORE_BYTES = 128 * 1024**2
-VARIABLES = ("RAY_AUTH_TOKEN", "RAY_TMPDIR")
+PATIENCE_S = 600.0  # for what takes seconds where the machine has nothing else to do
+SETTINGS = {"RAY_worker_niceness": "0"}  # or a busy machine starves the workers
+VARIABLES = ("RAY_AUTH_TOKEN", "RAY_TMPDIR", *SETTINGS)
 
 
 def processes(*words: str) -> dict[int, str]:
@@ -50,7 +54,18 @@ def descendants(root: int) -> dict[int, str]:
     return found
 
 
-def wait_for(condition, *, seconds: float = 60.0, what: str = "it"):
+@contextlib.contextmanager
+def started(command: list[str], **options) -> Iterator[subprocess.Popen]:
+    """A process that is waited for, and killed where its test fails."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
+def wait_for(condition, *, seconds: float = PATIENCE_S, what: str = "it"):
     """The first true value of a condition."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -71,9 +86,9 @@ def cluster(nodes: int = 2, cpus: int = 2, connect: bool = True) -> Iterator[obj
     before = {name: os.environ.get(name) for name in VARIABLES}
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     os.environ["RAY_TMPDIR"] = folder  # where the address of the last cluster is noted
+    os.environ.update(SETTINGS)
     Path(folder, "ray").mkdir()
-    token_file = Path.home() / ".ray" / "auth_token"
-    had_token = token_file.exists()
+    left = leavings()
     made = None
     try:
         common = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES}
@@ -96,10 +111,61 @@ def cluster(nodes: int = 2, cpus: int = 2, connect: bool = True) -> Iterator[obj
         shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-    wait_for(lambda: not processes(folder), seconds=20, what=f"the end of {processes(folder)}")
+    wait_for(lambda: not processes(folder), what="the end of all its processes")
     if connect:
         assert not descendants_of_ray()
-    assert token_file.exists() == had_token
+    assert leavings() == left
+
+
+def leavings() -> set[str]:
+    """Files, sockets and folders outside a cluster's own folder that Ray might leave behind."""
+    places = {Path("/dev/shm"): "plasma*", Path("/tmp"): "ray*", Path.home() / ".ray": "*"}
+    found = {str(path) for place, names in places.items() for path in place.glob(names)}
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    sockets = {line.split()[-1] for line in lines if "/" in line}
+    return found | {path for path in sockets if "/sockets/raylet" in path or "plasma" in path}
+
+
+@contextlib.contextmanager
+def node_with_other_files(made, *mounts: str) -> Iterator[int]:
+    """A further node, started by `ray start` where the mounts hide or replace files.
+
+    Args:
+        made: The cluster.
+        mounts: Arguments of `mount`, of commands that are run before the node starts.
+
+    Yields:
+        A process of the node, for `unmount`.
+    """
+    import pytest
+    import ray
+
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to make mount namespaces (root, CAP_SYS_ADMIN)")
+    start = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={made.address}",
+        "--num-cpus=1", f"--object-store-memory={OBJECT_STORE_BYTES}", "--block",
+    ]  # fmt: skip
+    script = " && ".join([*(f"mount {mount}" for mount in mounts), f"exec {' '.join(start)}"])
+
+    def alive() -> int:
+        return sum(node["Alive"] for node in ray.nodes())
+
+    before = alive()
+    command = ["unshare", "--mount", "sh", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            wait_for(lambda: alive() > before or process.poll() is not None, what="a node")
+            assert process.poll() is None, process.stdout.read().decode()
+            yield process.pid
+        finally:
+            process.terminate()
+    wait_for(lambda: alive() == before, what="the end of a node")
+
+
+def unmount(pid: int, path: os.PathLike[str] | str) -> None:
+    """Undo a mount of a node."""
+    subprocess.run(["nsenter", f"--target={pid}", "--mount", "umount", os.fspath(path)], check=True)
 
 
 def descendants_of_ray() -> dict[int, str]:

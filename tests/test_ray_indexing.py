@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.server
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
+from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clipsearch import Index
+from clipsearch.cluster import connection
 from clipsearch.ingest import IngestOptions
 
 pytest.importorskip("ray")
 
-from .raycluster import cluster, descendants, wait_for
+from .raycluster import (
+    PATIENCE_S,
+    cluster,
+    descendants,
+    leavings,
+    node_with_other_files,
+    processes,
+    started,
+    unmount,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 MODEL = "clipsearch-mini"
@@ -67,7 +82,7 @@ def local(mixed, encoder, tmp_path_factory):
         yield index, report
 
 
-def on_cluster(index, source, workers=2, **options):
+def on_cluster(index, source, workers=1, **options):
     from clipsearch.cluster import ClusterOptions, add_on_cluster
 
     return add_on_cluster(
@@ -117,7 +132,7 @@ def test_the_same_index_as_on_one_machine(two_nodes, mixed, local, encoder, tmp_
         same(made, index)
         lines = (tmp_path / "report.jsonl").read_text().splitlines()
         assert len(lines) == found.seen
-        if workers == 2:  # and again: nothing is done twice
+        if workers == 1:  # and again: nothing is done twice
             again = on_cluster(made, mixed, workers)
             assert again.indexed == 0
             assert again.unchanged == len(index)
@@ -183,6 +198,45 @@ def test_tables_shards_and_lists(two_nodes, mixed, encoder, tmp_path):
                 assert again.indexed == 0
                 assert outcome(again) == outcome(here.add(source))
                 same(there, here)
+
+
+def test_urls(two_nodes, mixed, encoder, tmp_path):
+    """Tar shards and a table behind a real HTTP server, and a folder behind file://."""
+    pytest.importorskip("aiohttp")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    photos = sorted((mixed / "6").glob("[0-9]*.jpg"))[:16]
+    for n in range(2):
+        with tarfile.open(folder / f"part-{n}.tar", "w") as tar:
+            for photo in photos[n * 8 : n * 8 + 8]:
+                tar.add(photo, photo.name)
+    for photo in photos:
+        shutil.copy(photo, folder / photo.name)
+    names = "\n".join(photo.name for photo in photos)
+    (folder / "pairs.csv").write_text(f"image\n{names}\nmissing.jpg\n")
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        sources = (f"{url}/part-{{0..2}}.tar", f"{url}/pairs.csv", f"file://{folder}")
+        for n, source in enumerate(sources):
+            with (
+                Index.create(tmp_path / f"here-{n}", encoder) as here,
+                Index.create(tmp_path / f"there-{n}", encoder) as there,
+            ):
+                one, two = here.add(source), on_cluster(there, source)
+                assert outcome(two) == outcome(one)
+                assert two.indexed == len(photos)
+                assert two.skipped >= 1  # a shard, a row or the table and the shards themselves
+                same(there, here)
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Says nothing of requests."""
+
+    def log_message(self, *_):
+        pass
 
 
 def test_a_poisoned_file_costs_itself_alone(two_nodes, mixed, encoder, tmp_path):
@@ -267,12 +321,9 @@ def test_a_node_killed_in_the_middle(mixed, local, tmp_path):
     with cluster(2, connect=False) as nodes:
         victim = next(iter(nodes.worker_nodes))
         raylet = victim.all_processes["raylet"][0].process.pid
-        with subprocess.Popen(
-            command(mixed, tmp_path / "index", nodes), stderr=subprocess.PIPE, text=True
-        ) as driver:
+        with started(command(mixed, tmp_path / "index", nodes)) as driver:
             wait_for(
                 lambda: embedding_workers(raylet) or driver.poll() is not None,
-                seconds=120,
                 what="a busy worker on the second node",
             )
             nodes.remove_node(victim, allow_graceful=False)
@@ -305,8 +356,8 @@ def test_a_driver_killed_in_the_middle_resumes(two_nodes, shared_data, encoder, 
             return len(index)
         return 0
 
-    with subprocess.Popen(job, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as driver:
-        wait_for(committed, seconds=120, what="a first commit")
+    with started(job, stdout=subprocess.DEVNULL) as driver:
+        wait_for(committed, what="a first commit")
         driver.kill()
     count = committed()
     assert 0 < count < len(photos)
@@ -314,7 +365,7 @@ def test_a_driver_killed_in_the_middle_resumes(two_nodes, shared_data, encoder, 
         assert index.verify(full=True).ok
         assert [item.id for item in index.items(limit=999)] == list(range(1, count + 1))
     wait_for(lambda: not embedding_workers(os.getpid()), what="the end of the job's workers")
-    done = subprocess.run(job, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(job, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert f"{count:,} unchanged" in done.stderr
     with Index.open(tmp_path / "index", encoder) as index:
         assert [item.id for item in index.items(limit=999)] == list(range(1, len(photos) + 1))
@@ -331,7 +382,7 @@ def run_cli(*arguments: object, **env: str):
         [sys.executable, "-m", "clipsearch", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         env={**os.environ, **env},
     )
     assert "Traceback" not in done.stderr
@@ -361,18 +412,80 @@ def test_more_workers_than_fit(two_nodes, mixed, tmp_path):
     refused(done, "99 workers", "room for 4")
 
 
-def test_a_node_without_the_source_or_the_model(two_nodes, encoder, monkeypatch, tmp_path):
-    """Nodes of one machine see the same files, so the probe is told of paths that are not there."""
+def test_a_gpu_that_is_offered_but_not_there(mixed, encoder, tmp_path):
+    """A node that was started with --num-gpus on a machine where torch finds none."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with cluster(1, connect=False) as nodes:
+        nodes.add_node(**nodes.common, num_gpus=1)
+        done = run_cli(
+            "index", mixed, "-i", tmp_path / "index", "--ray", nodes.address,
+            "--gpus-per-worker", 1,
+        )  # fmt: skip
+        refused(done, "torch finds none", "node")
+
+
+def test_a_cluster_of_other_versions(two_nodes, mixed, tmp_path):
+    from ray._common.usage import usage_constants
+    from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+
+    key, where = usage_constants.CLUSTER_METADATA_KEY, {"namespace": b"cluster"}
+    before = _internal_kv_get(key, **where)
+    found = {**json.loads(before), "ray_version": "2.1.0"}
+    _internal_kv_put(key, json.dumps(found).encode(), overwrite=True, **where)
+    try:
+        done = run_cli("index", mixed, "-i", tmp_path / "index", "--ray", two_nodes.address)
+    finally:
+        _internal_kv_put(key, before, overwrite=True, **where)
+    refused(done, two_nodes.address, "Ray: 2.1.0", "the same Ray and Python on all machines")
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_node_without_the_source_the_model_or_the_versions(two_nodes, mixed, tmp_path):
+    """A real node that sees other files, until it is set right."""
     from clipsearch.cluster.preflight import check_nodes
     from clipsearch.errors import ClusterError
 
-    with pytest.raises(ClusterError, match=r"node .* cannot read the path /nowhere/photos"):
-        check_nodes(model=MODEL, sources=["/nowhere/photos"])
-    with pytest.raises(ClusterError, match=r"cannot read the model's file /nowhere/w.safetensors"):
-        check_nodes(model="ViT-B-32:/nowhere/w.safetensors")
-    monkeypatch.setattr("clipsearch.cluster.preflight._versions", lambda: {"clipsearch": "99.0"})
-    with pytest.raises(ClusterError, match=r"has clipsearch .*this machine has 99.0"):
-        check_nodes(model=MODEL)
+    photos, model = tmp_path / "photos", tmp_path / "model"
+    shutil.copytree(mixed / "2", photos)
+    model.mkdir()
+    (model / "open_clip_config.json").write_text("{}")
+    metadata = distribution("open_clip_torch")._path / "METADATA"
+    other = tmp_path / "METADATA"
+    other.write_text(re.sub(r"(?m)^Version: .*$", "Version: 1.2.3", metadata.read_text()))
+    with node_with_other_files(
+        two_nodes,
+        f"-t tmpfs none {photos}",
+        f"-t tmpfs none {model}",
+        f"--bind {other} {metadata}",
+    ) as pid:
+        ask = {"model": f"local-dir:{model}", "sources": [str(photos / "notes")]}
+        (photos / "notes").write_text("there")
+        with pytest.raises(ClusterError, match=r"node .* has open_clip_torch 1\.2\.3, this"):
+            check_nodes(**ask)
+        unmount(pid, metadata)
+        with pytest.raises(ClusterError, match=r"node .* the model's file .*open_clip_config"):
+            check_nodes(**ask)
+        unmount(pid, model)
+        with pytest.raises(ClusterError, match=r"node .* cannot read the path .*notes"):
+            check_nodes(**ask)
+        unmount(pid, photos)
+        assert len(check_nodes(**ask)) == 3
+
+
+def test_a_node_without_the_folder_or_the_package(two_nodes, mixed, tmp_path):
+    """What the command says."""
+    import clipsearch
+
+    photos, package = tmp_path / "photos", Path(clipsearch.__file__).parent
+    shutil.copytree(mixed / "2", photos)
+    job = ["index", photos, "-i", tmp_path / "index", "--ray", two_nodes.address]
+    with node_with_other_files(two_nodes, f"-t tmpfs none {package}"):
+        refused(run_cli(*job), "node", "has no clipsearch", "pip install")
+    with node_with_other_files(two_nodes, f"-t tmpfs none {photos.parent}"):
+        refused(run_cli(*job), "node", f"cannot read the path {photos}")
 
 
 def test_other_weights_on_a_node(two_nodes, mixed, encoder, tmp_path, monkeypatch):
@@ -392,10 +505,39 @@ def test_other_weights_on_a_node(two_nodes, mixed, encoder, tmp_path, monkeypatc
         on_cluster(index, mixed, 1)
 
 
+def local_clusters() -> set[Path]:
+    """Folders of clusters of single commands."""
+    return set(Path("/tmp").glob("clipsearch-ray-*"))
+
+
 def test_a_local_cluster_comes_and_goes(photo_folder, tmp_path):
-    before = set(Path("/tmp").glob("clipsearch-ray-*"))
+    before, left = local_clusters(), leavings()
     done = run_cli("index", photo_folder, "-i", tmp_path / "index", "--ray", "local")
     assert done.returncode == 0, done.stderr
-    assert set(Path("/tmp").glob("clipsearch-ray-*")) == before
+    assert local_clusters() == before
+    assert leavings() == left
     info = json.loads(run_cli("info", "-i", tmp_path / "index", "-f", "json").stdout)
     assert info["items"] > 15
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_local_cluster_goes_with_its_command(mixed, tmp_path, end):
+    """Interrupted, it clears up; killed, its processes end, and the next run takes its folder."""
+    before, left = local_clusters(), leavings()
+    job = [sys.executable, "-m", "clipsearch", "index", str(mixed), "-i", str(tmp_path / "index")]
+    with started([*job, "--ray", "local"]) as driver:
+        try:
+            folder = wait_for(lambda: local_clusters() - before, what="a cluster").pop()
+            wait_for(lambda: embedding_workers(driver.pid), what="a busy worker")
+        finally:
+            driver.send_signal(end)
+        said = driver.stderr.read()
+    assert driver.returncode == (130 if end == signal.SIGINT else -9), said
+    assert "Traceback" not in said
+    wait_for(lambda: not processes(str(folder)), what="the end of its processes")
+    if end == signal.SIGKILL:
+        assert folder.exists()
+        with connection._temp_folder():  # as the next command does
+            assert not folder.exists()
+    assert local_clusters() == before
+    wait_for(lambda: leavings() == left, what="the end of its sockets")
