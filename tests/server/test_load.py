@@ -71,7 +71,7 @@ def load(tmp_path, encoder, photos, seconds):
             note(f"{len(latencies) / seconds:.0f}/s p50 {p50:.3f} s p99 {p99:.3f} s")
             last = running.post("/v1/indexes/live/search", json={"text": "x", "k": 1000}).json()
             assert last["generation"] == index.generation
-            assert len(last["hits"]) == len(index)
+            assert len(last["hits"]) == min(1000, len(index))
 
 
 def test_64_connections_during_adds_and_compactions(tmp_path, encoder, photos):
