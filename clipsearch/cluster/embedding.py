@@ -186,7 +186,7 @@ def _results(
                 concurrency=min(len(parts), max(2, count)),
             ).map_batches(
                 EmbedWorker,
-                batch_size=None,
+                batch_size=1,  # a row, which is a slice; with GPUs Ray wants a number
                 batch_format="pyarrow",
                 fn_constructor_args=(settings, known),
                 compute=ActorPoolStrategy(
