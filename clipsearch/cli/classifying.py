@@ -13,6 +13,7 @@ import typer
 
 from ..errors import InvalidInputError, SourceError
 from ..models import BUNDLED_MODEL, load_encoder
+from .options import Device
 from .output import EXIT_SKIPPED, note, print_json, print_table, short_path
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def classify(
     output: Annotated[
         TableFormat, typer.Option("-f", "--format", help="Output format.")
     ] = TableFormat.table,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Classify pictures by labels in plain words, without any training.
 

@@ -14,6 +14,7 @@ import typer
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
+from .options import IndexName
 from .output import TableFormat, human_bytes, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ __all__ = ["COMMANDS", "Cluster", "serve_on_cluster"]
 
 
 def shard(
-    name: Annotated[
-        str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
-    ] = None,
+    name: IndexName = None,
     shards: Annotated[int, typer.Option("-n", "--shards", min=1, help="How many.")] = 2,
 ) -> None:
     """Split an index by rows into shards, for `clipsearch serve --ray`.

@@ -16,7 +16,7 @@ import clipsearch
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from .indexing import open_or_create, summarise
-from .managing import IndexName, Wait
+from .options import IndexName, NewIndexName, Wait
 from .output import TableFormat, hit_document, note, print_json, print_table, short_path
 from .searching import Target
 
@@ -134,9 +134,7 @@ def import_command(
     folder: Annotated[
         Path, typer.Argument(help="Folder with img_emb/, text_emb/ and metadata/ in it.")
     ],
-    name: Annotated[
-        str, typer.Option("-i", "--index", help="Name or folder of the index.")
-    ] = "photos",
+    name: NewIndexName = "photos",
     model: Annotated[
         str | None, typer.Option("-m", "--model", help="The model that made the embeddings.")
     ] = None,

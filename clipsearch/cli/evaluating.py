@@ -13,6 +13,7 @@ from ..errors import StorageError
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
 from .classifying import LabelsFile, TableFormat, Template, build_classifier
+from .options import Device, IndexName
 from .output import EXIT_SKIPPED, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_app"]
 
 Model = Annotated[str, typer.Option("-m", "--model", help="Model.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Output = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Also write the figures to this JSON file.")
@@ -127,9 +127,7 @@ def retrieval(
 
 @evaluate_app.command("index")
 def index(
-    name: Annotated[
-        str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
-    ] = None,
+    name: IndexName = None,
     queries: Annotated[int, typer.Option(min=1, help="How many searches.")] = 200,
     k: Annotated[int, typer.Option("-k", min=1, help="Hits compared.")] = 10,
     output: Output = TableFormat.table,

@@ -19,6 +19,7 @@ from ..locations import index_path
 from ..models import BUNDLED_MODEL, load_text_encoder
 from ..types import IngestReport, Progress
 from .clustering import Cluster
+from .options import BatchSize, Device, NewIndexName, TowerPrecision, Workers
 from .output import EXIT_SKIPPED, note, short_path
 
 if TYPE_CHECKING:
@@ -36,9 +37,7 @@ def index(
             "('train-{00..41}.tar'), URLs of these, or - for paths on stdin."
         ),
     ],
-    name: Annotated[
-        str, typer.Option("-i", "--index", help="Name or folder of the index.")
-    ] = "photos",
+    name: NewIndexName = "photos",
     model: Annotated[
         str | None, typer.Option("-m", "--model", help=f"Model; {BUNDLED_MODEL} by default.")
     ] = None,
@@ -53,14 +52,10 @@ def index(
         bool,
         typer.Option("--allow-outside", help="Let a table name images outside its folder."),
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images encoded together.")] = 32,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Decoder processes; one a processor by default.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="Of the image tower: auto, fp32, bf16, fp16 or int8.")
-    ] = "auto",
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+    device: Device = "auto",
+    precision: TowerPrecision = "auto",
     exclude: Annotated[
         list[str] | None, typer.Option(help="Leave out names or paths like this, e.g. '*.png'.")
     ] = None,

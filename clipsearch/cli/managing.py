@@ -10,6 +10,7 @@ import typer
 import clipsearch
 
 from ..locations import existing_index
+from .options import IndexName, Wait
 from .output import (
     EXIT_ERROR,
     TableFormat,
@@ -20,15 +21,9 @@ from .output import (
     short_path,
 )
 
-__all__ = ["COMMANDS", "IndexName", "Wait", "models_app"]
+__all__ = ["COMMANDS", "models_app"]
 
-IndexName = Annotated[
-    str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
-]
 OutputFormat = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
-Wait = Annotated[
-    bool, typer.Option("--wait", help="Wait for another process that writes to the index.")
-]
 
 
 def info(name: IndexName = None, output: OutputFormat = TableFormat.table) -> None:

@@ -15,6 +15,7 @@ from ..locations import existing_index
 from ..models import load_text_encoder
 from ..types import MigrationReport
 from .indexing import progress_bar
+from .options import BatchSize, Device, IndexName, TowerPrecision, Workers
 from .output import EXIT_ERROR, note, short_path
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ _MOST_LISTED = 20
 
 
 def migrate(
-    name: Annotated[
-        str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
-    ] = None,
+    name: IndexName = None,
     model: Annotated[
         str | None, typer.Option("-m", "--model", help="The model to use from now on.")
     ] = None,
@@ -42,14 +41,10 @@ def migrate(
         bool,
         typer.Option("--drop-missing", help="Remove the items whose source is gone or changed."),
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images encoded together.")] = 32,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Decoder processes; one a processor by default.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="Of the image tower: auto, fp32, bf16, fp16 or int8.")
-    ] = "auto",
+    batch_size: BatchSize = 32,
+    workers: Workers = None,
+    device: Device = "auto",
+    precision: TowerPrecision = "auto",
     report: Annotated[
         Path | None, typer.Option(help="Write every item that is missing here, as JSON lines.")
     ] = None,

@@ -19,6 +19,7 @@ from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..models import load_text_encoder
 from ..types import Hits
+from .options import Device, IndexName
 from .output import hit_document, note, print_json, print_table, short_path
 
 __all__ = ["Format", "Target", "open_for_search", "print_hits", "search"]
@@ -42,9 +43,7 @@ class Target(StrEnum):
 
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
-    name: Annotated[
-        str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
-    ] = None,
+    name: IndexName = None,
     image: Annotated[
         list[str] | None, typer.Option("--image", help="A picture to look for; may be repeated.")
     ] = None,
@@ -75,7 +74,7 @@ def search(
     null: Annotated[
         bool, typer.Option("-0", "--null", help="End paths with NUL, for xargs -0.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Search an index by words, by picture, or by both.
 

@@ -12,6 +12,7 @@ from ..errors import InvalidInputError
 from ..locations import existing_index, home, index_names
 from ..models import BUNDLED_MODEL, load_encoder
 from .clustering import serve_on_cluster
+from .options import Device
 from .output import note
 from .showing import Lang, Root, checked_roots
 
@@ -56,7 +57,7 @@ def serve(
     ui: Annotated[bool, typer.Option("--ui/--no-ui", help="The page for people at /.")] = True,
     root: Root = None,
     lang: Lang = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     ray: Annotated[
         str | None,
         typer.Option(

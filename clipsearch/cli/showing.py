@@ -13,6 +13,7 @@ import typer
 
 from ..errors import SourceError
 from ..locations import existing_index
+from .options import Device
 from .output import note
 
 __all__ = ["Lang", "Language", "Root", "checked_roots", "ui"]
@@ -61,7 +62,7 @@ def ui(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Open the page for people: search, classify, explore, build.
 

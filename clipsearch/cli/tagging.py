@@ -11,6 +11,7 @@ from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
 from .classifying import Label, LabelsFile, TableFormat, Template, build_classifier
+from .options import Device, IndexName
 from .output import EXIT_SKIPPED, note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -26,14 +27,11 @@ Data = Annotated[
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", help="The label pack to write, NAME.clip.")]
 Model = Annotated[str, typer.Option("-m", "--model", help="Model.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Output = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
 
 
 def tag(
-    name: Annotated[
-        str | None, typer.Option("-i", "--index", help="Name or folder of the index.")
-    ] = None,
+    name: IndexName = None,
     label: Label = None,
     labels: LabelsFile = None,
     template: Template = None,

@@ -9,18 +9,18 @@ or reads a table and stays only a few slices ahead of the workers.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from ..errors import SourceError
-from ..intake.pairs import Pair, Source
+from ..intake.pairs import Pair, Source, in_chunks
 from ..intake.places import open_place
 from ..intake.shards import ShardSource
 from ..intake.sources import IterableSource
 
-__all__ = ["COLUMN", "pack", "pair_datasource", "parts_of", "slices", "unpack"]
+__all__ = ["COLUMN", "pack", "pair_datasource", "parts_of", "unpack"]
 
 COLUMN = "slice"
 _SLICE_BYTES = 32 * 1024 * 1024  # of images that pairs carry with them
@@ -74,20 +74,6 @@ class _OneOfMany(Source):
                 raise
 
 
-def slices(pairs: Iterable[Pair], size: int) -> Iterator[list[Pair]]:
-    """Pairs in lists that are bounded in number and in bytes."""
-    chunk: list[Pair] = []
-    size_bytes = 0
-    for pair in pairs:
-        chunk.append(pair)
-        size_bytes += len(pair.image) if isinstance(pair.image, bytes) else 0
-        if len(chunk) >= size or size_bytes >= _SLICE_BYTES:
-            yield chunk
-            chunk, size_bytes = [], 0
-    if chunk:
-        yield chunk
-
-
 def pair_datasource(parts: list[Source], size: int) -> Any:
     """A `ray.data.Datasource` that yields the slices of sources, one row each.
 
@@ -117,7 +103,7 @@ def pair_datasource(parts: list[Source], size: int) -> Any:
 def _read(part: Source, size: int) -> Iterator[pa.Table]:
     """Runs on a node: the slices of one part. A source's own error travels as a slice."""
     try:
-        for chunk in slices(part, size):
+        for chunk in in_chunks(part, size, _SLICE_BYTES):
             yield pack(chunk)
     except SourceError as exc:
         yield pack(exc)

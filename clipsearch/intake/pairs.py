@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["CAPTION_KEYS", "Pair", "Source", "caption_of", "clean_text"]
+__all__ = ["CAPTION_KEYS", "Pair", "Source", "caption_of", "clean_text", "in_chunks"]
 
 CAPTION_KEYS = ("caption", "description", "title", "text")  # of a JSON document, by preference
 
@@ -34,6 +34,20 @@ class Source:
     def count(self) -> int | None:
         """How many pairs there are, if that is cheap to know."""
         return None
+
+
+def in_chunks(pairs: Iterable[Pair], most: int, most_bytes: int) -> Iterator[list[Pair]]:
+    """Pairs in lists of at most `most`, or fewer when they carry `most_bytes` of image files."""
+    chunk: list[Pair] = []
+    size_bytes = 0
+    for pair in pairs:
+        chunk.append(pair)
+        size_bytes += len(pair.image) if isinstance(pair.image, bytes) else 0
+        if len(chunk) >= most or size_bytes >= most_bytes:
+            yield chunk
+            chunk, size_bytes = [], 0
+    if chunk:
+        yield chunk
 
 
 def clean_text(text: str) -> str | None:

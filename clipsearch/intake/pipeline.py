@@ -29,8 +29,8 @@ from ..images import PASSING_REASONS, ImageFacts, read_facts
 from ..types import Progress, Record, Status
 from .decoding import Decoded, DecoderPool
 from .ledger import Ledger
-from .pairs import Pair, Source
-from .triage import content_hash, in_chunks, is_same, is_unchanged, problem, status_of
+from .pairs import Pair, Source, in_chunks
+from .triage import content_hash, is_same, is_unchanged, problem, status_of
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -42,6 +42,8 @@ __all__ = ["Run"]
 _Vector = npt.NDArray[np.float32]
 
 _BATCHES_AHEAD = 2  # one that is being encoded and one that waits
+_CHUNK = 256  # pairs looked up in the catalog together ...
+_CHUNK_BYTES = 64 * 1024 * 1024  # ... or fewer, when they carry the bytes of their images
 _COMMIT_ITEMS = 2048  # an interruption costs at most so many items ...
 _COMMIT_SECONDS = 5.0  # ... or so much time
 _HASHERS = 4
@@ -126,7 +128,7 @@ class Run:
         """
         self._tell = tell
         try:
-            for chunk in in_chunks(source):
+            for chunk in in_chunks(source, _CHUNK, _CHUNK_BYTES):
                 self._triage(chunk)
                 tell(self._progress())
             self._drain(0)

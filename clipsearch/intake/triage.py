@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,7 @@ from .pairs import Pair
 if TYPE_CHECKING:
     from ..engine.catalog import Known
 
-__all__ = ["content_hash", "in_chunks", "is_same", "is_unchanged", "problem", "status_of"]
-
-_CHUNK = 256  # pairs looked up in the catalog together ...
-_CHUNK_BYTES = 64 * 1024 * 1024  # ... or fewer, when they carry the bytes of their images
+__all__ = ["content_hash", "is_same", "is_unchanged", "problem", "status_of"]
 
 
 def problem(pair: Pair) -> str | None:
@@ -76,17 +72,3 @@ def content_hash(image: str | bytes | None) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-
-
-def in_chunks(source: Iterable[Pair]) -> Iterator[list[Pair]]:
-    """Pairs in lists that are bounded in number and in bytes."""
-    chunk: list[Pair] = []
-    size = 0
-    for pair in source:
-        chunk.append(pair)
-        size += len(pair.image) if isinstance(pair.image, bytes) else 0
-        if len(chunk) >= _CHUNK or size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk

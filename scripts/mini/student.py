@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, normalize
 
+from clipsearch.encoders.textcutting import CutTextTower
+
 from .folder import MODEL
 from .split import nonsense_word, unaccented
 from .teacher import (
@@ -38,7 +40,7 @@ class Reader:
     """Reads texts with open_clip's text tower, no longer than the longest of a few needs."""
 
     def __init__(self, tower: nn.Module) -> None:
-        self.tower = tower
+        self.encode = CutTextTower(None, tower)
         text = MODEL["model_cfg"]["text_cfg"]
         self.tokenizer = open_clip.SimpleTokenizer(
             context_length=text["context_length"], **text["tokenizer_kwargs"]
@@ -54,18 +56,14 @@ class Reader:
         return self.seen[text]
 
     def __call__(self, texts: list[str], chunk: int = 64) -> Tensor:
-        """Unit vectors [n, dim]; the causal mask makes the shorter padding exact."""
+        """Unit vectors [n, dim]."""
         ids = [self.tokens(text) for text in texts]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         done: list[Tensor] = []
         for start in range(0, len(order), chunk):
             part = [torch.tensor(ids[i]) for i in order[start : start + chunk]]
             x = nn.utils.rnn.pad_sequence(part, batch_first=True)
-            tower, length = self.tower, x.shape[1]
-            hidden = tower.token_embedding(x) + tower.positional_embedding[:length]
-            hidden = tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length])
-            end = tower.ln_final(hidden[torch.arange(len(x)), x.argmax(1)])
-            done.append(normalize(end @ tower.text_projection, dim=-1))
+            done.append(normalize(self.encode(x), dim=-1))
         return torch.cat(done)[torch.tensor(order).argsort()]
 
 

@@ -1,0 +1,25 @@
+"""Options that several commands take, in the same words."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["BatchSize", "Device", "IndexName", "NewIndexName", "TowerPrecision", "Wait", "Workers"]
+
+_INDEX = typer.Option("-i", "--index", help="Name or folder of the index.")
+
+IndexName = Annotated[str | None, _INDEX]
+NewIndexName = Annotated[str, _INDEX]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+TowerPrecision = Annotated[
+    str, typer.Option(help="Of the image tower: auto, fp32, bf16, fp16 or int8.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images encoded together.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Decoder processes; one a processor by default.")
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait for another process that writes to the index.")
+]
