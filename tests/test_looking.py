@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -67,6 +68,15 @@ def test_the_heat_lies_on_the_half_that_shows_the_text(encoder, photos, names, m
     assert left.heat.dtype == np.float32
     assert 0 <= left.heat.min() <= left.heat.max() <= 1
     assert overlay(left).size == (512, 512)
+
+
+def test_pictures_explained_at_once_do_not_get_each_others_heat(encoder, photos):
+    asked = [(named(photos, name), text) for name in ("chelsea.png", "coffee.png") for text in "ab"]
+    alone = [explain(encoder, *pair).heat for pair in asked]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda pair: explain(encoder, *pair).heat, asked * 4))
+    for number, heat in enumerate(together):
+        np.testing.assert_allclose(heat, alone[number % len(asked)], atol=1e-4)
 
 
 def test_patches_of_a_vision_transformer_are_projected_into_the_joint_space():

@@ -15,7 +15,7 @@ from clipsearch import ClipSearchError, Index, InvalidInputError
 from clipsearch.locations import home, index_path
 from clipsearch.models import BUNDLED_MODEL
 
-from .context import QUIET, Context, drop_zone, html, sent
+from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .jobs import Job
 from .pictures import read_pictures
 from .render import escape, message
@@ -68,7 +68,7 @@ def page(context: Context, router: gr.HTML) -> None:
     shown = [status, cancel, timer]
     outputs = [problem, *shown]
 
-    router.to_build(desk.show, None, shown, **QUIET)
+    router.to_build(desk.show, None, shown, **LATEST)
     timer.tick(desk.show, None, shown, **QUIET)
     if settings.roots:
         start.click(desk.start, [name, root, below], outputs, **QUIET)

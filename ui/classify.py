@@ -17,7 +17,7 @@ import numpy as np
 from clipsearch import ClipSearchError, Encoder, InvalidInputError, Prediction, ZeroShotClassifier
 from clipsearch.vectors import Floats
 
-from .context import QUIET, Context, drop_zone, html, sent
+from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .pictures import read_pictures
 from .render import blank, escape, message, model_screen
 from .strings import Words
@@ -105,7 +105,7 @@ def page(context: Context, _router: gr.HTML) -> None:
     given.chosen(desk.drop_one, [state, *options], outputs, **QUIET)
     sets.input(lambda key: "\n".join(_SETS.get(key, ())), sets, labels, **QUIET)
     for event in (go.click, none.input, templates.input, results.again):
-        event(desk.classify, [state, *options], outputs, **QUIET)
+        event(desk.classify, [state, *options], outputs, **LATEST)
     examples_drop.given(desk.add_examples, [state, name], [state, learnt], **QUIET)
     train.click(desk.train, [state], [state, learnt], **QUIET)
     forget.click(

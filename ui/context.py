@@ -17,7 +17,7 @@ from .theme import asset
 if TYPE_CHECKING:
     from .app import Settings
 
-__all__ = ["QUIET", "Context", "address", "drop_zone", "html", "sent"]
+__all__ = ["LATEST", "QUIET", "ROUTED", "Context", "address", "drop_zone", "html", "sent"]
 
 # Events answer within a fraction of a second, so they need no queue, and are no public API.
 QUIET: Mapping[str, Any] = {
@@ -25,6 +25,11 @@ QUIET: Mapping[str, Any] = {
     "api_visibility": "private",
     "show_progress": "hidden",
 }
+# For those whose function needs its inputs alone: one that comes while another is being answered is
+# run after it, with the inputs of then. (Gradio drops others; it would run them with old data.)
+LATEST: Mapping[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+# For those of the router, whose one input is the address that was asked for last.
+ROUTED: Mapping[str, Any] = {**LATEST, "js": "() => cs.asked"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,9 @@ def sent(event: gr.EventData) -> dict[str, Any]:
     return dict(data) if isinstance(data, Mapping) else {}
 
 
-def address(event: gr.EventData) -> dict[str, list[str]]:
-    """The fields of the page's address, of an event of the router."""
-    query = str(sent(event).get("search", ""))[:20_000].lstrip("?")
-    return parse_qs(query, max_num_fields=300)
+def address(search: str) -> dict[str, list[str]]:
+    """The fields of the page's address."""
+    return parse_qs(search[:20_000].lstrip("?"), max_num_fields=300)
 
 
 def html(value: str = "", script: str | None = None, **options: Any) -> gr.HTML:

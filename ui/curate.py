@@ -14,7 +14,7 @@ import gradio as gr
 from clipsearch import ClipSearchError, Index, Item
 from clipsearch.exploring.outliers import outliers
 
-from .context import QUIET, Context, html, sent
+from .context import LATEST, QUIET, Context, html, sent
 from .media import thumb_url
 from .render import escape, item_name, message, state_screen
 
@@ -71,9 +71,9 @@ def page(context: Context, router: gr.HTML) -> None:
             *desk.find(_Marks(), chosen, "duplicates", 0.9),
         ]
 
-    router.to_curate(navigated, None, [index, *outputs], **QUIET)
+    router.to_curate(navigated, None, [index, *outputs], **LATEST)
     for event in (go.click, kind.input, index.input, threshold.release, results.again):
-        event(desk.find, inputs, outputs, **QUIET)
+        event(desk.find, inputs, outputs, **LATEST)
     results.chosen(desk.mark, state, [state, marks], **QUIET)
     marks.chosen(desk.mark_many, inputs, outputs, **QUIET)
 

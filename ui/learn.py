@@ -13,7 +13,7 @@ from clipsearch.classification.prompts import fill, resolve_templates
 from clipsearch.exploring.thumbnails import THUMBNAIL_SIDE, thumbnail
 from clipsearch.vectors import Floats
 
-from .context import QUIET, Context, drop_zone, html, sent
+from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .media import thumb_url
 from .pictures import data_url, read_pictures
 from .render import escape, item_name, message, model_screen
@@ -82,12 +82,12 @@ def page(context: Context, router: gr.HTML) -> None:
 
     outputs = [matrix, prompts]
     inputs = [state, texts, temperature]
-    router.to_learn(navigated, None, [state, *outputs, picker], **QUIET)
+    router.to_learn(navigated, None, [state, *outputs, picker], **LATEST)
     picker.chosen(desk.picked, inputs, [state, *outputs], **QUIET)
     drop.given(desk.given, inputs, [state, *outputs], **QUIET)
-    texts.submit(desk.show, inputs, outputs, **QUIET)
-    texts.blur(desk.show, inputs, outputs, **QUIET)
-    temperature.release(desk.show, inputs, outputs, **QUIET)
+    texts.submit(desk.show, inputs, outputs, **LATEST)
+    texts.blur(desk.show, inputs, outputs, **LATEST)
+    temperature.release(desk.show, inputs, outputs, **LATEST)
     matrix.again(desk.again, inputs, [state, *outputs], **QUIET)
 
 
@@ -106,7 +106,7 @@ class _Desk:
             if not names or not len(library.index(names[0])):
                 return ()
             index = library.index(names[0])
-            if library.model_state(index.model_name) == "ready":
+            if library.is_loaded(index.model_name):
                 asked = self._words("learn.default_texts").splitlines()
                 english = ["a cat", "a cup of coffee", "a flower"]
                 found: dict[int, Item] = {}

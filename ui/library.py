@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Library", "State"]
 
-State = Literal["ready", "loading", "failed", "empty", "none"]
-_RETRY_S = 3.0  # a failed model is tried again when it is asked for later than this
+State = Literal["ready", "loading", "failed"]
 _PATIENCE_S = 0.5  # a map made within this time needs no screen that says so
 _SAMPLE = 4096  # vectors behind the score histogram and the words of a map
 
@@ -52,7 +50,7 @@ class Library:
         self._lock = threading.Lock()
         self._open: dict[str, Index] = {}
         self._loaded: dict[str, Encoder] = {}
-        self._failed: dict[str, tuple[str, float]] = {}  # why, and when
+        self._failed: dict[str, str] = {}  # why, until it has been told
         self._loading: dict[str, threading.Thread] = {}
         self._facets: dict[tuple[str, int], Facets] = {}
         self._samples: dict[tuple[str, int], tuple[Rows, Floats]] = {}
@@ -106,7 +104,7 @@ class Library:
             thread.join()
         if model in self._loaded:
             return self._loaded[model]
-        raise ClipSearchError(self.failure_of(model) or f"the model {model} is not loaded")
+        raise ClipSearchError(self._failed.get(model) or f"the model {model} is not loaded")
 
     def prepare(self, model: str) -> None:
         """Begin to load a model in the background, unless it is loaded or loading."""
@@ -122,7 +120,7 @@ class Library:
         try:
             self._loaded[model] = self._load(model)
         except ClipSearchError as exc:
-            self._failed[model] = (str(exc), time.monotonic())
+            self._failed[model] = str(exc)
         finally:
             with self._lock:
                 self._loading.pop(model, None)
@@ -135,32 +133,27 @@ class Library:
             except ClipSearchError:
                 continue  # the page of that index will say why
 
-    def state(self, name: str) -> State:
-        """Whether an index can be searched now. Begins to load its model if that is needed."""
-        if not name or name not in self.names():
-            return "none"
-        index = self.index(name)
-        if not len(index):
-            return "empty"
-        return self.model_state(index.model_name)
-
     def model(self) -> str:
         """The model of the first index, or the bundled one: for pages that need no index."""
         names = self.names()
         return self.index(names[0]).model_name if names else BUNDLED_MODEL
 
+    def is_loaded(self, model: str) -> bool:
+        """Whether a model can be used now."""
+        return model in self._loaded
+
     def model_state(self, model: str) -> State:
         """Whether a model can be used now. Begins to load it if that is needed."""
-        if model in self._loaded:
+        if self.is_loaded(model):
             return "ready"
-        if model in self._failed and time.monotonic() < self._failed[model][1] + _RETRY_S:
+        if model in self._failed:
             return "failed"
         self.prepare(model)
         return "loading"
 
     def failure_of(self, model: str) -> str:
-        """Why a model could not be loaded."""
-        return self._failed[model][0] if model in self._failed else ""
+        """Why a model could not be loaded. Told once: the next request for it tries again."""
+        return self._failed.pop(model, "")
 
     def facets(self, name: str) -> Facets:
         """Choices for filters, kept until the index changes."""

@@ -13,7 +13,7 @@ from clipsearch.exploring.mapping import IndexMap
 from clipsearch.exploring.nearest import name_groups
 from clipsearch.query import Query
 
-from .context import QUIET, Context, address, html
+from .context import LATEST, ROUTED, Context, address, html
 from .media import MEDIA_PATH
 from .render import attribute, escape, message, screen, state_screen
 
@@ -52,21 +52,21 @@ def page(context: Context, router: gr.HTML) -> None:
         )
     shown = html(script="map.js", elem_id="cs-map")
 
-    def navigated(event: gr.EventData) -> Any:
+    def navigated(search: str) -> Any:
         found = library.names()
-        asked = address(event).get("index", [""])[0]
+        asked = address(search).get("index", [""])[0]
         chosen = asked if asked in found else (found[0] if found else "")
         return gr.Dropdown(found, value=chosen or None), desk.show(chosen, "cluster", "")
 
     inputs = [index, by, query]
-    router.to_map(navigated, None, [index, shown], **QUIET)
+    router.to_map(navigated, router, [index, shown], **ROUTED)
     for event in (index.input, by.input, shown.again):
-        event(desk.show, inputs, shown, **QUIET)
+        event(desk.show, inputs, shown, **LATEST)
     query.submit(
         lambda name, text: (desk.show(name, "score", text), "score"),
         [index, query],
         [shown, by],
-        **QUIET,
+        **LATEST,
     )
 
 

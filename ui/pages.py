@@ -9,7 +9,7 @@ import gradio as gr
 
 from . import build, classify, curate, learn, search, why
 from . import map as map_page
-from .context import QUIET, Context, sent
+from .context import QUIET, ROUTED, Context, address
 from .render import header
 
 __all__ = ["Context", "assemble"]
@@ -30,10 +30,10 @@ TABS: dict[str, Page] = {
 _ROUTER = """
 const events = {events};
 const tell = () => {{
-  const asked = new URLSearchParams(location.search).get('tab');
-  const tab = asked in events ? asked : 'search';
-  trigger('navigate', {{tab}});
-  trigger(events[tab], {{search: location.search}});
+  cs.asked = location.search;
+  const asked = new URLSearchParams(cs.asked).get('tab');
+  trigger('navigate');
+  trigger(events[asked in events ? asked : 'search']);
 }};
 window.addEventListener('cs:navigate', tell);
 window.addEventListener('popstate', tell);
@@ -59,6 +59,10 @@ def assemble(context: Context) -> gr.Blocks:
     chosen = tabs_for(context)
     script = _ROUTER.format(events=json.dumps({name: f"to_{name}" for name in chosen}))
 
+    def choose(search: str) -> gr.Tabs:
+        asked = address(search).get("tab", [""])[0]
+        return gr.Tabs(selected=asked if asked in chosen else "search")
+
     with gr.Blocks(
         analytics_enabled=False,
         title="clipsearch",
@@ -68,7 +72,7 @@ def assemble(context: Context) -> gr.Blocks:
         gr.HTML(header(words), apply_default_css=False, elem_id="cs-header", js_on_load=None)
         router = gr.HTML("", apply_default_css=False, elem_id="cs-router", js_on_load=script)
         with gr.Tabs(elem_id="cs-tabs") as tabs:
-            router.navigate(_choose, None, tabs, **QUIET)
+            router.navigate(choose, router, tabs, **ROUTED)
             shown = {}
             for name, page in chosen.items():
                 with gr.Tab(words(f"tab.{name}"), id=name) as shown[name]:
@@ -76,7 +80,3 @@ def assemble(context: Context) -> gr.Blocks:
         for name, tab in shown.items():
             tab.select(None, None, None, js=_SELECTED.format(name=name), **QUIET)
     return blocks  # type: ignore[no-any-return]
-
-
-def _choose(event: gr.EventData) -> gr.Tabs:
-    return gr.Tabs(selected=str(sent(event).get("tab", "search")))

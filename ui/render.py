@@ -119,14 +119,13 @@ def state_screen(library: Library, name: str, words: Words, *, model: bool = Tru
         words: The language.
         model: Whether the model is needed.
     """
-    state = library.state(name)
-    if state == "none":
+    if name not in library.names():
         return screen(
             words("screen.none_title"),
             words("screen.none_text"),
             code="clipsearch index ~/Pictures -i photos",
         )
-    if state == "empty":
+    if not len(library.index(name)):
         return screen(
             words("screen.empty_title"),
             words("screen.empty_text"),

@@ -15,7 +15,7 @@ from clipsearch.locations import index_path
 from clipsearch.types import Hits
 
 from . import gallery
-from .context import QUIET, Context, html, sent
+from .context import LATEST, QUIET, ROUTED, Context, html, sent
 from .pictures import read_pictures
 from .render import item_name, message, screen, state_screen
 from .spec import MAX_CHIPS, Chip, SearchSpec, clamp_weight, from_link, pack_vector
@@ -97,16 +97,16 @@ def page(context: Context, router: gr.HTML) -> None:
     def acted(spec: SearchSpec, event: gr.EventData) -> list[Any]:
         return searcher.act(spec, sent(event))
 
-    def navigated(event: gr.EventData) -> list[Any]:
+    def navigated(search: str) -> list[Any]:
         names = library.names()
-        spec = from_link(str(sent(event).get("search", ""))[:20_000], names)
+        spec = from_link(search[:20_000], names)
         choice = gr.Dropdown(names, value=spec.index or None)
         return [*searcher.run(spec), choice, spec.text, *_field_updates(context, spec)]
 
     for trigger in (box.submit, go.click, index.input, *(field.input for field in fields[:-2])):
-        trigger(typed, inputs, shown, **QUIET)
-    fields[-2].submit(typed, inputs, shown, **QUIET)
-    fields[-1].input(typed, inputs, shown, **QUIET)
+        trigger(typed, inputs, shown, **LATEST)
+    fields[-2].submit(typed, inputs, shown, **LATEST)
+    fields[-1].input(typed, inputs, shown, **LATEST)
     for source in (chips, summary, relevance, results, dialog, picture):
         source.act(acted, state, shown, **QUIET)
     chips.clear(
@@ -115,7 +115,7 @@ def page(context: Context, router: gr.HTML) -> None:
         [*shown, box, *fields],
         **QUIET,
     )
-    router.to_search(navigated, None, [*shown, index, box, *fields], **QUIET)
+    router.to_search(navigated, router, [*shown, index, box, *fields], **ROUTED)
     results.further(searcher.further, state, further, **QUIET)
     results.open(searcher.open, state, dialog, **QUIET)
     dialog.caption(searcher.caption, state, dialog, **QUIET)
@@ -173,7 +173,7 @@ def _field_updates(context: Context, spec: SearchSpec) -> list[Any]:
     tags: tuple[str, ...] = ()
     captions = 0
     dates = ("", "")
-    if context.library.state(spec.index) not in ("none", "empty"):
+    if spec.index in context.library.names():
         found = context.library.facets(spec.index)
         cameras, tags, captions = found.cameras, found.tags, found.captions
         dates = (found.first_taken or "", found.last_taken or "")

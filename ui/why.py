@@ -14,7 +14,7 @@ from clipsearch import ClipSearchError
 from clipsearch.exploring.explain import HeatMap, explain, overlay
 from clipsearch.exploring.thumbnails import PREVIEW_SIDE, reduced, thumbnail
 
-from .context import QUIET, Context, address, drop_zone, html, sent
+from .context import LATEST, QUIET, ROUTED, Context, address, drop_zone, html, sent
 from .pictures import read_pictures
 from .render import blank, escape, item_name, message, model_screen
 
@@ -54,8 +54,8 @@ def page(context: Context, router: gr.HTML) -> None:
         with gr.Column(scale=7, min_width=320):
             results = html(blank(words("why.hint")), "result.js", elem_id="cs-heat")
 
-    def navigated(event: gr.EventData) -> Any:
-        fields = address(event)
+    def navigated(search: str) -> Any:
+        fields = address(search)
         text = fields.get("text", [""])[0][:300]
         number = fields.get("item", [""])[0]
         index = fields.get("index", [""])[0]
@@ -63,10 +63,10 @@ def page(context: Context, router: gr.HTML) -> None:
             return _Picture(), text, blank(words("why.hint"))
         return (*desk.from_item(index, int(number), text),)
 
-    router.to_why(navigated, None, [state, texts, results], **QUIET)
+    router.to_why(navigated, router, [state, texts, results], **ROUTED)
     drop.given(desk.given, [state, texts], [state, results], **QUIET)
     for event in (go.click, results.again):
-        event(desk.show, [state, texts], results, **QUIET)
+        event(desk.show, [state, texts], results, **LATEST)
 
 
 class _Desk:

@@ -10,6 +10,8 @@ last attention); Draelos, Carin, "Use HiResCAM instead of Grad-CAM" (2020), equa
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,12 @@ def _batch(pixels: npt.NDArray[np.uint8], spec: Preprocessing) -> torch.Tensor:
     return torch.from_numpy(spec.normalise(pixels[None]))  # [1, 3, H, W]
 
 
+def _this_thread() -> Callable[[], bool]:
+    """Whether this thread calls: the hooks are on a tower that other threads encode with."""
+    here = threading.get_ident()
+    return lambda: threading.get_ident() == here
+
+
 def _patch_scores(tower: Any, batch: torch.Tensor, towards: torch.Tensor) -> Floats | None:
     """For open_clip's own vision transformers: each patch's value as if it were the image."""
     block = tower.transformer.resblocks[-1]
@@ -57,7 +65,13 @@ def _patch_scores(tower: Any, batch: torch.Tensor, towards: torch.Tensor) -> Flo
     if not isinstance(attention, torch.nn.MultiheadAttention) or attention.in_proj_weight is None:
         return None
     seen: list[torch.Tensor] = []
-    handle = block.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    ours = _this_thread()
+
+    def note(_module: Any, given: Any) -> None:
+        if ours():
+            seen.append(given[0])
+
+    handle = block.register_forward_pre_hook(note)
     try:
         with torch.inference_mode():
             tower(batch)
@@ -84,12 +98,17 @@ def _gradient_scores(
     """For every other tower: activation times gradient at the last feature map."""
     last: list[torch.nn.Module] = []
     maps: list[torch.Tensor] = []
+    ours = _this_thread()
 
     def note(module: Any, _given: Any, made: Any) -> None:
-        if isinstance(made, torch.Tensor) and made.dim() == 4 and min(made.shape[2:]) > 1:
+        if not (ours() and isinstance(made, torch.Tensor) and made.dim() == 4):
+            return
+        if min(made.shape[2:]) > 1:
             last.append(module)
 
     def start_here(_module: Any, _given: Any, made: torch.Tensor) -> torch.Tensor:
+        if not ours():
+            return made
         maps.append(made.detach().clone().requires_grad_(True))
         return maps[-1]
 

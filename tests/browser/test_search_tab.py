@@ -76,8 +76,21 @@ def test_thumbs_refine_and_say_so(visit):
     page.wait_for_selector(".cs-refined", state="detached")
 
 
+def test_a_search_that_comes_before_the_last_is_answered_is_not_lost(visit):
+    page = visit()
+    page.evaluate("cs.go('q=a+cat'); cs.go('q=a+lion'); cs.go('q=a+cup+of+coffee')")
+    page.wait_for_function(
+        "new URLSearchParams(document.querySelector('.cs-grid')?.dataset.link).get('q')"
+        " === 'a cup of coffee'"
+    )
+    assert names(page)[0] == "coffee.png"
+
+
 def test_the_least_relevance_hides_the_rest_and_filters_work(visit):
-    page = visit("?q=a+cat&min=0.4")
+    page = visit("?q=a+cat")
+    page.wait_for_selector(".cs-score")
+    best, second = (float(text) for text in page.locator(".cs-score").all_text_contents()[:2])
+    page = visit(f"?q=a+cat&min={(best + second) / 2:.3f}")
     page.wait_for_selector(".cs-score")
     assert names(page) == ["chelsea.png"]
     page.get_by_role("button", name="Show all").click()
@@ -126,11 +139,11 @@ def test_python_keeps_what_the_command_cannot_say(visit):
     assert [Path(hit.item.path).name for hit in found["hits"]] == names(page)[:20]
 
 
-def test_scrolling_brings_further_results_from_thumbnails_alone(visit):
+def test_scrolling_brings_further_results_from_thumbnails_alone(visit, site):
     page = visit()
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(page.url + "?index=large&q=a+cat")
+    page.goto(f"{site.url}/?index=large&q=a+cat")
     page.wait_for_selector(".cs-score")
     cards = page.locator("#cs-gallery .cs-card")
     assert cards.count() == 48
