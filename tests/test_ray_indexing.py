@@ -516,7 +516,7 @@ def test_a_local_cluster_comes_and_goes(photo_folder, tmp_path):
     before, left = local_clusters(), leavings()
     done = run_cli("index", photo_folder, "-i", tmp_path / "index", "--ray", "local")
     assert done.returncode == 0, done.stderr
-    assert local_clusters() == before
+    assert local_clusters() <= before  # what a command killed earlier left may go too
     assert leavings() == left
     info = json.loads(run_cli("info", "-i", tmp_path / "index", "-f", "json").stdout)
     assert info["items"] > 15
@@ -541,5 +541,5 @@ def test_a_local_cluster_goes_with_its_command(mixed, tmp_path, end):
         assert folder.exists()
         with connection._temp_folder():  # as the next command does
             assert not folder.exists()
-    assert local_clusters() == before
+    assert local_clusters() <= before  # what a command killed earlier left may go too
     wait_for(lambda: leavings() == left, what="the end of its sockets")

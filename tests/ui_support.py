@@ -52,13 +52,6 @@ FLAGS = [
 ]
 
 
-def axe_script() -> Path | None:
-    """axe-core, where `npm install` has put it."""
-    root = Path(__file__).resolve().parents[1]
-    path = root / "node_modules" / "axe-core" / "axe.min.js"
-    return path if path.is_file() else None
-
-
 QUERY = "#cs-query textarea, #cs-query input"
 
 

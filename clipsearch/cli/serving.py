@@ -142,9 +142,10 @@ def _tokens(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
             lines = file.expanduser().read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as exc:
             raise InvalidInputError(f"cannot read tokens from {file}: {exc}") from exc
-        found += [line for line in lines if not line.lstrip().startswith("#")]
-        if not any(line.strip() for line in lines):
+        lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        if not lines:
             raise InvalidInputError(f"{file} has no token; write one a line")
+        found += lines
     tokens = tuple(dict.fromkeys(token.strip() for token in found if token.strip()))
     for token in tokens:
         if len(token) < _MIN_TOKEN:

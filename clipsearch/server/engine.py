@@ -165,7 +165,7 @@ def _numbers(index: Index) -> tuple[int, int]:
 
 def _readable(index: Index) -> bool:
     try:
-        return index.generation >= 0
+        return index.path.is_dir() and index.generation >= 0  # what is deleted stays open
     except ClipSearchError:
         return False
 

@@ -6,11 +6,12 @@ import re
 import threading
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from clipsearch.ui import Library, Settings, create_app
 
 from clipsearch import ClipSearchError
 
-from ..ui_support import QUERY, axe_script, names, served
+from ..ui_support import QUERY, names, served
 
 pytestmark = [
     pytest.mark.browser,
@@ -62,21 +63,18 @@ def test_a_phone_has_no_sideways_scrolling_on_any_tab(visit):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_violation_on_any_tab(visit, scheme):
-    script = axe_script()
-    if script is None:
-        pytest.skip("axe-core is not installed; run: npm install --no-save axe-core")
+    axe = Axe()
     page = visit(color_scheme=scheme)
-    page.add_script_tag(path=str(script))
     page.add_style_tag(content="* { transition: none !important; }")  # colours as they stay
     found = {}
     for name in _SETTLED:
         _go(page, name)
-        found[name] = page.evaluate("axe.run()")["violations"]
+        found[name] = axe.run(page).response["violations"]
     _go(page, "search&q=a+cat")
     page.get_by_role("button", name="Filters and options").click()
     page.locator(".cs-open").first.click()
     page.wait_for_selector("dialog[open]")
-    found["one result"] = page.evaluate("axe.run()")["violations"]
+    found["one result"] = axe.run(page).response["violations"]
     serious = [
         (name, violation["id"], violation["nodes"][0]["html"][:200])
         for name, violations in found.items()

@@ -36,14 +36,14 @@ class Service:
 
 
 @contextmanager
-def serving(home: Path, *arguments: str):
+def serving(home: Path, *arguments: str, token: str = ""):
     """Start `clipsearch serve` on a free port; stop it gracefully and check that it did."""
     environment = {
         **os.environ,
         "CLIPSEARCH_INDEXES": str(home),
         "CLIPSEARCH_CACHE": str(home.parent / "cache"),
     }
-    environment.pop("CLIPSEARCH_TOKEN", None)
+    environment["CLIPSEARCH_TOKEN"] = token
     process = subprocess.Popen(
         [sys.executable, "-m", "clipsearch", "serve", "--port", "0", "--device", "cpu", *arguments],
         stderr=subprocess.PIPE,

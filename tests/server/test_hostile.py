@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 import zlib
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -20,6 +21,7 @@ from clipsearch.ingest import ROOTS
 from .conftest import TOKEN, serving
 
 SEARCH = "/v1/indexes/photos/search"
+IN_FILE, IN_ENVIRONMENT = "b" * 20, "c" * 20
 EVIL = [
     "file:///etc/passwd",
     "http://169.254.169.254/latest/meta-data/",
@@ -325,10 +327,11 @@ def test_pictures_are_served_only_unchanged_and_below_an_indexed_folder(tmp_path
 
 
 @pytest.fixture(scope="module")
-def guarded(home):
-    with serving(
-        home, "-i", "photos", "--token", TOKEN, "--token", "b" * 20, "--rate", "40", "--no-ui"
-    ) as running:
+def guarded(home, tmp_path_factory):
+    file = tmp_path_factory.mktemp("tokens") / "tokens.txt"
+    file.write_text(f"# of the team\n{IN_FILE}\n\n")
+    options = ("--token", TOKEN, "--token-file", str(file), "--rate", "40", "--no-ui")
+    with serving(home, "-i", "photos", *options, token=f"{IN_ENVIRONMENT},") as running:
         yield running
 
 
@@ -340,7 +343,7 @@ def test_a_token_is_needed_for_everything_but_health(guarded):
     for wrong in ("Bearer wrong", "Basic " + TOKEN, TOKEN, "Bearer", "Bearer \xff"):
         headers = {"Authorization": wrong.encode("latin-1")}
         assert guarded.get("/v1/indexes", headers=headers).status_code == 401
-    for token in (TOKEN, "b" * 20):
+    for token in (TOKEN, IN_FILE, IN_ENVIRONMENT):
         headers = {"Authorization": f"Bearer {token}"}
         assert guarded.get("/v1/indexes", headers=headers).status_code == 200
     assert TOKEN not in "".join(guarded.log)
@@ -375,3 +378,44 @@ def test_another_host_needs_a_token(cli):
     done = cli("serve", "--host", "0.0.0.0", "--no-ui", expect=1)
     assert "--no-auth" in done.stderr
     assert "16 characters" in cli("serve", "--token", "short", expect=1).stderr
+
+
+def test_a_token_file_without_tokens_opens_no_door(cli, tmp_path):
+    file = tmp_path / "tokens.txt"
+    file.write_text("# none yet\n")
+    assert "no token" in cli("serve", "--token-file", str(file), expect=1).stderr
+    missing = cli("serve", "--token-file", str(tmp_path / "missing"), expect=1)
+    assert "cannot read tokens" in missing.stderr
+
+
+def test_too_much_work_and_a_lost_index_are_told(tmp_path, encoder, photos):
+    with Index.create(tmp_path / "indexes" / "own", encoder) as index:
+        index.add(photos[:3])
+    with serving(tmp_path / "indexes", "--max-in-flight", "1", "--no-ui") as running:
+        assert running.get("/readyz").json() == {"ready": True}
+        address = urlsplit(running.url)
+        with socket.create_connection((address.hostname, address.port)) as slow:
+            slow.sendall(
+                f"POST /v1/embed/text HTTP/1.1\r\nHost: {address.netloc}\r\n"
+                "Content-Length: 9\r\nExpect: 100-continue\r\n\r\n".encode()
+            )
+            assert b" 100 " in slow.recv(100)  # its body is waited for
+            refused = running.get("/v1/indexes")
+            assert refused.status_code == 503
+            assert refused.json()["code"] == "overloaded"
+            assert int(refused.headers["retry-after"]) >= 1
+            assert running.get("/healthz").status_code == 200
+        _once(lambda: running.get("/v1/indexes"), 200)
+        shutil.rmtree(tmp_path / "indexes" / "own")
+        lost = running.get("/readyz")
+        assert (lost.status_code, lost.json()) == (503, {"ready": False})
+        assert running.get("/healthz").status_code == 200
+
+
+def _once(ask, status, patience_s=20):
+    """The first answer with that status; others before it are passed over."""
+    deadline = time.monotonic() + patience_s
+    while (answer := ask()).status_code != status:
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.05)
+    return answer
