@@ -15,7 +15,10 @@ __all__ = ["Encoder"]
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns images and texts into unit vectors of one joint space."""
+    """Turns images and texts into unit vectors of one joint space.
+
+    Several threads may call it at once.
+    """
 
     @property
     def name(self) -> str:

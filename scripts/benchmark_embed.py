@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,13 +158,12 @@ def alternate(rounds: int, **sides: Callable[[], float]) -> dict[str, float]:
 # --- decoding -------------------------------------------------------------------------------------
 
 
-def decode_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
+def decode_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
     """Scaled against full decoding, with the same resize after it."""
     from clipsearch.images import prepare
 
     encoder = load(arguments, work, MINI, "fp32")
     spec = encoder.preprocessing
-    lines = []
     for size, bar in ((LARGE, 5.0), (SMALL, None)):
         files = sorted(folder_of(arguments, work, size).iterdir())[:20]
 
@@ -176,14 +175,13 @@ def decode_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
 
         found = alternate(arguments.rounds, scaled=lambda: rate(True), full=lambda: rate(False))
         what = f"{size[0]} x {size[1]}: scaled decode"
-        lines.append(Line(f"{what}, one core", found["scaled"], "images/s"))
-        lines.append(Line(f"{what} / full decode", found["scaled"] / found["full"], "", bar))
+        yield Line(f"{what}, one core", found["scaled"], "images/s")
+        yield Line(f"{what} / full decode", found["scaled"] / found["full"], "", bar)
         fast = encoder.encode_pixels(np.stack([prepare(file, spec) for file in files]))
         full = encoder.encode_pixels(
             np.stack([prepare(file, spec, scaled_decode=False) for file in files])
         )
-        lines.append(Line(f"{what}: least cosine", float((fast * full).sum(1).min()), "", 0.998))
-    return lines
+        yield Line(f"{what}: least cosine", float((fast * full).sum(1).min()), "", 0.998)
 
 
 # --- end to end -----------------------------------------------------------------------------------
@@ -200,9 +198,8 @@ def end_to_end(encoder: Any, source: Path, work: Path) -> tuple[float, Any]:
         return report.indexed / (time.perf_counter() - started), report
 
 
-def share_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
+def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
     """The end-to-end rate over that of encoding alone, on ready pixels."""
-    lines = []
     for model in arguments.models.split(","):
         encoder = load(arguments, work, model, arguments.precision)
         pixels = np.random.default_rng(0).integers(
@@ -222,20 +219,18 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
 
         found = alternate(arguments.rounds, alone=alone, whole=whole)
         what = f"{model} {encoder.precision} 640 x 480"
-        lines.append(Line(f"{what}: encode alone", found["alone"], "images/s"))
-        lines.append(Line(f"{what}: end to end", found["whole"], "images/s"))
-        lines.append(Line(f"{what}: end to end / alone", found["whole"] / found["alone"], "", 0.85))
+        yield Line(f"{what}: encode alone", found["alone"], "images/s")
+        yield Line(f"{what}: end to end", found["whole"], "images/s")
+        yield Line(f"{what}: end to end / alone", found["whole"] / found["alone"], "", 0.85)
         for stage, share in reports[-1].busy.items():
-            lines.append(Line(f"{what}: {stage} busy", share))
-    return lines
+            yield Line(f"{what}: {stage} busy", share)
 
 
 # --- the cold query -------------------------------------------------------------------------------
 
 
-def query_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
+def query_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
     """A text query in a new process, with and without the kept text tower."""
-    lines = []
     for model, bar in ((MINI, 0.7), (VIT, 1.0)):
         encoder = load(arguments, work, model, "fp32")
         end_to_end(encoder, folder_of(arguments, work, LARGE), work)
@@ -260,14 +255,13 @@ def query_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
         torch = [ask(Path(os.devnull)) for _ in range(arguments.rounds)]
         cpu, torch_cpu = (statistics.median(c for _, c in runs) for runs in (light, torch))
         wall, torch_wall = (statistics.median(w for w, _ in runs) for runs in (light, torch))
-        lines += [
+        yield from (
             Line(f"{model}: cold text query, wall", wall, "s", most=bar),
             Line(f"{model}: cold text query, least wall", min(w for w, _ in light), "s"),
             Line(f"{model}: cold text query, CPU", cpu, "s"),
             Line(f"{model}: the same through torch, wall", torch_wall, "s"),
             Line(f"{model}: CPU / CPU through torch", cpu / torch_cpu, "", most=1 / 3),
-        ]
-    return lines
+        )
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -329,9 +323,8 @@ def tiny_model(work: Path) -> str:
 # --- peers ----------------------------------------------------------------------------------------
 
 
-def peer_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
+def peer_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
     """End to end against peers with the same weights on the same files."""
-    lines = []
     peers = (
         ("clip-retrieval 2.45.0", arguments.clip_retrieval, VIT, clip_retrieval, 4.0),
         ("rclip 4.0.8", arguments.rclip, VIT_256, rclip, 1.8),
@@ -355,10 +348,9 @@ def peer_lines(arguments: argparse.Namespace, work: Path) -> list[Line]:
                 ),
             )
             what = f"{model} {encoder.precision} {size[0]} x {size[1]}"
-            lines.append(Line(f"{what}: end to end", found["ours"], "images/s"))
-            lines.append(Line(f"{what}: {name}", found["peer"], "images/s"))
-            lines.append(Line(f"{what}: ratio to {name}", found["ours"] / found["peer"], "", bar))
-    return lines
+            yield Line(f"{what}: end to end", found["ours"], "images/s")
+            yield Line(f"{what}: {name}", found["peer"], "images/s")
+            yield Line(f"{what}: ratio to {name}", found["ours"] / found["peer"], "", bar)
 
 
 def clip_retrieval(venv: Path, folder: Path, work: Path, weights: Path) -> float:
@@ -380,11 +372,11 @@ def export_for_rclip(weights: Path, folder: Path) -> bool:
     """Lay out the models as rclip keeps them offline; False where `onnx` is not installed."""
     import importlib.util
 
-    if importlib.util.find_spec("onnx") is None:
-        return False
     models = folder / f"{VIT_256}-datacomp_s34b_b86k"
     if models.is_dir():
         return True
+    if importlib.util.find_spec("onnx") is None:
+        return False
     import open_clip
     import torch
 
