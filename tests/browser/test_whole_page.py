@@ -54,6 +54,15 @@ def _go(page, name):
     page.wait_for_selector(_SETTLED[name])
 
 
+def test_a_tab_that_is_clicked_becomes_the_address(visit):
+    page = visit("?tab=map")
+    page.get_by_role("tab", name="Learn").click()
+    page.wait_for_url(re.compile("tab=learn"))
+    page.go_back()
+    page.wait_for_url(re.compile("tab=map"))
+    page.get_by_role("tab", name="Map", selected=True).wait_for()
+
+
 def test_a_phone_has_no_sideways_scrolling_on_any_tab(visit):
     page = visit(width=390, height=844, has_touch=True)
     for name in _SETTLED:

@@ -143,15 +143,16 @@
     window.dispatchEvent(new Event("cs:navigate"));
   };
 
-  /* Gradio opens the first tab before it hears of the one in the address: that is nobody's choice. */
+  /* A tab that a person chose becomes the address. One that opens without a click was opened by the
+     address, perhaps by an older one, or is the first one, before Gradio hears of the address. */
   const shownTab = () => new URLSearchParams(location.search).get("tab") || "search";
-  let awaited = shownTab();
+  let clicked = false;
   document.addEventListener("click", (event) => {
-    if (event.isTrusted && event.target.closest?.("#cs-tabs .tab-wrapper")) awaited = "";
+    if (event.isTrusted && event.target.closest?.("#cs-tabs .tab-wrapper")) clicked = true;
   }, true);
   const selected = (name) => {
-    if (awaited && awaited !== name) return;
-    awaited = "";
+    if (!clicked) return;
+    clicked = false;
     if (shownTab() !== name) go(new URLSearchParams({ tab: name }));
   };
 
