@@ -15,9 +15,6 @@ from clipsearch import Index
 
 from .ui_support import served
 
-# Gradio leaves a socket of its own to the garbage collector while it starts.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture(scope="module")
 def site(encoder, photos, tmp_path_factory):

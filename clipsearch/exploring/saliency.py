@@ -52,10 +52,10 @@ def _batch(pixels: npt.NDArray[np.uint8], spec: Preprocessing) -> torch.Tensor:
     return torch.from_numpy(spec.normalise(pixels[None]))  # [1, 3, H, W]
 
 
-def _this_thread() -> Callable[[], bool]:
-    """Whether this thread calls: the hooks are on a tower that other threads encode with."""
+def _in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The hook for calls of this thread alone: others encode with the same tower meanwhile."""
     here = threading.get_ident()
-    return lambda: threading.get_ident() == here
+    return lambda *given: hook(*given) if threading.get_ident() == here else None
 
 
 def _patch_scores(tower: Any, batch: torch.Tensor, towards: torch.Tensor) -> Floats | None:
@@ -65,12 +65,7 @@ def _patch_scores(tower: Any, batch: torch.Tensor, towards: torch.Tensor) -> Flo
     if not isinstance(attention, torch.nn.MultiheadAttention) or attention.in_proj_weight is None:
         return None
     seen: list[torch.Tensor] = []
-    ours = _this_thread()
-
-    def note(_module: Any, given: Any) -> None:
-        if ours():
-            seen.append(given[0])
-
+    note = _in_this_thread(lambda _module, given: seen.append(given[0]))
     handle = block.register_forward_pre_hook(note)
     try:
         with torch.inference_mode():
@@ -98,22 +93,17 @@ def _gradient_scores(
     """For every other tower: activation times gradient at the last feature map."""
     last: list[torch.nn.Module] = []
     maps: list[torch.Tensor] = []
-    ours = _this_thread()
 
     def note(module: Any, _given: Any, made: Any) -> None:
-        if not (ours() and isinstance(made, torch.Tensor) and made.dim() == 4):
-            return
-        if min(made.shape[2:]) > 1:
+        if isinstance(made, torch.Tensor) and made.dim() == 4 and min(made.shape[2:]) > 1:
             last.append(module)
 
     def start_here(_module: Any, _given: Any, made: torch.Tensor) -> torch.Tensor:
-        if not ours():
-            return made
         maps.append(made.detach().clone().requires_grad_(True))
         return maps[-1]
 
     leaves = [module for module in tower.modules() if not list(module.children())]
-    handles = [module.register_forward_hook(note) for module in leaves]
+    handles = [module.register_forward_hook(_in_this_thread(note)) for module in leaves]
     try:
         with torch.inference_mode():
             tower(batch)
@@ -122,7 +112,7 @@ def _gradient_scores(
             handle.remove()
     if not last:
         return None
-    handle = last[-1].register_forward_hook(start_here)
+    handle = last[-1].register_forward_hook(_in_this_thread(start_here))
     try:
         with torch.enable_grad():
             vector = torch.nn.functional.normalize(tower(batch).float(), dim=-1)[0]

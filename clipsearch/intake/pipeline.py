@@ -69,28 +69,6 @@ class _Job:
         return self.pair.image if isinstance(self.pair.image, str) else None
 
 
-class _Clock:
-    """Seconds during which at least one thread was at work."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._lock = threading.Lock()
-        self._at_work = 0
-        self._since = 0.0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._at_work:
-                self._since = perf_counter()
-            self._at_work += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._at_work -= 1
-            if not self._at_work:
-                self.seconds += perf_counter() - self._since
-
-
 _Encoded = tuple[dict[int, _Vector], dict[int, _Vector]]  # position in the batch -> vector
 
 
@@ -137,7 +115,9 @@ class Run:
         self._hashes_ahead: set[str] = set()  # of images that are encoded but not yet stored
         self._threads = ThreadPoolExecutor(_ENCODED_AT_ONCE, thread_name_prefix="encode")
         self._captions = threading.Lock()
-        self._encode_clock = _Clock()
+        self._clock = threading.Lock()
+        self._at_work: Counter[str] = Counter()  # stage -> threads
+        self._since: dict[str, float] = {}  # stage -> when the first of them began
         self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
         self._started = self._committed = monotonic()
         self._tell: Callable[[Progress], None] = lambda _progress: None
@@ -165,7 +145,6 @@ class Run:
         finally:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._hashers.shutdown(wait=True, cancel_futures=True)
-            self.busy["encode"] += self._encode_clock.seconds
             with self._timed("write"):
                 self._writer.commit()  # after an interruption too: what is finished stays
         tell(self._progress())
@@ -271,27 +250,25 @@ class Run:
             self._store_oldest()
 
     def _encode(self, batch: list[_Job]) -> _Encoded:
-        with self._encode_clock:
-            return self._encode_now(batch)
-
-    def _encode_now(self, batch: list[_Job]) -> _Encoded:
         images = [n for n, job in enumerate(batch) if job.decoded is not None and job.fresh]
         captions = [n for n, job in enumerate(batch) if job.pair.caption]
         vectors = captioned = np.empty((0, self._encoder.dim), np.float32)
-        if images:
-            # [n, H, W, 3]
-            pixels = np.stack([d.prepared.pixels for n in images if (d := batch[n].decoded)])
-            vectors = self._encoder.encode_pixels(pixels)
-        if captions:
-            captioned = self._encode_captions([batch[n].pair.caption or "" for n in captions])
+        with self._timed("encode"):
+            if images:
+                # [n, H, W, 3]
+                pixels = np.stack([d.prepared.pixels for n in images if (d := batch[n].decoded)])
+                vectors = self._encoder.encode_pixels(pixels)
+            if captions:
+                captioned = self._encode_captions([batch[n].pair.caption or "" for n in captions])
         return dict(zip(images, vectors, strict=True)), dict(zip(captions, captioned, strict=True))
 
     def _encode_captions(self, captions: Sequence[str]) -> _Vector:
-        with self._captions, warnings.catch_warnings(record=True) as caught:  # for all threads
-            warnings.simplefilter("always")
-            vectors = self._encoder.encode_texts(captions)
-        if caught:
-            self.notes["captions were cut to the model's context"] += len(caught)
+        with self._captions:  # warnings are caught, and notes counted, for all threads
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                vectors = self._encoder.encode_texts(captions)
+            if caught:
+                self.notes["captions were cut to the model's context"] += len(caught)
         return vectors
 
     # --- storing --------------------------------------------------------------------------------
@@ -399,11 +376,18 @@ class Run:
 
     @contextlib.contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        started = perf_counter()
+        """Count the time during which at least one thread is at work on a stage."""
+        with self._clock:
+            if not self._at_work[stage]:
+                self._since[stage] = perf_counter()
+            self._at_work[stage] += 1
         try:
             yield
         finally:
-            self.busy[stage] += perf_counter() - started
+            with self._clock:
+                self._at_work[stage] -= 1
+                if not self._at_work[stage]:
+                    self.busy[stage] += perf_counter() - self._since[stage]
 
     def _progress(self) -> Progress:
         counts = self._ledger.counts

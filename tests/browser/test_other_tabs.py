@@ -10,10 +10,7 @@ import pytest
 
 from ..ui_support import names, photo, search
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.browser
 
 
 def test_classify_one_and_many(visit, photos):

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from clipsearch import Index
+
 from ..ui_support import names, photo, search
 from .conftest import LARGE
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.browser
 
 
 def test_search_by_words_open_a_result_and_ask_for_more_and_less_like_it(visit):
@@ -86,11 +85,10 @@ def test_a_search_that_comes_before_the_last_is_answered_is_not_lost(visit):
     assert names(page)[0] == "coffee.png"
 
 
-def test_the_least_relevance_hides_the_rest_and_filters_work(visit):
-    page = visit("?q=a+cat")
-    page.wait_for_selector(".cs-score")
-    best, second = (float(text) for text in page.locator(".cs-score").all_text_contents()[:2])
-    page = visit(f"?q=a+cat&min={(best + second) / 2:.3f}")
+def test_the_least_relevance_hides_the_rest_and_filters_work(visit, site, encoder):
+    with Index.open(site.home / "demo", encoder) as index:
+        best, second = (hit.score for hit in index.search("a cat", 2))
+    page = visit(f"?q=a+cat&min={(best + second) / 2:.6f}")
     page.wait_for_selector(".cs-score")
     assert names(page) == ["chelsea.png"]
     page.get_by_role("button", name="Show all").click()

@@ -13,10 +13,7 @@ from clipsearch import ClipSearchError
 
 from ..ui_support import QUERY, names, served
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.browser
 
 
 def test_spanish_by_the_browser_and_by_choice(visit):

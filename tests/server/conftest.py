@@ -42,8 +42,8 @@ def serving(home: Path, *arguments: str, token: str = ""):
         **os.environ,
         "CLIPSEARCH_INDEXES": str(home),
         "CLIPSEARCH_CACHE": str(home.parent / "cache"),
+        "CLIPSEARCH_TOKEN": token,
     }
-    environment["CLIPSEARCH_TOKEN"] = token
     process = subprocess.Popen(
         [sys.executable, "-m", "clipsearch", "serve", "--port", "0", "--device", "cpu", *arguments],
         stderr=subprocess.PIPE,

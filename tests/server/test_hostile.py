@@ -18,6 +18,7 @@ from PIL import Image
 from clipsearch import Index
 from clipsearch.ingest import ROOTS
 
+from ..raycluster import wait_for
 from .conftest import TOKEN, serving
 
 SEARCH = "/v1/indexes/photos/search"
@@ -405,17 +406,8 @@ def test_too_much_work_and_a_lost_index_are_told(tmp_path, encoder, photos):
             assert refused.json()["code"] == "overloaded"
             assert int(refused.headers["retry-after"]) >= 1
             assert running.get("/healthz").status_code == 200
-        _once(lambda: running.get("/v1/indexes"), 200)
+        wait_for(lambda: running.get("/v1/indexes").status_code == 200, what="room for a request")
         shutil.rmtree(tmp_path / "indexes" / "own")
         lost = running.get("/readyz")
         assert (lost.status_code, lost.json()) == (503, {"ready": False})
         assert running.get("/healthz").status_code == 200
-
-
-def _once(ask, status, patience_s=20):
-    """The first answer with that status; others before it are passed over."""
-    deadline = time.monotonic() + patience_s
-    while (answer := ask()).status_code != status:
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.05)
-    return answer

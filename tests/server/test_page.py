@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import httpx
-import pytest
 
 from clipsearch.server import ServerSettings, create_app
 from tests.ui_support import served
 
 from .conftest import TOKEN
-
-# Gradio leaves a socket of its own to the garbage collector while it starts.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 DOORS = ("/", "/config", "/gradio_api/info", "/gradio_api/queue/join", "/media/photos/1/thumbnail")
 
