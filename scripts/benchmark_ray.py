@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "photos"
         source.mkdir()
-        for photo in photos:
-            (source / photo.name).symlink_to(photo.resolve())
+        for number, photo in enumerate(photos):
+            (source / f"{number:06}{photo.suffix}").symlink_to(photo.resolve())
         ways: dict[str, Add] = {"local": lambda index, tell: index.add(source, progress=tell)}
         for count in counts:
             cluster = ClusterOptions(workers=count)
