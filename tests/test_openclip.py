@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 from clipsearch import load_encoder
+from clipsearch.encoders import openclip
+from clipsearch.encoders.compiled import can_compile
 from clipsearch.encoders.int8 import in_8_bits
 from clipsearch.errors import InvalidInputError, ModelLoadError, ModelNotFoundError
-from clipsearch.images import load_image
+from clipsearch.images import load_image, prepare
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +106,44 @@ def test_threads_are_as_they_were(encoder, photos):
     before = torch.get_num_threads()
     encoder.encode_images(photos[:7])
     assert torch.get_num_threads() == before
+
+
+@pytest.fixture
+def soon_compiled(monkeypatch):
+    """The bundled model, which is compiled from the twelfth image on."""
+    if not can_compile():
+        pytest.skip("OpenVINO is not installed")
+    monkeypatch.setattr(openclip, "_WORTH_COMPILING", 12)
+    return load_encoder("clipsearch-mini", device="cpu", precision="fp32")
+
+
+def test_many_images_are_compiled_for(soon_compiled, encoder, photos):
+    """Vectors stay what they are, for several threads as well, and nobody is told about it."""
+    pixels = [
+        np.stack([prepare(p, encoder.preprocessing) for p in photos[i : i + 6]]) for i in (0, 6)
+    ]
+    expected = [encoder.encode_pixels(some) for some in pixels]
+    assert encoder._compiled is None
+    for number in (0, 1):
+        np.testing.assert_allclose(
+            soon_compiled.encode_pixels(pixels[number]), expected[number], atol=2e-5
+        )
+    assert soon_compiled._compiled is not None
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(soon_compiled.encode_pixels, pixels * 4))
+    for number, vectors in enumerate(found):
+        np.testing.assert_allclose(vectors, expected[number % 2], atol=2e-5)
+    assert sys.modules["openvino_telemetry"] is None
+
+
+def test_torch_goes_on_where_compiling_fails(soon_compiled, encoder, photos, monkeypatch, caplog):
+    def trace(*_, **__):
+        raise RuntimeError("an operation that cannot be traced")
+
+    monkeypatch.setattr(torch.jit, "trace", trace)
+    vectors = soon_compiled.encode_images(photos[:16])
+    np.testing.assert_allclose(vectors, encoder.encode_images(photos[:16]), atol=2e-5)
+    assert "torch goes on: an operation that cannot be traced" in caplog.text
 
 
 def test_8_bits_stay_close_to_float32(vit, photos):
