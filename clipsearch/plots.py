@@ -58,9 +58,9 @@ def plot_models(
     """Quality against images a second, a point for each model; raises as `plot_reliability`."""
     figure, axes = _figure()
     for name, speed, value in points:
-        axes.scatter(speed, value)
-        axes.annotate(name, (speed, value), textcoords="offset points", xytext=(4, 4))
+        axes.scatter(speed, value, label=name)
     axes.set(xlabel="images a second", ylabel=quality)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))  # names are long: above the plot
     _save(figure, path)
 
 

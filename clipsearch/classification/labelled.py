@@ -101,6 +101,8 @@ def _from_folders(folder: Path) -> Labelled:
 def _read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
+    if not path.exists():
+        raise SourceError(f"{path}: no such folder or table")
     suffix = path.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
@@ -110,8 +112,6 @@ def _read_table(path: Path) -> pd.DataFrame:
         if suffix in (".csv", ".tsv", ".txt"):
             separator = "," if suffix == ".csv" else "\t"
             return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
-    except FileNotFoundError as exc:
-        raise SourceError(f"no table at {path}") from exc
     except (OSError, ValueError, ImportError) as exc:
         raise SourceError(f"cannot read the table {path}: {exc}") from exc
     raise SourceError(f"{path.name}: a table ends in .csv, .tsv, .parquet or .jsonl")
