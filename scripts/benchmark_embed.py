@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,29 +200,43 @@ def end_to_end(encoder: Any, source: Path, work: Path) -> tuple[float, Any]:
 
 
 def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
-    """The end-to-end rate over that of encoding alone, on ready pixels."""
+    """The end-to-end rate over that of encoding alone, on ready pixels.
+
+    Encoding alone is torch's `encode_image`, and where OpenVINO compiles the tower, that as well.
+    """
     for model in arguments.models.split(","):
         encoder = load(arguments, work, model, arguments.precision)
+        in_torch = load(arguments, work, model, arguments.precision)
+        in_torch._until_compiled = None
+        count = arguments.small
         pixels = np.random.default_rng(0).integers(
-            0, 256, (128, *encoder.preprocessing.size, 3), dtype=np.uint8
+            0, 256, (32, *encoder.preprocessing.size, 3), dtype=np.uint8
         )
         reports = []
 
-        def alone(encoder: Any = encoder, pixels: Any = pixels) -> float:
+        def alone(encoder: Any, pixels: Any = pixels, count: int = count) -> float:
             started = time.perf_counter()
-            encoder.encode_pixels(pixels)
-            return len(pixels) / (time.perf_counter() - started)
+            for _ in range(0, count, len(pixels)):
+                encoder.encode_pixels(pixels)
+            return -(-count // len(pixels)) * len(pixels) / (time.perf_counter() - started)
 
         def whole(encoder: Any = encoder, reports: list[Any] = reports) -> float:
             rate, report = end_to_end(encoder, folder_of(arguments, work, SMALL), work)
             reports.append(report)
             return rate
 
-        found = alternate(arguments.rounds, alone=alone, whole=whole)
+        sides = {"torch": partial(alone, in_torch), "whole": whole}
+        if encoder._until_compiled is not None:
+            sides["compiled"] = partial(alone, encoder)
+        found = alternate(arguments.rounds, **sides)
         what = f"{model} {encoder.precision} 640 x 480"
-        yield Line(f"{what}: encode alone", found["alone"], "images/s")
+        yield Line(f"{what}: encode_image alone", found["torch"], "images/s")
         yield Line(f"{what}: end to end", found["whole"], "images/s")
-        yield Line(f"{what}: end to end / alone", found["whole"] / found["alone"], "", 0.85)
+        yield Line(f"{what}: end to end / alone", found["whole"] / found["torch"], "", 0.85)
+        if "compiled" in found:
+            yield Line(f"{what}: compiled, alone", found["compiled"], "images/s")
+            yield Line(f"{what}: compiled / torch", found["compiled"] / found["torch"])
+            yield Line(f"{what}: end to end / compiled", found["whole"] / found["compiled"])
         for stage, share in reports[-1].busy.items():
             yield Line(f"{what}: {stage} busy", share)
 

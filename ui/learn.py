@@ -23,6 +23,7 @@ __all__ = ["page"]
 _PICTURES = 3
 _TEXTS = 3
 _CHOICES = 12
+_SCALE = 100  # what most CLIP models learn
 _TEMPLATES = ("none", "simple", "openai")
 
 
@@ -56,10 +57,10 @@ def page(context: Context, router: gr.HTML) -> None:
             temperature = gr.Slider(
                 1,
                 200,
-                value=100,
+                value=_SCALE,
                 step=1,
                 label=words("learn.scale"),
-                info=words("learn.scale_info"),
+                info=words("learn.scale_info", scale=_SCALE),
             )
         with gr.Column(scale=7, min_width=320):
             matrix = html(script="result.js", elem_id="cs-matrix")
@@ -73,16 +74,17 @@ def page(context: Context, router: gr.HTML) -> None:
     html(f'<div class="cs-prose"><h3>{words("learn.h_train")}</h3><p>{words("learn.p4")}</p></div>')
 
     def navigated() -> Any:
-        pictures = desk.samples()
+        pictures, scale = desk.samples(), desk.scale()
         return (
             pictures,
-            *desk.show(pictures, words("learn.default_texts"), 100),
+            *desk.show(pictures, words("learn.default_texts"), scale),
             desk.choices(),
+            gr.Slider(value=scale, info=words("learn.scale_info", scale=scale)),
         )
 
     outputs = [matrix, prompts]
     inputs = [state, texts, temperature]
-    router.to_learn(navigated, None, [state, *outputs, picker], **LATEST)
+    router.to_learn(navigated, None, [state, *outputs, picker, temperature], **LATEST)
     picker.chosen(desk.picked, inputs, [state, *outputs], **QUIET)
     drop.given(desk.given, inputs, [state, *outputs], **QUIET)
     texts.submit(desk.show, inputs, outputs, **LATEST)
@@ -124,6 +126,16 @@ class _Desk:
             )
         except ClipSearchError:
             return ()  # the visitor brings pictures of their own
+
+    def scale(self) -> int:
+        """What the model learnt, within the slider's range."""
+        library = self._context.library
+        try:
+            if library.is_loaded(library.model()):
+                return round(min(200, max(1, library.encoder(library.model()).logit_scale)))
+        except ClipSearchError:
+            pass  # the page tells it where the matrix would be
+        return _SCALE
 
     def choices(self) -> str:
         """Pictures of the first collection to pick from, spread over it."""

@@ -435,8 +435,8 @@ STRINGS: dict[str, tuple[str, str]] = {
     "learn.pick_one": ("Show {name}", "Mostrar {name}"),
     "learn.scale": ("Scale (1 / temperature)", "Escala (1 / temperatura)"),
     "learn.scale_info": (
-        "CLIP models learn about 100",
-        "Los modelos CLIP aprenden en torno a 100",
+        "This model learnt {scale}; many CLIP models learn 100",
+        "Este modelo aprendió {scale}; muchos modelos CLIP aprenden 100",
     ),
     "learn.need": (
         "Type at least one text and give at least one picture.",

@@ -123,8 +123,8 @@ class LightTextEncoder:
                     raise EncoderMismatchError(
                         f"the model {self._name} (fingerprint {whole.fingerprint[:12]}) is not "
                         f"the one that was indexed with ({self._fingerprint[:12]}); its weights "
-                        f"have changed. Index the source again under another name: "
-                        f"clipsearch index SOURCE -i NEW_NAME -m {self._name}"
+                        f"have changed. Bring the index over to them: "
+                        f"clipsearch migrate -i NAME -m {self._name}"
                     )
                 self._whole = whole
             return self._whole
