@@ -138,9 +138,7 @@ def add(
         run.through(opened, with_total(opened, progress))
         pruned = prune(writer, opened.root) if options.prune else 0
         seconds = monotonic() - started
-        report = make_report(
-            run, ledger, seconds, workers, pruned, getattr(encoder, "reduced_batch", None)
-        )
+        report = make_report(run, ledger, seconds, workers, pruned, getattr(encoder, "notes", ()))
         writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
     keep_text_tower(encoder)
     index.refresh_background(encoder)
@@ -172,13 +170,12 @@ def make_report(
     seconds: float,
     workers: int,
     pruned: int,
-    reduced_batch: int | None,
+    encoder_notes: Iterable[str] = (),
 ) -> IngestReport:
     """The report of a finished run."""
     counts = ledger.counts
     notes = [f"{count:,} {note}" for note, count in run.notes.items() if count]
-    if reduced_batch is not None:
-        notes.append(f"memory ran out: images were encoded {reduced_batch} at a time")
+    notes += encoder_notes
     busy = {**run.busy, "decode": run.busy["decode"] / workers}
     return IngestReport(
         seen=run.seen,

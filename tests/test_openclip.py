@@ -136,6 +136,18 @@ def test_many_images_are_compiled_for(soon_compiled, encoder, photos):
     assert sys.modules["openvino_telemetry"] is None
 
 
+def test_without_openvino_many_images_are_worth_a_note(encoder, photos, monkeypatch):
+    monkeypatch.setattr(openclip, "_WORTH_COMPILING", 12)
+    monkeypatch.setattr(openclip, "can_compile", lambda: False)
+    fresh = load_encoder("clipsearch-mini", device="cpu", precision="fp32")
+    np.testing.assert_allclose(
+        fresh.encode_images(photos[:6]), encoder.encode_images(photos[:6]), atol=2e-5
+    )
+    assert not fresh.notes
+    fresh.encode_images(photos[6:12])
+    assert "clipsearch[openvino]" in fresh.notes[0]
+
+
 def test_torch_goes_on_where_compiling_fails(soon_compiled, encoder, photos, monkeypatch, caplog):
     def trace(*_, **__):
         raise RuntimeError("an operation that cannot be traced")
@@ -163,7 +175,7 @@ def test_8_bits_are_refused_where_they_do_not_help(encoder):
 def test_batches_are_halved_when_memory_runs_out(vit, photos):
     encoder = load_encoder(vit, device="cpu", precision="fp32")
     expected = encoder.encode_images(photos[:12])
-    assert encoder.reduced_batch is None
+    assert not encoder.notes
 
     def full(module, arguments):
         if len(arguments[0]) > 3:
@@ -171,7 +183,7 @@ def test_batches_are_halved_when_memory_runs_out(vit, photos):
 
     hook = encoder._model.visual.register_forward_pre_hook(full)
     np.testing.assert_allclose(encoder.encode_images(photos[:12]), expected, atol=2e-5)
-    assert encoder.reduced_batch == 2
+    assert encoder.notes == ["memory ran out: images were encoded 2 at a time"]
     hook.remove()
 
     def never(module, arguments):

@@ -146,7 +146,7 @@ def add_on_cluster(
         pruned = prune(writer, opened.root) if options.prune else 0
         run.busy["encode"] /= count
         seconds = monotonic() - started
-        report = make_report(run, ledger, seconds, count * worker.threads, pruned, None)
+        report = make_report(run, ledger, seconds, count * worker.threads, pruned)
         writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
     keep_text_tower(encoder)
     index.refresh_background(encoder)

@@ -104,13 +104,14 @@ class OpenClipEncoder:
             self._block = _CONV_CORE_BATCH if convolutional else _CORE_BATCH
         self._compiled: CompiledTower | None = None
         self._until_compiled: int | None = None  # images; None for "never"
+        self._misses_openvino = False
         self._cut: CutTextTower | None = None
         self._dim = self._cut_texts()
         self._precision: _Settled = "fp32"
         self._fold_batch_norms()
         self._precision = self._choose_precision(precision)
         if self._cores is not None and convolutional and self._precision == "fp32":
-            self._until_compiled = _WORTH_COMPILING if can_compile() else None
+            self._until_compiled = _WORTH_COMPILING
 
     @property
     def name(self) -> str:
@@ -158,9 +159,16 @@ class OpenClipEncoder:
         return self._precision
 
     @property
-    def reduced_batch(self) -> int | None:
-        """Images encoded together since memory ran out, or None while it has not."""
-        return self._block if self._out_of_memory else None
+    def notes(self) -> list[str]:
+        """What who encodes many images should know."""
+        found = []
+        if self._out_of_memory:
+            found.append(f"memory ran out: images were encoded {self._block} at a time")
+        if self._misses_openvino:
+            found.append(
+                "faster with this model on a processor: pip install 'clipsearch[openvino]'"
+            )
+        return found
 
     def encode_images(self, images: Sequence[ImageInput]) -> npt.NDArray[np.float32]:
         """Encode images.
@@ -254,6 +262,9 @@ class OpenClipEncoder:
 
     def _compile(self, threads: int) -> None:
         """Use OpenVINO from now on, if the vectors stay what they are; other threads go on."""
+        self._misses_openvino = not can_compile()
+        if self._misses_openvino:
+            return
         try:
             compiled = CompiledTower(self._model.visual, self._preprocessing, threads)
         except RuntimeError as exc:

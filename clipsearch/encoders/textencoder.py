@@ -115,6 +115,11 @@ class LightTextEncoder:
         """Encode prepared images, uint8 [n, H, W, 3]; loads the whole model."""
         return self._full().encode_pixels(pixels)
 
+    @property
+    def notes(self) -> list[str]:
+        """What who encodes many images should know."""
+        return list(getattr(self._whole, "notes", ()))
+
     def _full(self) -> Encoder:
         with self._lock:
             if self._whole is None:
