@@ -204,21 +204,23 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
 
     Encoding alone is torch's `encode_image`, and where OpenVINO compiles the tower, that as well.
     """
+    from clipsearch.encoders.compiled import can_compile
+
     for model in arguments.models.split(","):
         encoder = load(arguments, work, model, arguments.precision)
         in_torch = load(arguments, work, model, arguments.precision)
-        in_torch._until_compiled = None
-        count = arguments.small
+        in_torch._compiled = None
+        rounds = -(-arguments.small // 32)
         pixels = np.random.default_rng(0).integers(
             0, 256, (32, *encoder.preprocessing.size, 3), dtype=np.uint8
         )
         reports = []
 
-        def alone(encoder: Any, pixels: Any = pixels, count: int = count) -> float:
+        def alone(encoder: Any, pixels: Any = pixels, rounds: int = rounds) -> float:
             started = time.perf_counter()
-            for _ in range(0, count, len(pixels)):
+            for _ in range(rounds):
                 encoder.encode_pixels(pixels)
-            return -(-count // len(pixels)) * len(pixels) / (time.perf_counter() - started)
+            return rounds * len(pixels) / (time.perf_counter() - started)
 
         def whole(encoder: Any = encoder, reports: list[Any] = reports) -> float:
             rate, report = end_to_end(encoder, folder_of(arguments, work, SMALL), work)
@@ -226,7 +228,7 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
             return rate
 
         sides = {"torch": partial(alone, in_torch), "whole": whole}
-        if encoder._until_compiled is not None:
+        if encoder._compiled is not None and can_compile():
             sides["compiled"] = partial(alone, encoder)
         found = alternate(arguments.rounds, **sides)
         what = f"{model} {encoder.precision} 640 x 480"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,8 +11,7 @@ import pytest
 import torch
 
 from clipsearch import load_encoder
-from clipsearch.encoders import openclip
-from clipsearch.encoders.compiled import can_compile
+from clipsearch.encoders import compiled, openclip
 from clipsearch.encoders.int8 import in_8_bits
 from clipsearch.errors import InvalidInputError, ModelLoadError, ModelNotFoundError
 from clipsearch.images import load_image, prepare
@@ -111,7 +111,7 @@ def test_threads_are_as_they_were(encoder, photos):
 @pytest.fixture
 def soon_compiled(monkeypatch):
     """The bundled model, which is compiled from the twelfth image on."""
-    if not can_compile():
+    if not compiled.can_compile():
         pytest.skip("OpenVINO is not installed")
     monkeypatch.setattr(openclip, "_WORTH_COMPILING", 12)
     return load_encoder("clipsearch-mini", device="cpu", precision="fp32")
@@ -119,26 +119,30 @@ def soon_compiled(monkeypatch):
 
 def test_many_images_are_compiled_for(soon_compiled, encoder, photos):
     """Vectors stay what they are, for several threads as well, and nobody is told about it."""
+    root = logging.getLogger()
+    before = (root.level, list(root.filters), list(root.handlers))
     pixels = [
         np.stack([prepare(p, encoder.preprocessing) for p in photos[i : i + 6]]) for i in (0, 6)
     ]
     expected = [encoder.encode_pixels(some) for some in pixels]
-    assert encoder._compiled is None
+    assert encoder._compiled.tower(0) is None
     for number in (0, 1):
         np.testing.assert_allclose(
             soon_compiled.encode_pixels(pixels[number]), expected[number], atol=2e-5
         )
-    assert soon_compiled._compiled is not None
+    soon_compiled._compiled.wait()
+    assert soon_compiled._compiled.tower(0) is not None
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(soon_compiled.encode_pixels, pixels * 4))
     for number, vectors in enumerate(found):
         np.testing.assert_allclose(vectors, expected[number % 2], atol=2e-5)
     assert sys.modules["openvino_telemetry"] is None
+    assert (root.level, root.filters, root.handlers) == before
 
 
 def test_without_openvino_many_images_are_worth_a_note(encoder, photos, monkeypatch):
     monkeypatch.setattr(openclip, "_WORTH_COMPILING", 12)
-    monkeypatch.setattr(openclip, "can_compile", lambda: False)
+    monkeypatch.setattr(compiled, "can_compile", lambda: False)
     fresh = load_encoder("clipsearch-mini", device="cpu", precision="fp32")
     np.testing.assert_allclose(
         fresh.encode_images(photos[:6]), encoder.encode_images(photos[:6]), atol=2e-5
@@ -148,14 +152,35 @@ def test_without_openvino_many_images_are_worth_a_note(encoder, photos, monkeypa
     assert "clipsearch[openvino]" in fresh.notes[0]
 
 
-def test_torch_goes_on_where_compiling_fails(soon_compiled, encoder, photos, monkeypatch, caplog):
-    def trace(*_, **__):
-        raise RuntimeError("an operation that cannot be traced")
+class _NotInOpenVino(torch.nn.Module):
+    """A tower with an operation that OpenVINO does not know."""
 
-    monkeypatch.setattr(torch.jit, "trace", trace)
+    def __init__(self, tower):
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, x):
+        return self.tower(x) + 0 * torch.special.bessel_j0(x).mean()
+
+
+def _cannot_be_traced(*_, **__):
+    raise RuntimeError("an operation that cannot be traced")
+
+
+@pytest.mark.parametrize("what", ["an operation that cannot be traced", "bessel_j0"])
+def test_torch_goes_on_where_compiling_fails(
+    soon_compiled, encoder, photos, monkeypatch, caplog, what
+):
+    if what == "bessel_j0":
+        soon_compiled._model.visual = _NotInOpenVino(soon_compiled._model.visual).eval()
+    else:
+        monkeypatch.setattr(torch.jit, "trace", _cannot_be_traced)
     vectors = soon_compiled.encode_images(photos[:16])
     np.testing.assert_allclose(vectors, encoder.encode_images(photos[:16]), atol=2e-5)
-    assert "torch goes on: an operation that cannot be traced" in caplog.text
+    soon_compiled._compiled.wait()
+    assert soon_compiled._compiled.tower(0) is None
+    assert what in caplog.text
+    assert "torch goes on" in caplog.text
 
 
 def test_8_bits_stay_close_to_float32(vit, photos):

@@ -60,7 +60,7 @@ def page(context: Context, router: gr.HTML) -> None:
                 value=_SCALE,
                 step=1,
                 label=words("learn.scale"),
-                info=words("learn.scale_info", scale=_SCALE),
+                info=words("learn.scale_info"),
             )
         with gr.Column(scale=7, min_width=320):
             matrix = html(script="result.js", elem_id="cs-matrix")
@@ -75,12 +75,8 @@ def page(context: Context, router: gr.HTML) -> None:
 
     def navigated() -> Any:
         pictures, scale = desk.samples(), desk.scale()
-        return (
-            pictures,
-            *desk.show(pictures, words("learn.default_texts"), scale),
-            desk.choices(),
-            gr.Slider(value=scale, info=words("learn.scale_info", scale=scale)),
-        )
+        matrix_and_prompts = desk.show(pictures, words("learn.default_texts"), scale or _SCALE)
+        return pictures, *matrix_and_prompts, desk.choices(), desk.slider(scale)
 
     outputs = [matrix, prompts]
     inputs = [state, texts, temperature]
@@ -90,7 +86,7 @@ def page(context: Context, router: gr.HTML) -> None:
     texts.submit(desk.show, inputs, outputs, **LATEST)
     texts.blur(desk.show, inputs, outputs, **LATEST)
     temperature.release(desk.show, inputs, outputs, **LATEST)
-    matrix.again(desk.again, inputs, [state, *outputs], **QUIET)
+    matrix.again(desk.again, inputs, [state, *outputs, temperature], **QUIET)
 
 
 class _Desk:
@@ -127,15 +123,21 @@ class _Desk:
         except ClipSearchError:
             return ()  # the visitor brings pictures of their own
 
-    def scale(self) -> int:
-        """What the model learnt, within the slider's range."""
+    def scale(self) -> int | None:
+        """What the model learnt, within the slider's range; None while it is not loaded."""
         library = self._context.library
         try:
             if library.is_loaded(library.model()):
                 return round(min(200, max(1, library.encoder(library.model()).logit_scale)))
         except ClipSearchError:
             pass  # the page tells it where the matrix would be
-        return _SCALE
+        return None
+
+    def slider(self, scale: int | None) -> Any:
+        """The slider at what the model learnt, or as it is."""
+        if scale is None:
+            return gr.skip()
+        return gr.Slider(value=scale, info=self._words("learn.scale_learnt", scale=scale))
 
     def choices(self) -> str:
         """Pictures of the first collection to pick from, spread over it."""
@@ -176,9 +178,10 @@ class _Desk:
         return (state, *self.show(state, texts, scale))
 
     def again(self, state: tuple[_Shown, ...], texts: str, scale: float) -> Any:
-        """Once the model is there."""
+        """Once the model is there; it brings its own scale, unless pictures were shown before."""
+        learnt = None if state else self.scale()
         state = state or self.samples()
-        return (state, *self.show(state, texts, scale))
+        return (state, *self.show(state, texts, learnt or scale), self.slider(learnt))
 
     def given(
         self, state: tuple[_Shown, ...], texts: str, scale: float, event: gr.EventData

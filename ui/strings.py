@@ -435,6 +435,10 @@ STRINGS: dict[str, tuple[str, str]] = {
     "learn.pick_one": ("Show {name}", "Mostrar {name}"),
     "learn.scale": ("Scale (1 / temperature)", "Escala (1 / temperatura)"),
     "learn.scale_info": (
+        "Many CLIP models learn 100",
+        "Muchos modelos CLIP aprenden 100",
+    ),
+    "learn.scale_learnt": (
         "This model learnt {scale}; many CLIP models learn 100",
         "Este modelo aprendió {scale}; muchos modelos CLIP aprenden 100",
     ),

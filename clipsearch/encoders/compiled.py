@@ -8,18 +8,23 @@ the full convolutions of a ResNet are about as fast in torch.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..errors import ModelLoadError
 from ..images import Preprocessing
 
-__all__ = ["CompiledTower", "can_compile"]
+__all__ = ["CompiledLater", "CompiledTower", "can_compile"]
+
+_log = logging.getLogger("clipsearch")
 
 
 def can_compile() -> bool:
@@ -36,30 +41,17 @@ class CompiledTower:
         threads: How many callers are served at the same time, each on one processor core.
 
     Raises:
-        RuntimeError: torch or OpenVINO cannot translate the tower.
+        ModelLoadError: torch or OpenVINO cannot translate the tower.
     """
 
     def __init__(self, tower: torch.nn.Module, spec: Preprocessing, threads: int) -> None:
         # OpenVINO reports its use to its maker unless this package is missing: make it so.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        import openvino
-
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes that become constants, as they should
-            example = torch.zeros(1, 3, *spec.size)
-            trace: Any = torch.jit.trace
-            traced = torch.jit.freeze(trace(tower, example, check_trace=False))
-            model = openvino.convert_model(traced, input=list(example.shape))
-        self._model = openvino.Core().compile_model(
-            _with_preprocessing(openvino, model, spec),
-            "CPU",
-            {
-                "NUM_STREAMS": threads,
-                "INFERENCE_NUM_THREADS": threads,
-                "INFERENCE_PRECISION_HINT": "f32",
-                "ENABLE_CPU_PINNING": False,  # decoders and other processes need the cores too
-            },
-        )
+        try:
+            self._model = _compiled(_with_preprocessing(_translated(tower, spec), spec), threads)
+        except _failures() as exc:
+            reason = " ".join(str(exc).split())  # one line
+            raise ModelLoadError(f"OpenVINO cannot take the image tower: {reason}") from exc
         self._requests = threading.local()
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -72,8 +64,86 @@ class CompiledTower:
         return np.concatenate(rows)
 
 
-def _with_preprocessing(openvino: Any, model: Any, spec: Preprocessing) -> Any:
+class CompiledLater:
+    """Compiles a tower in the background once many images have come; meanwhile torch goes on.
+
+    Args:
+        build: Makes the tower; None where its vectors are not those of the model.
+        after: Images that have to come first.
+    """
+
+    def __init__(self, build: Callable[[], CompiledTower | None], *, after: int) -> None:
+        self._build = build
+        self._left = after
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._tower: CompiledTower | None = None
+
+    def tower(self, images: int) -> CompiledTower | None:
+        """The compiled tower, once it is there, for so many more images."""
+        with self._lock:
+            self._left -= images
+            if self._left <= 0 and self._thread is None and can_compile():
+                self._thread = threading.Thread(target=self._run, name="compile")
+                self._thread.start()
+        return self._tower
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether it would be there by now, were OpenVINO installed."""
+        return self._left <= 0 and not can_compile()
+
+    def wait(self) -> None:
+        """Until it is compiled, if that has begun."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._tower = self._build()
+        except ModelLoadError as exc:
+            _log.warning("%s; torch goes on", exc)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What torch and OpenVINO raise on a model that they cannot translate or compile."""
+    from openvino import frontend
+
+    return (
+        RuntimeError,
+        frontend.GeneralFailure,
+        frontend.InitializationFailure,
+        frontend.NotImplementedFailure,
+        frontend.OpConversionFailure,
+        frontend.OpValidationFailure,
+    )
+
+
+def _translated(tower: torch.nn.Module, spec: Preprocessing) -> Any:
+    """The tower as OpenVINO's model, input float32 [1, 3, H, W].
+
+    `openvino.convert_model` would do the same in more time, and set the level and the filters of
+    Python's root logger for the rest of the process.
+    """
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes that become constants, as they should
+        example = torch.zeros(1, 3, *spec.size)
+        trace: Any = torch.jit.trace
+        traced = torch.jit.freeze(trace(tower, example, check_trace=False))
+        decoder = TorchScriptPythonDecoder(traced)  # must live until the model is converted
+    front = FrontEndManager().load_by_framework("pytorch")
+    loaded = front.load(decoder)
+    model = front.convert(loaded)
+    model.reshape(list(example.shape))
+    return model
+
+
+def _with_preprocessing(model: Any, spec: Preprocessing) -> Any:
     """The model with input uint8 [1, H, W, 3]."""
+    import openvino
     from openvino.preprocess import PrePostProcessor
 
     steps = PrePostProcessor(model)
@@ -83,3 +153,19 @@ def _with_preprocessing(openvino: Any, model: Any, spec: Preprocessing) -> Any:
     to_float = image.preprocess().convert_element_type(openvino.Type.f32)
     to_float.mean([255 * value for value in spec.mean]).scale([255 * value for value in spec.std])
     return steps.build()
+
+
+def _compiled(model: Any, threads: int) -> Any:
+    """The model ready to run."""
+    import openvino
+
+    return openvino.Core().compile_model(
+        model,
+        "CPU",
+        {
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+            "ENABLE_CPU_PINNING": False,  # decoders and other processes need the cores too
+        },
+    )
