@@ -110,7 +110,7 @@ def driver(items: int) -> bool:
 
 def timed(name: str, add: Callable[[Callable[[Progress], None]], IngestReport]) -> Timing:
     """Run once; the rates are taken between the first stored images and the end."""
-    marks: list[tuple[float, int, float]] = []  # time, images stored, processor time
+    marks: list[tuple[float, int, dict[int, float]]] = []  # time, images stored, processor time
 
     def tell(progress: Progress) -> None:
         if progress.indexed and not marks:
@@ -122,17 +122,21 @@ def timed(name: str, add: Callable[[Callable[[Progress], None]], IngestReport]) 
     first_s, first, first_cpu_s = marks[0]
     count = report.indexed - first
     assert report.indexed + report.duplicate + report.skipped == report.seen
+    spent = sum(seconds - first_cpu_s.get(pid, 0.0) for pid, seconds in cpu_s.items())
     return Timing(
         name,
         ended - started,
         first_s - started,
         count / (ended - first_s),
-        (cpu_s - first_cpu_s) / count * 1e3,
+        spent / count * 1e3,
     )
 
 
-def cpu_seconds() -> float:
-    """Processor time of this process and all below it, from /proc."""
+def cpu_seconds() -> dict[int, float]:
+    """Processor time of this process and of all below it, by process, from /proc.
+
+    Each with its ended children, so that one that ends between two looks is still counted.
+    """
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
@@ -141,12 +145,13 @@ def cpu_seconds() -> float:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
                 parents[int(entry.name)] = int(fields[1])
                 ticks[int(entry.name)] = sum(map(int, fields[11:15]))  # its own, its ended children
-    total, queue = 0, [os.getpid()]
+    found: dict[int, float] = {}
+    queue = [os.getpid()]
     while queue:
         parent = queue.pop()
-        total += ticks.get(parent, 0)
+        found[parent] = ticks.get(parent, 0) / os.sysconf("SC_CLK_TCK")
         queue += [pid for pid, its in parents.items() if its == parent]
-    return total / os.sysconf("SC_CLK_TCK")
+    return found
 
 
 def tell_all(timings: list[Timing], up_s: float, cores: int, photos: int) -> bool:

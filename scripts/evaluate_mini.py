@@ -21,6 +21,8 @@ import open_clip
 import torch
 from mini.split import load_split, nonsense_word, unaccented
 from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.progress import track
 from torch.nn.functional import cross_entropy, normalize
 
 import clipsearch.encoders.minitower  # noqa: F401  # makes its image tower known to open_clip
@@ -140,8 +142,11 @@ def fit_scale(problems: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
 def evaluate(folder: Path, data: Path) -> dict[str, float]:
     """All figures of `ROWS` and the fitted temperature, on the held-out part."""
     split, model, rng = load_split(data), Model(folder), random.Random(0)
+    console = Console(stderr=True)
     vectors = {
-        part: model.images(Image.open(data / path) for path in paths)
+        part: model.images(
+            Image.open(data / path) for path in track(paths, description=part, console=console)
+        )
         for part, paths in split.test.items()
     }
     out: dict[str, float] = {}

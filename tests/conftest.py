@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -122,3 +123,42 @@ def cli_process(tmp_path):
         return Done(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory) -> str:
+    """A second model: a small transformer with seeded random weights, in open_clip's format."""
+    import torch
+    from open_clip.model import CLIP
+    from safetensors.torch import save_file
+
+    config = {
+        "embed_dim": 64,
+        "vision_cfg": {"image_size": 224, "layers": 2, "width": 128, "patch_size": 32},
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": 64,
+            "heads": 2,
+            "layers": 2,
+        },
+    }
+    preprocessing = {
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
+    folder = tmp_path_factory.mktemp("other")
+    torch.manual_seed(0)
+    save_file(CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
+    document = {"model_cfg": config, "preprocess_cfg": preprocessing}
+    (folder / "open_clip_config.json").write_text(json.dumps(document))
+    return f"local-dir:{folder}"
+
+
+@pytest.fixture(scope="session")
+def other_encoder(other):
+    from clipsearch import load_encoder
+
+    return load_encoder(other, device="cpu", precision="fp32")

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipsearch import Index, load_encoder
+from clipsearch import Index
 from clipsearch.engine import vectorsets
 from clipsearch.errors import EncoderMismatchError, IndexLockedError, InvalidInputError
 from clipsearch.images import load_image
@@ -28,43 +28,6 @@ from tests.fakes import FakeEncoder, put, record
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ["bus", "camera", "chelsea", "coffee", "coins", "horse", "moon", "page", "rocket", "text"]
 CLOSE = 3e-3  # float16, and images that were encoded in other company
-
-
-@pytest.fixture(scope="session")
-def other(tmp_path_factory) -> str:
-    """A second model: a small transformer with seeded random weights, in open_clip's format."""
-    import torch
-    from open_clip.model import CLIP
-    from safetensors.torch import save_file
-
-    config = {
-        "embed_dim": 64,
-        "vision_cfg": {"image_size": 224, "layers": 2, "width": 128, "patch_size": 32},
-        "text_cfg": {
-            "context_length": 77,
-            "vocab_size": 49408,
-            "width": 64,
-            "heads": 2,
-            "layers": 2,
-        },
-    }
-    preprocessing = {
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.25, 0.25, 0.25],
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
-    }
-    folder = tmp_path_factory.mktemp("other")
-    torch.manual_seed(0)
-    save_file(CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
-    document = {"model_cfg": config, "preprocess_cfg": preprocessing}
-    (folder / "open_clip_config.json").write_text(json.dumps(document))
-    return f"local-dir:{folder}"
-
-
-@pytest.fixture(scope="session")
-def other_encoder(other):
-    return load_encoder(other, device="cpu", precision="fp32")
 
 
 @pytest.fixture
@@ -394,6 +357,23 @@ def test_a_switch_that_would_lose_items_is_refused(tmp_path):
                 writer.change(lambda conn: vectorsets.switch(conn, index.path, new.fingerprint, []))
         assert index.search("x", k=1)[0].item.key == "/photos/a.jpg"
         sound(index)
+
+
+def test_the_page_goes_on_with_the_new_model(index, encoder, other_encoder):
+    from clipsearch.ui.library import Library
+
+    models = {one.name: one for one in (encoder, other_encoder)}
+    library, name = Library([str(index.path)], load=models.__getitem__), index.path.name
+    before = library.index(name)
+    assert before is library.index(name)
+    assert len(before.search("a cat", k=3)) == 3
+    index.migrate(other_encoder)
+    now = library.index(name)
+    found, expected = now.search("a cat", k=3), index.search("a cat", k=3)
+    assert [hit.item.id for hit in found] == [hit.item.id for hit in expected]
+    assert library.model() == other_encoder.name
+    before.close()
+    now.close()
 
 
 SWITCHER = """

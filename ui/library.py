@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clipsearch import Index, load_encoder
-from clipsearch.errors import ClipSearchError, IndexNotFoundError
+from clipsearch.errors import ClipSearchError, EncoderMismatchError, IndexNotFoundError
 from clipsearch.exploring.facets import Facets, facets
 from clipsearch.exploring.mapping import IndexMap, make_map
 from clipsearch.exploring.sampling import sample_vectors
@@ -81,8 +81,8 @@ class Library:
         if given is None:
             raise IndexNotFoundError(f"there is no index called {name!r} here")
         with self._lock:
-            opened = self._open.get(name)
-            if opened is not None and opened.path.is_dir():
+            opened = self._open.get(name)  # it may have been deleted or migrated since
+            if opened is not None and _is_current(opened):
                 return opened
             path = existing_index(given)
             holder: list[Index] = []
@@ -195,3 +195,11 @@ class Library:
             for index in self._open.values():
                 index.close()
             self._open.clear()
+
+
+def _is_current(index: Index) -> bool:
+    """Whether an open index still is there, with the model that it was opened with."""
+    try:
+        return index.path.is_dir() and index.generation >= 0
+    except EncoderMismatchError:
+        return False

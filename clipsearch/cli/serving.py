@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,7 +129,9 @@ def serve(
     sock = listen(host, port)
     from ..server import create_app
 
-    app = create_app(encoder, folders, settings=settings, ui=ui)
+    app = create_app(
+        encoder, folders, settings=settings, ui=ui, load=partial(load_encoder, device=device)
+    )
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{sock.getsockname()[1]}"
     run(app, sock, ready=lambda: note(f"serving {', '.join(folders) or 'no index'} at {url}"))

@@ -39,8 +39,8 @@ __all__ = ["ClusterOptions", "add_on_cluster"]
 # so of work, long against the milliseconds that Ray needs for a task.
 _SLICE_ON_CPU = 64
 _SLICE_ON_GPU = 256
-_SIDE_BY_SIDE = 2  # slices a worker has in hand: one is decoded while the other is encoded
-_IN_FLIGHT = 3  # slices sent to a worker, so that it never waits for the next one
+_SIDE_BY_SIDE = 3  # slices a worker has in hand: one is decoded while two are encoded
+_IN_FLIGHT = 4  # slices sent to a worker, so that it never waits for the next one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +199,7 @@ def _results(
                 num_gpus=worker.gpus or None,
             )
             for table in dataset.iter_batches(
-                batch_size=None, batch_format="pyarrow", prefetch_batches=2
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
             ):
                 for found in unpack(table):
                     if isinstance(found, ClipSearchError):

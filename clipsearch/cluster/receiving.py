@@ -72,9 +72,10 @@ def receive(
         _Finished(source),  # type: ignore[arg-type] # all of a pool that `Run` uses
         ledger,
         batch_size=options.batch_size,
-        ahead=options.batch_size,
+        ahead=0,  # what comes is finished
         retry_skipped=options.retry_skipped,
         hash_first=False,  # workers hash
+        chunk=options.batch_size,
     )
     run.through(source, tell)
     run.busy["encode"] = source.encode_s

@@ -23,6 +23,7 @@ from ..errors import ClipSearchError, ClusterError, EncoderMismatchError, ImageD
 from ..images import ImageFacts, read_facts
 from ..intake.decoding import Decoded, DecoderPool
 from ..intake.pairs import Pair
+from ..intake.pipeline import ENCODED_AT_ONCE
 from ..intake.triage import content_hash, is_unchanged, problem, status_of
 from ..vectors import Floats
 from .reading import pack, unpack
@@ -124,7 +125,9 @@ class EmbedWorker:
             max_pixels=settings.max_pixels,
             timeout_s=settings.timeout_s,
         )
-        self._model = threading.Lock()  # slices are decoded side by side and encoded in turn
+        # Slices are worked on side by side; so many batches are encoded at once, as on one machine.
+        self._model = threading.BoundedSemaphore(ENCODED_AT_ONCE)
+        self._captioning = threading.Lock()  # warnings are caught for the whole process
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Embed the slices of a block, one result each."""
@@ -210,7 +213,7 @@ class EmbedWorker:
         chosen = [n for n in todo if pairs[n].caption]
         if not chosen:
             return
-        with self._model, warnings.catch_warnings(record=True) as caught:
+        with self._captioning, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             vectors = self._encoder.encode_texts([pairs[n].caption or "" for n in chosen])
         for n, vector in zip(chosen, vectors, strict=True):

@@ -44,7 +44,7 @@ _Vector = npt.NDArray[np.float32]
 
 # Two batches are encoded at a time: where the blocks of one run out, those of the next keep the
 # cores busy, which else wait for the slowest block of every batch (a tenth of the time).
-_ENCODED_AT_ONCE = 2
+ENCODED_AT_ONCE = 2
 _CHUNK = 256  # pairs looked up in the catalog together ...
 _CHUNK_BYTES = 64 * 1024 * 1024  # ... or fewer, when they carry the bytes of their images
 _COMMIT_ITEMS = 2048  # an interruption costs at most so many items ...
@@ -84,6 +84,8 @@ class Run:
         batch_size: Images encoded together.
         ahead: Images that may be decoded or waiting to be.
         retry_skipped: Whether files that could not be read before are tried again.
+        hash_first: Whether files are hashed before they are decoded, which spares known ones.
+        chunk: Pairs taken from the source before any is worked on.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Run:
         ahead: int,
         retry_skipped: bool,
         hash_first: bool,
+        chunk: int = _CHUNK,
     ) -> None:
         self._writer = writer
         self._folder = folder
@@ -108,12 +111,13 @@ class Run:
         self._ahead = ahead
         self._retry_skipped = retry_skipped
         self._hash_first = hash_first
+        self._chunk = chunk
         self._decoding: deque[_Job] = deque()
         self._batch: list[_Job] = []
         self._batch_images = 0
         self._encoding: deque[tuple[list[_Job], Future[_Encoded]]] = deque()
         self._hashes_ahead: set[str] = set()  # of images that are encoded but not yet stored
-        self._threads = ThreadPoolExecutor(_ENCODED_AT_ONCE, thread_name_prefix="encode")
+        self._threads = ThreadPoolExecutor(ENCODED_AT_ONCE, thread_name_prefix="encode")
         self._captions = threading.Lock()
         self._clock = threading.Lock()
         self._at_work: Counter[str] = Counter()  # stage -> threads
@@ -135,7 +139,7 @@ class Run:
         """
         self._tell = tell
         try:
-            for chunk in in_chunks(source, _CHUNK, _CHUNK_BYTES):
+            for chunk in in_chunks(source, self._chunk, _CHUNK_BYTES):
                 self._triage(chunk)
                 tell(self._progress())
             self._drain(0)
@@ -245,7 +249,7 @@ class Run:
         batch, self._batch, self._batch_images = self._batch, [], 0
         self._encoding.append((batch, self._threads.submit(self._encode, batch)))
         while self._encoding and (
-            len(self._encoding) > _ENCODED_AT_ONCE or self._encoding[0][1].done()
+            len(self._encoding) > ENCODED_AT_ONCE or self._encoding[0][1].done()
         ):
             self._store_oldest()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ..encoder import Encoder
-from ..errors import ClipSearchError, ImageDecodeError
+from ..errors import ClipSearchError, EncoderMismatchError, ImageDecodeError
+from ..models import load_encoder
 from . import classifying, searching, status
 from .docs import docs_page
 from .documents import ProblemDocument
 from .engine import Engine
 from .guard import BodyMiddleware, GuardMiddleware
-from .problems import PROBLEM_TYPE, Problem, of_error, problem_response
+from .problems import PROBLEM_TYPE, Problem, migrated, of_error, problem_response
 from .settings import ServerSettings
 from .telemetry import Telemetry, TelemetryMiddleware
 
@@ -36,6 +37,7 @@ _HTTP_CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+_INDEXES = searching.router.prefix
 _DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
@@ -45,6 +47,7 @@ def create_app(
     *,
     settings: ServerSettings | None = None,
     ui: bool = True,
+    load: Callable[[str], Encoder] = load_encoder,
 ) -> FastAPI:
     """The server as an ASGI application.
 
@@ -53,13 +56,14 @@ def create_app(
         indexes: Name and folder of every index.
         settings: Limits and tokens.
         ui: Whether the front end is at `/`, behind the same guard as everything else.
+        load: From a model's name to the model, for an index that is migrated meanwhile.
 
     Raises:
         EncoderMismatchError, IndexNotFoundError: As `Engine`.
     """
     settings = settings or ServerSettings()
     telemetry = Telemetry()
-    engine = Engine(encoder, indexes, settings=settings, telemetry=telemetry)
+    engine = Engine(encoder, indexes, settings=settings, telemetry=telemetry, load=load)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -133,6 +137,9 @@ def _add_errors(app: FastAPI, telemetry: Telemetry) -> None:
 
     @app.exception_handler(ClipSearchError)
     async def known(request: Request, exc: ClipSearchError) -> Response:
+        # A label pack can be of another model too; of an index it means that it has changed.
+        if isinstance(exc, EncoderMismatchError) and request.url.path.startswith(_INDEXES):
+            return answer(request, migrated())
         problem = of_error(exc)
         if isinstance(exc, ImageDecodeError):
             telemetry.skipped.inc()

@@ -1,18 +1,25 @@
-"""What the server serves: one model, several indexes, recent classifiers."""
+"""What the server serves: several indexes, their model, recent classifiers."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ..classification.labels import label_groups
 from ..classification.prompts import resolve_templates
 from ..encoder import Encoder
-from ..errors import ClipSearchError, IndexNotFoundError, InvalidInputError
+from ..errors import (
+    ClipSearchError,
+    EncoderMismatchError,
+    IndexNotFoundError,
+    InvalidInputError,
+)
 from ..index import Index
 from ..models import load_encoder
 from ..query import Query
@@ -26,14 +33,30 @@ from .telemetry import Telemetry
 __all__ = ["Engine", "public_name"]
 
 
+_log = logging.getLogger("clipsearch.server")
+_LOOK_S = 0.5  # between two looks at whether an index has been migrated
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """An open index with its model."""
+
+    index: Index
+    encoder: SharedEncoder
+    search: SharedSearch
+
+
 class Engine:
     """Holds the model and the indexes of one server; safe for threads.
+
+    An index that is migrated meanwhile is opened anew, with the model that it has by then.
 
     Args:
         encoder: The model in memory.
         indexes: Name and folder of every index; all must be of that model.
         settings: Limits.
         telemetry: Where batches and queues are reported.
+        load: From a model's name to the model.
 
     Raises:
         EncoderMismatchError: An index is of another model.
@@ -47,38 +70,75 @@ class Engine:
         *,
         settings: ServerSettings,
         telemetry: Telemetry,
+        load: Callable[[str], Encoder] = load_encoder,
     ) -> None:
         self.settings = settings
-        self.encoder = SharedEncoder(encoder, settings, telemetry)
-        self._indexes: dict[str, Index] = {}
-        self._searches: dict[str, SharedSearch] = {}
+        self._telemetry = telemetry
+        self._load = load
+        # Models are kept to the end: pages and requests may still use one that no index has.
+        self._models = {encoder.name: SharedEncoder(encoder, settings, telemetry)}
+        self._served: dict[str, _Served] = {}
+        self._replaced: list[_Served] = []
         self._classifiers: OrderedDict[str, ZeroShotClassifier] = OrderedDict()
         self._lock = threading.Lock()
-        searches = self._searches
-        telemetry.watch_queue("search", lambda: sum(s.waiting for s in searches.values()))
+        self._loading = threading.Lock()
+        self._stop = threading.Event()
+        self._follower = threading.Thread(target=self._follow, daemon=True, name="migrations")
+        served = self._served
+        telemetry.watch_queue("search", lambda: sum(s.search.waiting for s in served.values()))
         try:
             for name, folder in indexes.items():
-                self._indexes[name] = index = Index.open(folder, self.encoder)
-                self._searches[name] = SharedSearch(
-                    index, settings, telemetry.batch_observer("search")
-                )
-                telemetry.watch_index(name, partial(_numbers, index))
+                self._serve(name, folder, self._models[encoder.name])
         except BaseException:
             self.close()
             raise
+        self._follower.start()
+
+    def _serve(self, name: str, folder: Path, encoder: SharedEncoder) -> None:
+        index = Index.open(folder, encoder)
+        search = SharedSearch(index, self.settings, self._telemetry.batch_observer("search"))
+        if name in self._served:
+            self._replaced.append(self._served[name])
+        self._served[name] = _Served(index, encoder, search)
+        self._telemetry.watch_index(name, partial(_numbers, index))
+
+    def _follow(self) -> None:
+        """Open indexes anew that have been migrated, until the engine is closed."""
+        told: dict[str, str] = {}
+        while not self._stop.wait(_LOOK_S):
+            for name, served in list(self._served.items()):
+                if not _migrated(served.index):
+                    continue
+                try:
+                    with Index.open(served.index.path) as now:
+                        model = now.model_name
+                    self._serve(name, served.index.path, self.load(model))
+                except ClipSearchError as exc:
+                    if told.get(name) != str(exc):
+                        _log.error("%s was migrated and cannot be served: %s", name, exc)
+                    told[name] = str(exc)
 
     @property
     def indexes(self) -> Mapping[str, Index]:
         """The open indexes by name."""
-        return self._indexes
+        return {name: served.index for name, served in self._served.items()}
 
-    def load(self, model: str) -> Encoder:
-        """A model by name: the shared one, or another one from disk.
+    @property
+    def encoder(self) -> SharedEncoder:
+        """The model of the first index, which also classifies and embeds."""
+        return next((s.encoder for s in self._served.values()), next(iter(self._models.values())))
+
+    def load(self, model: str) -> SharedEncoder:
+        """A model by name, which stays in memory.
 
         Raises:
             ModelNotFoundError, ModelLoadError: As `load_encoder`.
         """
-        return self.encoder if model == self.encoder.name else load_encoder(model)
+        with self._loading:
+            if model not in self._models:
+                loaded = self._load(model)
+                self._models[model] = SharedEncoder(loaded, self.settings, self._telemetry)
+            return self._models[model]
 
     def index(self, name: str) -> Index:
         """An index by name, which is looked up here and never becomes a path.
@@ -86,9 +146,12 @@ class Engine:
         Raises:
             IndexNotFoundError: There is none of that name.
         """
-        if name not in self._indexes:
+        return self._found(name).index
+
+    def _found(self, name: str) -> _Served:
+        if name not in self._served:
             raise IndexNotFoundError("there is no such index; GET /v1/indexes lists them")
-        return self._indexes[name]
+        return self._served[name]
 
     async def search(self, name: str, query: Query, options: SearchOptions) -> Hits:
         """Search an index; what other requests ask meanwhile is encoded and scored with it.
@@ -97,12 +160,12 @@ class Engine:
             IndexNotFoundError: There is none of that name.
             ClipSearchError: As `Index.search`.
         """
-        self.index(name)
-        return await self._searches[name].search(await self.encoder.encoded(query), options)
+        served = self._found(name)
+        return await served.search.search(await served.encoder.encoded(query), options)
 
     def broken(self) -> list[str]:
         """Names of the indexes that cannot be read now."""
-        return [name for name, index in self._indexes.items() if not _readable(index)]
+        return [name for name, served in self._served.items() if not _readable(served.index)]
 
     def classifier(
         self, labels: Sequence[str], templates: str | Sequence[str]
@@ -121,10 +184,11 @@ class Engine:
                 f"over the limit of {self.settings.max_sentences:,}; take fewer labels, or "
                 "template simple or none"
             )
-        key = hashlib.sha256(repr((list(groups.items()), templates)).encode()).hexdigest()
+        encoder = self.encoder
+        asked = (encoder.fingerprint, list(groups.items()), templates)
         return self._remembered(
-            key,
-            lambda: ZeroShotClassifier(self.encoder, groups, templates=templates, cache=False),
+            hashlib.sha256(repr(asked).encode()).hexdigest(),
+            lambda: ZeroShotClassifier(encoder, groups, templates=templates, cache=False),
         )
 
     def packed(self, pack: bytes) -> ZeroShotClassifier:
@@ -134,8 +198,9 @@ class Engine:
             InvalidInputError: Not a label pack.
             EncoderMismatchError: It was made with another model.
         """
-        key = hashlib.sha256(pack).hexdigest()
-        return self._remembered(key, lambda: ZeroShotClassifier.load(pack, self.encoder))
+        encoder = self.encoder
+        key = encoder.fingerprint + hashlib.sha256(pack).hexdigest()
+        return self._remembered(key, lambda: ZeroShotClassifier.load(pack, encoder))
 
     def _remembered(self, key: str, make: Callable[[], ZeroShotClassifier]) -> ZeroShotClassifier:
         with self._lock:
@@ -152,15 +217,27 @@ class Engine:
 
     def close(self) -> None:
         """Finish what is under way and close all files."""
-        self.encoder.close()
-        for search in self._searches.values():
-            search.close()
-        for index in self._indexes.values():
-            index.close()
+        self._stop.set()
+        if self._follower.is_alive():
+            self._follower.join()
+        for encoder in self._models.values():
+            encoder.close()
+        for served in [*self._served.values(), *self._replaced]:
+            served.search.close()
+            served.index.close()
 
 
 def _numbers(index: Index) -> tuple[int, int]:
     return index.generation, len(index)
+
+
+def _migrated(index: Index) -> bool:
+    try:
+        return index.generation < 0
+    except EncoderMismatchError:
+        return True
+    except ClipSearchError:  # deleted or damaged, which is told where it is used
+        return False
 
 
 def _readable(index: Index) -> bool:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from .. import errors
 
-__all__ = ["PROBLEM_TYPE", "STATUS", "Problem", "of_error", "problem_response"]
+__all__ = ["PROBLEM_TYPE", "STATUS", "Problem", "migrated", "of_error", "problem_response"]
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -70,6 +70,16 @@ def of_error(error: errors.ClipSearchError) -> Problem:
     }
     detail = told.get(type(error), "something on the server is broken; its log says what")
     return Problem(status, error.code, detail)
+
+
+def migrated() -> Problem:
+    """An index has another model by now, which is being loaded."""
+    return Problem(
+        503,
+        errors.EncoderMismatchError.code,
+        "the index has been migrated to another model, which is being loaded; try again soon",
+        headers={"Retry-After": str(_RETRY_AFTER_S)},
+    )
 
 
 def problem_response(problem: Problem, request_id: str = "") -> Response:

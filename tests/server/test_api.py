@@ -138,6 +138,31 @@ def test_a_commit_elsewhere_is_seen_within_a_second(tmp_path, encoder, photos):
             assert len(after["hits"]) == len(before["hits"]) + 3
 
 
+def test_an_index_migrated_elsewhere_is_served_with_its_new_model(
+    tmp_path, encoder, other_encoder, photos
+):
+    with Index.create(tmp_path / "indexes" / "live", encoder) as index:
+        index.add(photos[:5])
+        with serving(tmp_path / "indexes", "-i", "live") as running:
+            ask = lambda: running.post("/v1/indexes/live/search", json={"text": "a cat", "k": 5})  # noqa: E731
+            assert ask().status_code == 200
+            index.migrate(other_encoder)
+            expected = [hit.item.id for hit in index.search("a cat", k=5)]
+            while (answer := ask()).status_code != 200:
+                assert answer.status_code == 503, answer.text
+                assert answer.headers["Retry-After"] == "1"
+                assert "another model" in answer.json()["detail"]
+                assert running.get("/healthz").status_code == 200
+                time.sleep(0.1)
+            assert [hit["id"] for hit in answer.json()["hits"]] == expected
+            assert running.get("/readyz").status_code == 200
+            described = running.get("/v1/indexes/live").json()
+            assert described["dim"] == other_encoder.dim
+            vectors = running.post("/v1/embed", json={"texts": ["a cat"]}).json()["texts"]
+            assert np.allclose(vectors, other_encoder.encode_texts(["a cat"]), atol=1e-4)
+            assert running.get("/?index=live&q=a+cat").status_code == 200
+
+
 def test_a_graceful_stop_finishes_what_is_under_way(home):
     with serving(home, "-i", "photos", "--no-ui") as running:
         answers = []
