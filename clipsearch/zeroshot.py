@@ -37,9 +37,9 @@ from .vectors import Floats
 __all__ = ["NONE_LABEL", "ZeroShotClassifier", "class_vectors", "parse_labels", "read_labels"]
 
 # In logits. What `scripts/evaluate_none.py` finds on one half of the classes of Caltech-101 and the
-# ImageNet sample is 0.5, and on the other half better than 0 by 0.7 points only, within what draws
-# of labels differ by (docs/benchmarks.md); `calibrate` with images that no label fits finds a
-# better one for one's own.
+# ImageNet sample is 0.5, which on the other half is better than 0 by 0.7 points of balanced
+# accuracy (docs/benchmarks.md); `calibrate` with images that no label fits finds the best for one's
+# own.
 DEFAULT_NONE_MARGIN = 0.0
 
 

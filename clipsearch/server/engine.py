@@ -32,9 +32,9 @@ from .telemetry import Telemetry
 
 __all__ = ["Engine", "public_name"]
 
-
 _log = logging.getLogger("clipsearch.server")
 _LOOK_S = 0.5  # between two looks at whether an index has been migrated
+_RETRY_S = 30.0  # after a model could not be loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,6 @@ class Engine:
 
     def _follow(self) -> None:
         """Open indexes anew that have been migrated, until the engine is closed."""
-        told: dict[str, str] = {}
         while not self._stop.wait(_LOOK_S):
             for name, served in list(self._served.items()):
                 if not _migrated(served.index):
@@ -114,9 +113,8 @@ class Engine:
                         model = now.model_name
                     self._serve(name, served.index.path, self.load(model))
                 except ClipSearchError as exc:
-                    if told.get(name) != str(exc):
-                        _log.error("%s was migrated and cannot be served: %s", name, exc)
-                    told[name] = str(exc)
+                    _log.error("%s was migrated and cannot be served: %s", name, exc)
+                    self._stop.wait(_RETRY_S)
 
     @property
     def indexes(self) -> Mapping[str, Index]:

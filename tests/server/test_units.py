@@ -8,12 +8,15 @@ import time
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
-from clipsearch import errors
+from clipsearch import Index, errors
 from clipsearch.cli.exits import EXIT_CODES
+from clipsearch.server import create_app
 from clipsearch.server.batching import Batcher
 from clipsearch.server.problems import STATUS, of_error
 from clipsearch.server.settings import is_loopback
+from tests.fakes import FakeEncoder, put
 
 
 def every_error():
@@ -115,3 +118,32 @@ def test_a_client_that_leaves_costs_the_others_nothing():
 def test_which_hosts_are_this_machine():
     assert all(is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"))
     assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "example.org", "10.0.0.1", ""))
+
+
+def test_a_model_that_cannot_be_loaded_after_a_migration(tmp_path, caplog):
+    """The index of that model is refused, with the reason in the log; the others are served."""
+    old, new = FakeEncoder("old"), FakeEncoder("new")
+    folders = {name: tmp_path / name for name in ("moved", "kept")}
+    for folder in folders.values():
+        with Index.create(folder, old) as index, index.writer() as writer:
+            for n in range(3):
+                put(writer, old, f"{n}", caption=f"caption {n}", image=False)
+
+    def load(name):
+        raise errors.ModelLoadError(f"{name}: the file is gone")
+
+    with TestClient(create_app(old, folders, ui=False, load=load)) as http:
+        with Index.open(folders["moved"], old) as index:
+            assert index.migrate(new).switched
+        for _ in range(6000):
+            if "new: the file is gone" in caplog.text:
+                break
+            time.sleep(0.01)
+        assert "moved was migrated and cannot be served: new: the file is gone" in caplog.text
+        query = {"text": "x", "target": "caption"}
+        refused = http.post("/v1/indexes/moved/search", json=query)
+        assert (refused.status_code, refused.json()["code"]) == (503, "encoder_mismatch")
+        assert http.get("/readyz").status_code == 503
+        answer = http.post("/v1/indexes/kept/search", json=query)
+        assert len(answer.json()["hits"]) == 3
+        assert http.get("/healthz").status_code == 200
