@@ -141,6 +141,8 @@ class Run:
         try:
             for chunk in in_chunks(source, self._chunk, _CHUNK_BYTES):
                 self._triage(chunk)
+                self._store_finished()
+                self._commit_if_due()
                 tell(self._progress())
             self._drain(0)
             self._send_batch()
@@ -248,10 +250,7 @@ class Run:
             return
         batch, self._batch, self._batch_images = self._batch, [], 0
         self._encoding.append((batch, self._threads.submit(self._encode, batch)))
-        while self._encoding and (
-            len(self._encoding) > ENCODED_AT_ONCE or self._encoding[0][1].done()
-        ):
-            self._store_oldest()
+        self._store_finished()
 
     def _encode(self, batch: list[_Job]) -> _Encoded:
         images = [n for n, job in enumerate(batch) if job.decoded is not None and job.fresh]
@@ -277,6 +276,13 @@ class Run:
 
     # --- storing --------------------------------------------------------------------------------
 
+    def _store_finished(self) -> None:
+        """Store the batches that are encoded, and wait for one if there are too many."""
+        while self._encoding and (
+            len(self._encoding) > ENCODED_AT_ONCE or self._encoding[0][1].done()
+        ):
+            self._store_oldest()
+
     def _store_oldest(self) -> None:
         batch, future = self._encoding.popleft()
         images, captions = future.result()
@@ -284,12 +290,15 @@ class Run:
             with self._timed("write"):
                 self._store(job, images.get(position), captions.get(position))
         self._hashes_ahead.difference_update(job.sha256 for job in batch if job.sha256)
+        self._commit_if_due()
+        self._tell(self._progress())
+
+    def _commit_if_due(self) -> None:
         late = monotonic() - self._committed > _COMMIT_SECONDS
         if self._writer.staged >= _COMMIT_ITEMS or (late and self._writer.staged):
             with self._timed("write"):
                 self._writer.commit()
             self._committed = monotonic()
-        self._tell(self._progress())
 
     def _store(self, job: _Job, image: _Vector | None, caption: _Vector | None) -> None:
         if not job.fresh and job.sha256 is not None:

@@ -42,7 +42,9 @@ def hammer(url, seconds, connections, body):
     return threads, latencies, errors
 
 
-def load(tmp_path, encoder, photos, seconds):
+@pytest.mark.slow
+def test_64_connections_during_adds_and_compactions(tmp_path, encoder, photos):
+    seconds = 30
     words = iter(range(10**9))
     with Index.create(tmp_path / "indexes" / "live", encoder) as index:
         index.add(photos[:5])
@@ -72,15 +74,6 @@ def load(tmp_path, encoder, photos, seconds):
             last = running.post("/v1/indexes/live/search", json={"text": "x", "k": 1000}).json()
             assert last["generation"] == index.generation
             assert len(last["hits"]) == min(1000, len(index))
-
-
-def test_64_connections_during_adds_and_compactions(tmp_path, encoder, photos):
-    load(tmp_path, encoder, photos, seconds=4)
-
-
-@pytest.mark.slow
-def test_64_connections_for_half_a_minute(tmp_path, encoder, photos):
-    load(tmp_path, encoder, photos, seconds=30)
 
 
 @pytest.mark.slow
