@@ -114,8 +114,11 @@ class Nursery:
     def _lines(self) -> int:
         return len(self._journal.read_text().splitlines())
 
-    def crash(self, what: str, seed: int) -> None:
-        """Let a child work until it wrote a few lines to the journal, and kill it soon after."""
+    def crash(self, what: str, seed: int) -> int:
+        """Let a child work until it wrote a few lines to the journal, and kill it soon after.
+
+        Returns how many lines it wrote.
+        """
         rng = random.Random(seed)
         already = self._lines()
         print(what, seed, file=self._process.stdin, flush=True)
@@ -127,6 +130,7 @@ class Nursery:
         time.sleep(rng.choice([0.005, 0.02, 0.1]) * rng.random())
         os.kill(int(pid), signal.SIGKILL)
         assert self._process.stdout.readline().split() == ["ended", str(-signal.SIGKILL)]
+        return self._lines() - already
 
 
 def check(path: Path, journal: Path) -> None:
@@ -167,10 +171,12 @@ def crash_often(tmp_path: Path, times: int) -> None:
                 caption=encoder.vector(f"text v{i}"),
             )
     journal.write_text(json.dumps({"have": list(range(1, 201))}) + "\n")
+    steps = 0
     with Nursery(path, journal) as nursery:
         for i in range(times):
-            nursery.crash(WORKS[i % len(WORKS)], SEED + i)
+            steps += nursery.crash(WORKS[i % len(WORKS)], SEED + i)
             check(path, journal)
+    assert steps > times / 4, "the child was killed before it did anything"
     with Index.open(path, encoder, exact_elements=EXACT) as index:
         index.compact()
         fill(index, encoder, 10, first=1000)

@@ -404,7 +404,10 @@ def test_killed_at_random_moments_there_is_one_model_or_the_other(tmp_path):
     with Index.create(path, encoders["one"]) as index, index.writer() as writer:
         for n in range(100):
             put(writer, encoders["one"], f"{n}", caption=f"caption {n}", image=False)
-    for seed in range(8):
+    steps, used = 0, set()
+    for seed in range(40):
+        if seed >= 8 and len(used) == 2:
+            break
         rng = random.Random(seed)
         child = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(SWITCHER), path, str(seed)],
@@ -416,15 +419,19 @@ def test_killed_at_random_moments_there_is_one_model_or_the_other(tmp_path):
         assert child.stdout.readline() == "ready\n"
         for step in range(seed % 4):
             assert child.stdout.readline() == f"{seed + step}\n"
+            steps += 1
         time.sleep(0.1 * rng.random())
         child.kill()
         _, err = child.communicate()
         assert child.returncode == -signal.SIGKILL, err
         with Index.open(path) as index:
             encoder = encoders[index.model_name]
+            used.add(encoder.name)
             for rows, vectors in index.iter_vectors("caption"):
                 for row, vector in zip(rows.tolist(), vectors, strict=True):
                     expected = encoder.vector(f"text {index.item(row).caption}")
                     np.testing.assert_allclose(vector, expected, atol=2e-3)
             assert len(index) == 100
             sound(index)
+    assert steps
+    assert used == {"one", "two"}
