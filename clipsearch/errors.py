@@ -10,6 +10,7 @@ builtin that fits, carries a stable `code`, and says what happened and what to d
     ├── ModelNotFoundError       LookupError        model_not_found
     ├── ModelLoadError           RuntimeError       model_load
     ├── EncoderMismatchError     ValueError         encoder_mismatch
+    │   └── IndexMigratedError                      index_migrated
     ├── IndexNotFoundError       FileNotFoundError  index_not_found
     ├── IndexExistsError         FileExistsError    index_exists
     ├── IndexLockedError         BlockingIOError    index_locked
@@ -31,6 +32,7 @@ __all__ = [
     "IndexCorruptError",
     "IndexExistsError",
     "IndexLockedError",
+    "IndexMigratedError",
     "IndexNotFoundError",
     "IndexVersionError",
     "InvalidInputError",
@@ -92,6 +94,12 @@ class EncoderMismatchError(ClipSearchError, ValueError):
     """An index was made with another encoder than the one in use."""
 
     code = "encoder_mismatch"
+
+
+class IndexMigratedError(EncoderMismatchError):
+    """An index has been migrated to another model since it was opened."""
+
+    code = "index_migrated"
 
 
 class IndexNotFoundError(ClipSearchError, FileNotFoundError):

@@ -452,7 +452,7 @@ class Index:
 
         Raises:
             IndexLockedError: Another process is writing; the message names it.
-            EncoderMismatchError: The index has been migrated since it was opened.
+            IndexMigratedError: The index has been migrated since it was opened.
             StorageError: The folder cannot be written.
         """
         return Writer(self._path, wait=wait, fingerprint=self._fingerprint)
@@ -617,7 +617,7 @@ class Index:
         interrupted migration goes on where it stopped. Ids, captions, tags and metadata stay, and
         so do the old vectors: `migrate` with the old model goes back and embeds only what was
         added since, `forget_models` deletes them. Other open `Index` objects of this index raise
-        an `EncoderMismatchError` from the switch on.
+        an `IndexMigratedError` from the switch on.
 
         Args:
             encoder: The model to use from now on.

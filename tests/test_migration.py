@@ -20,7 +20,7 @@ import pytest
 
 from clipsearch import Index
 from clipsearch.engine import vectorsets
-from clipsearch.errors import EncoderMismatchError, IndexLockedError, InvalidInputError
+from clipsearch.errors import IndexLockedError, IndexMigratedError, InvalidInputError
 from clipsearch.images import load_image
 from clipsearch.intake.pairs import Pair
 from tests.fakes import FakeEncoder, put, record
@@ -182,7 +182,7 @@ def test_others_write_and_search_meanwhile(index, folder, encoder, other_encoder
         assert index.migrate(other_encoder, progress=meanwhile, batch_size=3).switched
         assert done
         for use in (lambda: bystander.search("a cat"), bystander.writer):
-            with pytest.raises(EncoderMismatchError, match=r"has been migrated.*open it again"):
+            with pytest.raises(IndexMigratedError, match=r"has been migrated.*open it again"):
                 use()
     paths = {Path(item.path).name for item in index.items()}
     assert {"added.png", "moon.png"} <= paths

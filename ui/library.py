@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clipsearch import Index, load_encoder
-from clipsearch.errors import ClipSearchError, EncoderMismatchError, IndexNotFoundError
+from clipsearch.errors import ClipSearchError, IndexMigratedError, IndexNotFoundError
 from clipsearch.exploring.facets import Facets, facets
 from clipsearch.exploring.mapping import IndexMap, make_map
 from clipsearch.exploring.sampling import sample_vectors
@@ -201,5 +201,5 @@ def _is_current(index: Index) -> bool:
     """Whether an open index still is there, with the model that it was opened with."""
     try:
         return index.path.is_dir() and index.generation >= 0
-    except EncoderMismatchError:
+    except IndexMigratedError:
         return False

@@ -17,6 +17,7 @@ EXIT_CODES: dict[type[errors.ClipSearchError], int] = {
     errors.IndexCorruptError: EXIT_ERROR,
     errors.IndexExistsError: EXIT_ERROR,
     errors.IndexLockedError: EXIT_ERROR,
+    errors.IndexMigratedError: EXIT_ERROR,
     errors.IndexNotFoundError: EXIT_ERROR,
     errors.IndexVersionError: EXIT_ERROR,
     errors.InvalidInputError: EXIT_ERROR,

@@ -54,7 +54,7 @@ class Reader:
             What `work` returns.
 
         Raises:
-            EncoderMismatchError: The index has been migrated to another model since it was opened.
+            IndexMigratedError: The index has been migrated to another model since it was opened.
             IndexCorruptError: A file of the index is missing or damaged.
             StorageError: A file cannot be read.
         """

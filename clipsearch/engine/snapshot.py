@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EncoderMismatchError, IndexCorruptError
+from ..errors import IndexCorruptError, IndexMigratedError
 from ..types import Modality
 from ..vectors import Block, Floats, Rows, best, exact_top_k, exact_top_k_many, is_in
 from . import catalog
@@ -293,10 +293,10 @@ def check_model(folder: Path, meta: Mapping[str, Any], fingerprint: str | None) 
     """Check that an index still is of the model that its user opened it with.
 
     Raises:
-        EncoderMismatchError: It has been migrated meanwhile.
+        IndexMigratedError: It has been migrated meanwhile.
     """
     if fingerprint not in (None, meta["fingerprint"]):
-        raise EncoderMismatchError(
+        raise IndexMigratedError(
             f"index {folder.name} has been migrated to {meta['model_name']} since it was opened; "
             "open it again, or run the command again"
         )

@@ -49,7 +49,7 @@ class Writer:
 
     Raises:
         IndexLockedError: Another process is writing.
-        EncoderMismatchError: The index has been migrated to another model.
+        IndexMigratedError: The index has been migrated to another model.
         StorageError: The folder cannot be written.
     """
 

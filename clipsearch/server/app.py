@@ -16,14 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ..encoder import Encoder
-from ..errors import ClipSearchError, EncoderMismatchError, ImageDecodeError
+from ..errors import ClipSearchError, ImageDecodeError
 from ..models import load_encoder
 from . import classifying, searching, status
 from .docs import docs_page
 from .documents import ProblemDocument
 from .engine import Engine
 from .guard import BodyMiddleware, GuardMiddleware
-from .problems import PROBLEM_TYPE, Problem, migrated, of_error, problem_response
+from .problems import PROBLEM_TYPE, Problem, of_error, problem_response
 from .settings import ServerSettings
 from .telemetry import Telemetry, TelemetryMiddleware
 
@@ -37,7 +37,6 @@ _HTTP_CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
-_INDEXES = searching.router.prefix
 _DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
@@ -137,9 +136,6 @@ def _add_errors(app: FastAPI, telemetry: Telemetry) -> None:
 
     @app.exception_handler(ClipSearchError)
     async def known(request: Request, exc: ClipSearchError) -> Response:
-        # A label pack can be of another model too; of an index it means that it has changed.
-        if isinstance(exc, EncoderMismatchError) and request.url.path.startswith(_INDEXES):
-            return answer(request, migrated())
         problem = of_error(exc)
         if isinstance(exc, ImageDecodeError):
             telemetry.skipped.inc()

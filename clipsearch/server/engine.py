@@ -16,7 +16,7 @@ from ..classification.prompts import resolve_templates
 from ..encoder import Encoder
 from ..errors import (
     ClipSearchError,
-    EncoderMismatchError,
+    IndexMigratedError,
     IndexNotFoundError,
     InvalidInputError,
 )
@@ -106,7 +106,7 @@ class Engine:
         """Open indexes anew that have been migrated, until the engine is closed."""
         while not self._stop.wait(_LOOK_S):
             for name, served in list(self._served.items()):
-                if not _migrated(served.index):
+                if not isinstance(_trouble(served.index), IndexMigratedError):
                     continue
                 try:
                     with Index.open(served.index.path) as now:
@@ -163,7 +163,7 @@ class Engine:
 
     def broken(self) -> list[str]:
         """Names of the indexes that cannot be read now."""
-        return [name for name, served in self._served.items() if not _readable(served.index)]
+        return [name for name, served in self._served.items() if _trouble(served.index)]
 
     def classifier(
         self, labels: Sequence[str], templates: str | Sequence[str]
@@ -229,20 +229,14 @@ def _numbers(index: Index) -> tuple[int, int]:
     return index.generation, len(index)
 
 
-def _migrated(index: Index) -> bool:
+def _trouble(index: Index) -> ClipSearchError | None:
+    """Why an open index cannot be read now."""
     try:
-        return index.generation < 0
-    except EncoderMismatchError:
-        return True
-    except ClipSearchError:  # deleted or damaged, which is told where it is used
-        return False
-
-
-def _readable(index: Index) -> bool:
-    try:
-        return index.path.is_dir() and index.generation >= 0  # what is deleted stays open
-    except ClipSearchError:
-        return False
+        index.generation  # noqa: B018 - looks at the file
+    except ClipSearchError as exc:
+        return exc
+    deleted = IndexNotFoundError(f"{index.path} is gone")  # but stays open
+    return None if index.path.is_dir() else deleted
 
 
 def public_name(model: str) -> str:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from .. import errors
 
-__all__ = ["PROBLEM_TYPE", "STATUS", "Problem", "migrated", "of_error", "problem_response"]
+__all__ = ["PROBLEM_TYPE", "STATUS", "Problem", "of_error", "problem_response"]
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -24,6 +24,7 @@ STATUS: dict[type[errors.ClipSearchError], int] = {
     errors.IndexCorruptError: 500,
     errors.IndexExistsError: 409,
     errors.IndexLockedError: 503,
+    errors.IndexMigratedError: 503,
     errors.IndexNotFoundError: 404,
     errors.IndexVersionError: 500,
     errors.InvalidInputError: 422,
@@ -60,26 +61,17 @@ def of_error(error: errors.ClipSearchError) -> Problem:
     status = next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
     if status < 500 and not isinstance(error, errors.IndexNotFoundError):
         return Problem(status, error.code, str(error))
-    if status == 503:
-        return Problem(
-            status, error.code, "try again soon", headers={"Retry-After": str(_RETRY_AFTER_S)}
-        )
     told = {
         errors.IndexNotFoundError: "there is no such index; GET /v1/indexes lists them",
+        errors.IndexMigratedError: "the index has another model now, which is being loaded; "
+        "try again soon",
         errors.MissingExtraError: "this needs a part of clipsearch that is not installed here",
     }
-    detail = told.get(type(error), "something on the server is broken; its log says what")
-    return Problem(status, error.code, detail)
-
-
-def migrated() -> Problem:
-    """An index has another model by now, which is being loaded."""
-    return Problem(
-        503,
-        errors.EncoderMismatchError.code,
-        "the index has been migrated to another model, which is being loaded; try again soon",
-        headers={"Retry-After": str(_RETRY_AFTER_S)},
-    )
+    busy = status == 503
+    broken = "something on the server is broken; its log says what"
+    detail = told.get(type(error), "try again soon" if busy else broken)
+    headers = {"Retry-After": str(_RETRY_AFTER_S)} if busy else {}
+    return Problem(status, error.code, detail, headers=headers)
 
 
 def problem_response(problem: Problem, request_id: str = "") -> Response:

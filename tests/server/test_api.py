@@ -142,7 +142,7 @@ def test_a_commit_and_a_migration_elsewhere_are_followed(tmp_path, encoder, othe
             while (answer := ask()).status_code != 200:
                 assert answer.status_code == 503, answer.text
                 assert answer.headers["Retry-After"] == "1"
-                assert "another model" in answer.json()["detail"]
+                assert "another model now" in answer.json()["detail"]
                 assert running.get("/healthz").status_code == 200
                 time.sleep(0.1)
             assert [hit["id"] for hit in answer.json()["hits"]] == expected

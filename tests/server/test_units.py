@@ -142,7 +142,7 @@ def test_a_model_that_cannot_be_loaded_after_a_migration(tmp_path, caplog):
         assert "moved was migrated and cannot be served: new: the file is gone" in caplog.text
         query = {"text": "x", "target": "caption"}
         refused = http.post("/v1/indexes/moved/search", json=query)
-        assert (refused.status_code, refused.json()["code"]) == (503, "encoder_mismatch")
+        assert (refused.status_code, refused.json()["code"]) == (503, "index_migrated")
         assert http.get("/readyz").status_code == 503
         answer = http.post("/v1/indexes/kept/search", json=query)
         assert len(answer.json()["hits"]) == 3
