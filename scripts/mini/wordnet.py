@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _VISIBLE = {
     "verb": {29, 30, 35, 36, 37, 38, 43},
 }
 _THINGS = {5, 6, 8, 13, 17, 20}  # animals, artefacts, the body, food, objects, plants
+_NAMED = {5, 6, 20}  # an octopus is an animal first, and food second
 
 
 class WordNet:
@@ -39,26 +41,48 @@ class WordNet:
         it in one piece.
         """
         encode = open_clip.SimpleTokenizer().encode
-        found: set[str] = set()
-        for part, wanted in _VISIBLE.items():
-            for line in self._lines(f"data.{part}"):
-                field = line.split("|")[0].split()
-                if int(field[1]) not in wanted:
-                    continue
-                for raw in field[4 : 4 + 2 * int(field[3], 16) : 2]:
-                    word = re.sub(r"\(.*\)", "", raw).replace("_", " ")
-                    pieces = word.split()
-                    short = len(pieces) <= 2 and re.fullmatch(r"[A-Za-z' -]+", word)
-                    if short and len(encode(word)) <= len(pieces):
-                        found.add(word)
-        return found
+        found = {word for part in _VISIBLE for word in self._words(part, _VISIBLE[part])}
+        return {
+            word
+            for word in found
+            if len(word.split()) <= 2
+            and re.fullmatch(r"[A-Za-z' -]+", word)
+            and len(encode(word)) <= len(word.split())
+        }
 
-    def gloss(self, word: str) -> str | None:
-        """What a noun means: its most frequent sense as a thing, else as anything visible."""
-        senses = [self._glosses[offset] for offset in self._senses.get(word.lower(), ())]
-        things = [text for file, text in senses if file in _THINGS]
-        visible = [text for file, text in senses if file in _VISIBLE["noun"]]
-        return next(iter(things or visible), None)
+    def things(self) -> set[str]:
+        """Nouns of one word, rare ones too, for things: "mandolin"."""
+        return {word for word in self._words("noun", _THINGS) if re.fullmatch("[a-z]+", word)}
+
+    def _words(self, part: str, files: set[int]) -> Iterator[str]:
+        for line in self._lines(f"data.{part}"):
+            field = line.split("|")[0].split()
+            if int(field[1]) in files:
+                for raw in field[4 : 4 + 2 * int(field[3], 16) : 2]:
+                    yield re.sub(r"\(.*\)", "", raw).replace("_", " ")
+
+    def explain(self, name: str, *, by_head: bool = False) -> tuple[str, str] | None:
+        """The synonyms of a noun, and what it means, in one of its senses.
+
+        The sense is the most frequent one as an animal, plant or artefact, else as another thing,
+        else as anything visible.
+
+        Args:
+            name: A noun, singular or plural.
+            by_head: Takes the end of a compound that WordNet does not have: the "fan" of
+                "ceiling fan".
+        """
+        name = re.sub(r"\(.*?\)", "", name.lower()).strip()
+        forms = [name, re.sub("ies$", "y", name), re.sub("e?s$", "", name), name.removesuffix("s")]
+        words = name.split()
+        tails = [" ".join(words[i:]) for i in range(1, len(words))] if by_head else []
+        for form in (*forms, name + "s", *tails):
+            senses = [self._synsets[offset] for offset in self._senses.get(form, ())]
+            for files in (_NAMED, _THINGS, _VISIBLE["noun"]):
+                for file, synonyms, gloss in senses:
+                    if file in files:
+                        return synonyms, gloss
+        return None
 
     @cached_property
     def _senses(self) -> dict[str, list[str]]:
@@ -66,10 +90,11 @@ class WordNet:
         return {row[0].replace("_", " "): row[-int(row[2]) :] for row in rows}
 
     @cached_property
-    def _glosses(self) -> dict[str, tuple[int, str]]:
+    def _synsets(self) -> dict[str, tuple[int, str, str]]:
         found = {}
         for line in self._lines("data.noun"):
             head, _, gloss = line.partition("|")
             field = head.split()
-            found[field[0]] = (int(field[1]), gloss.split(";")[0].strip())
+            synonyms = ", ".join(field[4 : 4 + 2 * int(field[3], 16) : 2]).replace("_", " ")
+            found[field[0]] = (int(field[1]), synonyms, gloss.split(";")[0].strip())
         return found
