@@ -82,7 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
     work: Path = arguments.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     os.environ["CLIPSEARCH_CACHE"] = str(work / "cache")
-    make_images(arguments, work)
     parts = {
         "decode": decode_lines,
         "share": share_lines,
@@ -90,8 +89,12 @@ def run(arguments: argparse.Namespace) -> int:
         "peers": peer_lines,
         "memory": memory_lines,
     }
+    chosen = arguments.parts.split(",")
+    if unknown := sorted(set(chosen) - set(parts)):
+        raise SystemExit(f"--parts: no {', '.join(unknown)}; there are {', '.join(parts)}")
+    make_images(arguments, work)
     missed = 0
-    for part in arguments.parts.split(","):
+    for part in chosen:
         for line in parts[part](arguments, work):
             print(line, flush=True)
             missed += line.missed

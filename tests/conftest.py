@@ -86,9 +86,10 @@ def cli(tmp_path, monkeypatch):
 
     In this process, where torch is loaded already; `cli_process` starts one of its own.
     """
-    from clipsearch.cli.app import app
+    from clipsearch.cli.app import assemble
 
     monkeypatch.setenv("CLIPSEARCH_INDEXES", str(tmp_path / "indexes"))
+    app = assemble()
 
     def run(*arguments: object, expect: int | None = 0) -> Done:
         out, err = io.StringIO(), io.StringIO()

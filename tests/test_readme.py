@@ -77,9 +77,9 @@ def test_commands_that_need_a_network_exist(readme):
     """The blocks that are not run name commands and options that there are."""
     from typer.main import get_command
 
-    from clipsearch.cli.app import app
+    from clipsearch.cli.app import assemble
 
-    commands = get_command(app).commands
+    commands = get_command(assemble()).commands
     text = (ROOT / readme).read_text(encoding="utf-8")
     shown = re.findall(r"clipsearch ([a-z]+)((?: +(?:-{1,2}[\w-]+))*)", text)
     for command, options in shown:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..ingest import IngestOptions
     from ..types import IngestReport, Progress
 
-__all__ = ["COMMANDS", "Cluster", "serve_on_cluster"]
+__all__ = ["Cluster", "plan", "serve_on_cluster", "shard"]
 
 
 def shard(
@@ -177,9 +177,6 @@ def _rows(found: Plan, rates: Rates) -> list[list[str]]:
         ["", "nodes", f"{serving.nodes:,}, {serving.routers:,} of them routers"],
         ["", "cost", f"{serving.month_cost:,.0f} a month"],
     ]
-
-
-COMMANDS: dict[str, Callable[..., None]] = {"shard": shard, "plan": plan}
 
 
 @dataclass(frozen=True, slots=True)

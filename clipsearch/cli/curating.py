@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ from .options import IndexName, NewIndexName, Wait
 from .output import TableFormat, hit_document, note, print_json, print_table, short_path
 from .searching import Target
 
-__all__ = ["COMMANDS"]
+__all__ = ["duplicates", "export", "import_command", "pairs"]
 
 OutputFormat = Annotated[TableFormat, typer.Option("-f", "--format", help="table, json or csv.")]
 
@@ -173,11 +173,3 @@ def _print(
     ]
     if shown:
         print_table(columns, shown, right=["group", "id"])
-
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "pairs": pairs,
-    "duplicates": duplicates,
-    "export": export,
-    "import": import_command,
-}

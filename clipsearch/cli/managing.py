@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +20,7 @@ from .output import (
     short_path,
 )
 
-__all__ = ["COMMANDS", "models_app"]
+__all__ = ["compact", "info", "models_app", "remove", "verify"]
 
 OutputFormat = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
 
@@ -105,13 +104,6 @@ def verify(
         f"{human_bytes(report.checked_bytes)} checked"
     )
 
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "info": info,
-    "remove": remove,
-    "compact": compact,
-    "verify": verify,
-}
 
 models_app = typer.Typer(no_args_is_help=True, help="The models to choose from.")
 
