@@ -265,7 +265,7 @@ def test_options_are_checked(index, tmp_path):
 # --- interruptions --------------------------------------------------------------------------------
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 import clipsearch.intake.pipeline as pipeline
 from clipsearch import Index
 from clipsearch.ingest import IngestOptions
@@ -276,7 +276,7 @@ pipeline._COMMIT_ITEMS = 100
 
 class Slow(PixelEncoder):
     def encode_pixels(self, pixels):
-        print(len(pixels), flush=True)
+        os.write(1, f"{{len(pixels)}}\\n".encode())  # print would mix the lines of two threads
         time.sleep({pause})
         return super().encode_pixels(pixels)
 
