@@ -10,7 +10,7 @@ builtin that fits, carries a stable `code`, and says what happened and what to d
     ├── ModelNotFoundError       LookupError        model_not_found
     ├── ModelLoadError           RuntimeError       model_load
     ├── EncoderMismatchError     ValueError         encoder_mismatch
-    │   └── IndexMigratedError                      index_migrated
+    │   └── IndexMigratedError   ValueError         index_migrated
     ├── IndexNotFoundError       FileNotFoundError  index_not_found
     ├── IndexExistsError         FileExistsError    index_exists
     ├── IndexLockedError         BlockingIOError    index_locked
@@ -96,7 +96,7 @@ class EncoderMismatchError(ClipSearchError, ValueError):
     code = "encoder_mismatch"
 
 
-class IndexMigratedError(EncoderMismatchError):
+class IndexMigratedError(EncoderMismatchError, ValueError):
     """An index has been migrated to another model since it was opened."""
 
     code = "index_migrated"
