@@ -48,6 +48,7 @@ class _State:
 
     pictures: tuple[_Given, ...] = ()
     examples: tuple[tuple[str, _Given], ...] = ()
+    problem: str = ""  # with what was given last
     pack: bytes | None = None
     learnt: str = ""  # what was learnt, as HTML
 
@@ -100,12 +101,12 @@ def page(context: Context, _router: gr.HTML) -> None:
                     train = gr.Button(words("classify.train"), variant="primary")
                     forget = gr.Button(words("classify.forget"))
     options = [labels, none, templates]
-    outputs = [state, given, results]
-    drop.given(desk.add, [state, *options], outputs, **QUIET)
-    given.chosen(desk.drop_one, [state, *options], outputs, **QUIET)
+    # Pictures are kept first, then classified with the labels of then: these may change meanwhile.
+    added = drop.given(desk.add, state, state, **QUIET)
+    dropped = given.chosen(desk.drop_one, state, state, **QUIET)
     sets.input(lambda key: "\n".join(_SETS.get(key, ())), sets, labels, **QUIET)
-    for event in (go.click, none.input, templates.input, results.again):
-        event(desk.classify, [state, *options], outputs, **LATEST)
+    for event in (added.then, dropped.then, go.click, none.input, templates.input, results.again):
+        event(desk.classify, [state, *options], [given, results], **LATEST)
     examples_drop.given(desk.add_examples, [state, name], [state, learnt], **QUIET)
     train.click(desk.train, [state], [state, learnt], **QUIET)
     forget.click(
@@ -133,47 +134,44 @@ class _Desk:
             for picture, vector in zip(pictures, vectors, strict=True)
         ]
 
-    def add(
-        self, state: _State, labels: str, none: bool, templates: str, event: gr.EventData
-    ) -> Any:
-        """Take pictures and classify all there are."""
+    def add(self, state: _State, event: gr.EventData) -> _State:
+        """Take pictures."""
         try:
             pictures = (*state.pictures, *self._given(event))[:_MOST_PICTURES]
         except ClipSearchError as exc:
-            return state, _strip(state, self._words), message(str(exc))
-        return self.classify(replace(state, pictures=pictures), labels, none, templates)
+            return replace(state, problem=str(exc))
+        return replace(state, pictures=pictures, problem="")
 
-    def drop_one(
-        self, state: _State, labels: str, none: bool, templates: str, event: gr.EventData
-    ) -> Any:
+    def drop_one(self, state: _State, event: gr.EventData) -> _State:
         """Take one picture away, or all."""
         place = sent(event).get("place", "")
         kept = [p for i, p in enumerate(state.pictures) if str(i) != place] if place else []
-        return self.classify(replace(state, pictures=tuple(kept)), labels, none, templates)
+        return replace(state, pictures=tuple(kept), problem="")
 
-    def classify(self, state: _State, labels: str, none: bool, templates: str) -> Any:
-        """Bars for one picture, a table for many."""
+    def classify(self, state: _State, labels: str, none: bool, templates: str) -> tuple[str, str]:
+        """The pictures, and bars for one of them or a table for many."""
         strip = _strip(state, self._words)
         library = self._context.library
+        problem = message(state.problem) if state.problem else ""
         try:
             waiting = model_screen(library, library.model(), self._words)
             if waiting is not None:
-                return state, strip, waiting
+                return strip, problem + waiting
             if not state.pictures:
-                return state, strip, blank(self._words("classify.hint"))
+                return strip, problem or blank(self._words("classify.hint"))
             classifier = self._classifier(state, labels, templates)
             vectors = np.stack([picture.vector for picture in state.pictures])
             count = len(classifier.labels) + 1
             found = classifier.predict_vectors(vectors, k=count, none_of_these=none)
         except ClipSearchError as exc:
-            return state, strip, message(str(exc))
-        note = self._words("classify.with_pack") if state.pack else ""
+            return strip, problem + message(str(exc))
+        note = message(self._words("classify.with_pack"), kind="info") if state.pack else ""
         shown = (
             _bars(state.pictures[0], found[0], self._words)
             if len(found) == 1
             else _table(state.pictures, found, self._words)
         )
-        return state, strip, (message(note, kind="info") if note else "") + shown
+        return strip, problem + note + shown
 
     def _classifier(self, state: _State, labels: str, templates: str) -> ZeroShotClassifier:
         encoder = self._encoder()

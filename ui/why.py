@@ -31,6 +31,7 @@ class _Picture:
     name: str = ""
     data: bytes = b""
     index: str = ""
+    problem: str = ""  # with what was given last
 
 
 def page(context: Context, router: gr.HTML) -> None:
@@ -64,8 +65,9 @@ def page(context: Context, router: gr.HTML) -> None:
         return (*desk.from_item(index, int(number), text),)
 
     router.to_why(navigated, router, [state, texts, results], **ROUTED)
-    drop.given(desk.given, [state, texts], [state, results], **QUIET)
-    for event in (go.click, results.again):
+    # A picture is kept first, then explained with the texts of then: they may change meanwhile.
+    kept = drop.given(desk.given, state, state, **QUIET)
+    for event in (kept.then, go.click, results.again):
         event(desk.show, [state, texts], results, **LATEST)
 
 
@@ -86,37 +88,39 @@ class _Desk:
         picture = _Picture(item_name(item), data, index)
         return picture, text, self.show(picture, text)
 
-    def given(self, state: _Picture, texts: str, event: gr.EventData) -> tuple[_Picture, str]:
+    def given(self, state: _Picture, event: gr.EventData) -> _Picture:
         """A picture that was dropped."""
         try:
             pictures = sent(event).get("pictures", [])[:1]
             found = read_pictures(pictures, self._context.settings, self._words)[0]
-            state = replace(state, name=found.name, data=reduced(found.image, _SIDE, quality=90))
+            data = reduced(found.image, _SIDE, quality=90)
         except ClipSearchError as exc:
-            return state, message(str(exc))
-        return state, self.show(state, texts)
+            return replace(state, problem=str(exc))
+        return replace(state, name=found.name, data=data, problem="")
 
     def show(self, state: _Picture, texts: str) -> str:
         """One heat map for every text."""
         library = self._context.library
+        problem = message(state.problem) if state.problem else ""
         asked = [line.strip() for line in texts.splitlines() if line.strip()][:_MOST_TEXTS]
         try:
             model = library.index(state.index).model_name if state.index else library.model()
             waiting = model_screen(library, model, self._words)
             if waiting is not None:
-                return waiting
+                return problem + waiting
             if not state.data:
-                return blank(self._words("why.hint"))
+                return problem or blank(self._words("why.hint"))
             if not asked:
-                return _plain(state) + message(self._words("why.need_text"), kind="info")
+                return problem + _plain(state) + message(self._words("why.need_text"), kind="info")
             encoder = library.encoder(model)
             found = [(text, explain(encoder, state.data, text)) for text in asked]
         except ClipSearchError as exc:
-            return message(str(exc))
+            return problem + message(str(exc))
         figures = "".join(self._figure(text, heat) for text, heat in found)
         method = self._words(f"why.method_{found[0][1].method}")
         return (
-            f'<label class="cs-slider">{self._words("why.strength")} <input type="range" min="0" '
+            problem
+            + f'<label class="cs-slider">{self._words("why.strength")} <input type="range" min="0" '
             f'max="1" step="0.05" value="1" data-opacity></label>'
             f'<div class="cs-heats">{figures}</div>'
             f'<div class="cs-legend" aria-hidden="true">'

@@ -58,6 +58,34 @@ def test_why_shows_where_from_a_result_and_from_a_picture(visit, photos):
     page.wait_for_function("document.querySelectorAll('.cs-heat').length === 2")
 
 
+@pytest.mark.parametrize("tab", ["why", "classify"])
+def test_a_picture_counts_with_what_was_asked_while_it_was_on_its_way(visit, photos, tab):
+    page = visit(f"?tab={tab}")
+    held = []
+
+    def hold(route):
+        if not held and "pictures" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/gradio_api/**", hold)
+    page.set_input_files(f"#cs-{tab}-drop input", photo(photos, "coffee.png"))
+    while not held:
+        page.wait_for_timeout(20)
+    field = "#cs-why-texts" if tab == "why" else "#cs-labels"
+    page.fill(f"{field} textarea", "a cup\na spoon")
+    go = "Show the regions" if tab == "why" else "Classify"
+    with page.expect_response("**/gradio_api/**"):
+        page.get_by_role("button", name=go, exact=True).click()
+    held[0].continue_()
+    shown = ".cs-heat" if tab == "why" else ".cs-barlabel"
+    page.wait_for_selector(shown)
+    found = page.locator(".cs-heats figcaption, .cs-barlabel").all_inner_texts()
+    assert any("a cup" in text for text in found)
+    assert any("a spoon" in text for text in found)
+
+
 _POINT = """() => {
   const box = document.querySelector('[data-map]');
   const data = JSON.parse(box.dataset.map);
