@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 
 from clipsearch import load_encoder
 from clipsearch.encoders import compiled, openclip
+from clipsearch.encoders.compiled import CompiledTower
 from clipsearch.encoders.int8 import in_8_bits
+from clipsearch.encoders.openclip import OpenClipEncoder
 from clipsearch.errors import InvalidInputError, ModelLoadError, ModelNotFoundError
 from clipsearch.images import load_image, prepare
 
@@ -108,28 +111,36 @@ def test_threads_are_as_they_were(encoder, photos):
     assert torch.get_num_threads() == before
 
 
-@pytest.fixture
-def soon_compiled(monkeypatch):
-    """The bundled model, which is compiled from the twelfth image on."""
+def _slowed(function, seconds=0.2):
+    def slow(*args):
+        time.sleep(seconds)
+        return function(*args)
+
+    return slow
+
+
+@pytest.fixture(params=["bundled", "transformer"])
+def soon_compiled(request, monkeypatch, vit):
+    """A model that is compiled from the twelfth image on, being slow in torch."""
     if not compiled.can_compile():
         pytest.skip("OpenVINO is not installed")
     monkeypatch.setattr(openclip, "_WORTH_COMPILING", 12)
-    return load_encoder("clipsearch-mini", device="cpu", precision="fp32")
+    monkeypatch.setattr(OpenClipEncoder, "_encode_block", _slowed(OpenClipEncoder._encode_block))
+    model = "clipsearch-mini" if request.param == "bundled" else vit
+    return load_encoder(model, device="cpu", precision="fp32")
 
 
-def test_many_images_are_compiled_for(soon_compiled, encoder, photos):
+def test_many_images_are_compiled_for(soon_compiled, photos):
     """Vectors stay what they are, for several threads as well, and nobody is told about it."""
     root = logging.getLogger()
     before = (root.level, list(root.filters), list(root.handlers))
     pixels = [
-        np.stack([prepare(p, encoder.preprocessing) for p in photos[i : i + 6]]) for i in (0, 6)
+        np.stack([prepare(p, soon_compiled.preprocessing) for p in photos[i : i + 10]])
+        for i in (0, 10)
     ]
-    expected = [encoder.encode_pixels(some) for some in pixels]
-    assert encoder._compiled.tower(0) is None
-    for number in (0, 1):
-        np.testing.assert_allclose(
-            soon_compiled.encode_pixels(pixels[number]), expected[number], atol=2e-5
-        )
+    expected = [soon_compiled.encode_pixels(pixels[0])]
+    assert soon_compiled._compiled.tower(0) is None
+    expected += [soon_compiled.encode_pixels(pixels[1])]  # torch goes on while it is compiled
     soon_compiled._compiled.wait()
     assert soon_compiled._compiled.tower(0) is not None
     with ThreadPoolExecutor(4) as pool:
@@ -138,6 +149,13 @@ def test_many_images_are_compiled_for(soon_compiled, encoder, photos):
         np.testing.assert_allclose(vectors, expected[number % 2], atol=2e-5)
     assert sys.modules["openvino_telemetry"] is None
     assert (root.level, root.filters, root.handlers) == before
+
+
+def test_torch_goes_on_where_it_is_faster(soon_compiled, photos, monkeypatch):
+    monkeypatch.setattr(CompiledTower, "__call__", _slowed(CompiledTower.__call__, 1.0))
+    soon_compiled.encode_images(photos[:16])
+    soon_compiled._compiled.wait()
+    assert soon_compiled._compiled.tower(0) is None
 
 
 def test_without_openvino_many_images_are_worth_a_note(encoder, photos, monkeypatch):
@@ -167,6 +185,7 @@ def _cannot_be_traced(*_, **__):
     raise RuntimeError("an operation that cannot be traced")
 
 
+@pytest.mark.parametrize("soon_compiled", ["bundled"], indirect=True)
 @pytest.mark.parametrize("what", ["an operation that cannot be traced", "bessel_j0"])
 def test_torch_goes_on_where_compiling_fails(
     soon_compiled, encoder, photos, monkeypatch, caplog, what

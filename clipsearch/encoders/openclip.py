@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,8 +60,9 @@ _IMAGE_BATCH = 32
 # convolutional towers are: their activations then stay under the 32 MB from which glibc asks
 # the system for every block anew (EfficientNet-Lite2: 34 images/s a core with 4, 18 with 32).
 _CORE_BATCH, _CONV_CORE_BATCH = 8, 4
-# Compiling a convolutional tower takes a second and saves up to half of the time of every image.
+# Compiling takes one to ten seconds and saves a tenth to a half of the time of every image.
 _WORTH_COMPILING = 256
+_MOST_COMPILED = 2 << 30  # bytes of weights, of which the compiled tower keeps a second copy
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CLEANINGS: dict[str, Cleaning] = {
     "_clean_lower": "lower",
@@ -106,8 +108,10 @@ class OpenClipEncoder:
         self._precision: _Settled = "fp32"
         self._fold_batch_norms()
         self._precision = self._choose_precision(precision)
-        if self._cores is not None and convolutional and self._precision == "fp32":
-            self._compiled = CompiledLater(self._compile, after=_WORTH_COMPILING)
+        weights_size = sum(weight.nbytes for weight in weights.visual.parameters())
+        if self._cores and self._precision == "fp32" and weights_size <= _MOST_COMPILED:
+            build = partial(self._compile, self._cores)
+            self._compiled = CompiledLater(build, after=_WORTH_COMPILING)
 
     @property
     def name(self) -> str:
@@ -161,9 +165,7 @@ class OpenClipEncoder:
         if self._out_of_memory:
             found.append(f"memory ran out: images were encoded {self._block} at a time")
         if self._compiled is not None and self._compiled.is_missed:
-            found.append(
-                "faster with this model on a processor: pip install 'clipsearch[openvino]'"
-            )
+            found.append("often faster on a processor: pip install 'clipsearch[openvino]'")
         return found
 
     def encode_images(self, images: Sequence[ImageInput]) -> npt.NDArray[np.float32]:
@@ -244,14 +246,21 @@ class OpenClipEncoder:
             batch = batch.to(dtype).contiguous(memory_format=self._layout)
             return _unit(self._model.encode_image(batch), "image")
 
-    def _compile(self) -> CompiledTower | None:
-        """The image tower in OpenVINO, if the vectors stay what they are."""
-        threads = 1 if self._cores is None else self._cores.count
-        compiled = CompiledTower(self._model.visual, self._preprocessing, threads)
+    def _compile(self, cores: Cores) -> CompiledTower | None:
+        """The image tower in OpenVINO, if the vectors stay what they are and come sooner."""
+        compiled = CompiledTower(self._model.visual, self._preprocessing, cores.count)
         probe = self._probe()
-        vectors = _unit(torch.from_numpy(compiled(probe)), "image")
-        agreement = float((vectors * self._encode_block(probe)).sum(axis=1).min())
-        return compiled if agreement > _COMPILED_AGREEMENT else None
+
+        def timed(encode: Any) -> tuple[Any, float]:
+            started = time.perf_counter()
+            return encode(probe), time.perf_counter() - started
+
+        # In turns, and on the threads that encode, so that what else runs slows both alike.
+        turns = cores.map(timed, [compiled, self._encode_block] * 2)
+        compiled_s, torch_s = (min(seconds for _, seconds in turns[i::2]) for i in (0, 1))
+        vectors, expected = _unit(torch.from_numpy(turns[0][0]), "image"), turns[1][0]
+        agreement = float((vectors * expected).sum(axis=1).min())
+        return compiled if agreement > _COMPILED_AGREEMENT and compiled_s < torch_s else None
 
     def _halve(self, images: int, exc: BaseException) -> None:
         block = min(self._block or images, images)
