@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from clipsearch import load_encoder
-from clipsearch.encoders import compiled, openclip
+from clipsearch.encoders import compiled, modelloading, openclip
 from clipsearch.encoders.compiled import CompiledTower
 from clipsearch.encoders.int8 import in_8_bits
 from clipsearch.encoders.openclip import OpenClipEncoder
@@ -44,6 +44,20 @@ def test_vectors_are_open_clips_own(encoder, photos):
         reference = model.eval().encode_image(pixels, normalize=True).numpy()
     ours = encoder.encode_images([load_image(photo) for photo in photos[:12]])
     assert (ours * reference).sum(axis=1).min() > 0.99999
+
+
+def test_new_weights_are_nothing_until_a_file_fills_them():
+    with modelloading._NothingDrawn():
+        layers = [
+            torch.nn.Linear(3, 4),
+            torch.nn.Conv2d(3, 4, 2),
+            torch.nn.Embedding(3, 4),
+            torch.nn.MultiheadAttention(4, 2),
+        ]
+    weights = [w for layer in layers for w in layer.parameters() if w.ndim > 1]
+    assert len(weights) == 5
+    assert all(torch.isnan(weight).all() for weight in weights)
+    assert torch.isfinite(torch.nn.Linear(3, 4).weight).all()
 
 
 def test_a_vector_does_not_depend_on_its_batch(encoder, photos):
