@@ -23,11 +23,23 @@ def hits(done) -> list[dict]:
     return json.loads(done.stdout)["hits"]
 
 
+@pytest.fixture(scope="module")
+def kept(photos, encoder, tmp_path_factory):
+    """The demo photos and their index, which no test changes."""
+    folder = tmp_path_factory.mktemp("kept")
+    (folder / "photos").mkdir()
+    for photo in photos:
+        shutil.copy(photo, folder / "photos" / photo.name)
+    with clipsearch.Index.create(folder / "indexes" / "photos", encoder) as index:
+        index.add(folder / "photos")
+    return folder
+
+
 @pytest.fixture
-def indexed(cli, photo_folder):
-    """The demo photos in an index called `photos`."""
-    cli("index", photo_folder, "-i", "photos")
-    return photo_folder
+def indexed(kept, tmp_path):
+    """The demo photos, not to be changed, in an index of one's own called `photos`."""
+    shutil.copytree(kept / "indexes", tmp_path / "indexes")
+    return kept / "photos"
 
 
 def test_index_search_classify(cli, indexed):
@@ -66,19 +78,20 @@ def test_formats(cli, indexed):
     assert json.loads(cli("info", "-f", "json").stdout)["items"] == len(list(indexed.iterdir()))
 
 
-def test_a_second_run_encodes_only_what_is_new_or_changed(cli, indexed):
-    count = len(list(indexed.iterdir()))
-    assert f"of {count} files: {count} unchanged" in cli("index", indexed).stderr
-    shutil.copy(indexed / "coffee.png", indexed / "copy.png")
-    (indexed / "rocket.jpg").rename(indexed / "moved.jpg")
-    load_image(indexed / "moon.png").resize((99, 99)).save(indexed / "moon.png")
-    told = cli("index", indexed).stderr
+def test_a_second_run_encodes_only_what_is_new_or_changed(cli, photo_folder):
+    cli("index", photo_folder, "-i", "photos")
+    count = len(list(photo_folder.iterdir()))
+    assert f"of {count} files: {count} unchanged" in cli("index", photo_folder).stderr
+    shutil.copy(photo_folder / "coffee.png", photo_folder / "copy.png")
+    (photo_folder / "rocket.jpg").rename(photo_folder / "moved.jpg")
+    load_image(photo_folder / "moon.png").resize((99, 99)).save(photo_folder / "moon.png")
+    told = cli("index", photo_folder).stderr
     assert told.startswith("1 images in")
     assert "1 duplicate, 1 updated, 1 moved" in told
     found = hits(cli("search", "a rocket launch", "-k", 1, "-f", "json"))
-    assert found[0]["path"] == str(indexed / "moved.jpg")
-    (indexed / "moved.jpg").unlink()
-    assert "1 removed" in cli("index", indexed, "--prune").stderr
+    assert found[0]["path"] == str(photo_folder / "moved.jpg")
+    (photo_folder / "moved.jpg").unlink()
+    assert "1 removed" in cli("index", photo_folder, "--prune").stderr
     cli("verify", "--full")
 
 
@@ -163,10 +176,10 @@ def test_another_model_is_refused(cli, indexed, tmp_path):
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    model = open_clip.create_model("ViT-B-32")
+    model = open_clip.create_model("ViT-S-32-alt")
     weights = tmp_path / "weights.safetensors"
     save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, weights)
-    done = cli("index", indexed, "-i", "photos", "-m", f"ViT-B-32:{weights}", expect=1)
+    done = cli("index", indexed, "-i", "photos", "-m", f"ViT-S-32-alt:{weights}", expect=1)
     assert "clipsearch-mini" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
