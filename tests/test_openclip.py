@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -170,6 +171,22 @@ def test_torch_goes_on_where_it_is_faster(soon_compiled, photos, monkeypatch):
     soon_compiled.encode_images(photos[:16])
     soon_compiled._compiled.wait()
     assert soon_compiled._compiled.tower(0) is None
+
+
+def test_a_program_that_ends_meanwhile_ends_quietly():
+    if not compiled.can_compile():
+        pytest.skip("OpenVINO is not installed")
+    program = """if True:
+        import numpy as np
+        from clipsearch import load_encoder
+        from clipsearch.encoders import openclip
+        openclip._WORTH_COMPILING = 12
+        encoder = load_encoder("clipsearch-mini", device="cpu", precision="fp32")
+        encoder.encode_pixels(np.zeros((16, *encoder.preprocessing.size, 3), np.uint8))
+        print("encoded")
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "encoded\n", "")
 
 
 def test_without_openvino_many_images_are_worth_a_note(encoder, photos, monkeypatch):

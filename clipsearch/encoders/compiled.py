@@ -103,6 +103,10 @@ class CompiledLater:
             self._tower = self._build()
         except ModelLoadError as exc:
             _log.warning("%s; torch goes on", exc)
+        except RuntimeError:
+            if threading.main_thread().is_alive():
+                raise
+            # The program is ending: its pools take no more work, and nobody needs the tower.
 
 
 def _failures() -> tuple[type[Exception], ...]:
