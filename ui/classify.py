@@ -149,29 +149,32 @@ class _Desk:
         return replace(state, pictures=tuple(kept), problem="")
 
     def classify(self, state: _State, labels: str, none: bool, templates: str) -> tuple[str, str]:
-        """The pictures, and bars for one of them or a table for many."""
-        strip = _strip(state, self._words)
-        library = self._context.library
+        """The pictures, what went wrong with those given last, and what they show."""
         problem = message(state.problem) if state.problem else ""
+        return _strip(state, self._words), problem + self._found(state, labels, none, templates)
+
+    def _found(self, state: _State, labels: str, none: bool, templates: str) -> str:
+        """Bars for one picture, a table for many."""
+        library = self._context.library
         try:
             waiting = model_screen(library, library.model(), self._words)
             if waiting is not None:
-                return strip, problem + waiting
+                return waiting
             if not state.pictures:
-                return strip, problem or blank(self._words("classify.hint"))
+                return "" if state.problem else blank(self._words("classify.hint"))
             classifier = self._classifier(state, labels, templates)
             vectors = np.stack([picture.vector for picture in state.pictures])
             count = len(classifier.labels) + 1
             found = classifier.predict_vectors(vectors, k=count, none_of_these=none)
         except ClipSearchError as exc:
-            return strip, problem + message(str(exc))
+            return message(str(exc))
         note = message(self._words("classify.with_pack"), kind="info") if state.pack else ""
         shown = (
             _bars(state.pictures[0], found[0], self._words)
             if len(found) == 1
             else _table(state.pictures, found, self._words)
         )
-        return strip, problem + note + shown
+        return note + shown
 
     def _classifier(self, state: _State, labels: str, templates: str) -> ZeroShotClassifier:
         encoder = self._encoder()

@@ -99,28 +99,30 @@ class _Desk:
         return replace(state, name=found.name, data=data, problem="")
 
     def show(self, state: _Picture, texts: str) -> str:
-        """One heat map for every text."""
-        library = self._context.library
+        """What went wrong with the picture given last, and one heat map for every text."""
         problem = message(state.problem) if state.problem else ""
+        return problem + self._regions(state, texts)
+
+    def _regions(self, state: _Picture, texts: str) -> str:
+        library = self._context.library
         asked = [line.strip() for line in texts.splitlines() if line.strip()][:_MOST_TEXTS]
         try:
             model = library.index(state.index).model_name if state.index else library.model()
             waiting = model_screen(library, model, self._words)
             if waiting is not None:
-                return problem + waiting
+                return waiting
             if not state.data:
-                return problem or blank(self._words("why.hint"))
+                return "" if state.problem else blank(self._words("why.hint"))
             if not asked:
-                return problem + _plain(state) + message(self._words("why.need_text"), kind="info")
+                return _plain(state) + message(self._words("why.need_text"), kind="info")
             encoder = library.encoder(model)
             found = [(text, explain(encoder, state.data, text)) for text in asked]
         except ClipSearchError as exc:
-            return problem + message(str(exc))
+            return message(str(exc))
         figures = "".join(self._figure(text, heat) for text, heat in found)
         method = self._words(f"why.method_{found[0][1].method}")
         return (
-            problem
-            + f'<label class="cs-slider">{self._words("why.strength")} <input type="range" min="0" '
+            f'<label class="cs-slider">{self._words("why.strength")} <input type="range" min="0" '
             f'max="1" step="0.05" value="1" data-opacity></label>'
             f'<div class="cs-heats">{figures}</div>'
             f'<div class="cs-legend" aria-hidden="true">'

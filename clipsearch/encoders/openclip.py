@@ -12,7 +12,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -249,14 +249,9 @@ class OpenClipEncoder:
     def _compile(self, cores: Cores) -> CompiledTower | None:
         """The image tower in OpenVINO, if the vectors stay what they are and come sooner."""
         compiled = CompiledTower(self._model.visual, self._preprocessing, cores.count)
-        probe = self._probe()
-
-        def timed(encode: Any) -> tuple[Any, float]:
-            started = time.perf_counter()
-            return encode(probe), time.perf_counter() - started
-
+        race = partial(_timed, pixels=self._probe())
         # In turns, and on the threads that encode, so that what else runs slows both alike.
-        turns = cores.map(timed, [compiled, self._encode_block] * 2)
+        turns = cores.map(race, [compiled, self._encode_block] * 2)
         compiled_s, torch_s = (min(seconds for _, seconds in turns[i::2]) for i in (0, 1))
         vectors, expected = _unit(torch.from_numpy(turns[0][0]), "image"), turns[1][0]
         agreement = float((vectors * expected).sum(axis=1).min())
@@ -397,22 +392,18 @@ class OpenClipEncoder:
         if candidate == "fp32":
             return "fp32"
         probe = self._probe()
-        reference, slow_s = self._timed(probe)
+        self.encode_pixels(probe)  # the first pass is slower
+        reference, slow_s = _timed(self.encode_pixels, probe)
         visual: torch.nn.Module = self._model.visual
         visual.to(_DTYPES[candidate])
         self._precision = candidate
-        vectors, fast_s = self._timed(probe)
+        self.encode_pixels(probe)
+        vectors, fast_s = _timed(self.encode_pixels, probe)
         agreement = float((vectors * reference).sum(axis=1).min())
         if asked != "auto" or (agreement > _PRECISION_AGREEMENT and fast_s < slow_s):
             return candidate
         visual.to(torch.float32)
         return "fp32"
-
-    def _timed(self, probe: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], float]:
-        """The vectors of a probe, and the seconds of a second, warm pass."""
-        self.encode_pixels(probe)
-        started = time.perf_counter()
-        return self.encode_pixels(probe), time.perf_counter() - started
 
     def _to_int8(self) -> _Settled:
         if self._device.type != "cpu":
@@ -426,6 +417,15 @@ class OpenClipEncoder:
             )
         self._model.visual = tower
         return "int8"
+
+
+def _timed(
+    encode: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
+    pixels: npt.NDArray[np.uint8],
+) -> tuple[npt.NDArray[np.float32], float]:
+    """What an encoder makes of prepared images, and the seconds that it took."""
+    started = time.perf_counter()
+    return encode(pixels), time.perf_counter() - started
 
 
 def check_precision(precision: str) -> None:
