@@ -212,8 +212,6 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
 
     Encoding alone is torch's `encode_image`, and where OpenVINO compiles the tower, that as well.
     """
-    from clipsearch.encoders.compiled import can_compile
-
     for model in arguments.models.split(","):
         encoder = load(arguments, work, model, arguments.precision)
         in_torch = load(arguments, work, model, arguments.precision)
@@ -236,7 +234,7 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
             return float(report.indexed / seconds)
 
         sides = {"torch": partial(alone, in_torch), "whole": whole}
-        if encoder._compiled is not None and can_compile():
+        if encoder._compiled is not None:
             sides["compiled"] = partial(alone, encoder)
         found = alternate(arguments.rounds, **sides)
         what = f"{model} {encoder.precision} 640 x 480"

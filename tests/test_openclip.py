@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from clipsearch import load_encoder
-from clipsearch.encoders import compiled, modelloading, openclip
+from clipsearch.encoders import modelloading, openclip
 from clipsearch.encoders.compiled import CompiledTower
 from clipsearch.encoders.int8 import in_8_bits
 from clipsearch.encoders.openclip import OpenClipEncoder
@@ -137,8 +137,6 @@ def _slowed(function, seconds=0.2):
 @pytest.fixture(params=["bundled", "transformer"])
 def soon_compiled(request, monkeypatch, vit):
     """A model that is compiled from the twelfth image on, being slow in torch."""
-    if not compiled.can_compile():
-        pytest.skip("OpenVINO is not installed")
     monkeypatch.setattr(openclip, "_WORTH_COMPILING", 12)
     monkeypatch.setattr(OpenClipEncoder, "_encode_block", _slowed(OpenClipEncoder._encode_block))
     model = "clipsearch-mini" if request.param == "bundled" else vit
@@ -179,8 +177,6 @@ def test_torch_goes_on_where_it_is_faster(soon_compiled, photos, monkeypatch):
 
 
 def test_a_program_that_ends_meanwhile_ends_quietly():
-    if not compiled.can_compile():
-        pytest.skip("OpenVINO is not installed")
     program = """if True:
         import numpy as np
         from clipsearch import load_encoder
@@ -194,16 +190,12 @@ def test_a_program_that_ends_meanwhile_ends_quietly():
     assert (done.returncode, done.stdout, done.stderr) == (0, "encoded\n", "")
 
 
-def test_without_openvino_many_images_are_worth_a_note(encoder, photos, monkeypatch):
-    monkeypatch.setattr(openclip, "_WORTH_COMPILING", 12)
-    monkeypatch.setattr(compiled, "can_compile", lambda: False)
-    fresh = load_encoder("clipsearch-mini", device="cpu", precision="fp32")
-    np.testing.assert_allclose(
-        fresh.encode_images(photos[:6]), encoder.encode_images(photos[:6]), atol=2e-5
-    )
-    assert not fresh.notes
-    fresh.encode_images(photos[6:12])
-    assert "clipsearch[openvino]" in fresh.notes[0]
+def test_torch_goes_on_without_openvino(soon_compiled, photos, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    soon_compiled.encode_images(photos[:16])
+    soon_compiled._compiled.wait()
+    assert soon_compiled._compiled.tower(0) is None
+    assert "torch goes on" in caplog.text
 
 
 class _NotInOpenVino(torch.nn.Module):

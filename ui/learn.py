@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -36,10 +36,18 @@ class _Shown:
     vector: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What one visitor looks at."""
+
+    pictures: tuple[_Shown, ...] = ()
+    problem: str = ""  # with what was given last
+
+
 def page(context: Context, router: gr.HTML) -> None:
     """Lay out the tab and connect it."""
     words = context.words
-    state = gr.State(())
+    state = gr.State(_State())
     desk = _Desk(context)
     html(f'<div class="cs-prose"><h2>{words("learn.title")}</h2><p>{words("learn.p1")}</p></div>')
     with gr.Row(elem_classes="cs-two"):
@@ -74,18 +82,20 @@ def page(context: Context, router: gr.HTML) -> None:
     html(f'<div class="cs-prose"><h3>{words("learn.h_train")}</h3><p>{words("learn.p4")}</p></div>')
 
     def navigated() -> Any:
-        pictures, scale = desk.samples(), desk.scale()
-        matrix_and_prompts = desk.show(pictures, words("learn.default_texts"), scale or _SCALE)
-        return pictures, *matrix_and_prompts, desk.choices(), desk.slider(scale)
+        fresh, scale = desk.samples(), desk.scale()
+        matrix_and_prompts = desk.show(fresh, words("learn.default_texts"), scale or _SCALE)
+        return fresh, *matrix_and_prompts, desk.choices(), desk.slider(scale)
 
     outputs = [matrix, prompts]
     inputs = [state, texts, temperature]
     router.to_learn(navigated, None, [state, *outputs, picker, temperature], **LATEST)
-    picker.chosen(desk.picked, inputs, [state, *outputs], **QUIET)
-    drop.given(desk.given, inputs, [state, *outputs], **QUIET)
-    texts.submit(desk.show, inputs, outputs, **LATEST)
-    texts.blur(desk.show, inputs, outputs, **LATEST)
-    temperature.release(desk.show, inputs, outputs, **LATEST)
+    # Pictures are kept first, then shown with the texts of then: these may change meanwhile.
+    kept = [
+        picker.chosen(desk.picked, state, state, **QUIET),
+        drop.given(desk.given, state, state, **QUIET),
+    ]
+    for event in (*(k.then for k in kept), texts.submit, texts.blur, temperature.release):
+        event(desk.show, inputs, outputs, **LATEST)
     matrix.again(desk.again, inputs, [state, *outputs, temperature], **QUIET)
 
 
@@ -96,13 +106,13 @@ class _Desk:
         self._context = context
         self._words = context.words
 
-    def samples(self) -> tuple[_Shown, ...]:
-        """The first pictures of the first collection, spread over it."""
+    def samples(self) -> _State:
+        """Pictures of the first collection that the default texts find."""
         library = self._context.library
         try:
             names = library.names()
             if not names or not len(library.index(names[0])):
-                return ()
+                return _State()
             index = library.index(names[0])
             if library.is_loaded(index.model_name):
                 asked = self._words("learn.default_texts").splitlines()
@@ -113,15 +123,17 @@ class _Desk:
                         found.setdefault(hit.item.id, hit.item)
                 items = list(found.values())
             else:
-                return ()
+                return _State()
             items = [item for item in items if item.path][:_PICTURES]
             vectors = index.vectors([item.id for item in items], "image")
-            return tuple(
-                _Shown(item_name(item), data_url(thumbnail(item, THUMBNAIL_SIDE)), vector)
-                for item, vector in zip(items, vectors, strict=True)
+            return _State(
+                tuple(
+                    _Shown(item_name(item), data_url(thumbnail(item, THUMBNAIL_SIDE)), vector)
+                    for item, vector in zip(items, vectors, strict=True)
+                )
             )
         except ClipSearchError:
-            return ()  # the visitor brings pictures of their own
+            return _State()  # the visitor brings pictures of their own
 
     def scale(self) -> int | None:
         """What the model learnt, within the slider's range; None while it is not loaded."""
@@ -152,7 +164,8 @@ class _Desk:
         except ClipSearchError:
             return ""  # the visitor brings pictures of their own
         entries = "".join(
-            f'<li><button type="button" data-do="pick" data-id="{item.id}" '
+            f'<li><button type="button" data-do="pick" '
+            f'data-index="{escape(names[0])}" data-id="{item.id}" '
             f'aria-label="{escape(self._words("learn.pick_one", name=item_name(item)))}">'
             f'<img src="{thumb_url(escape(names[0]), item.id)}" alt="" loading="lazy">'
             "</button></li>"
@@ -162,30 +175,26 @@ class _Desk:
         title = self._words("learn.pick", index=escape(names[0]))
         return f'<p class="cs-hint">{title}</p><ul class="cs-picks">{entries}</ul>'
 
-    def picked(
-        self, state: tuple[_Shown, ...], texts: str, scale: float, event: gr.EventData
-    ) -> Any:
+    def picked(self, state: _State, event: gr.EventData) -> _State:
         """A picture of the collection in place of the last one shown."""
-        library = self._context.library
+        chosen = sent(event)
         try:
-            index = library.index(library.names()[0])
-            item = index.item(int(sent(event).get("id", 0)))
+            index = self._context.library.index(str(chosen.get("index", "")))
+            item = index.item(int(chosen.get("id", 0)))
             name, thumb = item_name(item), data_url(thumbnail(item, THUMBNAIL_SIDE))
             shown = _Shown(name, thumb, index.vectors([item.id], "image")[0])
         except ClipSearchError as exc:
-            return state, message(str(exc)), ""
-        state = (shown, *(other for other in state if other.thumb != thumb))[:_PICTURES]
-        return (state, *self.show(state, texts, scale))
+            return replace(state, problem=str(exc))
+        others = (other for other in state.pictures if other.thumb != thumb)
+        return _State((shown, *others)[:_PICTURES])
 
-    def again(self, state: tuple[_Shown, ...], texts: str, scale: float) -> Any:
+    def again(self, state: _State, texts: str, scale: float) -> Any:
         """Once the model is there; it brings its own scale, unless pictures were shown before."""
-        learnt = None if state else self.scale()
-        state = state or self.samples()
+        learnt = None if state.pictures else self.scale()
+        state = state if state.pictures else self.samples()
         return (state, *self.show(state, texts, learnt or scale), self.slider(learnt))
 
-    def given(
-        self, state: tuple[_Shown, ...], texts: str, scale: float, event: gr.EventData
-    ) -> Any:
+    def given(self, state: _State, event: gr.EventData) -> _State:
         """Pictures of the visitor in place of those shown."""
         library = self._context.library
         try:
@@ -193,38 +202,44 @@ class _Desk:
             read = read_pictures(pictures, self._context.settings, self._words)
             vectors = library.encoder(library.model()).encode_images([p.image for p in read])
         except ClipSearchError as exc:
-            return state, message(str(exc)), ""
+            return replace(state, problem=str(exc))
         fresh = [_Shown(p.name, p.thumb, v) for p, v in zip(read, vectors, strict=True)]
-        state = (*fresh, *state)[:_PICTURES]
-        return (state, *self.show(state, texts, scale))
+        return _State((*fresh, *state.pictures)[:_PICTURES])
 
-    def show(self, state: tuple[_Shown, ...], texts: str, scale: float) -> tuple[str, str]:
-        """The matrix of cosines and probabilities, and the templates compared."""
+    def show(self, state: _State, texts: str, scale: float) -> tuple[str, str]:
+        """What went wrong with what was given last; cosines and chances, templates compared."""
+        problem = message(state.problem) if state.problem else ""
+        if problem and not state.pictures:
+            return problem, ""
+        matrix, prompts = self._compared(state.pictures, texts, scale)
+        return problem + matrix, prompts
+
+    def _compared(self, pictures: tuple[_Shown, ...], texts: str, scale: float) -> tuple[str, str]:
         library = self._context.library
         asked = [line.strip() for line in texts.splitlines() if line.strip()][:_TEXTS]
         try:
             waiting = model_screen(library, library.model(), self._words)
             if waiting is not None:
                 return waiting, ""
-            if not asked or not state:
+            if not asked or not pictures:
                 raise InvalidInputError(self._words("learn.need"))
             encoder = library.encoder(library.model())
-            cosines = np.stack([p.vector for p in state]) @ encoder.encode_texts(asked).T
+            cosines = np.stack([p.vector for p in pictures]) @ encoder.encode_texts(asked).T
             logits = cosines.astype(np.float64) * scale
             chances = np.exp(logits - logits.max(axis=1, keepdims=True))
             chances /= chances.sum(axis=1, keepdims=True)
-            matrix = self._matrix(state, asked, cosines, chances)
-            return matrix, self._prompts(state[0], asked)
+            matrix = self._matrix(pictures, asked, cosines, chances)
+            return matrix, self._prompts(pictures[0], asked)
         except ClipSearchError as exc:
             return message(str(exc)), ""
 
     def _matrix(
-        self, state: tuple[_Shown, ...], asked: list[str], cosines: Any, chances: Any
+        self, pictures: tuple[_Shown, ...], asked: list[str], cosines: Any, chances: Any
     ) -> str:
         heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in asked)
         low, high = float(cosines.min()), float(cosines.max())
         rows = []
-        for picture, row, chance in zip(state, cosines, chances, strict=True):
+        for picture, row, chance in zip(pictures, cosines, chances, strict=True):
             cells = "".join(
                 f'<td style="--heat:{(c - low) / max(high - low, 1e-6):.2f}"><b>{c:.3f}</b>'
                 f'<span class="cs-bartrack"><span style="width:{100 * p:.1f}%"></span></span>'

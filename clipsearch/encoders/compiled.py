@@ -1,4 +1,4 @@
-"""Image towers compiled by OpenVINO (extra `openvino`), which fuses what torch runs one by one.
+"""Image towers compiled by OpenVINO, which fuses what torch runs one by one.
 
 It pays most where every channel has its own small convolution, as in EfficientNet: there torch
 waits for memory, writing each activation and reading it again. Transformers and full convolutions
@@ -7,7 +7,6 @@ gain a tenth to a quarter on a processor whose widest instructions torch uses as
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import sys
 import threading
@@ -22,14 +21,9 @@ import torch
 from ..errors import ModelLoadError
 from ..images import Preprocessing
 
-__all__ = ["CompiledLater", "CompiledTower", "can_compile"]
+__all__ = ["CompiledLater", "CompiledTower"]
 
 _log = logging.getLogger("clipsearch")
-
-
-def can_compile() -> bool:
-    """Whether OpenVINO is installed."""
-    return importlib.util.find_spec("openvino") is not None
 
 
 class CompiledTower:
@@ -83,15 +77,10 @@ class CompiledLater:
         """The compiled tower, once it is there, for so many more images."""
         with self._lock:
             self._left -= images
-            if self._left <= 0 and self._thread is None and can_compile():
+            if self._left <= 0 and self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="compile")
                 self._thread.start()
         return self._tower
-
-    @property
-    def is_missed(self) -> bool:
-        """Whether it would be there by now, were OpenVINO installed."""
-        return self._left <= 0 and not can_compile()
 
     def wait(self) -> None:
         """Until it is compiled, if that has begun."""
@@ -101,7 +90,7 @@ class CompiledLater:
     def _run(self) -> None:
         try:
             self._tower = self._build()
-        except ModelLoadError as exc:
+        except (ModelLoadError, ImportError) as exc:
             _log.warning("%s; torch goes on", exc)
         except RuntimeError:
             if threading.main_thread().is_alive():

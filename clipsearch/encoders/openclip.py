@@ -161,12 +161,9 @@ class OpenClipEncoder:
     @property
     def notes(self) -> list[str]:
         """What who encodes many images should know."""
-        found = []
-        if self._out_of_memory:
-            found.append(f"memory ran out: images were encoded {self._block} at a time")
-        if self._compiled is not None and self._compiled.is_missed:
-            found.append("often faster on a processor: pip install 'clipsearch[openvino]'")
-        return found
+        if not self._out_of_memory:
+            return []
+        return [f"memory ran out: images were encoded {self._block} at a time"]
 
     def encode_images(self, images: Sequence[ImageInput]) -> npt.NDArray[np.float32]:
         """Encode images.

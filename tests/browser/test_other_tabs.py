@@ -58,9 +58,18 @@ def test_why_shows_where_from_a_result_and_from_a_picture(visit, photos):
     page.wait_for_function("document.querySelectorAll('.cs-heat').length === 2")
 
 
-@pytest.mark.parametrize("tab", ["why", "classify"])
+_ASKED = {  # where texts are, and what sends them
+    "why": ("#cs-why-texts textarea", "Show the regions"),
+    "classify": ("#cs-labels textarea", "Classify"),
+    "learn": ("#cs-learn-texts textarea", None),  # leaving the field does
+}
+
+
+@pytest.mark.parametrize("tab", _ASKED)
 def test_a_picture_counts_with_what_was_asked_while_it_was_on_its_way(visit, photos, tab):
     page = visit(f"?tab={tab}")
+    if tab == "learn":
+        page.wait_for_selector(".cs-matrix td b")
     held = []
 
     def hold(route):
@@ -73,17 +82,27 @@ def test_a_picture_counts_with_what_was_asked_while_it_was_on_its_way(visit, pho
     page.set_input_files(f"#cs-{tab}-drop input", photo(photos, "coffee.png"))
     while not held:
         page.wait_for_timeout(20)
-    field = "#cs-why-texts" if tab == "why" else "#cs-labels"
-    page.fill(f"{field} textarea", "a cup\na spoon")
-    go = "Show the regions" if tab == "why" else "Classify"
+    field, go = _ASKED[tab]
+    page.fill(field, "a cup\na spoon")
     with page.expect_response("**/gradio_api/**"):
-        page.get_by_role("button", name=go, exact=True).click()
+        if go is None:
+            page.locator(field).blur()
+        else:
+            page.get_by_role("button", name=go, exact=True).click()
     held[0].continue_()
-    shown = ".cs-heat" if tab == "why" else ".cs-barlabel"
-    page.wait_for_selector(shown)
-    found = page.locator(".cs-heats figcaption, .cs-barlabel").all_inner_texts()
+    page.wait_for_selector(".cs-heat, .cs-barlabel, .cs-matrix img[alt='coffee.png']")
+    found = page.locator(".cs-heats figcaption, .cs-barlabel, .cs-matrix thead").all_inner_texts()
     assert any("a cup" in text for text in found)
     assert any("a spoon" in text for text in found)
+
+
+def test_learn_says_what_is_wrong_with_a_picture_and_keeps_the_others(visit, tmp_path):
+    page = visit("?tab=learn")
+    page.wait_for_selector(".cs-matrix td b")
+    (tmp_path / "notes.png").write_text("no picture")
+    page.set_input_files("#cs-learn-drop input", tmp_path / "notes.png")
+    page.locator("#cs-matrix [role=alert]").get_by_text("notes.png").wait_for()
+    assert page.locator(".cs-matrix tbody tr").count() == 3
 
 
 _POINT = """() => {
