@@ -108,6 +108,7 @@ def queries(index):
                 "where": FILTERS[n % len(FILTERS)],
                 "target": "caption" if n % 5 == 4 else "image",
                 "offset": 13 if n % 11 == 10 else 0,
+                "hybrid": n % 7 == 6,
                 "min_score": 0.2 if n % 13 == 12 else "auto" if n % 17 == 16 else None,
             },
         )
@@ -361,6 +362,11 @@ def test_the_command_and_http(index, nodes, tmp_path):
             assert [hit["id"] for hit in found["hits"]] == [hit.item.id for hit in expected]
             assert found["partial"] is False
             assert "path" not in json.dumps(found)
+            worded = {"text": "dog 4711", "hybrid": True}
+            status, found = send(f"{url}/v1/indexes/{name}/search", worded, token)
+            assert status == 200
+            expected = index.search("dog 4711", hybrid=True, exact=True)
+            assert [hit["id"] for hit in found["hits"]] == [hit.item.id for hit in expected]
             status, listed = send(f"{url}/v1/indexes", None, token)
             assert listed["indexes"][0]["items"] == len(index)
             assert "path" not in listed["indexes"][0]["fields"]
@@ -369,7 +375,6 @@ def test_the_command_and_http(index, nodes, tmp_path):
                 ({"text": ""}, 422),
                 ({"k": 5}, 422),
                 ({"text": "a", "k": 10**9}, 422),
-                ({"text": "a", "hybrid": True}, 422),
                 ("text", 422),
                 ({"terms": [{"item": 150}]}, 404),
             ):

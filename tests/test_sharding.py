@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsearch import Index, InvalidInputError, Query
-from clipsearch.cluster.merging import ShardReader, described, merge, shard_request
+from clipsearch.cluster.merging import (
+    KeywordReader,
+    ShardReader,
+    described,
+    merge,
+    without_cosine,
+)
 from clipsearch.cluster.routing import as_request
 from clipsearch.cluster.sharding import open_shards, shard_index, shards_folder
 from clipsearch.errors import IndexCorruptError, IndexNotFoundError, ItemNotFoundError
@@ -57,14 +63,21 @@ def index(encoder, tmp_path_factory):
 def ask(shards, query, encoder, **parameters):
     """What the router does, without a cluster."""
     request = as_request(**parameters)
-    vector = query.resolve(encoder, None)
+    vector, plain = query.resolve(encoder, None), described(query)
+    home = shards.shards[0].folder.parent.parent
+    keywords = KeywordReader(home.with_suffix(""), shards.generation)
     readers = [ShardReader(shard.folder) for shard in shards.shards]
+    words, looked_up = None, []
     try:
-        answers = [r.search(described(query), vector, shard_request(request)) for r in readers]
+        answers = [reader.search(plain, vector, request) for reader in readers]
+        if request.hybrid:
+            words = keywords.rank(plain, request)
+            unknown = without_cosine(words, answers)
+            looked_up = [reader.look_up(unknown, plain, vector, request) for reader in readers]
     finally:
-        for reader in readers:
+        for reader in (*readers, keywords):
             reader.close()
-    return merge(answers, request, shards=len(shards))
+    return merge(answers, request, words=words, looked_up=looked_up, shards=len(shards))
 
 
 def same(found, expected):
@@ -195,9 +208,31 @@ def test_a_number_that_does_not_fit(index, count):
     assert open_shards(index.path) == before
 
 
-def test_hybrid_search_is_refused(index, encoder):
-    shards = shard_index(index.path, 2)
-    with pytest.raises(InvalidInputError, match="hybrid"):
+@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize("min_score", [None, 0.1, "auto", 2.0])
+def test_keywords_rank_as_in_the_whole(index, encoder, count, min_score):
+    shards = shard_index(index.path, count)
+    for text in ("caption 100", "caption", "127 or 200", "nothing of these words"):
+        for where, target, k, offset in (
+            (None, "image", 10, 0),
+            ("width >= 500", "image", 300, 0),
+            (None, "caption", 10, 25),
+        ):
+            asked = {"k": k, "where": where, "target": target, "offset": offset}
+            asked |= {"hybrid": True, "min_score": min_score}
+            same(
+                ask(shards, Query.text(text), encoder, **asked),
+                index.search(text, exact=True, **asked),
+            )
+
+
+def test_keywords_need_the_index_as_it_was_split(tmp_path, encoder):
+    with Index.create(tmp_path / "photos", encoder) as index:
+        fill(index, encoder, 50)
+        shards = shard_index(index.path, 2)
+        index.remove([3])
+    assert len(ask(shards, Query.text("caption"), encoder)) == 10
+    with pytest.raises(InvalidInputError, match="split it and serve it again"):
         ask(shards, Query.text("caption"), encoder, hybrid=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..engine import catalog
+from ..engine.background import Background
 from ..engine.reader import Reader
-from ..engine.search import Request, search
+from ..engine.search import Request, floor_of, fuse, hits_of, matching_rows, search
+from ..engine.snapshot import Snapshot
 from ..errors import InvalidInputError, ItemNotFoundError
 from ..index import Index
 from ..query import Query, Term
@@ -19,23 +23,25 @@ from ..vectors import Floats, Rows, score
 
 __all__ = [
     "FetchedVectors",
+    "KeywordReader",
     "ShardAnswer",
     "ShardReader",
     "ShardedHits",
     "described",
     "merge",
-    "shard_request",
+    "without_cosine",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardAnswer:
-    """The best of one shard. `scores` are not clipped to [-1, 1], so that they order exactly."""
+    """Hits of one shard. `scores` are not clipped to [-1, 1], so that they order exactly."""
 
     scores: Floats  # float32 [n]
-    hits: tuple[Hit, ...]  # [n], best first, ties by ascending id
+    hits: tuple[Hit, ...]  # [n]
     approximate: bool
     generation: int
+    floor: float  # the least score of a hit, as `min_score` means it in this index
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +82,63 @@ class ShardReader:
         self._reader.run(lambda conn, snapshot: snapshot.generation)
 
     def search(self, query: Query, vector: Floats, request: Request) -> ShardAnswer:
-        """Find the best of this shard.
+        """Find the best of this shard by their vectors, for any shard may hold all of the best.
 
         Args:
             query: What was asked, as `described` makes it.
             vector: The resolved query, float32 [dim], unit length.
-            request: What was asked besides, as `shard_request` makes it.
+            request: What was asked besides, of the whole index. Where keywords count as well,
+                hits below the least score are among the answer, for fusing tells.
+
+        Returns:
+            Best first, ties by ascending id.
 
         Raises:
             InvalidInputError: A bad filter or request.
             IndexCorruptError: A file of the shard is damaged.
         """
         started = time.perf_counter()
+        own = replace(
+            request,
+            k=request.depth,
+            offset=0,
+            hybrid=False,
+            min_score=None if request.hybrid else request.min_score,
+        )
 
-        def work(conn: object, snapshot: object) -> ShardAnswer:
-            (hits,) = search(conn, snapshot, [query], vector[None], request, started)  # type: ignore[arg-type]
+        def work(conn: sqlite3.Connection, snapshot: Snapshot) -> ShardAnswer:
+            (hits,) = search(conn, snapshot, [query], vector[None], own, started)
+            floor = floor_of(snapshot, query, request)
             ids = np.asarray([hit.item.id for hit in hits], np.int64)
             order = np.argsort(ids)
-            shelf = snapshot.shelf(request.target)  # type: ignore[attr-defined]
-            rows, vectors = shelf.take(ids[order])
+            rows, vectors = snapshot.shelf(request.target).take(ids[order])
             scores = np.empty(rows.size, np.float32)
             scores[order] = score(vectors, vector)
-            return ShardAnswer(scores, hits.hits, hits.approximate, hits.generation)
+            return ShardAnswer(scores, hits.hits, hits.approximate, hits.generation, floor)
+
+        return self._reader.run(work)
+
+    def look_up(
+        self, ids: Sequence[int], query: Query, vector: Floats, request: Request
+    ) -> ShardAnswer:
+        """Items that are in this shard and have the vector that is searched, by ascending id.
+
+        Args:
+            ids: Which, of the whole index, ascending.
+            query: As in `search`.
+            vector: As in `search`.
+            request: As in `search`.
+        """
+
+        def work(conn: sqlite3.Connection, snapshot: Snapshot) -> ShardAnswer:
+            items = catalog.items(conn, ids)
+            alive = np.asarray(sorted(items), np.int64)
+            rows, vectors = snapshot.shelf(request.target).take(alive)
+            scores = score(vectors, vector)
+            background = Background.of(snapshot.backgrounds, query.kind, request.target)
+            hits = hits_of(items, rows, scores, background)
+            floor = floor_of(snapshot, query, request)
+            return ShardAnswer(scores, hits, False, snapshot.generation, floor)
 
         return self._reader.run(work)
 
@@ -119,6 +160,44 @@ class ShardReader:
         """Close all files."""
         self._reader.close()
         self._index.close()
+
+
+class KeywordReader:
+    """Ranks the captions of the whole index by a query's words, for `hybrid`. Safe for threads.
+
+    How rare a word is can only be told from the whole index, which is beside its shards.
+
+    Args:
+        folder: The folder of the index that was split.
+        generation: Its state when it was split; None if it was not.
+    """
+
+    def __init__(self, folder: Path, generation: int | None) -> None:
+        self._folder = folder
+        self._generation = generation
+        self._reader = Reader(folder)
+
+    def rank(self, query: Query, request: Request) -> Rows:
+        """Ids of items, best BM25 first.
+
+        Raises:
+            InvalidInputError: A bad filter; or the index is not the one any more that was split.
+            IndexNotFoundError: The index is gone.
+        """
+
+        def work(conn: sqlite3.Connection, snapshot: Snapshot) -> Rows:
+            if self._generation not in (None, snapshot.generation):
+                raise InvalidInputError(
+                    f"{self._folder.name} has changed since it was split, so hybrid search cannot "
+                    "rank its captions; search without hybrid, or split it and serve it again"
+                )
+            return matching_rows(conn, query, request)
+
+        return self._reader.run(work)
+
+    def close(self) -> None:
+        """Close all files."""
+        self._reader.close()
 
 
 class FetchedVectors:
@@ -164,29 +243,28 @@ def described(query: Query) -> Query:
     )
 
 
-def shard_request(request: Request) -> Request:
-    """What every shard is asked, for any of them may hold all of the best.
-
-    Raises:
-        InvalidInputError: A keyword ranking is asked for. It depends on how rare a word is in
-            the whole index, which no shard knows.
-    """
-    if request.hybrid:
-        raise InvalidInputError(
-            "a sharded index has no hybrid search: how rare a word is can only be told from the "
-            "whole index; search without hybrid, or the index that was split"
-        )
-    return replace(request, k=request.k + request.offset, offset=0)
+def without_cosine(words: Rows, answers: Sequence[ShardAnswer]) -> list[int]:
+    """Ids found by keywords that are in no answer, ascending: what to look up."""
+    known = {hit.item.id for answer in answers for hit in answer.hits}
+    return sorted(set(words.tolist()) - known)
 
 
 def merge(
-    answers: Sequence[ShardAnswer], request: Request, *, missing: Sequence[int] = (), shards: int
+    answers: Sequence[ShardAnswer],
+    request: Request,
+    *,
+    words: Rows | None = None,
+    looked_up: Sequence[ShardAnswer] = (),
+    missing: Sequence[int] = (),
+    shards: int,
 ) -> ShardedHits:
     """Merge the answers of shards.
 
     Args:
         answers: Of the shards that answered, in any order.
         request: What was asked of the whole.
+        words: Ids by keywords, best first, where these count as well.
+        looked_up: What the shards have of `without_cosine`.
         missing: Numbers of the shards that did not answer.
         shards: How many shards there are.
 
@@ -196,9 +274,21 @@ def merge(
     hits = [hit for answer in answers for hit in answer.hits]
     rows: Rows = np.asarray([hit.item.id for hit in hits], np.int64)
     scores = np.concatenate([np.empty(0, np.float32), *(answer.scores for answer in answers)])
-    order = np.lexsort((rows, -scores))[request.offset : request.offset + request.k]
+    order = np.lexsort((rows, -scores))
+    by_id = {hit.item.id: hit for hit in hits}
+    ranked = rows[order]
+    if words is not None:
+        best = order[: request.depth]
+        others = dict(zip(rows.tolist(), scores.tolist(), strict=True))
+        for answer in looked_up:
+            found = [hit.item.id for hit in answer.hits]
+            others |= zip(found, answer.scores.tolist(), strict=True)
+            by_id |= zip(found, answer.hits, strict=True)
+        floor = max((answer.floor for answer in answers), default=-np.inf)
+        ranked, _ = fuse(rows[best], scores[best], words, others, floor)
+    chosen = ranked[request.offset : request.offset + request.k]
     return ShardedHits(
-        hits=tuple(hits[i] for i in order.tolist()),
+        hits=tuple(by_id[row] for row in chosen.tolist()),
         generation=max((answer.generation for answer in answers), default=0),
         approximate=any(answer.approximate for answer in answers),
         missing=tuple(sorted(missing)),

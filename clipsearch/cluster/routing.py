@@ -28,12 +28,13 @@ from ..types import Modality
 from ..vectors import Floats
 from .merging import (
     FetchedVectors,
+    KeywordReader,
     ShardAnswer,
     ShardedHits,
     ShardReader,
     described,
     merge,
-    shard_request,
+    without_cosine,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class RouterSettings:
     """How the router works."""
 
     name: str  # of the index
+    folder: Path  # of the index
+    was_split: bool  # else the index itself is the only shard
     model: str
     fingerprint: str
     dim: int
@@ -80,6 +83,12 @@ class ShardReplica:
     async def search(self, query: Query, vector: Floats, request: Request) -> ShardAnswer:
         """The best of this shard; see `ShardReader.search`."""
         return await asyncio.to_thread(self._reader.search, query, vector, request)
+
+    async def look_up(
+        self, ids: Sequence[int], query: Query, vector: Floats, request: Request
+    ) -> ShardAnswer:
+        """Those of the items that are here; see `ShardReader.look_up`."""
+        return await asyncio.to_thread(self._reader.look_up, ids, query, vector, request)
 
     async def vectors(self, ids: Sequence[int]) -> dict[int, Floats]:
         """Vectors of the items that are here."""
@@ -112,6 +121,9 @@ class Router:
             raise InvalidInputError(
                 f"{settings.model} is another model here than the one that made the index"
             )
+        self._keywords = KeywordReader(
+            settings.folder, settings.generation if settings.was_split else None
+        )
         self._lost: set[int] = set()
         self._fields: dict[str, str] = {}
         self._encoded = 0  # queries for which the model ran
@@ -131,18 +143,29 @@ class Router:
         """
         started = perf_counter()
         self._searched += 1
-        asked = shard_request(request)
         vector = await self._resolve(query)
         plain = described(query)
-        found = await self._ask_all("search", plain, vector, asked)
-        missing = [number for number, answer in found.items() if answer is None]
+        found = await self._ask_all("search", plain, vector, request)
         answers = [answer for answer in found.values() if answer is not None]
+        words, looked_up = None, dict[int, ShardAnswer | None]()
+        if request.hybrid:
+            words = await asyncio.to_thread(self._keywords.rank, plain, request)
+            if unknown := without_cosine(words, answers):
+                looked_up = await self._ask_all("look_up", unknown, plain, vector, request)
+        missing = [n for n in found if found[n] is None or looked_up.get(n, 0) is None]
         if missing and (self._settings.refuse_partial or not answers):
             raise PartialAnswerError(
                 f"{len(missing)} of {len(self._shards)} shards of {self._settings.name} do not "
                 f"answer (shard {', '.join(map(str, missing))}); try again soon"
             )
-        merged = merge(answers, request, missing=missing, shards=len(self._shards))
+        merged = merge(
+            answers,
+            request,
+            words=words,
+            looked_up=[answer for answer in looked_up.values() if answer is not None],
+            missing=missing,
+            shards=len(self._shards),
+        )
         return ShardedHits(
             hits=merged.hits,
             generation=merged.generation,

@@ -75,6 +75,7 @@ class ShardedIndex:
         where: str | None = None,
         target: Modality = "image",
         min_score: float | Literal["auto"] | None = None,
+        hybrid: bool = False,
         exact: bool = True,
         offset: int = 0,
     ) -> ShardedHits:
@@ -86,6 +87,7 @@ class ShardedIndex:
             where: Only items that satisfy this expression.
             target: Whether image or caption vectors are searched.
             min_score: Drop hits that score lower.
+            hybrid: Whether to fuse the ranking with a keyword ranking of the captions.
             exact: Whether to leave the shards' ANN files aside.
             offset: How many of the best hits to leave out.
 
@@ -100,7 +102,13 @@ class ShardedIndex:
             ClusterError: The service is gone.
         """
         request = as_request(
-            k=k, where=where, target=target, min_score=min_score, exact=exact, offset=offset
+            k=k,
+            where=where,
+            target=target,
+            min_score=min_score,
+            hybrid=hybrid,
+            exact=exact,
+            offset=offset,
         )
         found: ShardedHits = self._call("search", portable(_as_query(query)), request)
         return found
@@ -198,7 +206,7 @@ def serve_shards(folder: Path, options: ServeOptions) -> Iterator[ShardedIndex]:
     shards = shards_to_serve(folder)
     with connected(options.address):
         check_nodes(model=shards.model_name, others=[str(shard.folder) for shard in shards.shards])
-        handle = _deploy(shards, options, _cpus_of_each(len(shards), options))
+        handle = _deploy(folder, shards, options, _cpus_of_each(len(shards), options))
         try:
             yield ShardedIndex(handle, shards.name)
         finally:
@@ -216,7 +224,7 @@ def _cpus_of_each(shards: int, options: ServeOptions) -> float:
     return min(1.0, max(0.01, math.floor(80 * free / wanted) / 100))
 
 
-def _deploy(shards: ShardSet, options: ServeOptions, cpus: float) -> Any:
+def _deploy(folder: Path, shards: ShardSet, options: ServeOptions, cpus: float) -> Any:
     ray = require_ray()
     from ray import serve
 
@@ -245,6 +253,8 @@ def _deploy(shards: ShardSet, options: ServeOptions, cpus: float) -> Any:
     ]
     settings = RouterSettings(
         name=shards.name,
+        folder=folder,
+        was_split=shards.shards[0].folder != folder,
         model=shards.model_name,
         fingerprint=shards.fingerprint,
         dim=shards.dim,

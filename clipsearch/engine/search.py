@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,9 +17,9 @@ from ..types import Hit, Hits, Item, Modality
 from ..vectors import Floats, Rows, score
 from . import catalog
 from .background import Background
-from .snapshot import MODALITIES, Shelf, Snapshot
+from .snapshot import MODALITIES, Snapshot
 
-__all__ = ["MAX_K", "Request", "search"]
+__all__ = ["MAX_K", "Request", "floor_of", "fuse", "hits_of", "matching_rows", "search"]
 
 MAX_K = 100_000  # hits with their items are held in memory
 # Reciprocal rank fusion: 1 / (60 + rank). Source: Cormack, Clarke, Buettcher, SIGIR 2009.
@@ -58,6 +58,12 @@ class Request:
         ):
             raise InvalidInputError(f"min_score must be a number or 'auto', got {limit!r}")
 
+    @property
+    def depth(self) -> int:
+        """How many of each ranking count."""
+        asked = self.k + self.offset
+        return max(asked, _FUSION_DEPTH) if self.hybrid else asked
+
 
 def search(
     conn: sqlite3.Connection,
@@ -86,40 +92,45 @@ def search(
     """
     shelf = snapshot.shelf(request.target)
     allowed = _allowed(conn, snapshot, request)
-    depth = request.k + request.offset
-    if request.hybrid:
-        depth = max(depth, _FUSION_DEPTH)
-    found = shelf.search_many(vectors, depth, allowed=allowed, exact=request.exact)
+    found = shelf.search_many(vectors, request.depth, allowed=allowed, exact=request.exact)
     ranked: list[tuple[Rows, Floats, Background | None]] = []
     for query, vector, one in zip(queries, vectors, found, strict=True):
         background = Background.of(snapshot.backgrounds, query.kind, request.target)
-        floor = _floor(request, background, query)
-        words = _keyword_rows(conn, shelf, query, request) if request.hybrid else None
-        if words is None:
-            keep = one.scores >= floor
-            rows, scores = one.rows[keep], one.scores[keep]
+        floor = floor_of(snapshot, query, request)
+        rows, scores = one.rows, one.scores
+        if request.hybrid:
+            words = matching_rows(conn, query, request)
+            others, vectors_of_others = shelf.take(np.setdiff1d(words, rows))
+            cosines = dict(zip(others.tolist(), score(vectors_of_others, vector), strict=True))
+            rows, scores = fuse(rows, scores, words, cosines, floor)
         else:
-            rows, scores = _fuse(shelf, vector, one.rows, one.scores, words, floor)
-        rows = rows[request.offset : request.offset + request.k]
-        scores = np.clip(scores[request.offset : request.offset + request.k], -1.0, 1.0)
-        ranked.append((rows, scores, background))
+            rows, scores = rows[scores >= floor], scores[scores >= floor]
+        asked = slice(request.offset, request.offset + request.k)
+        ranked.append((rows[asked], scores[asked], background))
     items = _items(conn, {row for rows, *_ in ranked for row in rows.tolist()})
     return [
         Hits(
-            hits=tuple(
-                Hit(
-                    item=items[row],
-                    score=value,
-                    percentile=None if background is None else background.percentile(value),
-                )
-                for row, value in zip(rows.tolist(), scores.tolist(), strict=True)
-            ),
+            hits=hits_of(items, rows, scores, background),
             generation=snapshot.generation,
             took_ms=(time.perf_counter() - started) * 1e3,
             approximate=one.approximate,
         )
         for (rows, scores, background), one in zip(ranked, found, strict=True)
     ]
+
+
+def hits_of(
+    items: Mapping[int, Item], rows: Rows, scores: Floats, background: Background | None
+) -> tuple[Hit, ...]:
+    """Rows with their cosines as hits."""
+    return tuple(
+        Hit(
+            item=items[row],
+            score=value,
+            percentile=None if background is None else background.percentile(value),
+        )
+        for row, value in zip(rows.tolist(), np.clip(scores, -1.0, 1.0).tolist(), strict=True)
+    )
 
 
 def _items(conn: sqlite3.Connection, rows: set[int]) -> dict[int, Item]:
@@ -156,11 +167,13 @@ def _allowed(conn: sqlite3.Connection, snapshot: Snapshot, request: Request) -> 
     return rows
 
 
-def _floor(request: Request, background: Background | None, query: Query) -> float:
+def floor_of(snapshot: Snapshot, query: Query, request: Request) -> float:
+    """The least score of a hit; `InvalidInputError` where "auto" has no score distribution."""
     if request.min_score is None:
         return -math.inf
     if request.min_score != "auto":
         return float(request.min_score)
+    background = Background.of(snapshot.backgrounds, query.kind, request.target)
     if background is None:
         raise InvalidInputError(
             "min_score 'auto' needs the score distribution of unrelated pairs, which this index "
@@ -170,7 +183,7 @@ def _floor(request: Request, background: Background | None, query: Query) -> flo
     return background.floor
 
 
-def _keyword_rows(conn: sqlite3.Connection, shelf: Shelf, query: Query, request: Request) -> Rows:
+def matching_rows(conn: sqlite3.Connection, query: Query, request: Request) -> Rows:
     """Rows whose caption has a word of the query's texts, best BM25 first."""
     expression = match_expression(query.texts)
     if expression is None:
@@ -183,7 +196,7 @@ def _keyword_rows(conn: sqlite3.Connection, shelf: Shelf, query: Query, request:
         expression,
         f"has_{request.target} AND ({condition})",
         values,
-        max(_FUSION_DEPTH, request.k + request.offset),
+        request.depth,
     )
 
 
@@ -197,15 +210,23 @@ def match_expression(texts: tuple[str, ...]) -> str | None:
     return " OR ".join(quoted) or None
 
 
-def _fuse(
-    shelf: Shelf, vector: Floats, rows: Rows, scores: Floats, words: Rows, floor: float
+def fuse(
+    rows: Rows, scores: Floats, words: Rows, others: Mapping[int, float], floor: float
 ) -> tuple[Rows, Floats]:
-    """Fuse two rankings; a keyword hit needs no minimal score, for its word is no chance."""
-    cosine = dict(zip(rows.tolist(), scores.tolist(), strict=True))
+    """Fuse two rankings; a keyword hit needs no minimal score, for its word is no chance.
+
+    Args:
+        rows: By cosine, best first, [n].
+        scores: Their cosines, float32 [n].
+        words: Rows by keywords, best first.
+        others: Cosines of those of `words` that are not in `rows`; one that has none is no hit.
+        floor: The least cosine of a row that has no keyword.
+
+    Returns:
+        Rows, best first, ties by ascending id, and their cosines.
+    """
+    cosine = {**others, **dict(zip(rows.tolist(), scores.tolist(), strict=True))}
     by_word = set(words.tolist())
-    missing = np.sort(np.asarray([row for row in by_word if row not in cosine], np.int64))
-    stored, vectors = shelf.take(missing)
-    cosine.update(zip(stored.tolist(), score(vectors, vector).tolist(), strict=True))
     fused: dict[int, float] = {}
     for ranking in (rows.tolist(), words.tolist()):
         for rank, row in enumerate(ranking, start=1):
