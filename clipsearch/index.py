@@ -222,9 +222,10 @@ class Index:
                 `width >= 800 and taken_at >= '2024-01-01'`; see `fields`.
             target: Whether image or caption vectors are searched.
             min_score: Drop hits that score lower; "auto" drops those that score no better than
-                unrelated pairs do.
+                unrelated pairs do (with `hybrid`, unless a rare word is in their captions).
             hybrid: Whether to fuse the ranking with a keyword ranking of the captions. Hits are
-                then ordered by that fusion, not by score.
+                then ordered by that fusion, not by score. Words that most captions have do not
+                count.
             exact: Whether to leave an ANN file aside.
             offset: How many of the best hits to leave out, for a next page.
 

@@ -499,10 +499,31 @@ def test_hybrid_finds_words_that_the_vectors_miss(index, encoder):
     assert index.search("zeppelin", k=60)[0].item.id != rare
     assert silent in {h.item.id for h in index.search("zeppelin", k=60, hybrid=True)}
     assert len(index.search("zeppelin", k=60, hybrid=True)) == 52
-    assert rare in {h.item.id for h in index.search("zeppelin", hybrid=True, min_score=2.0)}
-    assert not index.search("zeppelin", hybrid=True, where="id < 5", min_score=2.0)
+    index.refresh_background(encoder)
+    assert rare not in {h.item.id for h in index.search("zeppelin", min_score="auto")}
+    assert [h.item.id for h in index.search("zeppelin", hybrid=True, min_score="auto")] == [rare]
+    assert not index.search("zeppelin", hybrid=True, where="id < 5", min_score="auto")
+    assert not index.search("zeppelin", hybrid=True, min_score=0.9)  # a number is for every hit
     for odd in ('"', "AND OR NOT", 'a" OR "b', "caption:x", "x*", "NEAR(a b)", "(", "-", "a\0b"):
         index.search(odd, hybrid=True)
+
+
+def test_words_of_most_captions_are_no_evidence(index, encoder):
+    with index.writer() as writer:
+        for i in range(400):
+            rest = " at night" if i % 10 == 0 else ""
+            put(writer, encoder, f"{i}", caption=f"a picture of number {i}{rest}")
+    index.refresh_background(encoder)
+    for text in ("a picture of", "a unicorn"):
+        plain = index.search(text, k=50)
+        assert [h.item.id for h in index.search(text, k=50, hybrid=True)] == [
+            h.item.id for h in plain
+        ]
+    at_night = {h.item.id for h in index.search("unicorn at night", k=30, hybrid=True)}
+    assert len(at_night & {1 + i for i in range(0, 400, 10)}) > 10  # they count in the ranking
+    strict = {"min_score": "auto", "k": 400}
+    found = [h.item.id for h in index.search("a unicorn at night", hybrid=True, **strict)]
+    assert found == [h.item.id for h in index.search("a unicorn at night", **strict)]
 
 
 def test_item_words_follow_updates(index, encoder):
@@ -510,8 +531,9 @@ def test_item_words_follow_updates(index, encoder):
         put(writer, encoder, "a", caption="walrus")
     with index.writer() as writer:
         put(writer, encoder, "a", caption="penguin")
-    assert not index.search("walrus", hybrid=True, min_score=2.0)
-    assert index.search("penguin", hybrid=True, min_score=2.0)
+    index.refresh_background(encoder)
+    assert not index.search("walrus", hybrid=True, min_score="auto")
+    assert index.search("penguin", hybrid=True, min_score="auto")
 
 
 # --- score distributions --------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def ask(shards, query, encoder, **parameters):
     try:
         answers = [reader.search(plain, vector, request) for reader in readers]
         if request.hybrid:
-            words = keywords.rank(plain, request)
+            words = keywords.match(plain, request)
             unknown = without_cosine(words, answers)
             looked_up = [reader.look_up(unknown, plain, vector, request) for reader in readers]
     finally:

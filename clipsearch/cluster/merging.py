@@ -13,7 +13,15 @@ import numpy as np
 from ..engine import catalog
 from ..engine.background import Background
 from ..engine.reader import Reader
-from ..engine.search import Request, floor_of, fuse, hits_of, matching_rows, search
+from ..engine.search import (
+    Keywords,
+    Request,
+    floor_of,
+    fuse,
+    hits_of,
+    match_keywords,
+    search,
+)
 from ..engine.snapshot import Snapshot
 from ..errors import InvalidInputError, ItemNotFoundError
 from ..index import Index
@@ -177,21 +185,21 @@ class KeywordReader:
         self._generation = generation
         self._reader = Reader(folder)
 
-    def rank(self, query: Query, request: Request) -> Rows:
-        """Ids of items, best BM25 first.
+    def match(self, query: Query, request: Request) -> Keywords:
+        """What the query's words find.
 
         Raises:
             InvalidInputError: A bad filter; or the index is not the one any more that was split.
             IndexNotFoundError: The index is gone.
         """
 
-        def work(conn: sqlite3.Connection, snapshot: Snapshot) -> Rows:
+        def work(conn: sqlite3.Connection, snapshot: Snapshot) -> Keywords:
             if self._generation not in (None, snapshot.generation):
                 raise InvalidInputError(
                     f"{self._folder.name} has changed since it was split, so hybrid search cannot "
                     "rank its captions; search without hybrid, or split it and serve it again"
                 )
-            return matching_rows(conn, query, request)
+            return match_keywords(conn, snapshot, query, request)
 
         return self._reader.run(work)
 
@@ -243,17 +251,17 @@ def described(query: Query) -> Query:
     )
 
 
-def without_cosine(words: Rows, answers: Sequence[ShardAnswer]) -> list[int]:
+def without_cosine(words: Keywords, answers: Sequence[ShardAnswer]) -> list[int]:
     """Ids found by keywords that are in no answer, ascending: what to look up."""
     known = {hit.item.id for answer in answers for hit in answer.hits}
-    return sorted(set(words.tolist()) - known)
+    return sorted(set(words.rows.tolist()) - known)
 
 
 def merge(
     answers: Sequence[ShardAnswer],
     request: Request,
     *,
-    words: Rows | None = None,
+    words: Keywords | None = None,
     looked_up: Sequence[ShardAnswer] = (),
     missing: Sequence[int] = (),
     shards: int,
@@ -263,7 +271,7 @@ def merge(
     Args:
         answers: Of the shards that answered, in any order.
         request: What was asked of the whole.
-        words: Ids by keywords, best first, where these count as well.
+        words: What keywords found in the whole, where they count as well.
         looked_up: What the shards have of `without_cosine`.
         missing: Numbers of the shards that did not answer.
         shards: How many shards there are.
@@ -285,7 +293,7 @@ def merge(
             others |= zip(found, answer.scores.tolist(), strict=True)
             by_id |= zip(found, answer.hits, strict=True)
         floor = max((answer.floor for answer in answers), default=-np.inf)
-        ranked, _ = fuse(rows[best], scores[best], words, others, floor)
+        ranked, _ = fuse(rows[best], scores[best], words, others, floor, request)
     chosen = ranked[request.offset : request.offset + request.k]
     return ShardedHits(
         hits=tuple(by_id[row] for row in chosen.tolist()),

@@ -149,7 +149,7 @@ class Router:
         answers = [answer for answer in found.values() if answer is not None]
         words, looked_up = None, dict[int, ShardAnswer | None]()
         if request.hybrid:
-            words = await asyncio.to_thread(self._keywords.rank, plain, request)
+            words = await asyncio.to_thread(self._keywords.match, plain, request)
             if unknown := without_cosine(words, answers):
                 looked_up = await self._ask_all("look_up", unknown, plain, vector, request)
         missing = [n for n in found if found[n] is None or looked_up.get(n, 0) is None]

@@ -278,6 +278,12 @@ def update_item(conn: sqlite3.Connection, row: int, values: dict[str, str | int]
         conn.execute(f"UPDATE items SET {changes} WHERE row = ?", (*values.values(), row))
 
 
+def captions_with(conn: sqlite3.Connection, expression: str, most: int) -> Rows:
+    """Rows whose caption matches an FTS5 expression, at most so many."""
+    cursor = conn.execute("SELECT rowid FROM words WHERE words MATCH ? LIMIT ?", (expression, most))
+    return np.fromiter((row for (row,) in cursor), np.int64)
+
+
 def matching_words(
     conn: sqlite3.Connection, expression: str, condition: str, values: Sequence[Any], limit: int
 ) -> Rows:

@@ -19,13 +19,24 @@ from . import catalog
 from .background import Background
 from .snapshot import MODALITIES, Snapshot
 
-__all__ = ["MAX_K", "Request", "floor_of", "fuse", "hits_of", "matching_rows", "search"]
+__all__ = [
+    "MAX_K",
+    "Keywords",
+    "Request",
+    "floor_of",
+    "fuse",
+    "hits_of",
+    "match_keywords",
+    "search",
+]
 
 MAX_K = 100_000  # hits with their items are held in memory
 # Reciprocal rank fusion: 1 / (60 + rank). Source: Cormack, Clarke, Buettcher, SIGIR 2009.
 RRF_K = 60
 _MOST_SELECTIONS = 4
 _FUSION_DEPTH = 200  # ranks beyond this add next to nothing to a fused score
+# A word that no more than this share of the captions have, or this many, is in one by no chance.
+_RARE, _FEW = 0.01, 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +76,19 @@ class Request:
         return max(asked, _FUSION_DEPTH) if self.hybrid else asked
 
 
+@dataclass(frozen=True, slots=True)
+class Keywords:
+    """What a query's words find in captions.
+
+    Attributes:
+        rows: int64 [n], best BM25 first.
+        rare: Those of `rows`, ascending, that have a word which few captions have.
+    """
+
+    rows: Rows
+    rare: Rows
+
+
 def search(
     conn: sqlite3.Connection,
     snapshot: Snapshot,
@@ -99,10 +123,10 @@ def search(
         floor = floor_of(snapshot, query, request)
         rows, scores = one.rows, one.scores
         if request.hybrid:
-            words = matching_rows(conn, query, request)
-            others, vectors_of_others = shelf.take(np.setdiff1d(words, rows))
+            words = match_keywords(conn, snapshot, query, request)
+            others, vectors_of_others = shelf.take(np.setdiff1d(words.rows, rows))
             cosines = dict(zip(others.tolist(), score(vectors_of_others, vector), strict=True))
-            rows, scores = fuse(rows, scores, words, cosines, floor)
+            rows, scores = fuse(rows, scores, words, cosines, floor, request)
         else:
             rows, scores = rows[scores >= floor], scores[scores >= floor]
         asked = slice(request.offset, request.offset + request.k)
@@ -183,56 +207,70 @@ def floor_of(snapshot: Snapshot, query: Query, request: Request) -> float:
     return background.floor
 
 
-def matching_rows(conn: sqlite3.Connection, query: Query, request: Request) -> Rows:
-    """Rows whose caption has a word of the query's texts, best BM25 first."""
-    expression = match_expression(query.texts)
-    if expression is None:
-        return np.empty(0, np.int64)
+def match_keywords(
+    conn: sqlite3.Connection, snapshot: Snapshot, query: Query, request: Request
+) -> Keywords:
+    """Find the captions that have words of the query's texts.
+
+    A word that most captions have says nothing (BM25 gives it no weight), and is left out.
+    """
+    captions = int(snapshot.meta["captions"]) or int(snapshot.meta["items"])
+    most, few = max(_FEW, captions // 2), max(_FEW, int(captions * _RARE))
+    counts = {
+        word: len(catalog.captions_with(conn, word, most + 1)) for word in _words(query.texts)
+    }
+    telling = [word for word, count in counts.items() if 0 < count <= most]
+    if not telling:
+        return Keywords(np.empty(0, np.int64), np.empty(0, np.int64))
     condition, values = "1", list[object]()
     if request.where is not None:
         condition, values = _condition(conn, request)
-    return catalog.matching_words(
+    rows = catalog.matching_words(
         conn,
-        expression,
+        " OR ".join(telling),
         f"has_{request.target} AND ({condition})",
         values,
         request.depth,
     )
+    rare = [catalog.captions_with(conn, word, few) for word in telling if counts[word] <= few]
+    return Keywords(rows, np.intersect1d(rows, np.concatenate([rows[:0], *rare])))
 
 
-def match_expression(texts: tuple[str, ...]) -> str | None:
-    """An FTS5 expression that matches any word of some texts, or None without a word.
-
-    Each word is quoted, so that nothing a user types is FTS5 syntax.
-    """
+def _words(texts: tuple[str, ...]) -> list[str]:
+    """The words of some texts, each quoted, so that nothing a user types is FTS5 syntax."""
     words = [word.replace('"', "") for text in texts for word in text.replace("\0", " ").split()]
-    quoted = [f'"{word}"' for word in dict.fromkeys(words) if any(c.isalnum() for c in word)]
-    return " OR ".join(quoted) or None
+    return [f'"{word}"' for word in dict.fromkeys(words) if any(c.isalnum() for c in word)]
 
 
 def fuse(
-    rows: Rows, scores: Floats, words: Rows, others: Mapping[int, float], floor: float
+    rows: Rows,
+    scores: Floats,
+    words: Keywords,
+    others: Mapping[int, float],
+    floor: float,
+    request: Request,
 ) -> tuple[Rows, Floats]:
-    """Fuse two rankings; a keyword hit needs no minimal score, for its word is no chance.
+    """Fuse two rankings.
 
     Args:
         rows: By cosine, best first, [n].
         scores: Their cosines, float32 [n].
-        words: Rows by keywords, best first.
+        words: What keywords found.
         others: Cosines of those of `words` that are not in `rows`; one that has none is no hit.
-        floor: The least cosine of a row that has no keyword.
+        floor: The least cosine of a hit.
+        request: Where it leaves the least score to chance ("auto"), rare words are above it.
 
     Returns:
         Rows, best first, ties by ascending id, and their cosines.
     """
     cosine = {**others, **dict(zip(rows.tolist(), scores.tolist(), strict=True))}
-    by_word = set(words.tolist())
+    rare = set(words.rare.tolist() if request.min_score == "auto" else ())
     fused: dict[int, float] = {}
-    for ranking in (rows.tolist(), words.tolist()):
+    for ranking in (rows.tolist(), words.rows.tolist()):
         for rank, row in enumerate(ranking, start=1):
             fused[row] = fused.get(row, 0.0) + 1.0 / (RRF_K + rank)
     order = sorted(
-        (row for row in fused if row in cosine and (row in by_word or cosine[row] >= floor)),
+        (row for row in fused if row in cosine and (row in rare or cosine[row] >= floor)),
         key=lambda row: (-fused[row], row),
     )
     return (
