@@ -8,13 +8,14 @@ that pixels become RGB *before* they are resized, not after.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
 import io
 import math
 import os
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,7 @@ __all__ = [
     "ImageInput",
     "Prepared",
     "Preprocessing",
+    "check_images",
     "image_suffixes",
     "load_image",
     "prepare",
@@ -176,6 +178,12 @@ def load_image(source: ImageInput, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> I
         InvalidInputError: `source` is of another type.
     """
     return _decode(source, None, max_pixels)[0]
+
+
+def check_images(images: Sequence[ImageInput]) -> None:
+    """Refuse a single image where a list of them belongs; a path would be read by letters."""
+    if isinstance(images, str | bytes | os.PathLike | Image.Image):
+        raise InvalidInputError("images come in a list; wrap a single one in [ ]")
 
 
 def prepare(
@@ -435,15 +443,20 @@ def _facts(image: Image.Image, exif: dict[int, Any], full_size: tuple[int, int])
 
 
 def _iso_time(value: Any) -> str | None:
-    """EXIF's "2024:05:01 12:30:00" as "2024-05-01T12:30:00"; None for anything else."""
+    """EXIF's "2024:05:01 12:30:00" as "2024-05-01T12:30:00"; None for what is no date."""
     if not isinstance(value, str):
         return None
-    text = value.strip().strip("\0")
-    day, _, clock = text.partition(" ")
-    parts = day.replace("-", ":").split(":")
-    if len(parts) != 3 or not all(part.isdigit() for part in parts) or parts[0] == "0000":
+    day, _, clock = value.strip(" \0").partition(" ")
+    text = day.replace(":", "-") + ("T" + clock.strip() if clock else "")
+    try:
+        taken = dt.datetime.fromisoformat(text)
+    except ValueError:
         return None
-    return "-".join(parts) + ("T" + clock if clock else "")
+    return (
+        taken.date().isoformat()
+        if not clock
+        else taken.replace(tzinfo=None).isoformat(timespec="seconds")
+    )
 
 
 def _camera(make: Any, model: Any) -> str | None:

@@ -27,7 +27,7 @@ from .errors import (
 )
 from .query import Query, encode_together
 from .types import Hit, Hits, IngestReport, Item, MigrationReport, Modality, Progress
-from .vectors import Floats, Rows
+from .vectors import Floats, Rows, check_ids
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -216,7 +216,7 @@ class Index:
         """Find the items that fit a query best.
 
         Args:
-            query: A text, a `Query`, a vector [dim], or a PIL image.
+            query: A text, a `Query`, a vector [dim], a PIL image, or the `Path` of an image.
             k: How many hits at most, at least 1.
             where: Only items that satisfy this expression, such as
                 `width >= 800 and taken_at >= '2024-01-01'`; see `fields`.
@@ -366,11 +366,13 @@ class Index:
 
         Raises:
             ItemNotFoundError: There is none with that id (any more).
+            InvalidInputError: The id is no whole number.
         """
-        found = self._reader.run(lambda conn, snapshot: catalog.items(conn, [int(id)]))
-        if id not in found:
-            raise self._no_item(id)
-        return found[id]
+        (row,) = check_ids(id).tolist()
+        found = self._reader.run(lambda conn, snapshot: catalog.items(conn, [row]))
+        if row not in found:
+            raise self._no_item(row)
+        return found[row]
 
     def items(
         self, where: str | None = None, after: int = 0, limit: int = _ITEM_PAGE
@@ -404,7 +406,7 @@ class Index:
         Raises:
             ItemNotFoundError: An id is not there, or has no such vector.
         """
-        wanted = np.asarray(ids, dtype=np.int64)
+        wanted = check_ids(ids)
         distinct, back = np.unique(wanted, return_inverse=True)
 
         def work(conn: Any, snapshot: Any) -> Floats:
@@ -701,8 +703,9 @@ def _as_query(query: Any) -> Query:
         return Query.from_dict(query)
     if isinstance(query, np.ndarray):
         return Query.vector(query)
-    if hasattr(query, "convert") and hasattr(query, "size"):
+    if isinstance(query, os.PathLike) or (hasattr(query, "convert") and hasattr(query, "size")):
         return Query.image(query)
     raise InvalidInputError(
-        f"a query is a text, a Query, a vector or a PIL image, got {type(query).__name__}"
+        "a query is a text, a Query, a vector, a PIL image or the Path of an image, got "
+        f"{type(query).__name__}"
     )

@@ -8,6 +8,7 @@ an approximate index found gets the very score that exact search gives it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "Halves",
     "Rows",
     "best",
+    "check_ids",
     "check_vector",
     "check_vectors",
     "exact_top_k",
@@ -43,6 +45,24 @@ _FEW_QUERIES = 4
 _LOWEST = np.float32(-2.0)  # below every cosine
 # Shorter than this, the direction of a float32 vector is rounding noise.
 _MIN_LENGTH = 1e-6
+
+
+def check_ids(ids: int | Iterable[int]) -> Rows:
+    """Ids from outside, one or several, as int64 [n] in the order given.
+
+    Raises:
+        InvalidInputError: One is no whole number.
+    """
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
+        return ids.astype(np.int64).reshape(-1)
+    try:
+        if isinstance(ids, str | bytes):
+            raise TypeError
+        several = ids if isinstance(ids, Iterable) else (ids,)
+        numbers = [None if isinstance(i, bool) else operator.index(i) for i in several]
+        return np.asarray(numbers, np.int64)
+    except (TypeError, OverflowError) as exc:
+        raise InvalidInputError(f"item ids are whole numbers, got {ids!r}") from exc
 
 
 def check_vectors(vectors: Any, dim: int, *, what: str = "vectors") -> Floats:

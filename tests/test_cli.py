@@ -73,6 +73,12 @@ def test_formats(cli, indexed):
     assert nul.split("\0") == [*paths, ""]
     lines = cli("search", "a rocket", "-k", 3, "-f", "jsonl").stdout.splitlines()
     assert [json.loads(line)["path"] for line in lines] == paths
+    told = cli("search", "a rocket", "-s", "clouds", "--image", paths[0], "-f", "json").stdout
+    assert json.loads(told)["query"] == [
+        {"text": "a rocket", "weight": 1.0},
+        {"image": paths[0], "weight": 1.0},
+        {"text": "clouds", "weight": -1.0},
+    ]
     table = cli("search", "a rocket", "-k", 3).stdout
     assert "rocket.jpg" in table
     assert json.loads(cli("info", "-f", "json").stdout)["items"] == len(list(indexed.iterdir()))
@@ -204,6 +210,28 @@ def test_the_place_of_an_index_is_a_file(cli, photo_folder, tmp_path):
     (tmp_path / "indexes" / "photos").write_text("in the way")
     done = cli("index", photo_folder, expect=1)
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_index_that_another_command_makes_meanwhile_is_filled(
+    cli, photo_folder, tmp_path, encoder, monkeypatch
+):
+    def load(*_, **__):
+        clipsearch.Index.create(tmp_path / "indexes" / "new photos", encoder).close()
+        return encoder
+
+    monkeypatch.setattr(clipsearch, "load_encoder", load)
+    told = cli("index", photo_folder, "-i", "new photos").stderr
+    assert f"{len(list(photo_folder.iterdir()))} images in" in told
+    assert "-i 'new photos'" in told  # as a shell takes it
+
+
+def test_a_reader_that_goes_is_no_error(indexed, tmp_path):
+    command = [sys.executable, "-m", "clipsearch", "search", "a cat", "-k", "100", "-f", "json"]
+    env = {**os.environ, "CLIPSEARCH_INDEXES": str(tmp_path / "indexes")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as done:
+        done.stdout.close()
+        assert done.stderr.read() == b""
+        assert done.wait() == 0
 
 
 def test_a_process_of_its_own_answers(cli, cli_process, indexed):

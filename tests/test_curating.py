@@ -94,7 +94,9 @@ def test_exchanged_captions_are_the_weakest_pairs(cli, index_folder):
     assert CAPTIONS["coffee.png"] in table
     rows = list(csv.DictReader(io.StringIO(cli("pairs", "-i", index_folder, "-f", "csv").stdout)))
     assert len(rows) == len(CAPTIONS) + 1
-    assert [float(row["score"]) for row in rows[:6]] == pytest.approx(scores, abs=1e-3)
+    assert [float(row["score"]) for row in rows[:6]] == pytest.approx(scores, abs=1e-6)
+    assert float(rows[0]["percentile"]) == pytest.approx(found[0]["percentile"], abs=1e-3)
+    assert rows[0]["path"] == found[0]["path"]
 
 
 def test_an_index_without_captions_has_no_pairs(cli, encoder, tmp_path):
@@ -106,6 +108,9 @@ def test_an_index_without_captions_has_no_pairs(cli, encoder, tmp_path):
     assert done.stdout == ""
     assert "no item has both a picture and a caption" in done.stderr
     assert "no two pictures are alike" in cli("duplicates", "-i", tmp_path / "plain").stderr
+    for flags in (["--target", "caption"], ["--hybrid"]):
+        done = cli("search", "a dog", "-i", tmp_path / "plain", *flags)
+        assert "plain holds no captions" in done.stderr
 
 
 # --- duplicates -----------------------------------------------------------------------------------
@@ -123,6 +128,8 @@ def test_a_stretched_copy_is_a_duplicate(cli, index_folder):
     assert "small lion.jpg" in table
     rows = cli("duplicates", "-i", index_folder, "--threshold", 0.05, "-f", "csv").stdout
     assert len(rows.splitlines()) > len(CAPTIONS)
+    rows = list(csv.DictReader(io.StringIO(cli(*command, "-f", "csv").stdout)))
+    assert [float(row["score"]) for row in rows] == [i["score"] for i in found[0]]
     none = cli("duplicates", "-i", index_folder, "--threshold", 0.9999)
     assert none.stdout == ""
     assert "no two pictures are alike (cosine 0.9999 or more)" in none.stderr

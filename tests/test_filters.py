@@ -2,13 +2,16 @@
 
 import datetime as dt
 import math
+import unicodedata
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clipsearch.errors import ClipSearchError, InvalidInputError
 from clipsearch.index import Index
+from clipsearch.intake.sources import open_source
 from tests.fakes import FakeEncoder, put
 
 CAMERAS = ["Nikon D1", "Canon R5", None]
@@ -25,7 +28,15 @@ def facts(i: int) -> dict:
         "mtime_ns": int(dt.datetime(2023, 1, 1 + i % 28, 6).timestamp()) * 10**9 + 5,
         "camera": CAMERAS[i % 3],
         "latitude": i - 20.5,
-        "extra": {"price": i * 1.5, "my col": f"x{i}", "rank": i, "mixed": i if i % 2 else "odd"},
+        "extra": {
+            "price": i * 1.5,
+            "my col": f"x{i}",
+            "rank": i,
+            "mixed": i if i % 2 else "odd",
+            # as pandas writes a timestamp, as a spreadsheet does, and with an offset
+            "sold": (f"2024-02-{i % 28 + 1:02}T00:00:00", f"2024-02-{i % 28 + 1:02}")[i % 2],
+            "sent": f"2024-02-{i % 28 + 1:02} 23:30:00.5-01:00",
+        },
     }
 
 
@@ -85,6 +96,14 @@ def having(test) -> list[int]:
         ("mtime = '2023-01-05'", lambda f, i: i % 28 == 4),
         ("mtime between '2023-01-02' and '2023-01-03'", lambda f, i: i % 28 in (1, 2)),
         ("mtime < '2023-01-02T05:59'", lambda f, i: i % 28 == 0),
+        ("sold = '2024-02-03'", lambda f, i: i % 28 == 2),
+        ("sold != '2024-02-03'", lambda f, i: i % 28 != 2),
+        ("sold > '2024-02-03'", lambda f, i: i % 28 > 2),
+        ("sold <= '2024-02-03'", lambda f, i: i % 28 <= 2),
+        ("sold between '2024-02-03' and '2024-02-04'", lambda f, i: i % 28 in (2, 3)),
+        ("sold = '2024-02'", lambda f, i: True),
+        ("sent = '2024-02-03 00:30'", lambda f, i: i % 28 == 1),
+        ("sent is null", lambda f, i: False),
         ("WIDTH = 300 AND (Format = 'JPEG')", lambda f, i: i == 3),
         ("  ", lambda f, i: True),
     ],
@@ -110,6 +129,9 @@ def test_filters_select_what_python_selects(index, where, test):
         ("taken_at > 'yesterday'", "not a date"),
         ('caption = "x"', "single quotes: 'x'"),
         ("width like '8%'", "like compares a text field"),
+        ("sold like '2024%'", "a date may be cut short instead: sold = '2024-05'"),
+        ("sold > 'yesterday'", "not a date"),
+        ("rank = 'True'", "rank is a number; write it without quotes: rank = true"),
         ("tag > 'a'", "tag knows"),
         ("width in ()", "names no value"),
         ("width; drop table items", "must be one expression"),
@@ -221,7 +243,7 @@ def test_fields_lists_columns_of_tables(index):
     assert fields["price"] == "number"
     assert fields["rank"] == "integer"
     assert fields["mixed"] == fields["my col"] == "text"
-    assert fields["taken_at"] == "date"
+    assert fields["taken_at"] == fields["sold"] == fields["sent"] == "date"
     assert fields["tag"] == "tag"
 
 
@@ -231,3 +253,45 @@ def test_numbers_that_are_none_are_missing(tmp_path):
         with index.writer() as writer:
             put(writer, encoder, "a", extra={"x": math.nan, "y": None, "z": True})
         assert index.items("z = true")[0].extra == {"x": None, "y": None, "z": True}
+
+
+@pytest.mark.parametrize("where", [5, {"width": 3}, ["width > 3"]])
+def test_a_filter_is_a_text(index, where):
+    for ask in (index.items, lambda where: index.search(index.vectors([1])[0], where=where)):
+        with pytest.raises(InvalidInputError, match="where must be a text"):
+            ask(where)
+
+
+def test_an_accent_is_the_same_in_one_character_or_two(tmp_path):
+    encoder = FakeEncoder()
+    names = {form: unicodedata.normalize(form, "España niño") for form in ("NFC", "NFD")}
+    assert len(set(names.values())) == 2
+    with Index.create(tmp_path / "index", encoder) as index:
+        with index.writer() as writer:
+            ids = [put(writer, encoder, n, caption=n, extra={"city": n}) for n in names.values()]
+            put(writer, encoder, "Espana nino")
+            writer.set_tags(ids, list(names.values()))
+        for name in names.values():
+            for where in (
+                f"path like '%{name[:6]}%'",
+                f"name = '{name}.jpg'",
+                f"caption in ('{name}')",
+                f"city = '{name}'",
+                f"tag = '{name}'",
+                f"tag like '{name[:6]}%'",
+            ):
+                assert [item.id for item in index.items(where)] == ids, where
+            assert not index.items(f"city != '{name}'")
+
+
+def test_truth_values_of_tables_are_the_same_in_every_format(tmp_path):
+    rows = [
+        {"image": f"{i}.jpg", "sold": i % 2 == 0, "day": f"2024-02-{i + 1:02}"} for i in range(9)
+    ]
+    frame = pd.DataFrame(rows).assign(day=lambda f: pd.to_datetime(f.day))
+    frame.to_parquet(tmp_path / "t.parquet")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    kinds = {
+        path: {type(p.extra["sold"]) for p in open_source(path)} for path in tmp_path.iterdir()
+    }
+    assert set(map(frozenset, kinds.values())) == {frozenset({bool})}

@@ -276,3 +276,23 @@ def test_odd_files_never_do_more_than_fail(shared_data):
                 bad += 1
     assert good > 400
     assert bad > 50
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2024:05:01 12:30:00", "2024-05-01T12:30:00"),
+        ("2024:05:01", "2024-05-01"),
+        ("2024:05:01 12:30:00+02:00", "2024-05-01T12:30:00"),  # local time, as cameras mean it
+        ("2024:13:45 99:00:00", None),
+        ("2024:02:30 10:00:00", None),
+        ("0000:00:00 00:00:00", None),
+        ("    :  :     :  :  ", None),
+        ("yesterday", None),
+    ],
+)
+def test_a_date_that_no_calendar_has_is_none(written, read):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = written
+    data = encoded(Image.new("RGB", (30, 20)), "JPEG", exif=exif)
+    assert prepare_with_facts(data, Preprocessing.from_open_clip(CLIP)).facts.taken_at == read

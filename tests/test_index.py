@@ -732,3 +732,23 @@ def test_info_is_json(index, encoder):
     assert info["model"]["fingerprint"] == encoder.fingerprint
     assert info["size_bytes"] > 1000
     assert info["ann"] == {"image": None, "caption": None}
+
+
+@pytest.mark.parametrize("ids", ["45", b"4", [4.9], [True], ["4"], None, 4.0, [2**70]])
+def test_an_id_is_a_whole_number(index, encoder, ids):
+    with index.writer() as writer:
+        for i in range(60):
+            put(writer, encoder, f"{i}")
+    for ask in (index.remove, index.vectors, index.item):
+        with pytest.raises(InvalidInputError, match="whole numbers"):
+            ask(ids)
+    assert len(index) == 60
+
+
+def test_one_id_or_several_are_removed(index, encoder):
+    with index.writer() as writer:
+        for i in range(9):
+            put(writer, encoder, f"{i}")
+    assert index.remove(5) == index.remove(np.int64(6)) == index.remove({7}) == 1
+    assert index.remove(np.array([1, 1, 2, 5])) == 2
+    assert [item.id for item in index.items()] == [3, 4, 8, 9]

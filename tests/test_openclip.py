@@ -307,3 +307,9 @@ def test_unknown_settings_are_refused(encoder):
         load_encoder(device="abacus")
     with pytest.raises(InvalidInputError, match="prepared images must be"):
         encoder.encode_pixels(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_a_single_image_is_asked_for_in_a_list(encoder, photos):
+    for single in (photos[0], str(photos[0]), photos[0].read_bytes(), load_image(photos[0])):
+        with pytest.raises(InvalidInputError, match=r"wrap a single one in \[ \]"):
+            encoder.encode_images(single)

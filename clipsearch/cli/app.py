@@ -50,7 +50,12 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:  # the reader (head, less) has gone; nothing is wrong
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
         except ClipSearchError as exc:
             note(f"error: {exc}")
             raise typer.Exit(exit_code(exc)) from exc
@@ -112,8 +117,4 @@ def main() -> None:
         warnings.simplefilter("always", ClipSearchWarning)
         warnings.showwarning = lambda message, *_args, **_kwargs: note(f"note: {message}")
     named = [word for word in sys.argv[1:2] if word in _COMMANDS]
-    try:
-        assemble(named or _COMMANDS)()
-    except BrokenPipeError:  # the reader (head, less) has gone; nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    assemble(named or _COMMANDS)()

@@ -17,7 +17,15 @@ from ..errors import InvalidInputError
 from ..locations import existing_index
 from .indexing import open_or_create, summarise
 from .options import IndexName, NewIndexName, Wait
-from .output import TableFormat, hit_document, note, print_json, print_table, short_path
+from .output import (
+    TableFormat,
+    hit_document,
+    note,
+    print_hit_table,
+    print_json,
+    print_table,
+    short_path,
+)
 from .searching import Target
 
 __all__ = ["duplicates", "export", "import_command", "pairs"]
@@ -50,18 +58,22 @@ def pairs(
         return
     if not found:
         note("no item has both a picture and a caption")
-    columns = ["score", "better than", "id", "image", "caption"]
-    rows = [
-        [
-            f"{hit.score:.3f}",
-            "" if hit.percentile is None else f"{hit.percentile:.1f} %",
-            str(hit.item.id),
-            hit.item.path or hit.item.key,
-            hit.item.caption or "",
-        ]
-        for hit in found
-    ]
-    _print(output, columns, rows, path=3)
+    if output is TableFormat.csv:
+        _print_csv(
+            ["score", "percentile", "id", "path", "caption"],
+            [
+                [
+                    hit.score,
+                    hit.percentile,
+                    hit.item.id,
+                    hit.item.path or hit.item.key,
+                    hit.item.caption,
+                ]
+                for hit in found
+            ],
+        )
+    elif found:
+        print_hit_table(found)
 
 
 def duplicates(
@@ -89,13 +101,19 @@ def duplicates(
         return
     if not groups:
         note(f"no two pictures are alike (cosine {threshold:g} or more)")
-    columns = ["group", "score", "id", "image"]
     rows = [
-        [str(number), f"{score:.3f}", str(item.id), item.path or item.key]
+        (number, score, item.id, item.path or item.key)
         for number, group in enumerate(groups, 1)
         for item, score in group
     ]
-    _print(output, columns, rows, path=3)
+    if output is TableFormat.csv:
+        _print_csv(["group", "score", "id", "path"], rows)
+    elif rows:
+        print_table(
+            ["group", "score", "id", "image"],
+            [(str(n), f"{score:.3f}", str(id_), short_path(path)) for n, score, id_, path in rows],
+            right=["group", "id"],
+        )
 
 
 def export(
@@ -158,18 +176,8 @@ def import_command(
         note(f"{len(index):,} items in {short_path(str(index.path))}")
 
 
-def _print(
-    output: TableFormat, columns: Sequence[str], rows: Iterable[Sequence[str]], *, path: int
-) -> None:
-    """Print as CSV, or as a table in which the column `path` is shortened."""
-    if output is TableFormat.csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(columns)
-        writer.writerows(rows)
-        return
-    shown = [
-        [short_path(cell) if place == path else cell[:80] for place, cell in enumerate(row)]
-        for row in rows
-    ]
-    if shown:
-        print_table(columns, shown, right=["group", "id"])
+def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print as CSV, numbers as they are."""
+    writer = csv.writer(sys.stdout)
+    writer.writerow(columns)
+    writer.writerows(rows)

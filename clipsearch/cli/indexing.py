@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -148,7 +149,8 @@ def index(
                 note(line)
             skipped += done.skipped - done.ignored
         note(f"{len(opened):,} items in {short_path(str(opened.path))}")
-        note(f'search them:  clipsearch search "a dog on the beach" -i {name}')
+        if len(opened):
+            note(f'search them:  clipsearch search "a dog on the beach" -i {shlex.quote(name)}')
         if watch:
             _follow(opened, sources[0], dataclasses.replace(options, report_append=True))
     if skipped:
@@ -194,7 +196,8 @@ def open_or_create(
                 f"the vectors have {dim} dimensions, those of {new.name} have {new.dim}; name the "
                 "model that they come from with -m"
             ) from None
-        return clipsearch.Index.create(path, new)
+        # Another command may have made it meanwhile; the lock then tells which one waits.
+        return clipsearch.Index.create(path, new, exist_ok=True)
     known, fingerprint = existing.model_name, existing.fingerprint
     existing.close()
     asked = cast("Precision", precision)

@@ -62,6 +62,8 @@ def remove(
 ) -> None:
     """Remove items from an index; their files stay where they are.
 
+    Indexing their folder again brings them back: move the files elsewhere to keep them out.
+
     clipsearch remove 17 42 -i photos
     """
     with clipsearch.Index.open(existing_index(name)) as index:

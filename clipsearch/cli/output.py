@@ -21,6 +21,7 @@ __all__ = [
     "hit_document",
     "human_bytes",
     "note",
+    "print_hit_table",
     "print_json",
     "print_table",
     "short_path",
@@ -79,6 +80,21 @@ def hit_document(hit: Hit) -> dict[str, Any]:
     if hit.percentile is not None:
         head["percentile"] = round(hit.percentile, 3)
     return {**head, **{key: value for key, value in item.items() if key not in head}}
+
+
+def print_hit_table(hits: Iterable[Hit]) -> None:
+    """Hits as a table for a person."""
+    rows = [
+        [
+            f"{hit.score:.3f}",
+            "" if hit.percentile is None else f"{hit.percentile:.1f} %",
+            str(hit.item.id),
+            short_path(hit.item.path or hit.item.key),
+            (hit.item.caption or "")[:80],
+        ]
+        for hit in hits
+    ]
+    print_table(["score", "better than", "id", "image", "caption"], rows, right=["id"])
 
 
 def short_path(path: str | None) -> str:

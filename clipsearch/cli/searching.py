@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,9 +18,10 @@ import clipsearch
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..models import load_text_encoder
+from ..query import Term
 from ..types import Hits
 from .options import Device, IndexName
-from .output import hit_document, note, print_json, print_table, short_path
+from .output import hit_document, note, print_hit_table, print_json
 
 __all__ = ["Format", "Target", "open_for_search", "print_hits", "search"]
 
@@ -107,7 +108,10 @@ def search(
             min_score=parse_min_score(min_score),
             hybrid=hybrid,
         )
-        print_hits(hits, Format.paths if null else output, null=null, described=describe(query))
+        by_caption = target is Target.caption and not index.info()["captions"]
+        if by_caption or (hybrid and not index.items("caption is not null", limit=1)):
+            note(f"{index.path.name} holds no captions, so there is nothing to match by them")
+        print_hits(hits, Format.paths if null else output, query, null=null)
 
 
 def build_query(
@@ -190,12 +194,12 @@ def open_for_search(name: str | None, device: str = "auto") -> clipsearch.Index:
     return clipsearch.Index.open(path, lambda: load_text_encoder(model, fingerprint, device=device))
 
 
-def print_hits(hits: Hits, output: Format, *, null: bool = False, described: str = "") -> None:
+def print_hits(hits: Hits, output: Format, query: clipsearch.Query, *, null: bool = False) -> None:
     """Print hits on stdout in the format asked for."""
     if output is Format.json:
         print_json(
             {
-                "query": described,
+                "query": [_term_document(term) for term in query.terms],
                 "hits": [hit_document(hit) for hit in hits],
                 "generation": hits.generation,
                 "approximate": hits.approximate,
@@ -211,22 +215,10 @@ def print_hits(hits: Hits, output: Format, *, null: bool = False, described: str
     elif not hits:
         note("no hits")
     else:
-        print_table(["score", "better than", "id", "image", "caption"], _rows(hits), right=["id"])
+        print_hit_table(hits)
 
 
-def _rows(hits: Hits) -> list[list[str]]:
-    return [
-        [
-            f"{hit.score:.3f}",
-            "" if hit.percentile is None else f"{hit.percentile:.1f} %",
-            str(hit.item.id),
-            short_path(hit.item.path or hit.item.key),
-            (hit.item.caption or "")[:80],
-        ]
-        for hit in hits
-    ]
-
-
-def describe(query: clipsearch.Query) -> str:
-    """The query in words, for the answer to repeat."""
-    return str(query)
+def _term_document(term: Term) -> dict[str, Any]:
+    """A part of a query as JSON."""
+    value = str(term.value) if term.kind == "image" else term.value
+    return {term.kind: value, "weight": term.weight}

@@ -24,7 +24,7 @@ import open_clip
 import torch
 
 from ..errors import InvalidInputError, ModelLoadError
-from ..images import ImageInput, Preprocessing, prepare
+from ..images import ImageInput, Preprocessing, check_images, prepare
 from .compiled import CompiledLater, CompiledTower
 from .cores import Cores
 from .int8 import in_8_bits
@@ -176,8 +176,9 @@ class OpenClipEncoder:
 
         Raises:
             ImageDecodeError: One cannot be decoded; nothing is returned.
-            InvalidInputError: One is of another type.
+            InvalidInputError: One is of another type, or a single one is not in a list.
         """
+        check_images(images)
         chunks = [
             self.encode_pixels(
                 np.stack(

@@ -6,8 +6,11 @@ what makes an answer belong to one committed state.
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import json
 import math
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +30,10 @@ _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
 _COLUMNS = (
     "key, path, caption, sha256, size_bytes, mtime_ns, width, height, format, taken_at, camera, "
     "latitude, longitude, extra, has_image, has_caption"
+)
+# What both SQLite and Python read as a day, or a moment of it.
+_DATE = re.compile(
+    r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
 )
 _CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
 _KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, has_image, has_caption"
@@ -134,13 +141,7 @@ def _note_fields(conn: sqlite3.Connection, extra: dict[str, Any]) -> None:
     for name, value in extra.items():
         if value is None:
             continue
-        kind = (
-            "integer"
-            if isinstance(value, int)
-            else "number"
-            if isinstance(value, float)
-            else "text"
-        )
+        kind = _kind(value)
         old = known.get(name, kind)
         if old != kind:
             kind = "number" if {old, kind} == {"integer", "number"} else "text"
@@ -148,8 +149,20 @@ def _note_fields(conn: sqlite3.Connection, extra: dict[str, Any]) -> None:
             conn.execute("INSERT OR REPLACE INTO extra_fields VALUES (?, ?)", (name, kind))
 
 
+def _kind(value: Any) -> str:
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if _DATE.fullmatch(value):
+        with contextlib.suppress(ValueError):
+            dt.datetime.fromisoformat(value)
+            return "date"
+    return "text"
+
+
 def extra_fields(conn: sqlite3.Connection) -> dict[str, str]:
-    """Names and types (`integer`, `number`, `text`) of the extra columns."""
+    """Names and types (`integer`, `number`, `text`, `date`) of the extra columns."""
     return dict(conn.execute("SELECT name, type FROM extra_fields ORDER BY name"))
 
 

@@ -38,8 +38,8 @@ def duplicate_groups(shelf: Shelf, threshold: float) -> list[list[tuple[int, flo
     Raises:
         InvalidInputError: The threshold is not in (0, 1].
     """
-    if not 0.0 < threshold <= 1.0:
-        raise InvalidInputError(f"threshold must be above 0 and at most 1, got {threshold}")
+    if not isinstance(threshold, int | float | np.number) or not 0.0 < threshold <= 1.0:
+        raise InvalidInputError(f"threshold must be above 0 and at most 1, got {threshold!r}")
     # float16 vectors of equal pictures may fall short of 1 by rounding
     limit = np.float32(min(threshold, 1.0 - 1e-3))
     every = shelf.living_rows()

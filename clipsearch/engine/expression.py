@@ -132,7 +132,7 @@ def parse(where: str, extra: Mapping[str, str]) -> Node:
 
     Args:
         where: The expression, not blank.
-        extra: Names and types (`integer`, `number`, `text`) of the extra columns.
+        extra: Names and types (`integer`, `number`, `text`, `date`) of the extra columns.
 
     Returns:
         Its tree.
@@ -237,10 +237,13 @@ class _Reader:
         field = self._field(tree.this)
         pattern = self._value(tree.expression)
         if field.type not in ("text", "tag") or not isinstance(pattern, str):
-            raise InvalidInputError(
-                f"{field.name} like {pattern!r}: like compares a text field with a pattern in "
-                "single quotes, such as caption like '%beach%'"
+            hint = (
+                f"a date may be cut short instead: {field.name} = '2024-05'"
+                if field.type == "date"
+                else "like compares a text field with a pattern in single quotes, such as "
+                "caption like '%beach%'"
             )
+            raise InvalidInputError(f"{field.name} like {pattern!r}: {hint}")
         like = Like(field, pattern, escape)
         return Not(like) if tree.args.get("negate") else like
 
@@ -248,8 +251,9 @@ class _Reader:
         value = self._value(tree)
         number = isinstance(value, int | float)
         if field.type in ("integer", "number") and not number:
+            shown = str(value).lower() if str(value).lower() in ("true", "false") else "800"
             raise InvalidInputError(
-                f"{field.name} is a number; write it without quotes: {field.name} {op} 800"
+                f"{field.name} is a number; write it without quotes: {field.name} {op} {shown}"
             )
         if field.type == "date":
             if number:

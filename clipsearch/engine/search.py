@@ -52,6 +52,10 @@ class Request:
     offset: int
 
     def __post_init__(self) -> None:
+        if self.where is not None and not isinstance(self.where, str):
+            raise InvalidInputError(
+                f"where must be a text such as 'width >= 800', got {self.where!r}"
+            )
         for name in ("k", "offset"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer):

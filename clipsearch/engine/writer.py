@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import InvalidInputError
 from ..types import Modality, Record
-from ..vectors import Floats, Halves, Rows, check_vector
+from ..vectors import Floats, Halves, Rows, check_ids, check_vector
 from . import catalog, merging
 from .catalog import Known
 from .database import CATALOG, connect, translated
@@ -201,12 +201,17 @@ class Writer:
         self._stage(change, key or str(row))
 
     def remove(self, rows: Iterable[int]) -> int:
-        """Stage the removal of rows; returns how many of them there were."""
+        """Stage the removal of rows; returns how many of them there were.
+
+        Raises:
+            InvalidInputError: A row is no whole number; nothing is staged.
+        """
+        wanted = np.unique(check_ids(rows)).tolist()
         removed = 0
 
         def change() -> None:
             nonlocal removed
-            for known in list(catalog.known_by(self._conn, "row", sorted({int(r) for r in rows}))):
+            for known in list(catalog.known_by(self._conn, "row", wanted)):
                 self._delete(known)
                 removed += 1
 

@@ -219,7 +219,7 @@ def _text_rows(
 
 
 def _typed(chunk: list[list[str]], header: list[str], texts: set[str]) -> Iterator[_Row]:
-    """Rows of strings as dicts in which the columns not in `texts` may be numbers."""
+    """Rows of strings as dicts; columns not in `texts` may be numbers or truth values."""
     import pandas as pd
 
     width = len(header)
@@ -231,6 +231,9 @@ def _typed(chunk: list[list[str]], header: list[str], texts: set[str]) -> Iterat
         if column not in texts:
             with contextlib.suppress(ValueError, TypeError, OverflowError):
                 values = pd.to_numeric(values).astype(object)
+            given = {str(value).lower() for value in values if value is not None}
+            if given and given <= {"true", "false"}:
+                values = values.map(lambda v: None if v is None else v.lower() == "true")
         columns[column] = values.tolist()
     typed = iter(zip(*columns.values(), strict=True))
     for row in chunk:
