@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -105,9 +106,9 @@ class Client:
         self,
         labels: Sequence[str] | Mapping[str, Sequence[str]] | str | os.PathLike[str],
         *,
-        templates: str | Sequence[str] = "simple",
+        templates: str | Sequence[str] = "openai",
     ) -> RemoteClassifier:
-        """A zero-shot classifier of labels, or of a label pack's path."""
+        """A zero-shot classifier of labels, as `ZeroShotClassifier`, or of a label pack's path."""
         return RemoteClassifier(self, labels, templates=templates)
 
     def list_models(self) -> list[dict[str, Any]]:
@@ -214,11 +215,8 @@ class RemoteIndex:
             query = Query.text(query)
         elif isinstance(query, np.ndarray):
             query = Query.vector(query)
-        images = [term for term in query.terms if term.kind == "image"]
-        values = [term.value for term in images]
-        vectors = iter(self._client.encode_images(values) if values else np.empty((0, 0)))
         return [
-            {"vector": next(vectors).tolist(), "weight": term.weight}
+            {"image": b64encode(_upload(term.value)[1]).decode(), "weight": term.weight}
             if term.kind == "image"
             else Query((term,)).to_dict()["terms"][0]
             for term in query.terms
@@ -241,7 +239,8 @@ class RemoteClassifier:
         if isinstance(labels, str | os.PathLike):
             self._pack = _read(labels)
         elif isinstance(labels, Mapping):
-            self._data["labels"] = [f"{name}: {', '.join(more)}" for name, more in labels.items()]
+            groups = {name: list(words) for name, words in labels.items()}
+            self._data["classes"] = json.dumps(groups)
         else:
             self._data["labels"] = list(labels)
         if self._pack is None:

@@ -97,7 +97,7 @@ class EncoderMismatchError(ClipSearchError, ValueError):
 
 
 class IndexMigratedError(EncoderMismatchError, ValueError):
-    """An index has been migrated to another model since it was opened."""
+    """An index has been migrated to another model, or replaced, since it was opened."""
 
     code = "index_migrated"
 

@@ -348,6 +348,7 @@ def _upright(image: Image.Image, full_size: tuple[int, int]) -> tuple[Image.Imag
     turn = _TRANSPOSITIONS.get(orientation) if isinstance(orientation, int) else None
     if turn is not None:
         rgb = rgb.transpose(turn)
+        rgb.info = {}  # which still say how it was turned: it would be turned again
         if orientation in _SIDEWAYS:
             full_size = (full_size[1], full_size[0])
     return rgb, _facts(image, exif, full_size)

@@ -455,9 +455,10 @@ class Index:
 
         Raises:
             IndexLockedError: Another process is writing; the message names it.
-            IndexMigratedError: The index has been migrated since it was opened.
+            IndexMigratedError: The index has been migrated or replaced since it was opened.
             StorageError: The folder cannot be written.
         """
+        self._reader.check_place()
         return Writer(self._path, wait=wait, fingerprint=self._fingerprint)
 
     def add(

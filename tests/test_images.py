@@ -82,6 +82,13 @@ def test_exif_orientation_is_applied(photos, orientation):
     exif[0x0112] = orientation
     turned = load_image(encoded(stored, "PNG", exif=exif))
     np.testing.assert_array_equal(np.asarray(turned), np.asarray(upright))
+    for again in (load_image(turned), load_image(encoded(turned, "PNG"))):
+        np.testing.assert_array_equal(np.asarray(again), np.asarray(upright))
+    data = encoded(stored, "JPEG", exif=exif)
+    spec = Preprocessing.from_open_clip(CLIP)
+    np.testing.assert_array_equal(
+        prepare(load_image(data), spec), prepare(data, spec, scaled_decode=False)
+    )
 
 
 def test_facts_come_from_exif():

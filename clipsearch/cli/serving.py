@@ -55,6 +55,9 @@ def serve(
     ] = 2.0,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 32,
     max_in_flight: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 128,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse larger images before decoding them.")
+    ] = 50_000_000,
     ui: Annotated[bool, typer.Option("--ui/--no-ui", help="The page for people at /.")] = True,
     root: Root = None,
     lang: Lang = None,
@@ -122,6 +125,7 @@ def serve(
         batch_wait_ms=batch_wait_ms,
         max_body_bytes=max_body_mb * 1024**2,
         max_in_flight=max_in_flight,
+        max_pixels=max_pixels,
         may_build=local or bool(tokens),  # not for everyone who can reach the port
         roots=roots,
         language=lang.value if lang else None,

@@ -87,7 +87,7 @@ async def _index(_: HttpRequest, router: Router) -> Response:
 def _document(info: dict[str, Any]) -> dict[str, Any]:
     names = ("name", "items", "generation", "model", "dim", "shards")
     shown = {name: info[name] for name in names}
-    fields = visible_fields(_Fields(info["fields"]))  # type: ignore[arg-type]
+    fields = visible_fields(info["fields"])
     return {**shown, "missing_shards": info["missing"], "fields": fields}
 
 
@@ -97,6 +97,8 @@ async def _search(request: HttpRequest, router: Router) -> Response:
     body = SearchBody.model_validate(await _json(request))
     parts = [Query.text(words) for words in ([body.text] if body.text else []) + body.add]
     parts += [-Query.text(words) for words in body.subtract]
+    if any(term.image for term in body.terms):
+        raise InvalidInputError("send the vector of the picture, as POST /v1/embed/image gives it")
     parts += [term.query() for term in body.terms]
     if not parts:
         raise InvalidInputError("nothing to look for; give text, add or terms")
@@ -107,7 +109,7 @@ async def _search(request: HttpRequest, router: Router) -> Response:
         query,
         as_request(
             k=body.k,
-            where=checked_where(_Fields(await router.fields()), body.where),  # type: ignore[arg-type]
+            where=checked_where(await router.fields(), body.where),
             target=body.target,
             min_score=body.min_score,
             hybrid=body.hybrid,
@@ -125,16 +127,6 @@ async def _search(request: HttpRequest, router: Router) -> Response:
             "missing_shards": list(hits.missing),
         }
     )
-
-
-class _Fields:
-    """What the checks of filters need of an index."""
-
-    def __init__(self, fields: dict[str, str]) -> None:
-        self._fields = fields
-
-    def fields(self) -> dict[str, str]:
-        return self._fields
 
 
 async def _json(request: HttpRequest) -> Any:

@@ -23,7 +23,7 @@ from ..vectors import Rows
 from .database import CATALOG, connect, translated
 from .files import AnnEntry, FileFacts, SegmentEntry
 
-__all__ = ["CATALOG", "Known", "connect", "translated"]
+__all__ = ["CATALOG", "Known", "connect", "holds_path", "translated"]
 
 _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
 
@@ -34,6 +34,10 @@ _COLUMNS = (
 # What both SQLite and Python read as a day, or a moment of it.
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
+)
+# An absolute path, a home folder, a drive or share, or a URL of a file, also within a list.
+_PATH = re.compile(
+    r"(?:^|[\s\"'\[({,=:;|])(?:/[^/\s]|~[\w.-]*[/\\]|[A-Za-z]:[/\\](?!/)|\\\\|file:)", re.I
 )
 _CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
 _KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, has_image, has_caption"
@@ -143,10 +147,17 @@ def _note_fields(conn: sqlite3.Connection, extra: dict[str, Any]) -> None:
             continue
         kind = _kind(value)
         old = known.get(name, kind)
-        if old != kind:
+        if "path" in (old, kind):
+            kind = "path"
+        elif old != kind:
             kind = "number" if {old, kind} == {"integer", "number"} else "text"
         if known.get(name) != kind:
             conn.execute("INSERT OR REPLACE INTO extra_fields VALUES (?, ?)", (name, kind))
+
+
+def holds_path(value: Any) -> bool:
+    """Whether a value of an extra column holds the place of a file on this machine."""
+    return isinstance(value, str) and _PATH.search(value) is not None
 
 
 def _kind(value: Any) -> str:
@@ -154,6 +165,8 @@ def _kind(value: Any) -> str:
         return "integer"
     if isinstance(value, float):
         return "number"
+    if holds_path(value):
+        return "path"
     if _DATE.fullmatch(value):
         with contextlib.suppress(ValueError):
             dt.datetime.fromisoformat(value)
@@ -162,7 +175,10 @@ def _kind(value: Any) -> str:
 
 
 def extra_fields(conn: sqlite3.Connection) -> dict[str, str]:
-    """Names and types (`integer`, `number`, `text`, `date`) of the extra columns."""
+    """Names and types of the extra columns: `integer`, `number`, `text`, `date`, `path`.
+
+    A `path` is a text that holds the place of a file in one item at least.
+    """
     return dict(conn.execute("SELECT name, type FROM extra_fields ORDER BY name"))
 
 

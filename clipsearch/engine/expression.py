@@ -12,7 +12,7 @@ import datetime as dt
 import difflib
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -127,12 +127,13 @@ _OPERATORS: dict[type[exp.Expr], Literal["=", "!=", "<", "<=", ">", ">="]] = {
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 
 
-def parse(where: str, extra: Mapping[str, str]) -> Node:
+def parse(where: str, extra: Mapping[str, str], *, hidden: Collection[str] = ()) -> Node:
     """Parse an expression.
 
     Args:
         where: The expression, not blank.
-        extra: Names and types (`integer`, `number`, `text`, `date`) of the extra columns.
+        extra: Names and types (`integer`, `number`, `text`, `date`, `path`) of the extra columns.
+        hidden: Fields that must not be asked about.
 
     Returns:
         Its tree.
@@ -152,15 +153,16 @@ def parse(where: str, extra: Mapping[str, str]) -> Node:
         raise InvalidInputError(f"the filter {_short(where)} cannot be read: {detail}") from exc
     if len(trees) != 1 or trees[0] is None:
         raise InvalidInputError(f"the filter {_short(where)} must be one expression")
-    return _Reader(where, extra).node(trees[0], 0)
+    return _Reader(where, extra, hidden).node(trees[0], 0)
 
 
 class _Reader:
     """Reads sqlglot's tree into ours, refusing whatever is not ours."""
 
-    def __init__(self, where: str, extra: Mapping[str, str]) -> None:
+    def __init__(self, where: str, extra: Mapping[str, str], hidden: Collection[str]) -> None:
         self._where = where
         self._extra = extra
+        self._hidden = hidden
 
     def node(self, tree: exp.Expr, depth: int) -> Node:
         if depth > _MAX_DEPTH:
@@ -307,20 +309,27 @@ class _Reader:
         self._only(tree, "this", "table")
         name, table = tree.name, tree.table
         if not table and name.lower() in FIELDS:
+            self._check_open(name.lower())
             return Field(name.lower(), FIELDS[name.lower()])  # type: ignore[arg-type]
         if table.lower() in ("", "extra"):
             found = name if name in self._extra else None
             if found is None:
                 found = next((e for e in self._extra if e.lower() == name.lower()), None)
             if found is not None:
-                return Field(found, self._extra[found], extra=True)  # type: ignore[arg-type]
+                self._check_open(found)
+                kind = self._extra[found]
+                return Field(found, "text" if kind == "path" else kind, extra=True)  # type: ignore[arg-type]
         shown = f"{table}.{name}" if table else name
-        there = [*FIELDS, *self._extra]
+        there = [field for field in (*FIELDS, *self._extra) if field not in self._hidden]
         close = difflib.get_close_matches(name, there, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise InvalidInputError(
             f"there is no field {shown!r}.{hint} The fields are: {', '.join(there)}"
         )
+
+    def _check_open(self, name: str) -> None:
+        if name in self._hidden:
+            raise InvalidInputError(f"{name} cannot be filtered by here")
 
     def _only(self, tree: exp.Expr, *names: str) -> Any:
         """Check that a node has no parts but these; the first of them."""

@@ -53,7 +53,7 @@ def compile_where(where: str | None, extra: Mapping[str, str]) -> tuple[str, lis
 
     Args:
         where: The expression; None or blank for every item.
-        extra: Names and types (`integer`, `number`, `text`, `date`) of the extra columns.
+        extra: Names and types (`integer`, `number`, `text`, `date`, `path`) of the extra columns.
 
     Returns:
         The condition, built of constants and placeholders only, and the values to bind.

@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import IndexCorruptError, InvalidInputError
+from ..errors import (
+    IndexCorruptError,
+    IndexMigratedError,
+    IndexNotFoundError,
+    InvalidInputError,
+)
 from . import catalog
 from .database import CATALOG, Connection, connect, translated
 from .snapshot import EXACT_ELEMENTS, Snapshot, check_model, load_snapshot
@@ -42,6 +47,7 @@ class Reader:
         self._pid = os.getpid()
         self._latest: Snapshot | None = None
         self._fingerprint: str | None = None  # of the model that the index had when it was opened
+        self._file: tuple[int, int] | None = None  # device and number of its catalog then
         self._closed = False
 
     def run(self, work: Callable[[sqlite3.Connection, Snapshot], T]) -> T:
@@ -54,10 +60,13 @@ class Reader:
             What `work` returns.
 
         Raises:
-            IndexMigratedError: The index has been migrated to another model since it was opened.
+            IndexNotFoundError: The index has been deleted or moved.
+            IndexMigratedError: The index has been migrated to another model since it was opened,
+                or there is another one in its place.
             IndexCorruptError: A file of the index is missing or damaged.
             StorageError: A file cannot be read.
         """
+        self.check_place()
         seen = -1
         for _ in range(_ATTEMPTS):
             with self._transaction() as conn:
@@ -78,6 +87,25 @@ class Reader:
             f"{self._folder} changes faster than it can be opened. Try again when the writer is "
             "done; if there is none, run `clipsearch verify --full`."
         )
+
+    def check_place(self) -> None:
+        """Raise what `run` raises where the index is not in its folder any more.
+
+        Its open files outlive it: without this, they would answer for it.
+        """
+        try:
+            found = os.stat(self._folder / CATALOG)
+        except FileNotFoundError as exc:
+            if self._file is None:
+                return  # opening it says what is missing
+            raise IndexNotFoundError(f"index {self._folder.name} is gone") from exc
+        file = (found.st_dev, found.st_ino)
+        if self._file not in (None, file):
+            raise IndexMigratedError(
+                f"there is another index in the place of {self._folder.name} since it was opened; "
+                "open it again, or run the command again"
+            )
+        self._file = file
 
     def _snapshot(self, conn: sqlite3.Connection, generation: int) -> Snapshot:
         latest = self._latest

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Match, Route
 
 from ..encoder import Encoder
 from ..errors import ClipSearchError, ImageDecodeError
@@ -37,6 +38,7 @@ _HTTP_CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+_ROUTERS = (status.router, searching.router, classifying.router)
 _DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
@@ -85,7 +87,7 @@ def create_app(
     app.state.engine = engine
     app.state.telemetry = telemetry
     app.state.started = False
-    for router in (status.router, searching.router, classifying.router):
+    for router in _ROUTERS:
         app.include_router(router)
     _add_docs(app)
     _add_errors(app, telemetry)
@@ -115,7 +117,9 @@ def _add_docs(app: FastAPI) -> None:
 
 
 def _describe_problems(document: dict[str, Any]) -> None:
-    """Every operation may answer with a problem; FastAPI's own 422 is not what we send."""
+    """Every operation may want a token, and may answer with a problem in place of FastAPI's 422."""
+    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"token": []}, {}]  # none where the server has no token
     schemas = document["components"]["schemas"]
     schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
     for name in ("HTTPValidationError", "ValidationError"):
@@ -150,6 +154,13 @@ def _add_errors(app: FastAPI, telemetry: Telemetry) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, exc: RequestValidationError) -> Response:
         # Where and why, but never the value, which need not even be valid Unicode.
+        first = exc.errors()[0]
+        if first["type"] == "json_invalid":
+            return answer(request, Problem(400, "bad_request", "the body is not valid JSON"))
+        is_json = "json" in request.headers.get("content-type", "application/json").lower()
+        if first["loc"] == ("body",) and not is_json:
+            wanted = "send the body as Content-Type: application/json"
+            return answer(request, Problem(415, "unsupported_media_type", wanted))
         told = [
             f"{'.'.join(str(part) for part in error['loc'][:6])}: {error['msg']}"
             for error in exc.errors()[:5]
@@ -168,12 +179,32 @@ def _add_front(app: FastAPI, engine: Engine, ui: bool) -> None:
     if ui:
         from .front import mount_front
 
+        _keep_refusals(app)
         mount_front(app, engine)
         return
 
     @app.get("/", include_in_schema=False)
     def home() -> Response:
         return RedirectResponse("/docs")
+
+
+def _keep_refusals(app: FastAPI) -> None:
+    """Wrong methods and paths of the API stay problems of the API where a page takes the rest."""
+    ours = [route for router in _ROUTERS for route in router.routes if isinstance(route, Route)]
+
+    async def refuse(request: Request) -> Response:
+        methods: set[str] = set()
+        for route in ours:
+            match, _ = route.matches(request.scope)
+            if match is not Match.NONE:
+                methods |= route.methods or set()
+        if methods:
+            raise HTTPException(405, headers={"Allow": ", ".join(sorted(methods))})
+        raise HTTPException(404)
+
+    every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    for path in ("/v1/{rest:path}", *(r.path for r in ours if not r.path.startswith("/v1/"))):
+        app.add_route(path, refuse, methods=every, include_in_schema=False)
 
 
 def _version() -> str:

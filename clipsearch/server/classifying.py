@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Request, UploadFile
-from pydantic import AfterValidator, Field
+from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
+from pydantic import AfterValidator, Field, Json
 from starlette.responses import JSONResponse, Response
 
 from ..errors import InvalidInputError
@@ -21,7 +21,7 @@ from .documents import (
 )
 from .engine import Engine, public_name
 from .settings import ServerSettings
-from .uploads import read_uploads
+from .uploads import check_form, read_uploads
 
 __all__ = ["router"]
 
@@ -37,7 +37,7 @@ Images = Annotated[list[UploadFile], File(description="Image files.")]
 router = APIRouter(prefix="/v1", tags=["model"])
 
 
-@router.post("/classify", response_model=ClassifyDocument)
+@router.post("/classify", response_model=ClassifyDocument, dependencies=[Depends(check_form)])
 def classify(
     request: Request,
     images: Images,
@@ -47,6 +47,15 @@ def classify(
             max_length=_LIMITS.max_labels,
             description="Names, or 'name: synonym, synonym'; repeat the field for each.",
             examples=[["cat", "dog", "tower: skyscraper, spire"]],
+        ),
+    ] = None,
+    classes: Annotated[
+        Json[Annotated[dict[LabelText, list[LabelText]], Field(max_length=_LIMITS.max_labels)]]
+        | None,
+        Form(
+            description="Instead of labels: a JSON object from every name to the words to look "
+            "for, which has the name among them where it counts.",
+            examples=['{"cat": ["cat", "kitten"], "12:30": ["a clock"]}'],
         ),
     ] = None,
     pack: Annotated[
@@ -69,8 +78,8 @@ def classify(
     -F none_of_these=true
     """
     engine: Engine = request.app.state.engine
-    if (pack is None) == (not labels):
-        raise InvalidInputError("give either labels or a label pack")
+    if sum((pack is not None, bool(labels), classes is not None)) != 1:
+        raise InvalidInputError("give either labels, or classes, or a label pack")
     if threshold is not None and threshold != threshold:
         raise InvalidInputError("the threshold is not a number")
     data = read_uploads(request, images)
@@ -80,7 +89,7 @@ def classify(
         chosen: str | list[str] = "simple"
         if template:
             chosen = template[0] if len(template) == 1 else template
-        classifier = engine.classifier(labels or [], chosen)
+        classifier = engine.classifier(labels or classes or {}, chosen)
     predictions = classifier.predict(
         data,
         k=k,
@@ -108,7 +117,7 @@ def embed(request: Request, body: EmbedBody) -> Response:
     return JSONResponse({"texts": vectors.tolist(), "images": [], **_model(engine)})
 
 
-@router.post("/embed/image", response_model=EmbedDocument)
+@router.post("/embed/image", response_model=EmbedDocument, dependencies=[Depends(check_form)])
 def embed_images(request: Request, images: Images) -> Response:
     """Turn images into unit vectors of the joint space.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field
 
+from ..engine.catalog import holds_path
 from ..query import Query
 from ..types import Hit, Item, Prediction
 from .settings import ServerSettings
@@ -56,9 +57,10 @@ class _Document(BaseModel):
 
 
 class TermBody(_Document):
-    """One weighted term of a query: exactly one of text, item and vector."""
+    """One weighted term of a query: exactly one of text, image, item and vector."""
 
     text: Text | None = None
+    image: Base64Bytes | None = Field(None, description="The bytes of an image file, in base64.")
     item: Id | None = Field(None, description="An item's id: what its picture shows.")
     vector: list[float] | None = Field(None, max_length=8192)
     weight: Weight = 1.0
@@ -66,6 +68,8 @@ class TermBody(_Document):
     def query(self) -> Query:
         """The term as a query."""
         given = self.model_dump(exclude_none=True)
+        if self.image is not None and len(given) == 2:
+            return Query.image(self.image, self.weight)
         return Query.from_dict({"terms": [given]})
 
 
@@ -139,6 +143,7 @@ class IndexDocument(_Document):
     items: int
     generation: int
     model: str
+    fingerprint: str = Field(description="Of the model; vectors of others say nothing here.")
     dim: int
     fields: dict[str, str] = Field(description="What `where` knows, with types.")
 
@@ -234,7 +239,7 @@ def item_of(item: Item) -> dict[str, Any]:
         "latitude": item.latitude,
         "longitude": item.longitude,
         "tags": list(item.tags),
-        "extra": {name: value for name, value in item.extra.items() if not _is_path(value)},
+        "extra": {name: value for name, value in item.extra.items() if not holds_path(value)},
         "has_image": item.has_image,
         "has_caption": item.has_caption,
     }
@@ -252,8 +257,3 @@ def prediction_of(prediction: Prediction) -> dict[str, Any]:
         "probability": prediction.probability,
         "score": prediction.score,
     }
-
-
-def _is_path(value: Any) -> bool:
-    """Whether a column of a table source holds a place on the server."""
-    return isinstance(value, str) and value.startswith(("/", "~", "\\", "file:"))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from starlette.concurrency import run_in_threadpool
 
 from ..encoder import Encoder
-from ..errors import InvalidInputError
+from ..errors import ImageDecodeError, InvalidInputError
 from ..images import ImageInput, Preprocessing, prepare
 from ..intake.decoding import DecoderPool
 from ..query import Query, encode_together
@@ -112,12 +112,18 @@ class SharedEncoder:
             self._pool.submit(bytes(image)) if isinstance(image, bytes) else None
             for image in images
         ]
-        pixels = [
-            prepare(image, self.preprocessing)
-            if future is None
-            else future.result().prepared.pixels
-            for image, future in zip(images, waiting, strict=True)
-        ]
+        pixels = []
+        for number, (image, future) in enumerate(zip(images, waiting, strict=True), 1):
+            try:
+                pixels.append(
+                    prepare(image, self.preprocessing)
+                    if future is None
+                    else future.result().prepared.pixels
+                )
+            except ImageDecodeError as exc:
+                if len(images) == 1:
+                    raise
+                raise ImageDecodeError(f"image {number} of {len(images)}: {exc}") from exc
         return np.stack(self._pixels(pixels)) if pixels else np.empty((0, self.dim), np.float32)
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> Floats:

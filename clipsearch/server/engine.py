@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..classification.labels import label_groups
+from ..classification.labels import Groups, label_groups
 from ..classification.prompts import resolve_templates
 from ..encoder import Encoder
 from ..errors import (
@@ -158,6 +158,11 @@ class Engine:
             IndexNotFoundError: There is none of that name.
             ClipSearchError: As `Index.search`.
         """
+        if len(query.terms) > self.settings.max_terms:
+            raise InvalidInputError(
+                f"a query of {len(query.terms)} terms is over the limit of "
+                f"{self.settings.max_terms}"
+            )
         served = self._found(name)
         return await served.search.search(await served.encoder.encoded(query), options)
 
@@ -166,7 +171,7 @@ class Engine:
         return [name for name, served in self._served.items() if _trouble(served.index)]
 
     def classifier(
-        self, labels: Sequence[str], templates: str | Sequence[str]
+        self, labels: Sequence[str] | Groups, templates: str | Sequence[str]
     ) -> ZeroShotClassifier:
         """The classifier of labels, made or remembered.
 
@@ -235,8 +240,7 @@ def _trouble(index: Index) -> ClipSearchError | None:
         index.generation  # noqa: B018 - looks at the file
     except ClipSearchError as exc:
         return exc
-    deleted = IndexNotFoundError(f"{index.path} is gone")  # but stays open
-    return None if index.path.is_dir() else deleted
+    return None
 
 
 def public_name(model: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Path, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Path, Request, UploadFile
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
@@ -30,7 +31,7 @@ from .engine import Engine, public_name
 from .filtering import checked_where, visible_fields
 from .pictures import MEDIA_TYPES, checked_path, read_picture
 from .settings import ServerSettings
-from .uploads import read_uploads
+from .uploads import check_form, read_uploads
 
 __all__ = ["router"]
 
@@ -96,7 +97,9 @@ async def search(request: Request, name: Name, body: SearchBody) -> Response:
     return _answer(await engine.search(name, query, options))
 
 
-@router.post("/{name}/search/image", response_model=HitsDocument)
+@router.post(
+    "/{name}/search/image", response_model=HitsDocument, dependencies=[Depends(check_form)]
+)
 async def search_image(
     request: Request,
     name: Name,
@@ -107,6 +110,11 @@ async def search_image(
     offset: Annotated[int, Form(ge=0, le=_LIMITS.max_offset)] = 0,
     where: Annotated[Text | None, Form()] = None,
     target: Annotated[Literal["image", "caption"], Form()] = "image",
+    min_score: Annotated[
+        Annotated[float, Field(ge=-1, le=1)] | Literal["auto"] | None, Form()
+    ] = None,
+    hybrid: Annotated[bool, Form()] = False,
+    exact: Annotated[bool, Form()] = False,
 ) -> Response:
     """Search by a picture, with words added or subtracted.
 
@@ -119,7 +127,15 @@ async def search_image(
     words = _query(None, add or [], subtract or [])
     if words is not None:
         query = query + words
-    options = SearchOptions(k=k, offset=offset, where=await _checked(index, where), target=target)
+    options = SearchOptions(
+        k=k,
+        offset=offset,
+        where=await _checked(index, where),
+        target=target,
+        min_score=min_score,
+        hybrid=hybrid,
+        exact=exact,
+    )
     return _answer(await engine.search(name, query, options))
 
 
@@ -181,8 +197,9 @@ def _described(name: str, index: Index) -> dict[str, Any]:
         "items": len(index),
         "generation": index.generation,
         "model": public_name(index.model_name),
+        "fingerprint": index.fingerprint,
         "dim": index.dim,
-        "fields": visible_fields(index),
+        "fields": visible_fields(index.fields()),
     }
 
 
@@ -200,7 +217,7 @@ def _query(text: str | None, add: list[str], subtract: list[str]) -> Query | Non
 
 async def _checked(index: Index, where: str | None) -> str | None:
     """A filter that may be asked; parsing one is no work for the thread that serves everyone."""
-    return where if where is None else await run_in_threadpool(checked_where, index, where)
+    return where if where is None else await run_in_threadpool(checked_where, index.fields(), where)
 
 
 def _answer(hits: Hits) -> Response:

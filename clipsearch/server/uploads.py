@@ -1,4 +1,4 @@
-"""Uploaded files, within the limits."""
+"""Forms with uploaded files, within the limits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,27 @@ from collections.abc import Sequence
 
 from fastapi import Request, UploadFile
 
+from ..errors import InvalidInputError
 from .problems import Problem
 
-__all__ = ["read_uploads"]
+__all__ = ["check_form", "read_uploads"]
+
+_REPEATED = frozenset({"images", "labels", "template", "add", "subtract"})
+
+
+async def check_form(request: Request) -> None:
+    """Refuse fields that a route does not know, and several where it takes one.
+
+    Raises:
+        InvalidInputError: There is one; otherwise it would be left out of the answer unseen.
+    """
+    known = [field.alias for field in request.scope["route"].dependant.body_params]
+    given = [name for name, _ in (await request.form()).multi_items()]
+    for name in given:
+        if name not in known:
+            raise InvalidInputError(f"unknown field; the fields are: {', '.join(known)}")
+        if given.count(name) > 1 and name not in _REPEATED:
+            raise InvalidInputError(f"{name} is given twice")
 
 
 def read_uploads(request: Request, uploads: Sequence[UploadFile]) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import threading
 import time
@@ -61,10 +62,27 @@ def test_the_client_answers_as_the_local_objects(client, home, encoder, photos):
         small = Image.open(io.BytesIO(remote.thumbnail(item.id)))
         assert small.format == "JPEG"
         assert max(small.size) <= 320
-    labels = ["cat", "bus", "rocket: spaceship"]
-    ours = ZeroShotClassifier(encoder, labels, templates="simple").predict(photos[:3], k=2)
-    theirs = client.classifier(labels).predict(photos[:3], k=2)
-    assert [[p.label for p in row] for row in theirs] == [[p.label for p in row] for row in ours]
+        assert [h.percentile for h in theirs] == pytest.approx(
+            [h.percentile for h in ours], abs=0.5
+        )
+        strict = {"k": 50, "min_score": "auto"}
+        by_picture = Query.image(photos[0])
+        assert [h.item.id for h in remote.search(by_picture, **strict)] == [
+            h.item.id for h in local.search(by_picture, **strict)
+        ]
+    for labels in (
+        ["cat", "bus", "rocket: spaceship"],
+        {"cat": ["kitten"], "time: noon, or so": ["a clock", "the sun"], "bus": ["bus", "coach"]},
+    ):
+        ours = ZeroShotClassifier(encoder, labels).predict(photos[:3], k=3)
+        theirs = client.classifier(labels).predict(photos[:3], k=3)
+        for mine, other in zip(ours, theirs, strict=True):
+            assert [p.label for p in other] == [p.label for p in mine]
+            assert [p.probability for p in other] == pytest.approx(
+                [p.probability for p in mine], abs=5e-3
+            )
+    with pytest.raises(InvalidInputError, match="no name to look for"):
+        client.classifier({"cat": []}).predict(photos[:1])
     np.testing.assert_allclose(
         client.encode_texts(["a", "b"]), encoder.encode_texts(["a", "b"]), atol=1e-4
     )
@@ -150,6 +168,18 @@ def test_a_commit_and_a_migration_elsewhere_are_followed(tmp_path, encoder, othe
             assert running.get("/v1/indexes/live").json()["dim"] == other_encoder.dim
             vectors = running.post("/v1/embed", json={"texts": ["a cat"]}).json()["texts"]
             assert np.allclose(vectors, other_encoder.encode_texts(["a cat"]), atol=1e-4)
+
+            shutil.rmtree(tmp_path / "indexes" / "live")
+            assert ask().status_code == 404
+            assert running.get("/readyz").status_code == 503
+            with Index.create(tmp_path / "indexes" / "live", encoder) as again:
+                again.add(photos[:1])
+            while (answer := ask()).status_code != 200:
+                assert answer.status_code in (404, 503), answer.text
+                time.sleep(0.1)
+            assert len(answer.json()["hits"]) == 1
+            document = running.get("/v1/indexes/live").json()
+            assert (document["items"], document["fingerprint"]) == (1, encoder.fingerprint)
 
 
 def test_a_graceful_stop_finishes_what_is_under_way(home):

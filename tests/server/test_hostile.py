@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import shutil
@@ -12,12 +13,16 @@ import zlib
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
 from clipsearch import Index
 from clipsearch.ingest import ROOTS
+from clipsearch.server import ServerSettings, create_app
+from tests.ui_support import served
 
+from ..fakes import record
 from ..raycluster import wait_for
 from .conftest import TOKEN, serving
 
@@ -411,3 +416,103 @@ def test_too_much_work_and_a_lost_index_are_told(tmp_path, encoder, photos):
         lost = running.get("/readyz")
         assert (lost.status_code, lost.json()) == (503, {"ready": False})
         assert running.get("/healthz").status_code == 200
+
+
+def test_what_a_route_does_not_know_is_refused(service, checked):
+    picture = {"image": ("a", png())}
+    for route, data in (
+        (SEARCH + "/image", {"colour": "red"}),
+        ("/v1/classify", {"labels": "cat", "topk": "3"}),
+        ("/v1/embed/image", {"index": "photos"}),
+    ):
+        files = picture if route.startswith(SEARCH) else {"images": ("a", png())}
+        answer = checked(service.post(route, files=files, data=data), 422)
+        assert "unknown field" in answer.json()["detail"]
+    twice = [("image", ("a", png())), ("image", ("b", png()))]
+    answer = checked(service.post(SEARCH + "/image", files=twice), 422)
+    assert "image is given twice" in answer.json()["detail"]
+    strict = checked(service.post(SEARCH + "/image", files=picture, data={"min_score": "2"}), 422)
+    assert "min_score" in strict.json()["detail"]
+    none = service.post(SEARCH + "/image", files=picture, data={"min_score": "1", "hybrid": "1"})
+    assert none.json()["hits"] == []
+
+
+def test_a_bad_image_is_named_by_its_place(service, checked):
+    files = [("images", ("a", png())), ("images", ("b", b"no image"))]
+    answer = checked(service.post("/v1/embed/image", files=files), 422)
+    assert "image 2 of 2" in answer.json()["detail"]
+
+
+def test_terms_of_all_kinds_count_together(service, checked):
+    few = {"text": "a", "add": ["b"] * 20, "subtract": ["c"] * 11}
+    checked(service.post(SEARCH, json=few), 200)
+    answer = checked(service.post(SEARCH, json={**few, "terms": [{"text": "d"}]}), 422)
+    assert "33 terms" in answer.json()["detail"]
+    both = {"terms": [{"text": "d", "image": base64.b64encode(png()).decode()}]}
+    checked(service.post(SEARCH, json=both), 422)
+    checked(service.post(SEARCH, json={"terms": [{"image": "no base64!"}]}), 422)
+    checked(service.post(SEARCH, json={"terms": [{"image": "AAAA"}]}), 422)
+
+
+def test_a_body_that_is_no_json_is_a_bad_request(service, checked):
+    for kind, status, code in (
+        ("application/json", 400, "bad_request"),
+        ("text/plain", 415, "unsupported_media_type"),
+    ):
+        for path in (SEARCH, "/v1/embed"):
+            answer = service.post(path, content=b"{text: x}", headers={"Content-Type": kind})
+            assert checked(answer, status).json()["code"] == code
+
+
+def test_places_of_files_in_columns_are_not_told(tmp_path, encoder):
+    """Neither as a value nor by a filter, in whatever form a table has them."""
+    places = {
+        "a": "/srv/photos/a.jpg",
+        "b": " /srv/photos/a.jpg",
+        "c": "C:\\photos\\a.jpg",
+        "d": "['/srv/photos/a.jpg']",
+        "e": '{"file": "~/photos/a.jpg"}',
+        "f": "file:///srv/a.jpg",
+    }
+    plain = {"url": "https://example.org/a/b.jpg", "price": "5/7", "text": "cats and/or dogs"}
+    with Index.create(tmp_path / "indexes" / "places", encoder) as index, index.writer() as writer:
+        writer.put(record("x", extra={**places, **plain}), image=encoder.encode_texts(["a cat"])[0])
+        writer.put(record("y", extra=dict.fromkeys(places, "free")), image=np.ones(encoder.dim))
+    settings = ServerSettings()
+    app = create_app(encoder, {"places": tmp_path / "indexes" / "places"}, settings=settings)
+    with served(app) as url, httpx.Client(base_url=url, timeout=60) as client:
+        document = client.get("/v1/indexes/places").json()
+        assert plain.keys() <= document["fields"].keys()
+        assert not places.keys() & document["fields"].keys()
+        hit = client.post("/v1/indexes/places/search", json={"text": "a cat", "k": 1}).json()
+        assert hit["hits"][0]["extra"] == plain
+        for name in places:
+            body = {"text": "a cat", "where": f"{name} like '%s%'"}
+            answer = client.post("/v1/indexes/places/search", json=body)
+            assert answer.status_code == 422
+            assert "cannot be filtered by" in answer.json()["detail"]
+        body = {"text": "a cat", "where": "nonsense = 1"}
+        detail = client.post("/v1/indexes/places/search", json=body).json()["detail"]
+        assert "url" in detail
+        assert "path" not in detail
+        # With the page at /, what the API does not know is still answered by the API.
+        for method, path, status in (
+            ("GET", "/v1/indexes/places/search", 405),
+            ("DELETE", "/v1/indexes/places", 405),
+            ("POST", "/v1/nothing", 404),
+            ("POST", "/healthz", 405),
+        ):
+            answer = client.request(method, path)
+            assert answer.status_code == status, path
+            assert answer.headers["Content-Type"] == "application/problem+json"
+        assert "GET" in client.delete("/v1/indexes/places").headers["Allow"]
+        assert client.get("/openapi.json").json()["components"]["securitySchemes"]
+
+
+def test_an_operator_may_allow_more_pixels(encoder, home):
+    for limit, status in ((100, 422), (10_000, 200)):
+        settings = ServerSettings(max_pixels=limit)
+        app = create_app(encoder, {"photos": home / "photos"}, settings=settings, ui=False)
+        with served(app) as url:
+            answer = httpx.post(f"{url}/v1/embed/image", files={"images": ("a", png())}, timeout=60)
+            assert answer.status_code == status
