@@ -386,9 +386,11 @@ class Index:
         """
         from .engine.filters import compile_where
 
+        (first,) = check_ids(after).tolist()
+
         def work(conn: Any, snapshot: Any) -> list[Item]:
             condition, values = compile_where(where, catalog.extra_fields(conn))
-            return catalog.page(conn, condition, values, int(after), int(limit))
+            return catalog.page(conn, condition, values, first, int(limit))
 
         return self._reader.run(work)
 

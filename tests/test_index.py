@@ -739,7 +739,7 @@ def test_an_id_is_a_whole_number(index, encoder, ids):
     with index.writer() as writer:
         for i in range(60):
             put(writer, encoder, f"{i}")
-    for ask in (index.remove, index.vectors, index.item):
+    for ask in (index.remove, index.vectors, index.item, lambda ids: index.items(after=ids)):
         with pytest.raises(InvalidInputError, match="whole numbers"):
             ask(ids)
     assert len(index) == 60

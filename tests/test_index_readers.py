@@ -5,6 +5,7 @@ g holds the items that `expected(g)` says, and nothing else.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipsearch.errors import IndexMigratedError, IndexNotFoundError
 from clipsearch.index import Index
 from tests.fakes import DIM, FakeEncoder, record
 
@@ -198,3 +200,26 @@ def test_indexes_can_be_used_after_a_fork(tmp_path):
             timeout=60,
         )
         assert json.loads(done.stdout) == [True, 0]
+
+
+def test_an_index_that_is_gone_or_another_one_is_not_answered_for(tmp_path):
+    encoder = FakeEncoder()
+
+    def make(items):
+        with Index.create(tmp_path / "index", encoder) as made, made.writer() as writer:
+            for number in range(items):
+                writer.put(record(f"{number}"), image=encoder.vector(f"{number}"))
+
+    make(3)
+    with Index.open(tmp_path / "index", encoder) as opened:
+        assert len(opened.search("a dog")) == 3
+        shutil.move(tmp_path / "index", tmp_path / "moved")
+        for ask in (lambda: opened.search("a dog"), lambda: len(opened), lambda: opened.remove(1)):
+            with pytest.raises(IndexNotFoundError, match="index is gone"):
+                ask()
+        make(5)
+        for ask in (lambda: opened.search("a dog"), lambda: len(opened), lambda: opened.remove(1)):
+            with pytest.raises(IndexMigratedError, match="another index in the place"):
+                ask()
+    with Index.open(tmp_path / "index", encoder) as opened:
+        assert len(opened.search("a dog")) == 5

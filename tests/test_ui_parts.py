@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
+import shlex
 import string
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clipsearch.ui import Settings
-from clipsearch.ui.pictures import read_pictures
+from clipsearch.ui.pictures import read_picture, read_pictures
+from clipsearch.ui.problems import CollectionGoneError, PageError, explained
 from clipsearch.ui.spec import Chip, SearchSpec, from_link, pack_vector, unpack_vector
 from clipsearch.ui.strings import LANGUAGES, STRINGS, Words
 from PIL import Image
 
-from clipsearch.errors import ImageDecodeError, InvalidInputError
+from clipsearch import Index
+from clipsearch.errors import InvalidInputError, ItemNotFoundError, ModelLoadError
 
+from .fakes import record
+
+MODEL, OTHER_MODEL = "0123abcd" * 8, "4567cdef" * 8  # fingerprints
 UI = Path(__file__).resolve().parents[1] / "ui"
 
 
@@ -58,7 +66,7 @@ def test_a_link_brings_back_the_very_search():
         chips=(
             Chip("text", "at night: in rain", -0.5),
             Chip("item", "17", 1.0),
-            Chip("vector", pack_vector(vector), 2.0),
+            Chip("vector", pack_vector(vector, MODEL), 2.0),
         ),
         liked=(3, 4),
         unliked=(5,),
@@ -78,7 +86,18 @@ def test_a_link_brings_back_the_very_search():
 
 @pytest.mark.parametrize(
     "link",
-    ["?c=x:y:z", "?c=1:i:abc", "?c=nan:t:x", "?min=9", "?up=-1&down=x", "?width=1e9", "?ids=a-b-"],
+    [
+        "?c=x:y:z",
+        "?c=1:i:abc",
+        "?c=nan:t:x",
+        "?min=9",
+        "?up=-1&down=x",
+        "?width=1e9",
+        "?ids=a-b-",
+        "?up=9223372036854775808&down=99999999999999999999999&ids=99999999999999999999",
+        "?c=1:i:99999999999999999999999",
+        "?width=" + "9" * 5000,
+    ],
 )
 def test_what_a_link_says_wrongly_is_left_out_or_made_harmless(link):
     spec = from_link(link, ["demo"])
@@ -86,15 +105,31 @@ def test_what_a_link_says_wrongly_is_left_out_or_made_harmless(link):
     assert spec.min_score is None
     assert spec.liked == spec.unliked == spec.chosen == ()
     assert all(np.isfinite(chip.weight) for chip in spec.chips)
+    assert not any(chip.kind == "item" for chip in spec.chips)
+    assert spec.min_width == 0
+
+
+def test_a_link_keeps_the_name_of_a_collection_that_is_not_there():
+    assert from_link("?index=deleted&q=cat", ["demo"]).index == "deleted"
+    assert from_link("?q=cat", ["demo"]).index == "demo"
 
 
 def test_a_packed_picture_points_the_same_way():
     vector = np.random.default_rng(1).normal(size=512).astype(np.float32)
     vector /= np.linalg.norm(vector)
-    back = unpack_vector(pack_vector(vector))
+    back = unpack_vector(pack_vector(vector, MODEL), MODEL)
     assert float(back @ vector / np.linalg.norm(back)) > 0.999
-    with pytest.raises(InvalidInputError):
-        unpack_vector("ñ")
+    for damaged in ("", "ñ"):
+        with pytest.raises(PageError, match="damaged"):
+            unpack_vector(f"{MODEL[:8]}.{damaged}", MODEL)
+
+
+def test_a_packed_picture_means_nothing_to_another_model():
+    packed = pack_vector(np.ones(64, np.float32), MODEL)
+    before = packed.partition(".")[2]  # as links were that named no model
+    for value, model in ((packed, OTHER_MODEL), (before, MODEL)):
+        with pytest.raises(PageError, match="read by another model"):
+            SearchSpec(chips=(Chip("vector", value),)).query(model)
 
 
 def test_filters_are_quoted():
@@ -117,9 +152,25 @@ def test_the_copied_lines_say_the_same_search():
     compile(marked.python("x", "m"), "copied", "exec")
 
 
+def test_words_that_look_like_an_option_are_copied_as_words(cli, tmp_path, encoder):
+    folder = tmp_path / "dash"
+    with Index.create(folder, encoder) as index, index.writer() as writer:
+        writer.put(record("dog"), image=encoder.encode_texts(["a dog"])[0])
+    for text in ("-dog", "--help", "it's -k"):
+        chips = (Chip("text", "-cat", 0.5), Chip("text", "- dry ^2", -1.0))
+        command, exact = SearchSpec(text=text, chips=chips).command(str(folder))
+        assert exact
+        _, verb, *rest = shlex.split(command)
+        done = cli(verb, "-f", "json", *rest)
+        terms = json.loads(done.stdout)["query"]
+        assert [term["text"] for term in terms] == [text, "-cat", "- dry ^2"]
+
+
 def test_nothing_but_things_to_avoid_is_no_search():
-    with pytest.raises(InvalidInputError, match="nothing to look for"):
-        _ = SearchSpec(chips=(Chip("text", "people", -1.0),)).query
+    avoided = SearchSpec(chips=(Chip("text", "people", -1.0),))
+    for spec in (avoided, replace(avoided, unliked=(3,))):
+        with pytest.raises(PageError, match="nothing to look for"):
+            spec.query(MODEL)
 
 
 def test_the_build_tab_stays_below_the_allowed_folders(tmp_path):
@@ -153,14 +204,41 @@ def png(width, height):
 def test_pictures_that_are_given_are_limited_in_size_pixels_and_number():
     limits = Settings(max_pixels=10_000, max_upload_bytes=5_000)
     words = Words("en")
-    kept = read_pictures([as_data_url(png(100, 100))], limits, words)[0]
+    kept = read_picture(as_data_url(png(100, 100)), limits, words)
     assert kept.image.size == (100, 100)
-    with pytest.raises(ImageDecodeError, match="cannot be read"):
-        read_pictures([as_data_url(png(101, 100))], limits, words)
-    with pytest.raises(InvalidInputError, match="larger than"):
-        read_pictures([as_data_url(png(10, 10) + bytes(5_000))], limits, words)
-    with pytest.raises(InvalidInputError, match="24"):
+    with pytest.raises(PageError, match="cannot be read"):
+        read_picture(as_data_url(png(101, 100)), limits, words)
+    with pytest.raises(PageError, match="larger than"):
+        read_picture(as_data_url(png(10, 10) + bytes(5_000)), limits, words)
+    with pytest.raises(PageError, match="24"):
         read_pictures([as_data_url(png(10, 10))] * 25, limits, words)
     for odd in (None, {}, {"data": "data:,"}, {"data": 5}, as_data_url(b"GIF89a"), "x"):
-        with pytest.raises(ImageDecodeError):
-            read_pictures([odd], limits, words)
+        with pytest.raises(PageError):
+            read_picture(odd, limits, words)
+
+
+def test_pictures_that_cannot_be_read_are_named_and_the_others_kept():
+    given = [
+        {**as_data_url(png(9, 9)), "name": "good.png"},
+        {**as_data_url(b"words"), "name": "notes.png"},
+        {**as_data_url(png(8, 8)), "name": "fine.png"},
+        {**as_data_url(png(8, 8) + bytes(2 * 1024**2)), "name": "huge.png"},
+    ]
+    limits = Settings(max_upload_bytes=1024**2)
+    kept, problem = read_pictures(given, limits, Words("es"))
+    assert [picture.name for picture in kept] == ["good.png", "fine.png"]
+    assert problem == "notes.png no se puede leer como imagen. huge.png ocupa más de 1 MB."
+
+
+def test_errors_are_explained_in_the_visitors_language():
+    spanish = Words("es")
+    gone = CollectionGoneError("photos")
+    assert explained(gone, Words("en")) == "There is no collection called “photos” here"
+    assert explained(gone, spanish) == "Aquí no hay ninguna colección llamada «photos»"
+    assert "palabras o una imagen" in explained(PageError("search.nothing_asked"), spanish)
+    assert "/" not in explained(ItemNotFoundError("no item 3 in /srv/photos"), spanish)
+    strange = InvalidInputError("strange")
+    assert explained(strange, Words("en")) == "strange"
+    assert explained(strange, spanish) == "Esto no se puede pedir así. Detalle, en inglés: strange"
+    assert explained(ModelLoadError("torn"), spanish).endswith("Detalle, en inglés: torn")
+    assert explained(OSError("disk full"), spanish).startswith("No se ha podido hacer")

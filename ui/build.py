@@ -11,13 +11,14 @@ from typing import Any
 
 import gradio as gr
 
-from clipsearch import ClipSearchError, Index, InvalidInputError
+from clipsearch import ClipSearchError, Index
 from clipsearch.locations import home, index_path
 from clipsearch.models import BUNDLED_MODEL
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .jobs import Job
 from .pictures import read_pictures
+from .problems import PageError, explained
 from .render import escape, message
 from .strings import Words
 
@@ -80,15 +81,15 @@ def allowed_source(roots: tuple[Path, ...], root: str, below: str) -> Path:
     """A path below one of the allowed roots, links followed.
 
     Raises:
-        InvalidInputError: The root is not allowed, or the path leads out of it.
+        PageError: The root is not allowed, or the path leads out of it.
     """
     base = next((path for path in roots if str(path) == root), None)
     if base is None or "\0" in below:
-        raise InvalidInputError("that folder is not one that may be indexed from here")
+        raise PageError("build.not_allowed")
     base = base.expanduser().resolve()
     path = (base / below.strip().lstrip("/")).resolve()
     if not path.is_relative_to(base):
-        raise InvalidInputError("that path leads out of the allowed folder")
+        raise PageError("build.leads_out")
     return path
 
 
@@ -110,19 +111,21 @@ class _Desk:
         try:
             source = allowed_source(self._context.settings.roots, root, below or "")
             if not source.exists():
-                raise InvalidInputError(self._words("build.nothing_there", path=below or root))
+                raise PageError("build.nothing_there", path=below or root)
             self._launch(name, source)
         except ClipSearchError as exc:
-            return message(str(exc)), gr.skip(), gr.skip(), gr.skip()
+            return message(explained(exc, self._words)), gr.skip(), gr.skip(), gr.skip()
         return ("", *self.show())
 
     def upload(self, name: str, event: gr.EventData) -> Any:
         """Keep pictures of the visitor beside the indexes, and index them."""
         try:
             self._check_name(name)
-            pictures = read_pictures(
+            pictures, problem = read_pictures(
                 sent(event).get("pictures", []), self._context.settings, self._words
             )
+            if problem and not pictures:
+                return message(problem), gr.skip(), gr.skip(), gr.skip()
             folder = home() / _UPLOADS / name.strip()
             folder.mkdir(parents=True, exist_ok=True)
             for picture in pictures:
@@ -131,12 +134,12 @@ class _Desk:
                 picture.image.save(path, "JPEG", quality=_QUALITY)
             self._launch(name, folder)
         except (ClipSearchError, OSError) as exc:
-            return message(str(exc)), gr.skip(), gr.skip(), gr.skip()
-        return ("", *self.show())
+            return message(explained(exc, self._words)), gr.skip(), gr.skip(), gr.skip()
+        return (message(problem) if problem else "", *self.show())
 
     def _check_name(self, name: str) -> None:
         if not _NAME.fullmatch(name.strip()):
-            raise InvalidInputError(self._words("build.bad_name"))
+            raise PageError("build.bad_name")
 
     def _launch(self, name: str, source: Path) -> None:
         self._check_name(name)
@@ -154,7 +157,7 @@ class _Desk:
             name, source.name, open_index, lambda index, tell: index.add(source, progress=tell)
         )
         if not started:
-            raise InvalidInputError(self._words("build.busy"))
+            raise PageError("build.busy")
 
     def cancel(self) -> Any:
         """Stop the running job; what was committed stays."""

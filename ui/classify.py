@@ -14,11 +14,12 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from clipsearch import ClipSearchError, Encoder, InvalidInputError, Prediction, ZeroShotClassifier
+from clipsearch import ClipSearchError, Encoder, Prediction, ZeroShotClassifier
 from clipsearch.vectors import Floats
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .pictures import read_pictures
+from .problems import PageError, explained
 from .render import blank, escape, message, model_screen
 from .strings import Words
 
@@ -124,23 +125,28 @@ class _Desk:
     def _encoder(self) -> Encoder:
         return self._context.library.encoder(self._context.library.model())
 
-    def _given(self, event: gr.EventData) -> list[_Given]:
-        pictures = read_pictures(
+    def _given(self, event: gr.EventData) -> tuple[list[_Given], str]:
+        """The pictures of an event that can be read, and what is wrong with the others."""
+        pictures, problem = read_pictures(
             sent(event).get("pictures", []), self._context.settings, self._words
         )
+        if not pictures:
+            return [], problem
         vectors = self._encoder().encode_images([picture.image for picture in pictures])
-        return [
+        given = [
             _Given(picture.name, picture.thumb, vector)
             for picture, vector in zip(pictures, vectors, strict=True)
         ]
+        return given, problem
 
     def add(self, state: _State, event: gr.EventData) -> _State:
         """Take pictures."""
         try:
-            pictures = (*state.pictures, *self._given(event))[:_MOST_PICTURES]
+            given, problem = self._given(event)
         except ClipSearchError as exc:
-            return replace(state, problem=str(exc))
-        return replace(state, pictures=pictures, problem="")
+            return replace(state, problem=explained(exc, self._words))
+        pictures = (*state.pictures, *given)[:_MOST_PICTURES]
+        return replace(state, pictures=pictures, problem=problem)
 
     def drop_one(self, state: _State, event: gr.EventData) -> _State:
         """Take one picture away, or all."""
@@ -160,14 +166,14 @@ class _Desk:
             waiting = model_screen(library, library.model(), self._words)
             if waiting is not None:
                 return waiting
+            classifier = self._classifier(state, labels, templates)
             if not state.pictures:
                 return "" if state.problem else blank(self._words("classify.hint"))
-            classifier = self._classifier(state, labels, templates)
             vectors = np.stack([picture.vector for picture in state.pictures])
             count = len(classifier.labels) + 1
             found = classifier.predict_vectors(vectors, k=count, none_of_these=none)
         except ClipSearchError as exc:
-            return message(str(exc))
+            return message(explained(exc, self._words))
         note = message(self._words("classify.with_pack"), kind="info") if state.pack else ""
         shown = (
             _bars(state.pictures[0], found[0], self._words)
@@ -182,7 +188,7 @@ class _Desk:
             return ZeroShotClassifier.load(state.pack, encoder)
         names = [line.strip() for line in labels.replace(";", "\n").splitlines() if line.strip()]
         if not names:
-            raise InvalidInputError(self._words("classify.no_labels"))
+            raise PageError("classify.no_labels")
         return ZeroShotClassifier(encoder, names, templates=templates)
 
     def add_examples(self, state: _State, label: str, event: gr.EventData) -> Any:
@@ -193,11 +199,12 @@ class _Desk:
                 state
             )
         try:
-            fresh = tuple((label, picture) for picture in self._given(event))
+            given, problem = self._given(event)
         except ClipSearchError as exc:
-            return state, message(str(exc)) + self._examples(state)
+            return state, message(explained(exc, self._words)) + self._examples(state)
+        fresh = tuple((label, picture) for picture in given)
         state = replace(state, examples=(*state.examples, *fresh))
-        return state, self._examples(state)
+        return state, (message(problem) if problem else "") + self._examples(state)
 
     def train(self, state: _State) -> Any:
         """Learn a label pack from the examples and say how good it is."""
@@ -213,7 +220,7 @@ class _Desk:
                 classifier.save(path)
                 pack = path.read_bytes()
         except ClipSearchError as exc:
-            return state, message(str(exc)) + self._examples(state)
+            return state, message(explained(exc, self._words)) + self._examples(state)
         told = self._words("classify.accuracy_unknown")
         if report.fitted_accuracy is not None and report.zero_shot_accuracy is not None:
             told = self._words(

@@ -16,6 +16,7 @@ from clipsearch.exploring.outliers import outliers
 
 from .context import LATEST, QUIET, Context, html, sent
 from .media import thumb_url
+from .problems import explained
 from .render import escape, item_name, message, state_screen
 
 __all__ = ["page"]
@@ -90,14 +91,14 @@ class _Desk:
         name = name or ""
         if state.index != name:
             state = _Marks(index=name)
-        waiting = state_screen(self._library, name, self._words, model=False)
-        if waiting is not None:
-            return state, "", waiting
         try:
+            waiting = state_screen(self._library, name, self._words, model=False)
+            if waiting is not None:
+                return state, "", waiting
             index = self._library.index(name)
             state, shown = getattr(self, f"_{kind}")(state, index, threshold)
         except ClipSearchError as exc:
-            return state, self._bar(state), message(str(exc))
+            return state, self._bar(state), message(explained(exc, self._words))
         return state, self._bar(state), shown
 
     def _duplicates(self, state: _Marks, index: Index, threshold: float) -> tuple[_Marks, str]:
@@ -193,14 +194,13 @@ class _Desk:
         return "".join(parts) + f'<span class="cs-hint">{self._words("curate.safe")}</span></div>'
 
     def _exports(self, state: _Marks) -> tuple[str, str]:
-        index = self._library.index(state.index)
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(["id", "path", "caption"])
         paths = []
         for row in state.ids:
             try:
-                item = index.item(row)
+                item = self._library.index(state.index).item(row)
             except ClipSearchError:
                 continue  # removed meanwhile
             writer.writerow([row, item.path or item.key, item.caption or ""])

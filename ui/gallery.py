@@ -13,14 +13,30 @@ from .render import PICTURE, attribute, copy_block, escape, item_name
 from .spec import Chip, SearchSpec
 from .strings import Words
 
-__all__ = ["cards", "chips_row", "detail", "gallery", "histogram", "summary"]
+__all__ = [
+    "appended",
+    "captions",
+    "cards",
+    "chip_label",
+    "chips_row",
+    "detail",
+    "gallery",
+    "histogram",
+    "in_place",
+    "summary",
+]
 
 _UP = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 11v9H3.5v-9zM7 11l4-8c1.7 0 2.6 1 2.3 2.8L12.8 9H19a2 2 0 0 1 2 2.4l-1.4 7A2 2 0 0 1 17.600 20H7" /></svg>'  # noqa: E501 - one drawing
 
 
 def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words) -> str:
-    """List entries of a gallery; items without score when the collection is only shown."""
+    """List entries of a gallery.
+
+    When the collection is only shown, its items have no score, and none can be marked down: what
+    is less like something is not yet what anybody looks for.
+    """
     parts = []
+    ways = (("up", spec.liked), ("down", spec.unliked))[: 1 if spec.is_empty else 2]
     for entry in found:
         item = entry.item if isinstance(entry, Hit) else entry
         name = escape(item_name(item))
@@ -40,7 +56,7 @@ def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words)
             f'<button type="button" class="cs-thumb cs-{way}" data-vote="{way}" '
             f'aria-pressed="{str(item.id in ids).lower()}" '
             f'aria-label="{escape(words(f"search.{way}", name=item_name(item)))}">{_UP}</button>'
-            for way, ids in (("up", spec.liked), ("down", spec.unliked))
+            for way, ids in ways
         )
         parts.append(
             f'<li class="cs-card" data-id="{item.id}"><button type="button" class="cs-open" '
@@ -69,6 +85,11 @@ def gallery(spec: SearchSpec, html: str, words: Words, *, more: bool) -> str:
         f'<ul class="cs-grid" aria-label="{words("search.gallery")}" '
         f'data-link="{escape(spec.link())}">{html}</ul>{button}'
     )
+
+
+def in_place(spec: SearchSpec, html: str) -> str:
+    """A screen or message where the list of results would be, of a search that has a link too."""
+    return f'<div data-link="{escape(spec.link())}">{html}</div>'
 
 
 def chips_row(spec: SearchSpec, words: Words) -> str:

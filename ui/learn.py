@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from clipsearch import ClipSearchError, InvalidInputError, Item, ZeroShotClassifier
+from clipsearch import ClipSearchError, Item, ZeroShotClassifier
 from clipsearch.classification.prompts import fill, resolve_templates
 from clipsearch.exploring.thumbnails import THUMBNAIL_SIDE, thumbnail
 from clipsearch.vectors import Floats
@@ -16,6 +16,7 @@ from clipsearch.vectors import Floats
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .media import thumb_url
 from .pictures import data_url, read_pictures
+from .problems import PageError, explained
 from .render import escape, item_name, message, model_screen
 
 __all__ = ["page"]
@@ -184,7 +185,7 @@ class _Desk:
             name, thumb = item_name(item), data_url(thumbnail(item, THUMBNAIL_SIDE))
             shown = _Shown(name, thumb, index.vectors([item.id], "image")[0])
         except ClipSearchError as exc:
-            return replace(state, problem=str(exc))
+            return replace(state, problem=explained(exc, self._words))
         others = (other for other in state.pictures if other.thumb != thumb)
         return _State((shown, *others)[:_PICTURES])
 
@@ -198,13 +199,16 @@ class _Desk:
         """Pictures of the visitor in place of those shown."""
         library = self._context.library
         try:
-            pictures = sent(event).get("pictures", [])[:_PICTURES]
-            read = read_pictures(pictures, self._context.settings, self._words)
+            pictures = sent(event).get("pictures", [])
+            read, problem = read_pictures(pictures, self._context.settings, self._words)
+            if not read:
+                return replace(state, problem=problem)
+            read = read[:_PICTURES]
             vectors = library.encoder(library.model()).encode_images([p.image for p in read])
         except ClipSearchError as exc:
-            return replace(state, problem=str(exc))
+            return replace(state, problem=explained(exc, self._words))
         fresh = [_Shown(p.name, p.thumb, v) for p, v in zip(read, vectors, strict=True)]
-        return _State((*fresh, *state.pictures)[:_PICTURES])
+        return _State((*fresh, *state.pictures)[:_PICTURES], problem)
 
     def show(self, state: _State, texts: str, scale: float) -> tuple[str, str]:
         """What went wrong with what was given last; cosines and chances, templates compared."""
@@ -222,7 +226,7 @@ class _Desk:
             if waiting is not None:
                 return waiting, ""
             if not asked or not pictures:
-                raise InvalidInputError(self._words("learn.need"))
+                raise PageError("learn.need")
             encoder = library.encoder(library.model())
             cosines = np.stack([p.vector for p in pictures]) @ encoder.encode_texts(asked).T
             logits = cosines.astype(np.float64) * scale
@@ -231,7 +235,7 @@ class _Desk:
             matrix = self._matrix(pictures, asked, cosines, chances)
             return matrix, self._prompts(pictures[0], asked)
         except ClipSearchError as exc:
-            return message(str(exc)), ""
+            return message(explained(exc, self._words)), ""
 
     def _matrix(
         self, pictures: tuple[_Shown, ...], asked: list[str], cosines: Any, chances: Any

@@ -18,6 +18,8 @@ from clipsearch.locations import existing_index, index_names
 from clipsearch.models import BUNDLED_MODEL
 from clipsearch.vectors import Floats, Rows
 
+from .problems import CollectionGoneError
+
 if TYPE_CHECKING:
     from clipsearch import Encoder
 
@@ -74,19 +76,25 @@ class Library:
         """An index, opened on first use.
 
         Raises:
-            IndexNotFoundError: It is not one of `names`.
+            CollectionGoneError: It is not one of `names`, or its folder is gone.
             ClipSearchError: It cannot be opened.
         """
         given = self._paths().get(name)
         if given is None:
-            raise IndexNotFoundError(f"there is no index called {name!r} here")
+            raise CollectionGoneError(name)
         with self._lock:
             opened = self._open.get(name)  # it may have been deleted or migrated since
             if opened is not None and _is_current(opened):
                 return opened
-            path = existing_index(given)
+            for kept in (self._facets, self._samples, self._maps):  # of the one before
+                for key in [key for key in kept if key[0] == name]:
+                    del kept[key]
             holder: list[Index] = []
-            opened = Index.open(path, lambda: self.encoder(holder[0].model_name))
+            try:
+                path = existing_index(given)
+                opened = Index.open(path, lambda: self.encoder(holder[0].model_name))
+            except IndexNotFoundError:  # which tells where it was, and all others there are
+                raise CollectionGoneError(name) from None
             holder.append(opened)
             self._open[name] = opened
             return opened
@@ -200,6 +208,6 @@ class Library:
 def _is_current(index: Index) -> bool:
     """Whether an open index still is there, with the model that it was opened with."""
     try:
-        return index.path.is_dir() and index.generation >= 0
-    except IndexMigratedError:
+        return index.generation >= 0
+    except (IndexMigratedError, IndexNotFoundError):
         return False

@@ -15,6 +15,7 @@ from clipsearch.query import Query
 
 from .context import LATEST, ROUTED, Context, address, html
 from .media import MEDIA_PATH
+from .problems import explained
 from .render import attribute, escape, message, screen, state_screen
 
 __all__ = ["page"]
@@ -55,8 +56,9 @@ def page(context: Context, router: gr.HTML) -> None:
     def navigated(search: str) -> Any:
         found = library.names()
         asked = address(search).get("index", [""])[0]
-        chosen = asked if asked in found else (found[0] if found else "")
-        return gr.Dropdown(found, value=chosen or None), desk.show(chosen, "cluster", "")
+        chosen = asked or (found[0] if found else "")
+        choice = gr.Dropdown(found, value=chosen if chosen in found else None)
+        return choice, desk.show(chosen, "cluster", "")
 
     inputs = [index, by, query]
     router.to_map(navigated, router, [index, shown], **ROUTED)
@@ -80,10 +82,10 @@ class _Desk:
     def show(self, name: str | None, by: str, query: str) -> str:
         """The map as data for the script that draws it, with a list of its groups."""
         name = name or ""
-        waiting = state_screen(self._library, name, self._words)
-        if waiting is not None:
-            return waiting
         try:
+            waiting = state_screen(self._library, name, self._words)
+            if waiting is not None:
+                return waiting
             index = self._library.index(name)
             made = self._library.map(name)
             if made is None:
@@ -97,7 +99,7 @@ class _Desk:
             rows = made.rows[keep]
             labels, groups, values = self._colours(name, index, made, keep, by, query)
         except ClipSearchError as exc:
-            return message(str(exc))
+            return message(explained(exc, self._words))
         places = np.round(made.places[keep] * 65535).astype("<u2")
         data = {
             "index": name,

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from clipsearch.errors import ImageDecodeError, InvalidInputError
+from clipsearch.errors import ImageDecodeError
 from clipsearch.exploring.thumbnails import reduced
 from clipsearch.images import load_image
 
+from .problems import PageError, explained
 from .strings import Words
 
 if TYPE_CHECKING:
     from .app import Settings
 
-__all__ = ["GivenPicture", "read_pictures"]
+__all__ = ["GivenPicture", "data_url", "read_picture", "read_pictures"]
 
 _THUMB_SIDE = 96  # pixels, of the small copy that the page keeps
 _MOST = 24  # pictures in one event
@@ -34,34 +35,47 @@ class GivenPicture:
     thumb: str
 
 
-def read_pictures(given: Sequence[Any], settings: Settings, words: Words) -> list[GivenPicture]:
+def read_pictures(
+    given: Sequence[Any], settings: Settings, words: Words
+) -> tuple[list[GivenPicture], str]:
+    """Decode what the page sent as a list of `{name, data}`.
+
+    Returns:
+        Those that can be read, in order; and what is wrong with the others, in words.
+
+    Raises:
+        PageError: There are too many.
+    """
+    if len(given) > _MOST:
+        raise PageError("js.too_many", n=_MOST)
+    pictures, problems = [], []
+    for entry in given:
+        try:
+            pictures.append(read_picture(entry, settings, words))
+        except PageError as exc:
+            problems.append(explained(exc, words))
+    return pictures, " ".join(problems)
+
+
+def read_picture(given: Any, settings: Settings, words: Words) -> GivenPicture:
     """Decode what the page sent as `{name, data}`, `data` being a data URL.
 
     Raises:
-        ImageDecodeError: One is no picture, or has too many pixels.
-        InvalidInputError: One is too large, or there are too many.
+        PageError: It is no picture, too large, or has too many pixels.
     """
-    if len(given) > _MOST:
-        raise InvalidInputError(words("js.too_many", n=_MOST))
-    return [_read(entry, settings, words) for entry in given]
+    fields = given if isinstance(given, Mapping) else {}
+    name = str(fields.get("name") or words("search.chip_picture"))[:60]
+    encoded = str(fields.get("data", "")).partition(",")[2]
+    if len(encoded) * 3 // 4 > settings.max_upload_bytes:
+        raise PageError("pictures.too_large", name=name, mb=settings.max_upload_bytes // 1024**2)
+    try:
+        data = base64.b64decode(encoded, validate=True)
+        image = load_image(data, max_pixels=settings.max_pixels)
+    except (binascii.Error, ImageDecodeError) as exc:
+        raise PageError("js.unreadable", name=name) from exc
+    return GivenPicture(name, image, data_url(reduced(image, _THUMB_SIDE)))
 
 
 def data_url(jpeg: bytes) -> str:
     """JPEG bytes as an address that needs no server."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
-
-
-def _read(entry: Any, settings: Settings, words: Words) -> GivenPicture:
-    fields = entry if isinstance(entry, Mapping) else {}
-    name = str(fields.get("name") or words("search.chip_picture"))[:60]
-    encoded = str(fields.get("data", "")).partition(",")[2]
-    if len(encoded) * 3 // 4 > settings.max_upload_bytes:
-        raise InvalidInputError(
-            words("pictures.too_large", name=name, mb=settings.max_upload_bytes // 1024**2)
-        )
-    try:
-        data = base64.b64decode(encoded, validate=True)
-        image = load_image(data, max_pixels=settings.max_pixels)
-    except (binascii.Error, ImageDecodeError) as exc:
-        raise ImageDecodeError(words("js.unreadable", name=name)) from exc
-    return GivenPicture(name, image, data_url(reduced(image, _THUMB_SIDE)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from clipsearch import Item
 
 from .library import Library
+from .problems import CollectionGoneError, explained
 from .strings import Words
 
 __all__ = [
@@ -118,20 +119,29 @@ def state_screen(library: Library, name: str, words: Words, *, model: bool = Tru
         name: The index.
         words: The language.
         model: Whether the model is needed.
+
+    Raises:
+        ClipSearchError: The index is there, but cannot be opened.
     """
-    if name not in library.names():
+    if not library.names():
         return screen(
             words("screen.none_title"),
             words("screen.none_text"),
             code="clipsearch index ~/Pictures -i photos",
         )
-    if not len(library.index(name)):
+    if not name:
+        return screen(words("screen.choose_title"), words("screen.gone_text"))
+    try:
+        index = library.index(name)
+    except CollectionGoneError as exc:
+        return screen(explained(exc, words), words("screen.gone_text"))
+    if not len(index):
         return screen(
             words("screen.empty_title"),
             words("screen.empty_text"),
             code=f"clipsearch index ~/Pictures -i {name}",
         )
-    return model_screen(library, library.index(name).model_name, words) if model else None
+    return model_screen(library, index.model_name, words) if model else None
 
 
 def model_screen(library: Library, model: str, words: Words) -> str | None:

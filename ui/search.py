@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from clipsearch import ClipSearchError, Index, Query
+from clipsearch import ClipSearchError, Index, InvalidInputError, Item, Query
+from clipsearch.exploring.facets import Facets
 from clipsearch.exploring.nearest import nearest_words
 from clipsearch.exploring.scoring import spread
 from clipsearch.locations import index_path
 from clipsearch.types import Hits
+from clipsearch.vectors import Floats
 
 from . import gallery
 from .context import LATEST, QUIET, ROUTED, Context, html, sent
-from .pictures import read_pictures
+from .pictures import read_picture
+from .problems import PageError, explained
 from .render import item_name, message, screen, state_screen
 from .spec import MAX_CHIPS, Chip, SearchSpec, clamp_weight, from_link, pack_vector
 
@@ -88,11 +92,15 @@ def page(context: Context, router: gr.HTML) -> None:
     inputs = [state, index, box, *fields]
 
     def typed(spec: SearchSpec, name: str | None, text: str, *values: Any) -> list[Any]:
-        fresh = spec.index == name
-        asked = _with_fields(spec if fresh else SearchSpec(), values if fresh else ())
-        if not fresh or text.strip() != spec.text:  # marks belong to the words they were given for
+        name = name or spec.index  # none is chosen while the address names one that is not there
+        text = text.strip()[:500]
+        if name != spec.index:
+            asked = replace(_for_another_index(spec), index=name, text=text)
+            return [*searcher.run(asked), *_field_updates(context, asked)]
+        asked = _with_fields(spec, values)
+        if text != spec.text:  # marks belong to the words they were given for
             asked = replace(asked, liked=(), unliked=())
-        return searcher.run(replace(asked, index=name or "", text=text.strip()[:500]))
+        return [*searcher.run(replace(asked, text=text)), *(gr.skip() for _ in fields)]
 
     def acted(spec: SearchSpec, event: gr.EventData) -> list[Any]:
         return searcher.act(spec, sent(event))
@@ -100,13 +108,13 @@ def page(context: Context, router: gr.HTML) -> None:
     def navigated(search: str) -> list[Any]:
         names = library.names()
         spec = from_link(search[:20_000], names)
-        choice = gr.Dropdown(names, value=spec.index or None)
+        choice = gr.Dropdown(names, value=spec.index if spec.index in names else None)
         return [*searcher.run(spec), choice, spec.text, *_field_updates(context, spec)]
 
     for trigger in (box.submit, go.click, index.input, *(field.input for field in fields[:-2])):
-        trigger(typed, inputs, shown, **LATEST)
-    fields[-2].submit(typed, inputs, shown, **LATEST)
-    fields[-1].input(typed, inputs, shown, **LATEST)
+        trigger(typed, inputs, [*shown, *fields], **LATEST)
+    fields[-2].submit(typed, inputs, [*shown, *fields], **LATEST)
+    fields[-1].input(typed, inputs, [*shown, *fields], **LATEST)
     for source in (chips, summary, relevance, results, dialog, picture):
         source.act(acted, state, shown, **QUIET)
     chips.clear(
@@ -146,9 +154,12 @@ def _filters(context: Context) -> list[Any]:
     return [date_from, date_to, width, camera, tags, target, where, hybrid]
 
 
+def _for_another_index(spec: SearchSpec) -> SearchSpec:
+    """What is asked of another index as well: no filters, and nothing that names items of this."""
+    return SearchSpec(chips=tuple(chip for chip in spec.chips if chip.kind != "item"))
+
+
 def _with_fields(spec: SearchSpec, values: tuple[Any, ...]) -> SearchSpec:
-    if not values:
-        return spec
     date_from, date_to, width, camera, tags, target, where, hybrid = values
     return replace(
         spec,
@@ -169,26 +180,24 @@ def _no_fields() -> list[Any]:
 
 def _field_updates(context: Context, spec: SearchSpec) -> list[Any]:
     """Choices that this index has, and the values of the search."""
-    cameras: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    captions = 0
-    dates = ("", "")
-    if spec.index in context.library.names():
+    try:
         found = context.library.facets(spec.index)
-        cameras, tags, captions = found.cameras, found.tags, found.captions
-        dates = (found.first_taken or "", found.last_taken or "")
+    except ClipSearchError:
+        found = Facets()  # the gallery says why
     any_camera = (context.words("search.any"), "")
     return [
-        gr.Textbox(spec.date_from, placeholder=dates[0] or "2024-01-01"),
-        gr.Textbox(spec.date_to, placeholder=dates[1] or "2024-12-31"),
+        gr.Textbox(spec.date_from, placeholder=found.first_taken or "2024-01-01"),
+        gr.Textbox(spec.date_to, placeholder=found.last_taken or "2024-12-31"),
         gr.Dropdown(value=spec.min_width if spec.min_width in _WIDTHS else 0),
         gr.Dropdown(
-            [any_camera, *((c, c) for c in cameras)], value=spec.camera, visible=bool(cameras)
+            [any_camera, *((camera, camera) for camera in found.cameras)],
+            value=spec.camera,
+            visible=bool(found.cameras),
         ),
-        gr.Dropdown(list(tags), value=list(spec.tags), visible=bool(tags)),
-        gr.Radio(value=spec.target, visible=captions > 0),
+        gr.Dropdown(list(found.tags), value=list(spec.tags), visible=bool(found.tags)),
+        gr.Radio(value=spec.target, visible=found.captions > 0),
         spec.where_text,
-        gr.Checkbox(value=spec.hybrid, visible=captions > 0),
+        gr.Checkbox(value=spec.hybrid, visible=found.captions > 0),
     ]
 
 
@@ -202,36 +211,59 @@ class _Searcher:
 
     def run(self, spec: SearchSpec) -> list[Any]:
         """State and all parts for a search; an error becomes a message in place."""
+        if spec.is_empty:  # marks refine a search; of a mere list there is nothing to be less like
+            spec = replace(spec, unliked=())
         chips = gallery.chips_row(spec, self._words)
         try:
             waiting = state_screen(self._library, spec.index, self._words, model=not spec.is_empty)
             if waiting is not None:
-                return [spec, *_Shown(chips, gallery=waiting).values]
+                return [spec, *_Shown(chips, gallery=gallery.in_place(spec, waiting)).values]
+            _check_filters(self._library.index(spec.index), spec)
             shown = self._browse(spec) if spec.is_empty else self._search(spec)
         except ClipSearchError as exc:
-            return [spec, *_Shown(chips, gallery=message(str(exc))).values]
+            problem = gallery.in_place(spec, self._problem(exc))
+            return [spec, *_Shown(chips, gallery=problem).values]
         return [spec, *shown.values]
+
+    def _problem(self, error: ClipSearchError) -> str:
+        return message(explained(error, self._words))
 
     def _browse(self, spec: SearchSpec) -> _Shown:
         index = self._library.index(spec.index)
-        items = index.items(spec.where, limit=PAGE + 1)
-        html = gallery.cards(spec, items[:PAGE], self._words)
-        count = self._words.count("search.browse", len(index), index=spec.index)
+        items = index.items(spec.where, limit=_COUNTED)
         return _Shown(
             gallery.chips_row(spec, self._words),
-            gallery.summary(spec, count, None, self._words),
-            gallery=gallery.gallery(spec, html, self._words, more=len(items) > PAGE),
+            gallery.summary(spec, self._browsed(spec, index, len(items)), None, self._words),
+            gallery=self._listed(spec, items, "search.none_filtered"),
         )
+
+    def _listed(self, spec: SearchSpec, found: Hits | Sequence[Item], none: str) -> str:
+        """The first page of what was found, or the screen for nothing, with the words of a key."""
+        if not found:
+            nothing = screen(self._words("search.none_title"), self._words(none))
+            return gallery.in_place(spec, nothing)
+        html = gallery.cards(spec, found[:PAGE], self._words)
+        return gallery.gallery(spec, html, self._words, more=len(found) > PAGE)
+
+    def _browsed(self, spec: SearchSpec, index: Index, found: int) -> str:
+        """How many pictures are shown, and of how many where there are filters."""
+        if spec.where is None:
+            return self._words.count("search.browse", len(index), index=spec.index)
+        some = self._words.number(found)
+        if found == _COUNTED:
+            some = self._words("search.more_than", n=self._words.number(_COUNTED - 1))
+        total = self._words.number(len(index))
+        return self._words("search.browse_some", found=some, n=total, index=spec.index)
 
     def _search(self, spec: SearchSpec) -> _Shown:
         started = time.perf_counter()
         index = self._library.index(spec.index)
-        vector = spec.query.resolve(lambda: index.encoder, index)
-        hits = self._hits(spec, vector, _COUNTED)
+        query = spec.query(index.fingerprint)
+        vector = query.resolve(lambda: index.encoder, index)
+        hits = self._hits(spec, query, vector, _COUNTED)
         took_ms = (time.perf_counter() - started) * 1e3
         _, sample = self._library.sample(spec.index)
         found = spread(sample, vector, total=len(index))
-        html = gallery.cards(spec, hits[:PAGE], self._words)
         summary = gallery.summary(
             spec,
             self._count(spec, hits),
@@ -240,26 +272,24 @@ class _Searcher:
             lines=(*spec.command(_named(index)), spec.python(str(index.path), index.model_name)),
             note=self._words("search.approximate") if hits.approximate else "",
         )
-        if not hits:
-            none = screen(self._words("search.none_title"), self._words("search.none_text"))
         return _Shown(
             gallery.chips_row(spec, self._words),
             summary,
             gallery.histogram(found, spec, self._words),
-            gallery.gallery(spec, html, self._words, more=len(hits) > PAGE) if hits else none,
+            self._listed(spec, hits, "search.none_text"),
         )
 
-    def _hits(self, spec: SearchSpec, vector: Any, k: int, offset: int = 0) -> Hits:
-        asked: Any = spec.query if spec.hybrid else Query.vector(vector)
-        least = spec.min_score
-        if least == "auto":
-            asked = spec.query  # whose kind says which scores chance reaches
+    def _hits(
+        self, spec: SearchSpec, query: Query, vector: Floats, k: int, offset: int = 0
+    ) -> Hits:
+        # The kind of the query says which scores chance reaches, its words which captions match.
+        whole = spec.hybrid or spec.min_score == "auto"
         return self._library.index(spec.index).search(
-            asked,
+            query if whole else Query.vector(vector),
             k,
             where=spec.where,
             target=spec.target,
-            min_score=least,
+            min_score=spec.min_score,
             hybrid=spec.hybrid,
             offset=offset,
         )
@@ -282,11 +312,12 @@ class _Searcher:
                 items = index.items(spec.where, after=int(data.get("last", 0)), limit=PAGE + 1)
                 html, more = gallery.cards(spec, items[:PAGE], self._words), len(items) > PAGE
             else:
-                vector = spec.query.resolve(lambda: index.encoder, index)
-                hits = self._hits(spec, vector, PAGE + 1, offset)
+                query = spec.query(index.fingerprint)
+                vector = query.resolve(lambda: index.encoder, index)
+                hits = self._hits(spec, query, vector, PAGE + 1, offset)
                 html, more = gallery.cards(spec, hits[:PAGE], self._words), len(hits) > PAGE
         except ClipSearchError as exc:
-            html, more = f"<li>{message(str(exc))}</li>", False
+            html, more = f"<li>{self._problem(exc)}</li>", False
         return gallery.appended(html, spec.link(), more=more)
 
     def open(self, spec: SearchSpec, event: gr.EventData) -> str:
@@ -306,7 +337,7 @@ class _Searcher:
                 found = nearest_words(index.encoder, index.vectors([id], "image")[0], _CAPTIONS)
                 extra = gallery.captions(found, self._words, from_index=False)
         except ClipSearchError as exc:
-            extra = message(str(exc))
+            extra = self._problem(exc)
         return self._detail(spec, id, extra)
 
     def _detail(self, spec: SearchSpec, id: int, extra: str = "") -> str:  # noqa: A002
@@ -315,10 +346,11 @@ class _Searcher:
             item = index.item(id)
             score = None
             if not spec.is_empty and item.has_image:
-                vector = spec.query.resolve(lambda: index.encoder, index)
+                query = spec.query(index.fingerprint)
+                vector = query.resolve(lambda: index.encoder, index)
                 score = float(index.vectors([id], "image")[0] @ vector)
         except ClipSearchError as exc:
-            return message(str(exc))
+            return self._problem(exc)
         return gallery.detail(spec, item, score, self._words, extra=extra)
 
     def act(self, spec: SearchSpec, data: dict[str, Any]) -> list[Any]:
@@ -327,7 +359,7 @@ class _Searcher:
             return self.run(self._changed(spec, data))
         except ClipSearchError as exc:
             chips = gallery.chips_row(spec, self._words)
-            return [spec, *_Shown(chips, gallery=message(str(exc))).values]
+            return [spec, *_Shown(chips, gallery=self._problem(exc)).values]
 
     def _changed(self, spec: SearchSpec, data: dict[str, Any]) -> SearchSpec:
         do = data.get("do")
@@ -360,11 +392,29 @@ class _Searcher:
         return replace(spec, chips=(*others, Chip("item", str(id), weight, name))[:MAX_CHIPS])
 
     def _with_picture(self, spec: SearchSpec, data: dict[str, Any]) -> SearchSpec:
-        given = read_pictures([data], self._settings, self._words)[0]
+        given = read_picture(data, self._settings, self._words)
         encoder = self._library.index(spec.index).encoder
-        packed = pack_vector(encoder.encode_images([given.image])[0])
+        vector = encoder.encode_images([given.image])[0]
+        packed = pack_vector(vector, encoder.fingerprint)
         chip = Chip("vector", packed, 1.0, given.name, given.thumb)
         return replace(spec, chips=(*spec.chips, chip)[:MAX_CHIPS])
+
+
+def _check_filters(index: Index, spec: SearchSpec) -> None:
+    """Read the filters alone, so that a visitor hears which of them is wrong.
+
+    Raises:
+        PageError: One cannot be read.
+    """
+    for date in filter(None, (spec.date_from, spec.date_to)):
+        try:
+            index.items(SearchSpec(date_from=date).where, limit=0)
+        except InvalidInputError as exc:
+            raise PageError("search.bad_date", text=date) from exc
+    try:
+        index.items(spec.where, limit=0)
+    except InvalidInputError as exc:
+        raise PageError("search.bad_filter", detail=exc) from exc
 
 
 def _named(index: Index) -> str:

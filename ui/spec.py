@@ -12,17 +12,20 @@ from urllib.parse import parse_qs, urlencode
 
 import numpy as np
 
-from clipsearch.errors import InvalidInputError
 from clipsearch.exploring.feedback import refine
 from clipsearch.query import Query
 from clipsearch.types import Modality
 from clipsearch.vectors import Floats
 
-__all__ = ["Chip", "SearchSpec", "from_link", "pack_vector", "unpack_vector"]
+from .problems import PageError
+
+__all__ = ["Chip", "SearchSpec", "from_link", "pack_vector", "read_integer", "unpack_vector"]
 
 MAX_CHIPS = 24
 _MAX_WEIGHT = 4.0
 _MAX_TEXT = 500  # characters; a model reads about 300 at most
+_MAX_INTEGER = 2**63 - 1  # SQLite's
+_MODEL_DIGITS = 8  # of a model's fingerprint; enough to tell the models of one server apart
 # Flags of `clipsearch search` for a part, by its kind and whether it is added.
 _FLAGS = {
     ("text", True): "-a",
@@ -44,14 +47,17 @@ class Chip:
     label: str = ""  # for a picture: its name
     thumb: str = ""  # for a picture: a small data URL, not kept in links
 
-    @property
-    def query(self) -> Query:
-        """This part alone."""
+    def query(self, fingerprint: str) -> Query:
+        """This part alone, for an index whose model has this fingerprint.
+
+        Raises:
+            PageError: It is a picture that another model has read, or a damaged one.
+        """
         if self.kind == "text":
             return Query.text(self.value, self.weight)
         if self.kind == "item":
             return Query.item(int(self.value), self.weight)
-        return Query.vector(unpack_vector(self.value), self.weight)
+        return Query.vector(unpack_vector(self.value, fingerprint), self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +85,23 @@ class SearchSpec:
         """Whether nothing is asked, so that the collection itself is shown."""
         return not (self.text or self.chips or self.liked)
 
-    @property
-    def query(self) -> Query:
-        """The whole query, moved by thumbs up and down.
+    def query(self, fingerprint: str) -> Query:
+        """The whole query, moved by thumbs up and down, for an index of that model.
 
         Raises:
-            InvalidInputError: There is nothing to look for, only something to avoid.
+            PageError: There is nothing to look for, only something to avoid, or a picture of the
+                search was read by another model or is damaged.
+            InvalidInputError: There are too many marks, or an item is marked in both ways.
         """
         parts = [Query.text(self.text)] if self.text else []
-        parts += [chip.query for chip in self.chips]
-        asked = Query(tuple(term for part in parts for term in part.terms)) if parts else None
-        if not self.liked and not self.unliked:
-            if asked is None or not any(term.weight > 0 for term in asked.terms):
-                raise InvalidInputError("nothing to look for; add words or a picture first")
-            return asked
-        return refine(asked, self.liked, self.unliked)
+        parts += [chip.query(fingerprint) for chip in self.chips]
+        terms = tuple(term for part in parts for term in part.terms)
+        if not self.liked and not any(term.weight > 0 for term in terms):
+            raise PageError("search.nothing_asked")
+        asked = Query(terms) if terms else None
+        if asked is None or self.liked or self.unliked:
+            return refine(asked, self.liked, self.unliked)
+        return asked
 
     @property
     def where(self) -> str | None:
@@ -147,9 +155,10 @@ class SearchSpec:
         Args:
             index: How a command names the index: by its name or its folder.
         """
+        is_option = self.text.startswith("-")  # to a shell's eye, unless `--` comes before it
         words = ["clipsearch", "search"]
         exact = not (self.liked or self.unliked)
-        if self.text:
+        if self.text and not is_option:
             words.append(self.text)
         for chip in self.chips:
             flag = _FLAGS.get((chip.kind, chip.weight > 0))
@@ -167,6 +176,8 @@ class SearchSpec:
             words += ["--min-score", _score_text(self.min_score)]
         if self.hybrid:
             words.append("--hybrid")
+        if is_option:
+            words += ["--", self.text]
         return shlex.join(words), exact
 
     def python(self, folder: str, model: str) -> str:
@@ -206,12 +217,11 @@ def from_link(search: str, known: Sequence[str]) -> SearchSpec:
 
     Args:
         search: The part from `?` on.
-        known: Names of the indexes there are; the first is the default.
+        known: Names of the indexes there are; the first is the default. Another name is kept: to
+            show the results of an index that was not asked for would be wrong.
     """
     fields = parse_qs(search.lstrip("?"), max_num_fields=200)
-    index = _first(fields, "index")
-    spec = SearchSpec(index=index if index in known else (known[0] if known else ""))
-    width = _first(fields, "width")
+    spec = SearchSpec(index=_first(fields, "index") or (known[0] if known else ""))
     least = _first(fields, "min")
     chips = [chip for text in fields.get("c", []) if (chip := _read_chip(text)) is not None]
     return replace(
@@ -222,7 +232,7 @@ def from_link(search: str, known: Sequence[str]) -> SearchSpec:
         unliked=_ids(fields.get("down", [])),
         date_from=_first(fields, "from")[:19],
         date_to=_first(fields, "to")[:19],
-        min_width=int(width) if width.isdecimal() else 0,
+        min_width=read_integer(_first(fields, "width")) or 0,
         camera=_first(fields, "camera")[:200],
         tags=tuple(fields.get("tag", []))[:20],
         where_text=_first(fields, "where")[:2000],
@@ -242,24 +252,41 @@ def clamp_weight(weight: object) -> float:
     return min(max(value, -_MAX_WEIGHT), _MAX_WEIGHT) if np.isfinite(value) else 1.0
 
 
-def pack_vector(vector: Floats) -> str:
-    """A unit vector [dim] as 8-bit numbers in URL-safe base64; the cosine with it is over 0.999."""
+def read_integer(text: str) -> int | None:
+    """A whole number that an index can hold, such as an id of an item; None for any other text."""
+    digits = len(str(_MAX_INTEGER))
+    if not text.isdecimal() or len(text) > digits or int(text) > _MAX_INTEGER:
+        return None
+    return int(text)
+
+
+def pack_vector(vector: Floats, fingerprint: str) -> str:
+    """A unit vector [dim] as 8-bit numbers in URL-safe base64; the cosine with it is over 0.999.
+
+    Args:
+        vector: What a model made of a picture.
+        fingerprint: Of that model, whose first digits come first: to others it means nothing.
+    """
     scaled = np.round(vector / np.abs(vector).max() * 127).astype(np.int8)
-    return base64.urlsafe_b64encode(scaled.tobytes()).decode().rstrip("=")
+    packed = base64.urlsafe_b64encode(scaled.tobytes()).decode().rstrip("=")
+    return f"{fingerprint[:_MODEL_DIGITS]}.{packed}"
 
 
-def unpack_vector(packed: str) -> Floats:
+def unpack_vector(packed: str, fingerprint: str) -> Floats:
     """What `pack_vector` packed, float32 [dim], not normalised.
 
     Raises:
-        InvalidInputError: It is not of that form.
+        PageError: It is of another model than the one with this fingerprint, or damaged.
     """
+    model, _, encoded = packed.partition(".")
+    if model != fingerprint[:_MODEL_DIGITS]:
+        raise PageError("search.other_model")
     try:
-        data = base64.b64decode(packed + "=" * (-len(packed) % 4), altchars=b"-_", validate=True)
+        data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as exc:
-        raise InvalidInputError("the picture in this link is damaged; add it again") from exc
+        raise PageError("search.damaged") from exc
     if not data:
-        raise InvalidInputError("the picture in this link is empty; add it again")
+        raise PageError("search.damaged")
     return np.frombuffer(data, np.int8).astype(np.float32)
 
 
@@ -268,7 +295,7 @@ def _read_chip(text: str) -> Chip | None:
     letter, _, value = rest.partition(":")
     kind = _KINDS.get(letter)
     value = value.strip()
-    if kind is None or not value or (kind == "item" and not value.isdecimal()):
+    if kind is None or not value or (kind == "item" and read_integer(value) is None):
         return None
     return Chip(kind, value[: _MAX_TEXT if kind == "text" else 4000], clamp_weight(weight))
 
@@ -288,7 +315,8 @@ def _first(fields: Mapping[str, Sequence[str]], name: str) -> str:
 
 
 def _ids(values: Sequence[str]) -> tuple[int, ...]:
-    return tuple(int(value) for value in values if value.isdecimal())[:2000]
+    rows = (read_integer(value) for value in values)
+    return tuple(row for row in rows if row is not None)[:2000]
 
 
 def _score_text(score: float | Literal["auto"] | None) -> str:

@@ -87,6 +87,11 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.clear": ("Clear all", "Borrar todo"),
     "search.browse": ("{n} pictures in {index}", "{n} imágenes en {index}"),
     "search.browse_one": ("1 picture in {index}", "1 imagen en {index}"),
+    "search.browse_some": (
+        "{found} of {n} pictures in {index}",
+        "{found} de {n} imágenes en {index}",
+    ),
+    "search.more_than": ("more than {n}", "más de {n}"),
     "search.count": ("{n} results", "{n} resultados"),
     "search.count_one": ("1 result", "1 resultado"),
     "search.count_more": ("more than {n} results", "más de {n} resultados"),
@@ -129,6 +134,30 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.none_text": (
         "No picture meets these filters and the least relevance.",
         "Ninguna imagen cumple estos filtros y la relevancia mínima.",
+    ),
+    "search.none_filtered": (
+        "No picture meets these filters.",
+        "Ninguna imagen cumple estos filtros.",
+    ),
+    "search.nothing_asked": (
+        "There is nothing to look for; add words or a picture first.",
+        "No hay nada que buscar; añade primero palabras o una imagen.",
+    ),
+    "search.other_model": (
+        "The picture in this search was read by another model than that of this collection; add the picture again.",
+        "La imagen de esta búsqueda la leyó un modelo distinto del de esta colección; añádela de nuevo.",
+    ),
+    "search.damaged": (
+        "The picture in this link is damaged; add it again.",
+        "La imagen de este enlace está dañada; añádela de nuevo.",
+    ),
+    "search.bad_date": (
+        "{text} is not a date; write one like 2024-05-31, 2024-05 or 2024.",
+        "{text} no es una fecha; escríbela como 2024-05-31, 2024-05 o 2024.",
+    ),
+    "search.bad_filter": (
+        "{detail}",
+        "No se entiende la expresión de filtro. Detalle, en inglés: {detail}",
     ),
     "search.gallery": ("Results", "Resultados"),
     # one result
@@ -373,6 +402,14 @@ STRINGS: dict[str, tuple[str, str]] = {
         "junto a las colecciones.",
     ),
     "build.nothing_there": ("Nothing is at {path}.", "No hay nada en {path}."),
+    "build.not_allowed": (
+        "That folder is not one that may be indexed from here.",
+        "Esa carpeta no es de las que se pueden indexar desde aquí.",
+    ),
+    "build.leads_out": (
+        "That path leads out of the allowed folder.",
+        "Esa ruta sale de la carpeta permitida.",
+    ),
     "build.busy": (
         "Another collection is being built; wait for it or cancel it.",
         "Se está construyendo otra colección; espera o cancélala.",
@@ -498,6 +535,11 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Index a folder of pictures, here in the Build tab or in a terminal:",
         "Indexa una carpeta de imágenes, aquí en la pestaña Indexar o en una terminal:",
     ),
+    "screen.gone_text": (
+        "Choose another collection.",
+        "Elige otra colección.",
+    ),
+    "screen.choose_title": ("No collection is chosen", "No hay ninguna colección elegida"),
     "screen.empty_title": ("This collection is empty", "Esta colección está vacía"),
     "screen.empty_text": ("Add pictures to it:", "Añade imágenes:"),
     "screen.loading_title": ("Loading the model", "Cargando el modelo"),
@@ -510,6 +552,36 @@ STRINGS: dict[str, tuple[str, str]] = {
         "No se ha podido cargar el modelo",
     ),
     "screen.retry": ("Try again", "Reintentar"),
+    # errors of the library, by their code; the detail is in English
+    "problem.gone": (
+        "There is no collection called “{name}” here",
+        "Aquí no hay ninguna colección llamada «{name}»",
+    ),
+    "problem.index_not_found": (
+        "This collection is not here any more.",
+        "Esta colección ya no está aquí.",
+    ),
+    "problem.index_migrated": (
+        "This collection has just changed its model; try again.",
+        "Esta colección acaba de cambiar de modelo; inténtalo de nuevo.",
+    ),
+    "problem.index_locked": (
+        "This collection is being changed by another program; try again later.",
+        "Otro programa está cambiando esta colección; inténtalo más tarde.",
+    ),
+    "problem.item_not_found": (
+        "That picture is not in this collection any more.",
+        "Esa imagen ya no está en esta colección.",
+    ),
+    "problem.image_decode": (
+        "{detail}",
+        "La imagen no se puede leer. Detalle, en inglés: {detail}",
+    ),
+    "problem.invalid_input": (
+        "{detail}",
+        "Esto no se puede pedir así. Detalle, en inglés: {detail}",
+    ),
+    "problem.other": ("{detail}", "No se ha podido hacer. Detalle, en inglés: {detail}"),
 }
 
 

@@ -15,8 +15,10 @@ from clipsearch.exploring.explain import HeatMap, explain, overlay
 from clipsearch.exploring.thumbnails import PREVIEW_SIDE, reduced, thumbnail
 
 from .context import LATEST, QUIET, ROUTED, Context, address, drop_zone, html, sent
-from .pictures import read_pictures
+from .pictures import read_picture
+from .problems import explained
 from .render import blank, escape, item_name, message, model_screen
+from .spec import read_integer
 
 __all__ = ["page"]
 
@@ -60,9 +62,10 @@ def page(context: Context, router: gr.HTML) -> None:
         text = fields.get("text", [""])[0][:300]
         number = fields.get("item", [""])[0]
         index = fields.get("index", [""])[0]
-        if not number.isdecimal():
+        id = read_integer(number)  # noqa: A001 - the word of Item.id
+        if id is None:
             return _Picture(), text, blank(words("why.hint"))
-        return (*desk.from_item(index, int(number), text),)
+        return (*desk.from_item(index, id, text),)
 
     router.to_why(navigated, router, [state, texts, results], **ROUTED)
     # A picture is kept first, then explained with the texts of then: they may change meanwhile.
@@ -84,18 +87,18 @@ class _Desk:
             item = self._context.library.index(index).item(id)
             data = reduced(thumbnail(item, PREVIEW_SIDE), _SIDE, quality=90)
         except ClipSearchError as exc:
-            return _Picture(), text, message(str(exc))
+            return _Picture(), text, message(explained(exc, self._words))
         picture = _Picture(item_name(item), data, index)
         return picture, text, self.show(picture, text)
 
     def given(self, state: _Picture, event: gr.EventData) -> _Picture:
         """A picture that was dropped."""
         try:
-            pictures = sent(event).get("pictures", [])[:1]
-            found = read_pictures(pictures, self._context.settings, self._words)[0]
+            (picture,) = sent(event).get("pictures", [])[:1] or [None]
+            found = read_picture(picture, self._context.settings, self._words)
             data = reduced(found.image, _SIDE, quality=90)
         except ClipSearchError as exc:
-            return replace(state, problem=str(exc))
+            return replace(state, problem=explained(exc, self._words))
         return replace(state, name=found.name, data=data, problem="")
 
     def show(self, state: _Picture, texts: str) -> str:
@@ -118,7 +121,7 @@ class _Desk:
             encoder = library.encoder(model)
             found = [(text, explain(encoder, state.data, text)) for text in asked]
         except ClipSearchError as exc:
-            return message(str(exc))
+            return message(explained(exc, self._words))
         figures = "".join(self._figure(text, heat) for text, heat in found)
         method = self._words(f"why.method_{found[0][1].method}")
         return (

@@ -11,7 +11,7 @@ import pytest
 
 from clipsearch import Index
 
-from ..ui_support import names, photo, search
+from ..ui_support import QUERY, names, photo, search
 from .conftest import LARGE
 
 pytestmark = pytest.mark.browser
@@ -172,6 +172,41 @@ def test_filters_are_built_from_the_fields_of_the_index(visit):
     page.wait_for_function("document.querySelector('.cs-count').textContent.includes('1 filter')")
     assert "lion.jpg" in names(page)
     assert len(names(page)) < 10
+
+
+def choose_collection(page, name):
+    page.locator("#cs-index input").click()
+    page.get_by_role("option", name=name, exact=True).click()
+    page.wait_for_url(re.compile(f"index={name}"))
+
+
+def test_another_collection_is_shown_without_the_filters_of_the_first(visit):
+    page = visit("?index=large&q=a+cat&c=0.5:t:spots&where=width>400")
+    page.wait_for_selector(".cs-score")
+    page.get_by_role("button", name="Filters and options").click()
+    box = page.get_by_label("Filter expression")
+    assert box.input_value() == "width>400"
+    choose_collection(page, "demo")
+    assert "27 results" in page.locator(".cs-count").inner_text()
+    assert box.input_value() == ""
+    assert page.get_by_label("Tags").is_visible()
+    page.get_by_role("button", name="Remove spots").wait_for()
+    box.fill("width > 9000")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Nothing found").wait_for()
+    page.wait_for_url(re.compile("where=width"))
+
+
+def test_a_collection_that_is_not_there_is_named_and_another_can_be_chosen(visit):
+    page = visit("?index=deleted&q=a+cat")
+    page.get_by_role("heading", name="There is no collection called “deleted” here").wait_for()
+    assert "index=deleted&q=a+cat" in page.url
+    page.locator(QUERY).press("Enter")
+    page.get_by_role("heading", name="There is no collection called “deleted” here").wait_for()
+    choose_collection(page, "demo")
+    assert names(page)[0] == "chelsea.png"
+    page = visit("?index=deleted&tab=map")
+    page.get_by_role("heading", name="There is no collection called “deleted” here").wait_for()
 
 
 def test_the_slider_shows_the_spread_of_scores_and_hides_what_is_below(visit):

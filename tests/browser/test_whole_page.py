@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 
 import pytest
@@ -67,6 +68,16 @@ def test_a_phone_has_no_sideways_scrolling_on_any_tab(visit):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
 
 
+def test_buttons_of_chips_stay_on_one_line_on_a_narrow_phone(visit):
+    page = visit(width=375, height=812, has_touch=True, locale="es-ES")
+    page.wait_for_selector(".cs-card")
+    for name in ("+ Añadir", "\N{MINUS SIGN} Evitar"):
+        button = page.get_by_role("button", name=name)
+        assert button.bounding_box()["height"] < 36  # of two lines: over 40
+    assert page.locator(".cs-addchip").bounding_box()["height"] < 44
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_violation_on_any_tab(visit, scheme):
     axe = Axe()
@@ -122,6 +133,22 @@ def test_no_index_has_a_friendly_screen(visit, encoder):
         page.evaluate("cs.go('tab=learn')")
         page.get_by_text("Type at least one text and give at least one picture").wait_for()
         page.close()
+    library.close()
+
+
+def test_an_index_that_was_removed_is_told_on_every_tab_that_shows_it(visit, site, encoder):
+    shutil.copytree(site.home / "demo", site.home / "removed")
+    shown = [str(site.home / name) for name in ("removed", "demo")]
+    library = Library(shown, load=lambda name: encoder)
+    with served(create_app(Settings(), library=library)) as address:
+        library.index("removed")
+        shutil.rmtree(site.home / "removed")
+        for tab in ("search", "map", "curate"):
+            page = visit(f"?index=removed&q=a+cat&tab={tab}", at=address)
+            panel = page.get_by_role("tabpanel").filter(visible=True)
+            panel.get_by_role("heading", name="no collection called “removed”").wait_for()
+            assert str(site.home) not in page.inner_text("body")
+            page.close()
     library.close()
 
 

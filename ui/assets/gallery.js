@@ -12,11 +12,11 @@ const watcher = new IntersectionObserver((entries) => {
 const settle = () => {
   asking = false;
   watcher.disconnect();
-  const grid = element.querySelector('.cs-grid');
+  const shown = element.querySelector('[data-link]');
   const button = element.querySelector('.cs-more');
   if (button) watcher.observe(button);
   cs.waits(element, () => trigger('act', {do: 'again'}));
-  if (grid && element.offsetParent) cs.address(grid.dataset.link);
+  if (shown && element.offsetParent) cs.address(shown.dataset.link);
   if (focused) {
     element.querySelector(focused)?.focus();
     focused = null;

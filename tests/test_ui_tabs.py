@@ -1,0 +1,239 @@
+"""What the tabs answer, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+from html import unescape
+
+import gradio as gr
+import pytest
+from clipsearch.ui import Library, Settings, build, classify, curate, learn, search, why
+from clipsearch.ui import map as map_page
+from clipsearch.ui.context import Context
+from clipsearch.ui.jobs import Jobs
+from clipsearch.ui.spec import Chip, SearchSpec
+from clipsearch.ui.strings import Words
+from PIL import Image
+
+from clipsearch import Index
+
+from .fakes import FakeEncoder, put
+
+ITEMS = 300  # more than the Search tab counts
+ENCODERS = {name: FakeEncoder(name) for name in ("fake", "another")}
+
+
+@pytest.fixture
+def site(tmp_path):
+    """The folder and the library of two collections, each with its own model."""
+    for name, encoder in zip(("photos", "scans"), ENCODERS.values(), strict=True):
+        with Index.create(tmp_path / name, encoder) as index, index.writer() as writer:
+            for n in range(ITEMS):
+                put(writer, encoder, f"{n:03}", width=n, height=n)
+    library = Library(
+        [str(tmp_path / name) for name in ("photos", "scans")], load=lambda name: ENCODERS[name]
+    )
+    for name in ENCODERS:
+        library.encoder(name)
+    yield tmp_path, library
+    library.close()
+
+
+def context(site, language="en"):
+    return Context(site[1], Settings(), Words(language), Jobs())
+
+
+def event(**data):
+    return gr.EventData(None, data)
+
+
+def run(site, spec, language="en"):
+    """The parts of the Search tab for a search: its summary and its gallery, as words."""
+    _, _, summary, _, gallery = search._Searcher(context(site, language)).run(spec)
+    return words_of(summary), words_of(gallery)
+
+
+def words_of(html):
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", html))).strip()
+
+
+def picture(name="dog.png"):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
+    return {"name": name, "data": "data:image/png;base64," + _base64(buffer.getvalue())}
+
+
+def letter(name="notes.png"):
+    return {"name": name, "data": "data:image/png;base64," + _base64(b"Dear John")}
+
+
+def _base64(data):
+    return base64.b64encode(data).decode()
+
+
+def test_a_picture_is_not_searched_with_among_vectors_of_another_model(site):
+    searcher = search._Searcher(context(site))
+    spec, *parts = searcher.act(SearchSpec("photos"), {"do": "picture", **picture()})
+    assert "cs-score" in parts[-1]
+    spec = search._for_another_index(spec)
+    _, gallery = run(site, SearchSpec("scans", chips=spec.chips))
+    assert gallery.startswith("The picture in this search was read by another model")
+    _, gallery = run(site, SearchSpec("scans", chips=spec.chips), "es")
+    assert gallery.startswith("La imagen de esta búsqueda la leyó un modelo distinto")
+    assert "cs-score" not in gallery
+
+
+def test_what_names_items_of_one_collection_is_not_asked_of_another():
+    spec = SearchSpec(
+        "photos",
+        chips=(Chip("text", "rain"), Chip("item", "3")),
+        liked=(1,),
+        chosen=(2,),
+        where_text="width > 9",
+    )
+    assert search._for_another_index(spec) == SearchSpec(chips=(Chip("text", "rain"),))
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+@pytest.mark.parametrize("name", ["deleted", "photos"])
+def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, language):
+    folder, _ = site
+    run(site, SearchSpec("photos"))
+    shutil.rmtree(folder / "photos")
+    given = context(site, language)
+    searcher = search._Searcher(given)
+    spec = SearchSpec(name, text="a dog")
+    answers = [
+        searcher.run(spec)[-1],
+        searcher.further(spec, event(offset=48)),
+        searcher.open(spec, event(id=1)),
+        searcher.act(spec, {"do": "more", "id": 1})[-1],
+        map_page._Desk(given).show(name, "cluster", ""),
+        curate._Desk(given).find(curate._Marks(), name, "duplicates", 0.9)[-1],
+        curate._Desk(given).find(curate._Marks(name, (1,)), name, "outliers", 0.9)[-1],
+        why._Desk(given).from_item(name, 1, "a dog")[-1],
+        learn._Desk(given).picked(learn._State(), event(index=name, id=1)).problem,
+    ]
+    said = {
+        "en": f"There is no collection called “{name}” here",
+        "es": f"Aquí no hay ninguna colección llamada «{name}»",
+    }
+    for answer in answers:
+        assert said[language] in unescape(answer)
+        assert str(folder) not in answer
+        assert "scans" not in answer
+    _, bar = curate._Desk(given).mark(curate._Marks(name, (1,)), event(id=2, checked=True))
+    assert "cs-markbar" in bar
+
+
+def test_a_map_without_a_collection_asks_for_one(site):
+    shown = map_page._Desk(context(site)).show(None, "cluster", "")
+    assert "No collection is chosen" in shown
+
+
+def test_what_is_browsed_is_counted_with_its_filters(site):
+    def summary(where):
+        return run(site, SearchSpec("photos", where_text=where))[0]
+
+    assert summary("") == "300 pictures in photos"
+    assert summary("width < 15") == "15 of 300 pictures in photos · 1 filter"
+    assert summary("width > 2") == "more than 240 of 300 pictures in photos · 1 filter"
+    told, gallery = run(site, SearchSpec("photos", where_text="width > 900"))
+    assert told == "0 of 300 pictures in photos · 1 filter"
+    assert gallery == "Nothing found No picture meets these filters."
+
+
+def test_nothing_can_be_marked_down_where_nothing_is_asked(site):
+    searcher = search._Searcher(context(site))
+    spec, _, summary, _, gallery = searcher.run(SearchSpec("photos", unliked=(3,)))
+    assert spec.unliked == ()
+    assert "cs-refined" not in summary
+    assert "Less like" not in gallery
+    spec, _, summary, _, gallery = searcher.act(spec, {"do": "vote", "id": 4, "way": "up"})
+    assert "Refined by 1 liked and 0 disliked" in summary
+    assert "Less like" in gallery
+    spec, _, summary, *_ = searcher.act(spec, {"do": "vote", "id": 5, "way": "down"})
+    assert "Refined by 1 liked and 1 disliked" in summary
+
+
+@pytest.mark.parametrize(
+    ("spec", "english", "spanish"),
+    [
+        (SearchSpec("photos", date_from="May"), "May is not a date", "May no es una fecha"),
+        (
+            SearchSpec("photos", where_text="wide > 3"),
+            "there is no field 'wide'",
+            "No se entiende la expresión de filtro. Detalle, en inglés: there is no field 'wide'",
+        ),
+        (
+            SearchSpec("photos", chips=(Chip("item", "999"),)),
+            "That picture is not in this collection any more",
+            "Esa imagen ya no está en esta colección",
+        ),
+        (
+            SearchSpec("photos", chips=(Chip("text", "rain", -1.0),)),
+            "There is nothing to look for",
+            "No hay nada que buscar",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_search_is_said_in_the_visitors_language(site, spec, english, spanish):
+    assert run(site, spec)[1].startswith(english)
+    assert run(site, spec, "es")[1].startswith(spanish)
+
+
+def test_classify_keeps_good_pictures_and_says_every_problem(site):
+    desk = classify._Desk(context(site))
+    state = desk.add(classify._State(), event(pictures=[letter()]))
+    _, shown = desk.classify(state, "cat\ncat", True, "none")
+    assert "notes.png cannot be read as a picture." in shown
+    assert shown.count("cs-error") == 2  # and the label that is there twice
+    given = [picture("a.png"), letter(), picture("b.png")]
+    state = desk.add(classify._State(), event(pictures=given))
+    strip, shown = desk.classify(state, "cat\ndog", True, "none")
+    assert [name in strip for name in ("a.png", "notes.png", "b.png")] == [True, False, True]
+    assert "notes.png cannot be read as a picture." in shown
+    assert "cs-table" in shown
+    state, shown = desk.add_examples(state, "cat", event(pictures=given))
+    assert len(state.examples) == 2
+    assert "notes.png cannot be read as a picture." in shown
+
+
+def test_build_keeps_good_pictures_and_says_what_is_wrong_with_others(site, monkeypatch):
+    folder, _ = site
+    monkeypatch.setenv("CLIPSEARCH_INDEXES", str(folder))
+    started = []
+    monkeypatch.setattr(Jobs, "start", lambda jobs, name, *_: not started.append(name))
+    desk = build._Desk(context(site))
+    problem, *_ = desk.upload("photos", event(pictures=[letter()]))
+    assert "notes.png cannot be read as a picture." in problem
+    assert not started
+    given = [picture("a.png"), letter(), picture("b.png")]
+    problem, *_ = desk.upload("photos", event(pictures=given))
+    assert "notes.png cannot be read as a picture." in problem
+    assert started == ["photos"]
+    kept = sorted(path.name[:2] for path in (folder / ".uploads" / "photos").iterdir())
+    assert kept == ["a-", "b-"]
+
+
+def test_learn_keeps_good_pictures_and_says_what_is_wrong_with_others(site):
+    given = [letter(), picture("a.png"), picture("b.png"), picture("c.png")]
+    state = learn._Desk(context(site)).given(learn._State(), event(pictures=given))
+    assert [shown.name for shown in state.pictures] == ["a.png", "b.png", "c.png"]
+    assert state.problem == "notes.png cannot be read as a picture."
+
+
+def test_a_collection_that_was_made_anew_is_shown_as_it_is_now(site):
+    folder, library = site
+    encoder = ENCODERS["fake"]
+    before = library.index("photos")
+    assert len(library.sample("photos")[0]) == ITEMS
+    shutil.rmtree(folder / "photos")
+    with Index.create(folder / "photos", encoder) as index:
+        while index.generation < before._reader._latest.generation:  # no number tells them apart
+            with index.writer() as writer:
+                put(writer, encoder, "only one")
+    assert len(library.index("photos")) == len(library.sample("photos")[0]) == 1
