@@ -16,13 +16,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from .encoders.textencoder import keep_text_tower
-from .errors import InvalidInputError
+from .errors import IndexLockedError, InvalidInputError
 from .images import DEFAULT_MAX_PIXELS
 from .intake.decoding import DEFAULT_TIMEOUT_S, DecoderPool
 from .intake.ledger import Ledger
 from .intake.pairs import Source
 from .intake.pipeline import Run
 from .intake.sources import open_source
+from .intake.triage import is_gone
 from .types import IngestReport, Progress
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def add(
         report = make_report(run, ledger, seconds, workers, pruned, getattr(encoder, "notes", ()))
         writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
     keep_text_tower(encoder)
-    index.refresh_background(encoder)
+    with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures at its end
+        index.refresh_background(encoder)
     return report
 
 
@@ -159,7 +161,7 @@ def prune(writer: Writer, root: str | None) -> int:
     gone = [
         known.row
         for known in writer.paths_under(root)
-        if known.path is not None and not os.path.lexists(known.path)
+        if known.path is not None and is_gone(known.path)
     ]
     return writer.remove(gone)
 

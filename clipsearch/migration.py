@@ -297,7 +297,7 @@ class Migration:
                 continue
             same = twins.get(item.sha256, []) if item.sha256 is not None else []
             picture = _Picture(item.key, [item.id], item.sha256)
-            picture.rows += [known.row for known in same if known.row in wanted - {item.id}]
+            picture.rows += [k.row for k in same if k.row != item.id and k.row in wanted]
             wanted.difference_update(picture.rows)
             paths = [item.path, *(known.path for known in same)]
             picture.sources = list(dict.fromkeys(path for path in paths if path is not None))

@@ -285,3 +285,41 @@ def test_a_gpu_is_asked_for_but_there_is_none(tmp_path):
             index.search("text")
     with pytest.raises(InvalidInputError, match="device must be"):
         Index.open(tmp_path / "index", encoder, device="tpu")
+
+
+def test_items_that_are_all_newer_than_the_file_are_found(tmp_path):
+    encoder = TextLike()
+    Index.create(tmp_path / "index", encoder).close()
+    with Index.open(tmp_path / "index", encoder, exact_elements=EXACT) as index:
+        put_all(index, images(COUNT))
+        index.refresh_background()
+        index.build_ann()
+        rows = range(1, COUNT + 1)
+        fresh = images(200, seed=5)
+        with index.writer() as writer:
+            for i, vector in enumerate(fresh):
+                writer.put(record(f"new {i}", width=1000), image=vector)
+        for where in ("width = 1000", f"id > {COUNT}"):
+            for query in (fresh[3], fresh[7]):
+                hits = index.search(query, 10, where=where)
+                exact = index.search(query, 10, where=where, exact=True)
+                assert [h.item.id for h in hits] == [h.item.id for h in exact]
+        index.remove(rows)  # every one that the file has
+        assert len(index.search(fresh[3], 10)) == 10
+        assert index.verify(full=True).ok
+
+
+def test_a_short_tail_of_a_long_segment_keeps_no_floats_of_it(tmp_path):
+    encoder = TextLike()
+    Index.create(tmp_path / "index", encoder).close()
+    with Index.open(tmp_path / "index", encoder, exact_elements=EXACT) as index:
+        put_all(index, images(COUNT))
+        index.refresh_background()
+        index.build_ann()
+        put_all(index, images(20, seed=1), first=COUNT)
+        index.compact()
+        fresh = images(20, seed=1)[3]
+        assert index.search(fresh, 5)[0].item.id == COUNT + 4
+        (segment,) = index._reader._latest.shelf("image").segments
+        assert segment.entry.count == COUNT + 20
+        assert segment._floats is None

@@ -14,14 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipsearch.engine import catalog
+from clipsearch.engine.writer import Writer
 from clipsearch.errors import (
     IndexCorruptError,
     IndexLockedError,
     IndexVersionError,
+    InvalidInputError,
     StorageError,
 )
 from clipsearch.index import Index
-from tests.fakes import DIM, FakeEncoder, fill, put
+from tests.fakes import DIM, FakeEncoder, fill, put, record
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,6 +59,61 @@ def sound(path, count) -> None:
         assert len(index.search(np.ones(DIM), k=1000)) == count
         report = index.verify(full=True)
         assert report.ok, report.problems
+
+
+# --- interruptions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["commit", "compact"])
+def test_ctrl_c_as_a_commit_succeeds_leaves_the_new_state(index, encoder, monkeypatch, what):
+    """Python raises it after SQLite's COMMIT, in which it came."""
+    reset = Writer._reset
+
+    def interrupted(self):
+        if getattr(self, "_has_new_files", False) and not self._conn.in_transaction:
+            monkeypatch.setattr(Writer, "_reset", reset)
+            raise KeyboardInterrupt
+        reset(self)
+
+    monkeypatch.setattr(Writer, "_reset", interrupted)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        if what == "compact":
+            index.compact()
+        else:
+            fill(index, encoder, 10, first=40)
+    assert Writer._reset is reset
+    with index.writer():
+        pass  # which sweeps
+    sound(index.path, 40 if what == "compact" else 50)
+
+
+def test_ctrl_c_between_an_item_and_its_vector_leaves_neither(index, encoder, monkeypatch):
+    insert = catalog.insert_item
+
+    def interrupted(*arguments, **options):
+        insert(*arguments, **options)
+        raise KeyboardInterrupt
+
+    writer = index.writer()
+    put(writer, encoder, "before")
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "insert_item", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            put(writer, encoder, "interrupted")
+    put(writer, encoder, "after")
+    writer.commit()  # as `Index.add` does on its way out
+    writer.close()
+    sound(index.path, 41)
+
+
+def test_an_item_that_is_refused_leaves_the_staged_one_that_it_would_replace(index, encoder):
+    with index.writer() as writer:
+        first = put(writer, encoder, "twice", caption="good")
+        with pytest.raises(InvalidInputError):
+            writer.put(record("twice", caption="cut \ud83d"), image=np.ones(DIM))
+        put(writer, encoder, "later")
+    sound(index.path, 42)
+    np.testing.assert_allclose(index.vectors(first)[0], encoder.vector("image twice"), atol=1e-3)
 
 
 # --- the writer lock ------------------------------------------------------------------------------
@@ -170,12 +228,14 @@ def test_a_file_truncated_under_an_open_index_is_an_error_not_a_crash(index):
             reader.search(np.ones(DIM), exact=True)
 
 
-def test_a_writer_never_copies_a_damaged_segment(index):
+@pytest.mark.parametrize("how", ["altered", "silently altered"])
+def test_a_writer_never_copies_a_damaged_segment(index, how):
     path = next(p for p in vector_files(index) if ".rows" not in p.name)
-    damage(path, "altered")
+    damage(path, how)
     with pytest.raises(IndexCorruptError, match=path.name):
         index.compact()
     assert path.exists()
+    assert not index.verify(full=True).ok
 
 
 @pytest.mark.parametrize("how", ["missing", "truncated", "empty", "altered"])

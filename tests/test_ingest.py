@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from clipsearch.errors import ImageDecodeError, InvalidInputError, SourceError
 from clipsearch.images import Preprocessing
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake.sources import Pair
-from clipsearch.intake.triage import status_of
+from clipsearch.intake.triage import is_gone, status_of
 
 from .fakes import FakeEncoder
 from .test_images import png_header
@@ -432,3 +433,39 @@ def test_watching_follows_the_folder(tmp_path, index):
         stop.set()
         follower.join(30)
     assert not follower.is_alive()
+
+
+def test_another_writer_right_after_the_last_commit_takes_nothing_from_the_report(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.bmp").write_bytes(drawn(number))
+    measure = Index.refresh_background
+    with Index.create(tmp_path / "index", PixelEncoder()) as index:
+
+        def meanwhile(self, *arguments, **options):
+            with Index.open(tmp_path / "index").writer():
+                measure(self, *arguments, **options)
+
+        monkeypatch.setattr(Index, "refresh_background", meanwhile)
+        assert index.add(folder).indexed == 4
+        assert len(index) == 4
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_gone(tmp_path, monkeypatch):
+    (tmp_path / "there").write_text("a file")
+    assert not is_gone(str(tmp_path / "there"))
+    assert is_gone(str(tmp_path / "absent"))
+    assert is_gone(str(tmp_path / "there" / "below a file"))
+    for number in (errno.EACCES, errno.EIO, errno.ESTALE):
+        monkeypatch.setattr(os, "lstat", _failing(number))
+        assert not is_gone(str(tmp_path / "absent"))
+
+
+def _failing(number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return fail

@@ -21,6 +21,7 @@ from clipsearch.cluster.merging import (
 )
 from clipsearch.cluster.routing import as_request
 from clipsearch.cluster.sharding import open_shards, shard_index, shards_folder
+from clipsearch.engine import skipped
 from clipsearch.errors import IndexCorruptError, IndexNotFoundError, ItemNotFoundError
 
 from .fakes import FakeEncoder, fill, put, record
@@ -265,3 +266,14 @@ def test_an_index_can_be_split_while_it_is_written(tmp_path, encoder):
             shards = shard_index(index.path, 2)
         assert shards.items == 50
         assert len(index) == 51
+
+
+def test_an_index_that_remembers_skipped_files_can_be_split(tmp_path, encoder):
+    with Index.create(tmp_path / "photos", encoder) as index:
+        fill(index, encoder, 20)
+        with index.writer() as writer:
+            broken = skipped.Skipped("/photos/broken.jpg", 10, 1, "no image")
+            writer.change(lambda conn: skipped.remember(conn, [broken]))
+        shards = shard_index(index.path, 2)
+        same(ask(shards, Query.text("a"), encoder), index.search("a", exact=True))
+        assert all(Index.open(s.folder).verify(full=True).ok for s in shards.shards)

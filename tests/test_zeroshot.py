@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -408,3 +409,19 @@ def test_few_examples_help_on_held_out_photos(encoder, shared_data):
     zero, four, sixteen = accuracy(0), accuracy(4), accuracy(16)
     assert four >= zero
     assert sixteen >= zero + 0.05
+
+
+def test_a_temperature_does_not_move_what_is_likelier_than_not():
+    rng = np.random.default_rng(0)
+    vectors = unit(rng.normal(size=(400, 8)))
+    head = ClassHead(
+        labels=("a", "b", "c"),
+        weights=unit(rng.normal(size=(3, 8))),
+        logit_scale=30.0,
+        contrast=unit(rng.normal(size=(50, 8))),
+    )
+    plain = head.probabilities(vectors, multi_label=True)
+    assert 0.01 < (plain > 0.5).mean() < 0.99
+    for temperature in (0.02, 0.5, 5.0):
+        other = replace(head, temperature=temperature).probabilities(vectors, multi_label=True)
+        np.testing.assert_array_equal(other > 0.5, plain > 0.5)

@@ -87,9 +87,9 @@ class ClassHead:
         """
         logits = self.logits(vectors)
         if multi_label:
-            own = _sigmoid(
-                logits if self.logit_bias is not None else logits - self._rest(vectors)[:, None]
-            )
+            if self.logit_bias is None:
+                logits = (self._alone(vectors) - self._rest(vectors)[:, None]) / self.temperature
+            own = _sigmoid(logits)
             if not none_of_these:
                 return own
             nothing = 1 - own.max(axis=1, keepdims=True)
@@ -99,6 +99,18 @@ class ClassHead:
         shares = _softmax(logits)
         nothing = self.none_probability(vectors)[:, None]
         return np.concatenate([shares * (1 - nothing), nothing], axis=1)
+
+    def _alone(self, vectors: Floats) -> Doubles:
+        """Logits that can be held against those of other texts, float64 [n, classes].
+
+        An adapter's logits say only which class is likelier than another, so their mean is taken
+        out; a temperature is for differences, and must not move where they are 0.
+        """
+        logits = self.cosines(vectors).astype(np.float64) * self.logit_scale
+        if self.adapter is not None:
+            learnt = self.adapter.logits(vectors)
+            logits += learnt - learnt.mean(axis=1, keepdims=True)
+        return logits
 
     def none_probability(self, vectors: Floats) -> Doubles:
         """Probability that no label fits, float64 [n]; from texts alone, whatever was learnt."""

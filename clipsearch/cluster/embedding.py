@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ..encoders.textencoder import keep_text_tower
-from ..errors import ClipSearchError, InvalidInputError
+from ..errors import ClipSearchError, IndexLockedError, InvalidInputError
 from ..ingest import LAST_REPORT, IngestOptions, keep_root, make_report, prune, with_total
 from ..intake.ledger import Ledger
 from ..intake.pairs import Source
@@ -149,7 +149,8 @@ def add_on_cluster(
         report = make_report(run, ledger, seconds, count * worker.threads, pruned)
         writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
     keep_text_tower(encoder)
-    index.refresh_background(encoder)
+    with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures at its end
+        index.refresh_background(encoder)
     return report
 
 

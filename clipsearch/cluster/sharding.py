@@ -42,8 +42,9 @@ _FORMAT = 1
 _LOCK_FILE = "shard.lock"
 MAX_SHARDS = 4096
 _PAGE = 5000  # rows of the catalog copied together
-# Of a catalog's tables, those that a shard writes for itself; the FTS tables follow by triggers.
-_OWN_TABLES = frozenset({"meta", "models", "segments", "tombstones", "ann"})
+# Of a catalog's tables, those that a shard writes for itself or does without; the FTS tables follow
+# by triggers.
+_OWN_TABLES = frozenset({"meta", "models", "segments", "tombstones", "ann", "skipped_files"})
 
 
 @dataclass(frozen=True, slots=True)

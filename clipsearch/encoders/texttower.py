@@ -150,6 +150,8 @@ class TextTower:
                 np.save(scratch / f"{name}.npy", np.ascontiguousarray(self.weights[name]))
             document = {"format": _FORMAT, **asdict(self.facts)}
             (scratch / _FACTS).write_text(json.dumps(document), encoding="utf-8")
+            for file in (*scratch.iterdir(), scratch):  # a power cut leaves it whole or absent
+                _sync(file)
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(FileExistsError):  # another process was as quick
                 os.rename(scratch, folder)
@@ -168,8 +170,17 @@ class TextTower:
                 for name in _ARRAYS
             }
             return cls(TowerFacts(**document), weights)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, EOFError, ValueError, TypeError, KeyError):
             return None
+
+
+def _sync(path: Path) -> None:
+    """Make a file or folder durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _apply(x: _Floats, matrix: _Floats, bias: _Floats) -> _Floats:

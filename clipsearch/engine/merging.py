@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import IndexCorruptError
 from ..vectors import Halves, Rows, is_in
-from .files import REMEDY, SegmentEntry
-from .segments import BLOCK_ROWS, Segment, write_segment
+from .files import REMEDY, SegmentEntry, check_file
+from .segments import BLOCK_ROWS, Segment, segment_files, write_segment
 
 __all__ = [
     "CLOSING_TIER",
@@ -99,6 +99,10 @@ def merge(
         IndexCorruptError: A segment is damaged; a damaged one is never copied.
         OSError: The disk refused.
     """
+    for entry in entries:  # what is copied gets a hash of its own, which would hide the damage
+        vectors, rows = segment_files(folder, entry.name)
+        check_file(vectors, entry.vectors, full=True)
+        check_file(rows, entry.rows, full=True)
     segments = [Segment(folder, entry, dim) for entry in entries]
     count = sum(entry.count - dead_in(entry, dead) for entry in entries)
     if count == 0:

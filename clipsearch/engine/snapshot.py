@@ -163,6 +163,8 @@ class Shelf:
             selectable = covered - int((self.dead <= self.covered_to).sum())
         else:
             selectable = int(np.searchsorted(allowed, self.covered_to, side="right"))
+        if selectable == 0:  # all that may be found came, or came back, after the file was built
+            return np.empty(0, np.int64), np.empty(0, np.float32)
         want = min(self.ann.candidates(k), selectable)
         ask = want
         while True:
@@ -180,7 +182,7 @@ class Shelf:
     def blocks(self, *, after: int = 0) -> Iterator[Block]:
         """Rows greater than `after` with their vectors, dead ones too, by ascending row."""
         candidates = [s for s in self.segments if s.entry.last_row > after]
-        count = sum(s.entry.count - s.after(after) for s in candidates)
+        count = sum(s.entry.count for s in candidates)  # floats are kept of whole segments
         for segment in candidates:
             if count <= self.exact_limit:
                 segment.keep_floats()

@@ -22,7 +22,7 @@ from .database import CATALOG, connect, translated
 from .files import SegmentEntry
 from .garbage import sweep
 from .lock import WriterLock
-from .segments import segment_files, write_segment
+from .segments import write_segment
 from .snapshot import MODALITIES, Snapshot, check_model, load_snapshot
 
 __all__ = ["LOCK_FILE", "Writer"]
@@ -82,7 +82,8 @@ class Writer:
         self._first_row = self._next_row = int(meta["next_row"])
         self._change = {"items": 0, "images": 0, "captions": 0}
         self._staged = 0
-        self._new_files: list[Path] = []
+        self._dropped: list[tuple[Modality, int]] = []  # vectors, by the change under way
+        self._has_new_files = False
 
     # --- looking up ---------------------------------------------------------------------------
 
@@ -166,12 +167,12 @@ class Writer:
                 has_image="image" in vectors,
                 has_caption="caption" in vectors,
             )
+            for modality, vector in vectors.items():
+                self._vectors[modality][row] = vector.astype(np.float16)
+            self._next_row += 1
+            self._count(1, "image" in vectors, "caption" in vectors)
 
         self._stage(change, record.key)
-        for modality, vector in vectors.items():
-            self._vectors[modality][row] = vector.astype(np.float16)
-        self._next_row += 1
-        self._count(1, "image" in vectors, "caption" in vectors)
         return row
 
     def touch(
@@ -259,9 +260,13 @@ class Writer:
         self._dim = int(catalog.meta(self._conn)["dim"])
 
     def _stage(self, change: Callable[[], None], what: str) -> None:
-        """Make a change within the transaction, wholly or not at all."""
+        """Make a change within the transaction, wholly or not at all.
+
+        What is refused leaves what was staged before; what is interrupted leaves nothing staged.
+        """
         conn = self._connection()
         before = dict(self._change)
+        self._dropped = []
         try:
             with self._translated():
                 if not conn.in_transaction:
@@ -281,12 +286,14 @@ class Writer:
                     self._change = before
                     raise InvalidInputError(f"{what!r} cannot be stored: {exc}") from exc
                 conn.execute("RELEASE staged")
+                for modality, row in self._dropped:
+                    self._vectors[modality].pop(row, None)
+                self._staged += 1
         except InvalidInputError:
             raise
         except BaseException:
             self.rollback()
             raise
-        self._staged += 1
 
     def _delete(self, known: Known) -> None:
         catalog.delete_item(self._conn, known.row)
@@ -294,7 +301,7 @@ class Writer:
         for modality, stored in has.items():
             if stored and known.row < self._first_row:
                 catalog.insert_tombstone(self._conn, modality, known.row)
-            self._vectors[modality].pop(known.row, None)
+            self._dropped.append((modality, known.row))
         self._count(-1, known.has_image, known.has_caption)
 
     def _count(self, sign: int, image: bool, caption: bool) -> None:
@@ -334,6 +341,7 @@ class Writer:
     def _write_staged(self, modality: Modality) -> None:
         staged = self._vectors[modality]
         if staged:
+            self._has_new_files = True
             rows = np.fromiter(staged, np.int64, len(staged))  # ascending, as they were given out
             vectors = np.stack(list(staged.values()))
             self._add_segment(
@@ -341,7 +349,6 @@ class Writer:
             )
 
     def _add_segment(self, entry: SegmentEntry) -> None:
-        self._new_files.extend(segment_files(self._folder, entry.name))
         catalog.insert_segment(self._conn, entry)
 
     def _entries(self, modality: Modality) -> list[SegmentEntry]:
@@ -352,6 +359,7 @@ class Writer:
         if not entries:
             return
         dead = catalog.tombstones(self._conn, modality)
+        self._has_new_files = True
         entry = merging.merge(self._folder, entries, dead, self._dim)
         if entry is not None:
             self._add_segment(entry)
@@ -417,14 +425,17 @@ class Writer:
             raise
 
     def rollback(self) -> None:
-        """Drop everything staged."""
+        """Drop everything staged.
+
+        An interruption may come just after a commit has succeeded, so what is deleted is decided by
+        the catalog, not by what was being done.
+        """
         with contextlib.suppress(sqlite3.Error):
             if self._conn.in_transaction:
                 self._conn.execute("ROLLBACK")
-        for path in self._new_files:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-        self._new_files = []
+        if self._has_new_files:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                sweep(self._folder, self._conn)
         with self._translated():
             self._reset()
 

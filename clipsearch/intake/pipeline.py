@@ -31,7 +31,7 @@ from ..types import Progress, Record, Status
 from .decoding import Decoded, DecoderPool
 from .ledger import Ledger
 from .pairs import Pair, Source, in_chunks
-from .triage import content_hash, is_same, is_unchanged, problem, status_of
+from .triage import content_hash, is_gone, is_same, is_unchanged, problem, status_of
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -325,7 +325,7 @@ class Run:
             self._writer.touch(twin.row, mtime_ns=mtime_ns)
             self._close(job, "unchanged")
             return True
-        gone = twin.path is not None and not os.path.lexists(twin.path)
+        gone = twin.path is not None and is_gone(twin.path)
         if job.replaces is None and job.path is not None and same_caption and gone:
             self._writer.touch(twin.row, key=pair.key, path=job.path, mtime_ns=mtime_ns)
             self._close(job, "unchanged", f"moved from {twin.path}", also="moved")

@@ -14,7 +14,7 @@ from .pairs import Pair
 if TYPE_CHECKING:
     from ..engine.catalog import Known
 
-__all__ = ["content_hash", "is_same", "is_unchanged", "problem", "status_of"]
+__all__ = ["content_hash", "is_gone", "is_same", "is_unchanged", "problem", "status_of"]
 
 
 def problem(pair: Pair) -> str | None:
@@ -43,6 +43,17 @@ def status_of(pair: Pair) -> tuple[os.stat_result | None, str | None]:
     if not stat.S_ISREG(status.st_mode):
         return None, "not a regular file"
     return status, None
+
+
+def is_gone(path: str) -> bool:
+    """Whether there is no file of that name; one that cannot be looked at now may be there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def is_unchanged(pair: Pair, status: os.stat_result | None, before: Known) -> bool:
