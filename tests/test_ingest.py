@@ -27,6 +27,7 @@ from clipsearch.intake.triage import is_gone, status_of
 
 from .fakes import FakeEncoder
 from .test_images import png_header
+from .test_sources import write_table
 
 
 class PixelEncoder(FakeEncoder):
@@ -469,3 +470,34 @@ def _failing(number):
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_new_values_of_columns_are_stored_without_encoding_anew(tmp_path, suffix):
+    for number in range(3):
+        (tmp_path / f"{number}.bmp").write_bytes(drawn(number))
+    encoder, table = PixelEncoder(), tmp_path / f"t{suffix}"
+
+    def write(*prices):
+        rows = [
+            {"image": f"{n}.bmp", "caption": f"a {n}", "price": price, "shop": "north"}
+            for n, price in enumerate(prices)
+        ]
+        write_table(table, rows)
+
+    with Index.create(tmp_path / "index", encoder) as index:
+        write(10, 20, 30)
+        index.add(table)
+        before, encoded = index.items(), encoder.encoded
+        write(10, 99, 30)
+        report = index.add(table)
+        assert (report.seen, report.unchanged, report.updated, report.indexed) == (3, 3, 1, 0)
+        assert [item.extra["price"] for item in index.items()] == [10, 99, 30]
+        assert [item.id for item in index.items()] == [item.id for item in before]
+        assert index.items("price = 99")[0].caption == "a 1"
+        assert encoder.encoded - encoded <= 207  # generic texts at most
+        if suffix == ".jsonl":  # which can hold what no database can
+            write(10, "cut \ud83d", 30)
+            report = index.add(table)
+            assert (report.unchanged, report.skipped) == (2, 1)
+        assert index.verify(full=True).ok

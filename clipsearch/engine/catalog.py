@@ -12,7 +12,7 @@ import json
 import math
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..vectors import Rows
 from .database import CATALOG, connect, translated
 from .files import AnnEntry, FileFacts, SegmentEntry
 
-__all__ = ["CATALOG", "Known", "connect", "holds_path", "translated"]
+__all__ = ["CATALOG", "Known", "connect", "extra_json", "holds_path", "translated"]
 
 _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
 
@@ -40,7 +40,7 @@ _PATH = re.compile(
     r"(?:^|[\s\"'\[({,=:;|])(?:/[^/\s]|~[\w.-]*[/\\]|[A-Za-z]:[/\\](?!/)|\\\\|file:)", re.I
 )
 _CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
-_KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, has_image, has_caption"
+_KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, extra, has_image, has_caption"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Known:
     size_bytes: int | None
     mtime_ns: int | None
     caption: str | None
+    extra: str | None  # as `extra_json` writes it
     has_image: bool
     has_caption: bool
 
@@ -100,11 +101,8 @@ def insert_item(
     conn: sqlite3.Connection, row: int, record: Record, *, has_image: bool, has_caption: bool
 ) -> None:
     """Store an item under a new row."""
-    extra = None
-    if record.extra:
-        extra = json.dumps(
-            {str(name): _plain(value) for name, value in record.extra.items()}, ensure_ascii=False
-        )
+    extra = extra_json(record.extra)
+    if extra is not None:
         _note_fields(conn, json.loads(extra))
     conn.execute(
         f"INSERT INTO items (row, {_COLUMNS}) VALUES ({', '.join('?' * 17)})",
@@ -128,6 +126,12 @@ def insert_item(
             int(has_caption),
         ),
     )
+
+
+def extra_json(extra: Mapping[str, Any]) -> str | None:
+    """The extra columns of an item as they are stored; None without any."""
+    plain = {str(name): _plain(value) for name, value in extra.items()}
+    return json.dumps(plain, ensure_ascii=False) if plain else None
 
 
 def _plain(value: Any) -> Any:
@@ -278,7 +282,7 @@ def known_under(
 
 
 def _known(fields: tuple[Any, ...]) -> Known:
-    return Known(*fields[:7], has_image=bool(fields[7]), has_caption=bool(fields[8]))  # type: ignore[misc]
+    return Known(*fields[:8], has_image=bool(fields[8]), has_caption=bool(fields[9]))  # type: ignore[misc]
 
 
 def counts(conn: sqlite3.Connection) -> dict[str, int]:
@@ -302,6 +306,8 @@ def delete_item(conn: sqlite3.Connection, row: int) -> None:
 
 def update_item(conn: sqlite3.Connection, row: int, values: dict[str, str | int]) -> None:
     """Change some columns of an item."""
+    if isinstance(extra := values.get("extra"), str):
+        _note_fields(conn, json.loads(extra))
     if values:
         changes = ", ".join(f"{name} = ?" for name in values)
         conn.execute(f"UPDATE items SET {changes} WHERE row = ?", (*values.values(), row))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -183,12 +183,14 @@ class Writer:
         path: str | None = None,
         size_bytes: int | None = None,
         mtime_ns: int | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """Stage a change of an item's whereabouts; what is None stays as it is.
+        """Stage a change of an item's whereabouts or extra columns; what is None stays as it is.
 
         An item that has the new key is replaced: the file was moved over it.
         """
         values = {"key": key, "path": path, "size_bytes": size_bytes, "mtime_ns": mtime_ns}
+        columns = None if extra is None else catalog.extra_json(extra)
 
         def change() -> None:
             if key is not None:
@@ -196,7 +198,9 @@ class Writer:
                     if old.row != row:
                         self._delete(old)
             catalog.update_item(
-                self._conn, row, {name: v for name, v in values.items() if v is not None}
+                self._conn,
+                row,
+                {n: v for n, v in {**values, "extra": columns}.items() if v is not None},
             )
 
         self._stage(change, key or str(row))

@@ -31,7 +31,7 @@ from ..types import Progress, Record, Status
 from .decoding import Decoded, DecoderPool
 from .ledger import Ledger
 from .pairs import Pair, Source, in_chunks
-from .triage import content_hash, is_gone, is_same, is_unchanged, problem, status_of
+from .triage import content_hash, has_columns, is_gone, is_same, is_unchanged, problem, status_of
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -321,9 +321,15 @@ class Run:
             return False
         pair, mtime_ns = job.pair, job.status.st_mtime_ns if job.status else None
         same_caption = pair.caption is None or pair.caption == twin.caption
+        columns = None if has_columns(pair, twin) else pair.extra
         if twin.key == pair.key and same_caption:
-            self._writer.touch(twin.row, mtime_ns=mtime_ns)
-            self._close(job, "unchanged")
+            try:
+                self._writer.touch(twin.row, mtime_ns=mtime_ns, extra=columns)
+            except InvalidInputError as exc:  # a value of this pair cannot be stored
+                self._skip(pair, str(exc))
+            else:
+                updated = {} if columns is None else {"reason": "new columns", "also": "updated"}
+                self._close(job, "unchanged", **updated)
             return True
         gone = twin.path is not None and is_gone(twin.path)
         if job.replaces is None and job.path is not None and same_caption and gone:

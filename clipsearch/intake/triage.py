@@ -8,13 +8,22 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine.catalog import extra_json
 from ..engine.skipped import Skipped
 from .pairs import Pair
 
 if TYPE_CHECKING:
     from ..engine.catalog import Known
 
-__all__ = ["content_hash", "is_gone", "is_same", "is_unchanged", "problem", "status_of"]
+__all__ = [
+    "content_hash",
+    "has_columns",
+    "is_gone",
+    "is_same",
+    "is_unchanged",
+    "problem",
+    "status_of",
+]
 
 
 def problem(pair: Pair) -> str | None:
@@ -57,12 +66,19 @@ def is_gone(path: str) -> bool:
 
 
 def is_unchanged(pair: Pair, status: os.stat_result | None, before: Known) -> bool:
-    """Whether an item was stored from the same file and caption."""
+    """Whether an item was stored from the same file and caption, with the same columns."""
     if pair.caption != before.caption and pair.caption is not None:
+        return False
+    if not has_columns(pair, before):
         return False
     if status is None:  # bytes are hashed in any case; a caption alone is compared above
         return pair.image is None
     return status.st_size == before.size_bytes and status.st_mtime_ns == before.mtime_ns
+
+
+def has_columns(pair: Pair, before: Known) -> bool:
+    """Whether an item has the extra columns that a pair gives, if it gives any."""
+    return not pair.extra or extra_json(pair.extra) == before.extra
 
 
 def is_same(status: os.stat_result | None, broken: Skipped | None) -> bool:
