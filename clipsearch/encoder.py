@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +11,13 @@ import numpy.typing as npt
 
 from .images import ImageInput, Preprocessing
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "batch_for", "decoders_for", "is_on_gpu"]
+
+# ViT-B-32 on an H200: 9,300 images/s with 32 of them, 31,100 with 256, 32,600 with 1,024.
+_PROCESSOR_BATCH, _GPU_BATCH = 32, 256
+# Cores that feed a GPU and store what it returns. With 16 cores, 14 decoders bring it 1,310
+# images/s, and 16 bring 1,090, which then wait for this process to take them.
+_FEEDING = 2
 
 
 @runtime_checkable
@@ -61,3 +68,19 @@ class Encoder(Protocol):
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Encode prepared images, uint8 [n, H, W, 3], as float32 [n, dim], unit length."""
         ...
+
+
+def is_on_gpu(encoder: Encoder) -> bool:
+    """Whether a CUDA device encodes."""
+    return str(getattr(encoder, "device", "cpu")).startswith("cuda")
+
+
+def batch_for(encoder: Encoder, asked: int | None = None) -> int:
+    """Images to encode together: as many as asked for, else what its device is fast with."""
+    return asked or (_GPU_BATCH if is_on_gpu(encoder) else _PROCESSOR_BATCH)
+
+
+def decoders_for(encoder: Encoder, asked: int | None = None) -> int:
+    """Decoder processes: as many as asked for, else one a core that does not feed a GPU."""
+    cores = os.cpu_count() or 1
+    return asked or (max(1, cores - _FEEDING) if is_on_gpu(encoder) else cores)

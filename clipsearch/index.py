@@ -614,7 +614,7 @@ class Index:
         *,
         drop_missing: bool = False,
         progress: Callable[[Progress], None] | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         workers: int | None = None,
     ) -> MigrationReport:
         """Embed every item anew with another model, from its source, and then use that model.
@@ -630,8 +630,8 @@ class Index:
             drop_missing: Whether items whose source is gone or has changed are removed. Without
                 it, the index stays with its model as long as there are any.
             progress: Called now and then with how many vectors there are of how many.
-            batch_size: Images encoded together.
-            workers: Decoder processes; None for one a processor.
+            batch_size: Images encoded together; None for 32, on a GPU 256.
+            workers: Decoder processes; None for one a core, for a GPU two fewer.
 
         Returns:
             What was done, with the items that could not be embedded.

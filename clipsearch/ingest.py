@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
+from .encoder import batch_for, decoders_for
 from .encoders.textencoder import keep_text_tower
 from .errors import IndexLockedError, InvalidInputError
 from .images import DEFAULT_MAX_PIXELS
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from .index import Index
 
 __all__ = [
-    "DEFAULT_BATCH_SIZE",
     "LAST_REPORT",
     "ROOTS",
     "IngestOptions",
@@ -44,7 +44,6 @@ __all__ = [
 
 LAST_REPORT = "last_report"  # name of the document that keeps the last run's report
 ROOTS = "roots"  # name of the document with the folders that were indexed, links resolved
-DEFAULT_BATCH_SIZE = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +51,8 @@ class IngestOptions:
     """How `Index.add` works; the defaults suit most sources."""
 
     on_error: Literal["skip", "raise"] = "skip"
-    batch_size: int = DEFAULT_BATCH_SIZE
-    workers: int | None = None  # decoder processes; None: one for each processor
+    batch_size: int | None = None  # images encoded together; None: 32, on a GPU 256
+    workers: int | None = None  # decoder processes; None: one a core, for a GPU two fewer
     max_pixels: int = DEFAULT_MAX_PIXELS
     timeout_s: float = DEFAULT_TIMEOUT_S  # of one file's decoding
     exclude: tuple[str, ...] = ()  # shell patterns that a folder source leaves out
@@ -70,7 +69,7 @@ class IngestOptions:
     def __post_init__(self) -> None:
         if self.on_error not in ("skip", "raise"):
             raise InvalidInputError(f"on_error must be 'skip' or 'raise', not {self.on_error!r}")
-        if self.batch_size < 1 or (self.workers is not None and self.workers < 1):
+        if any(count is not None and count < 1 for count in (self.batch_size, self.workers)):
             raise InvalidInputError("batch_size and workers must be at least 1")
 
 
@@ -103,11 +102,12 @@ def add(
         ids=options.ids,
         outside=options.allow_outside,
     )
-    workers = options.workers or os.cpu_count() or 1
     started = monotonic()
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(index.writer(wait=options.wait))
         encoder = index.encoder
+        batch_size = batch_for(encoder, options.batch_size)
+        workers = decoders_for(encoder, options.workers)
         pool = stack.enter_context(
             DecoderPool(
                 encoder.preprocessing,
@@ -130,8 +130,8 @@ def add(
             encoder,
             pool,
             ledger,
-            batch_size=options.batch_size,
-            ahead=4 * workers + options.batch_size,
+            batch_size=batch_size,
+            ahead=4 * workers + batch_size,
             retry_skipped=options.retry_skipped,
             hash_first=len(index) > 0,
         )

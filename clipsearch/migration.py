@@ -9,7 +9,6 @@ that lock, so that the switch, one transaction, leaves out nothing.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import sqlite3
 import warnings
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from .encoder import batch_for, decoders_for
 from .encoders.textencoder import keep_text_tower
 from .engine import catalog, refresh, vectorsets
 from .engine.lock import WriterLock
@@ -85,10 +85,10 @@ class Migration:
         *,
         drop_missing: bool,
         progress: Callable[[Progress], None] | None,
-        batch_size: int,
+        batch_size: int | None,
         workers: int | None,
     ) -> None:
-        if batch_size < 1 or (workers is not None and workers < 1):
+        if any(count is not None and count < 1 for count in (batch_size, workers)):
             raise InvalidInputError("batch_size and workers must be at least 1")
         self._folder = folder
         self._reader = reader
@@ -96,8 +96,8 @@ class Migration:
         self._model = encoder.fingerprint
         self._drop_missing = drop_missing
         self._tell = progress or (lambda _: None)
-        self._batch_size = batch_size
-        self._workers = workers or os.cpu_count() or 1
+        self._batch_size = batch_for(encoder, batch_size)
+        self._workers = decoders_for(encoder, workers)
         self._failed: dict[int, str] = {}  # row -> why it cannot be embedded
         self._parts: dict[Modality, list[tuple[Rows, Floats]]] = {"image": [], "caption": []}
         self._total = self._encoded = self._before = 0

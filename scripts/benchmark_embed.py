@@ -21,7 +21,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,13 +115,18 @@ def make_images(arguments: argparse.Namespace, work: Path) -> None:
         if folder.is_dir():
             continue
         folder.mkdir()
-        for number in range(count):
-            with Image.open(photos[number % len(photos)]) as photo:
-                fitted = ImageOps.fit(photo.convert("RGB"), size, Image.Resampling.BICUBIC)
-            # More than one pixel, which JPEG may drop: the files would be duplicates.
-            colour = (number % 16 * 16, number // 16 % 16 * 16, number // 256 * 8 % 256)
-            fitted.paste(colour, (0, 0, 16, 16))
-            fitted.save(folder / f"{number:05}.jpg", quality=90)
+        with ProcessPoolExecutor() as pool:
+            deque(pool.map(partial(make_image, photos, size, folder), range(count)), maxlen=0)
+
+
+def make_image(photos: list[Path], size: tuple[int, int], folder: Path, number: int) -> None:
+    """One JPEG unlike the others."""
+    with Image.open(photos[number % len(photos)]) as photo:
+        fitted = ImageOps.fit(photo.convert("RGB"), size, Image.Resampling.BICUBIC)
+    # More than one pixel, which JPEG may drop: the files would be duplicates.
+    colour = (number % 16 * 16, number // 16 % 16 * 16, number // 256 * 8 % 256)
+    fitted.paste(colour, (0, 0, 16, 16))
+    fitted.save(folder / f"{number:05}.jpg", quality=90)
 
 
 def folder_of(arguments: argparse.Namespace, work: Path, size: tuple[int, int]) -> Path:
@@ -139,7 +146,8 @@ def named(model: str, work: Path) -> str:
 
         torch.manual_seed(0)
         torch.save(open_clip.create_model(model, pretrained=None).state_dict(), file)
-    return f"{model}/{'datacomp_s34b_b86k' if model == VIT_256 else 'laion2b_s34b_b79k'}:{file}"
+    tag = "datacomp_s34b_b86k" if model == VIT_256 else "datacomp_xl_s13b_b90k"
+    return f"{model}/{tag}:{file}"
 
 
 def load(arguments: argparse.Namespace, work: Path, model: str, precision: str) -> Any:
@@ -211,14 +219,18 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
     """The end-to-end rate over that of encoding alone, on ready pixels.
 
     Encoding alone is torch's `encode_image`, and where OpenVINO compiles the tower, that as well.
+    The rate at which the device multiplies matrices says how much faster encoding could be at all.
     """
+    from clipsearch.encoder import batch_for
+
     for model in arguments.models.split(","):
         encoder = load(arguments, work, model, arguments.precision)
         in_torch = load(arguments, work, model, arguments.precision)
         in_torch._compiled = None
-        rounds = -(-arguments.small // 32)
+        batch = batch_for(encoder)
+        rounds = -(-arguments.small // batch)
         pixels = np.random.default_rng(0).integers(
-            0, 256, (32, *encoder.preprocessing.size, 3), dtype=np.uint8
+            0, 256, (batch, *encoder.preprocessing.size, 3), dtype=np.uint8
         )
         reports = []
 
@@ -239,6 +251,10 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
         found = alternate(arguments.rounds, **sides)
         what = f"{model} {encoder.precision} 640 x 480"
         yield Line(f"{what}: encode_image alone", found["torch"], "images/s")
+        if encoder.precision != "int8":
+            work_done = found["torch"] * operations(encoder)
+            yield Line(f"{what}: encode_image alone, share of the matrix rate",
+                       work_done / matrix_rate(encoder))  # fmt: skip
         yield Line(f"{what}: end to end", found["whole"], "images/s")
         yield Line(f"{what}: end to end / alone", found["whole"] / found["torch"], "", 0.85)
         if "compiled" in found:
@@ -247,6 +263,39 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
             yield Line(f"{what}: end to end / compiled", found["whole"] / found["compiled"])
         for stage, share in reports[-1].busy.items():
             yield Line(f"{what}: {stage} busy", share)
+
+
+def operations(encoder: Any) -> float:
+    """Floating-point operations that the image tower spends on an image, as torch counts them."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    pixels = torch.zeros(1, 3, *encoder.preprocessing.size)
+    tower = encoder._model.visual
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused kernel would not be counted
+    try:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            tower(pixels.to(next(tower.parameters())))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    return float(counter.get_total_flops())
+
+
+def matrix_rate(encoder: Any) -> float:
+    """Operations a second of a large product of matrices, where and as the encoder works."""
+    import torch
+
+    weights = next(encoder._model.visual.parameters())
+    size = 2048 if weights.device.type == "cpu" else 8192
+    one = torch.randn(size, size).to(weights)
+    seconds = []
+    for _ in range(10):
+        started = time.perf_counter()
+        one @ one
+        if weights.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return float(2 * size**3 / statistics.median(seconds))
 
 
 # --- the cold query -------------------------------------------------------------------------------

@@ -286,6 +286,34 @@ def test_half_precision_on_a_processor_agrees(vit, photos):
     assert close.min() > 0.99
 
 
+@pytest.fixture
+def passes(monkeypatch):
+    """Seconds that passes through the image tower are said to take, where bfloat16 is tried."""
+    seconds = []
+    monkeypatch.setattr(openclip, "_fast_precision", lambda device: "bf16")
+    monkeypatch.setattr(openclip, "_timed", lambda encode, px: (encode(px), seconds.pop(0)))
+    return seconds
+
+
+def test_a_precision_in_which_photos_stray_is_not_chosen(encoder, photos, passes):
+    """The bundled model in bfloat16 passes on white noise and not on photos."""
+    passes += [1, 1, 0, 0] * 2
+    half = load_encoder("clipsearch-mini", device="cpu", precision="bf16")
+    exact = encoder.encode_images(photos)
+    assert (half.encode_images(photos) * exact).sum(axis=1).min() < 0.999
+    auto = load_encoder("clipsearch-mini", device="cpu", precision="auto")
+    assert auto.precision == "fp32"
+    # with the weights as they were, not rounded and back
+    assert np.allclose(auto.encode_images(photos), exact, atol=1e-5)
+
+
+def test_a_faster_precision_is_chosen_where_vectors_agree(vit, passes):
+    passes += [1, 1, 2, 0]
+    assert load_encoder(vit, device="cpu", precision="auto").precision == "bf16"
+    passes += [1, 1, 2, 2]
+    assert load_encoder(vit, device="cpu", precision="auto").precision == "fp32"
+
+
 @pytest.mark.parametrize(
     ("name", "error", "says"),
     [

@@ -53,7 +53,7 @@ def index(
         bool,
         typer.Option("--allow-outside", help="Let a table name images outside its folder."),
     ] = False,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     workers: Workers = None,
     device: Device = "auto",
     precision: TowerPrecision = "auto",

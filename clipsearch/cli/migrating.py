@@ -41,7 +41,7 @@ def migrate(
         bool,
         typer.Option("--drop-missing", help="Remove the items whose source is gone or changed."),
     ] = False,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     workers: Workers = None,
     device: Device = "auto",
     precision: TowerPrecision = "auto",

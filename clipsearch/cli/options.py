@@ -16,9 +16,12 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TowerPrecision = Annotated[
     str, typer.Option(help="Of the image tower: auto, fp32, bf16, fp16 or int8.")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images encoded together.")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Images encoded together; 32 by default, on a GPU 256.")
+]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Decoder processes; one a processor by default.")
+    int | None,
+    typer.Option(min=1, help="Decoder processes; by default one a core, for a GPU two fewer."),
 ]
 Wait = Annotated[
     bool, typer.Option("--wait", help="Wait for another process that writes to the index.")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..encoder import batch_for
 from ..errors import ImageDecodeError
 from ..images import Prepared
 from ..ingest import IngestOptions
@@ -71,11 +72,11 @@ def receive(
         _Received(encoder, source),
         _Finished(source),  # type: ignore[arg-type] # all of a pool that `Run` uses
         ledger,
-        batch_size=options.batch_size,
+        batch_size=batch_for(encoder, options.batch_size),
         ahead=0,  # what comes is finished
         retry_skipped=options.retry_skipped,
         hash_first=False,  # workers hash
-        chunk=options.batch_size,
+        chunk=batch_for(encoder, options.batch_size),
     )
     run.through(source, tell)
     run.busy["encode"] = source.encode_s

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
+from ..encoder import batch_for
 from ..engine.catalog import Known, known_by
 from ..engine.reader import Reader
 from ..errors import ClipSearchError, ClusterError, EncoderMismatchError, ImageDecodeError
@@ -45,7 +46,7 @@ class WorkerSettings:
     precision: str
     gpus: float  # that it reserves
     threads: int  # of the model, and decoder processes
-    batch_size: int
+    batch_size: int | None
     max_pixels: int
     timeout_s: float
 
@@ -119,6 +120,7 @@ class EmbedWorker:
                 f"driver's (fingerprints {self._encoder.fingerprint[:12]} and "
                 f"{settings.fingerprint[:12]}); copy the same files to all nodes"
             )
+        self._batch_size = batch_for(self._encoder, settings.batch_size)
         self._pool = DecoderPool(
             self._encoder.preprocessing,
             workers=settings.threads,
@@ -182,7 +184,7 @@ class EmbedWorker:
                 batch.append((n, future.result()))
             except ImageDecodeError as exc:
                 done[n] = replace(done[n], error=str(exc))
-            if len(batch) >= self._settings.batch_size:
+            if len(batch) >= self._batch_size:
                 yield batch
                 batch = []
         if batch:

@@ -4,6 +4,10 @@ A broken file can hang or crash a C decoder, so files are decoded in child proce
 limit; a child that hangs is killed, and one that dies is replaced. The children are plain
 Python processes that import this module, with Pillow and numpy but never torch. (A
 `multiprocessing` pool would import the user's script again in every child.)
+
+Where a GPU encodes thousands of images a second, taking them from the children is what limits the
+rate: each time that a thread waits for bytes it has to queue for Python's lock again. So pixels
+come beside the pickled rest (protocol 5) and are read to their end in one call.
 """
 
 from __future__ import annotations
@@ -11,17 +15,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pickle
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
+from typing import Any
+
+import numpy as np
 
 from ..errors import ImageDecodeError
 from ..images import (
@@ -35,6 +43,7 @@ from ..images import (
 __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "serve"]
 
 _CHILD = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
+_SIZES = struct.Struct("=QQ")  # bytes of the pickled message, and of the array that it holds
 DEFAULT_TIMEOUT_S = 60.0  # a 179-megapixel PNG takes under 10 s to decode on one slow core
 
 
@@ -129,23 +138,27 @@ class _Child:
                 stderr=subprocess.DEVNULL,  # libtiff and others print there
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
-        self._pipe = Connection(ours.detach())
-        self._pipe.send(settings)
+        self._socket = ours
+        _send(ours, settings)
         self._is_ready = False
 
     def ask(self, source: str | bytes, timeout_s: float) -> Decoded | str:
         if not self._is_ready:  # starting, which a busy machine draws out, is no file's fault
-            self._is_ready = bool(self._pipe.recv())
-        self._pipe.send(source)
-        if not self._pipe.poll(timeout_s):
-            raise TimeoutError
-        answer: Decoded | str = self._pipe.recv()
+            self._is_ready = _receive(self._socket)
+            seconds = int(timeout_s)
+            limit = struct.pack("@ll", seconds, int((timeout_s - seconds) * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        _send(self._socket, source)
+        try:
+            answer: Decoded | str = _receive(self._socket)
+        except BlockingIOError as exc:
+            raise TimeoutError from exc
         return answer
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._pipe.close()
+        self._socket.close()
 
     def how_it_died(self) -> str:
         code = self._process.wait()
@@ -154,20 +167,21 @@ class _Child:
 
 def serve(descriptor: int) -> None:
     """The child's loop: a source comes in, a `Decoded` or the reason against it goes out."""
-    pipe = Connection(descriptor)
+    pipe = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    spec, max_pixels = pipe.recv()
+    spec, max_pixels = _receive(pipe)
     with contextlib.suppress(EOFError, OSError):  # the parent is gone, or done
         image_suffixes()  # loads the decoders
-        pipe.send(True)
+        _send(pipe, True)
         while True:
-            source = pipe.recv()
+            source = _receive(pipe)
             try:
-                pipe.send(_decode_one(source, spec, max_pixels))
+                answer: Decoded | str = _decode_one(source, spec, max_pixels)
             except ImageDecodeError as exc:
-                pipe.send(str(exc))
+                answer = str(exc)
             except Exception as exc:  # whatever a decoder does, it costs this file alone
-                pipe.send(f"{type(exc).__name__} while decoding: {exc}")
+                answer = f"{type(exc).__name__} while decoding: {exc}"
+            _send(pipe, answer)
 
 
 def _decode_one(source: str | bytes, spec: Preprocessing, max_pixels: int) -> Decoded:
@@ -187,3 +201,30 @@ def _decode_one(source: str | bytes, spec: Preprocessing, max_pixels: int) -> De
     prepared = prepare_with_facts(data, spec, max_pixels=max_pixels, name=name)
     digest = hashlib.sha256(data).hexdigest()
     return Decoded(prepared, digest, len(data), perf_counter() - started)
+
+
+def _send(pipe: socket.socket, message: Any) -> None:
+    """Send a message, with the array that it may hold beside it."""
+    arrays: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(message, protocol=5, buffer_callback=arrays.append)
+    array = arrays[0].raw() if arrays else memoryview(b"")
+    pipe.sendall(_SIZES.pack(len(pickled), array.nbytes) + pickled)
+    pipe.sendall(array)
+
+
+def _receive(pipe: socket.socket) -> Any:
+    """The next message. Raises `EOFError` at the end, `BlockingIOError` after the time limit."""
+    pickled, array = _SIZES.unpack(_read(pipe, _SIZES.size))
+    message = _read(pipe, pickled)
+    return pickle.loads(message, buffers=[_read(pipe, array)] if array else None)  # noqa: S301 - a child
+
+
+def _read(pipe: socket.socket, size: int) -> memoryview:
+    data = np.empty(size, np.uint8).data
+    left = data
+    while left:
+        count = pipe.recv_into(left, flags=socket.MSG_WAITALL)
+        if not count:
+            raise EOFError
+        left = left[count:]
+    return data

@@ -52,7 +52,7 @@ _COMMIT_SECONDS = 5.0  # ... or so much time
 _HASHERS = 4
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class _Job:
     """A pair on its way through the pipeline."""
 
@@ -216,6 +216,7 @@ class Run:
             if job.decoding is not None and not self._finish_decoding(job):
                 continue
             self._batch.append(job)
+            self._batch_images += job.decoded is not None
             full = self._batch_images >= self._batch_size
             if full or len(self._batch) >= 4 * self._batch_size:
                 self._send_batch()
@@ -232,14 +233,8 @@ class Run:
         if decoded is not None:
             self.busy["decode"] += decoded.busy_s
             job.decoded, job.sha256 = decoded, decoded.sha256
-            job.fresh = not (
-                decoded.sha256 in self._hashes_ahead or self._is_stored(decoded.sha256)
-            )
             if isinstance(job.pair.image, bytes):
                 job.pair = dataclasses.replace(job.pair, image=b"")  # only the pixels matter now
-            if job.fresh:
-                self._hashes_ahead.add(decoded.sha256)
-                self._batch_images += 1
         return True
 
     # --- encoding -------------------------------------------------------------------------------
@@ -249,6 +244,12 @@ class Run:
         if not self._batch:
             return
         batch, self._batch, self._batch_images = self._batch, [], 0
+        decoded = {job: job.decoded.sha256 for job in batch if job.decoded is not None}
+        known = self._writer.by_sha256(list(decoded.values())).keys() | self._hashes_ahead
+        for job, sha256 in decoded.items():
+            job.fresh = sha256 not in known
+            known.add(sha256)
+        self._hashes_ahead.update(decoded.values())
         self._encoding.append((batch, self._threads.submit(self._encode, batch)))
         self._store_finished()
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from starlette.concurrency import run_in_threadpool
 
-from ..encoder import Encoder
+from ..encoder import Encoder, is_on_gpu
 from ..errors import ImageDecodeError, InvalidInputError
 from ..images import ImageInput, Preprocessing, prepare
 from ..intake.decoding import DecoderPool
@@ -141,5 +141,4 @@ class SharedEncoder:
 
 def most_images(encoder: Encoder) -> int:
     """How many images are worth encoding together."""
-    on_gpu = str(getattr(encoder, "device", "cpu")).startswith("cuda")
-    return sys.maxsize if on_gpu else _PROCESSOR_IMAGES
+    return sys.maxsize if is_on_gpu(encoder) else _PROCESSOR_IMAGES
