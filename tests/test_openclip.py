@@ -171,6 +171,20 @@ def test_many_images_are_compiled_for(soon_compiled, photos):
     assert (root.level, root.filters, root.handlers) == before
 
 
+def test_bfloat16_is_compiled_for_blocks_of_which_the_last_is_filled_up(
+    vit, monkeypatch, winner, photos
+):
+    monkeypatch.setattr(openclip, "_WORTH_COMPILING", 1)
+    exact = load_encoder(vit, device="cpu", precision="fp32")
+    half = load_encoder(vit, device="cpu", precision="bf16")
+    pixels = np.stack([prepare(photo, exact.preprocessing) for photo in photos[:21]])
+    half.encode_pixels(pixels)
+    half._compiled.wait()
+    assert half._compiled.tower(0) is not None
+    found = half.encode_pixels(pixels)
+    assert (found * exact.encode_pixels(pixels)).sum(axis=1).min() > 0.999
+
+
 def test_torch_goes_on_where_it_is_faster(soon_compiled, photos, winner):
     winner[0] = "torch"
     soon_compiled.encode_images(photos[:16])

@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,32 +30,48 @@ class CompiledTower:
     """An image tower with its preprocessing in OpenVINO; several threads may call it at a time.
 
     Args:
-        tower: Takes float32 [1, 3, H, W] and returns [1, dim].
+        tower: Takes float32 [n, 3, H, W] and returns [n, dim].
         spec: How pixels become the tower's input.
         threads: How many callers are served at the same time, each on one processor core.
+        batch: Images computed together.
+        precision: Of the products of matrices.
 
     Raises:
         ModelLoadError: torch or OpenVINO cannot translate the tower.
     """
 
-    def __init__(self, tower: torch.nn.Module, spec: Preprocessing, threads: int) -> None:
+    def __init__(
+        self,
+        tower: torch.nn.Module,
+        spec: Preprocessing,
+        threads: int,
+        *,
+        batch: int = 1,
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> None:
         # OpenVINO reports its use to its maker unless this package is missing: make it so.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
-            self._model = _compiled(_with_preprocessing(_translated(tower, spec), spec), threads)
+            model = _with_preprocessing(_translated(tower, spec, batch), spec)
+            self._model = _compiled(model, threads, precision)
         except _failures() as exc:
             reason = " ".join(str(exc).split())  # one line
             raise ModelLoadError(f"OpenVINO cannot take the image tower: {reason}") from exc
         self._requests = threading.local()
+        self._batch = batch
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Image features [n, dim], not normalised, of uint8 [n, H, W, 3], one after another."""
+        """Image features [n, dim], not normalised, of uint8 [n, H, W, 3]."""
         if not hasattr(self._requests, "own"):
             self._requests.own = self._model.create_infer_request()
         infer = self._requests.own.infer
+        missing = -len(pixels) % self._batch
+        whole = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else pixels
         # The result is a view of memory that the next call writes to.
-        rows = [infer([pixels[i : i + 1]])[0].copy() for i in range(len(pixels))]
-        return np.concatenate(rows)
+        parts = [
+            infer([whole[i : i + self._batch]])[0].copy() for i in range(0, len(whole), self._batch)
+        ]
+        return np.concatenate(parts)[: len(pixels)]
 
 
 class CompiledLater:
@@ -112,8 +128,8 @@ def _failures() -> tuple[type[Exception], ...]:
     )
 
 
-def _translated(tower: torch.nn.Module, spec: Preprocessing) -> Any:
-    """The tower as OpenVINO's model, input float32 [1, 3, H, W].
+def _translated(tower: torch.nn.Module, spec: Preprocessing, batch: int) -> Any:
+    """The tower as OpenVINO's model, input float32 [batch, 3, H, W].
 
     `openvino.convert_model` would do the same in more time, and set the level and the filters of
     Python's root logger for the rest of the process.
@@ -123,7 +139,7 @@ def _translated(tower: torch.nn.Module, spec: Preprocessing) -> Any:
 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes that become constants, as they should
-        example = torch.zeros(1, 3, *spec.size)
+        example = torch.zeros(batch, 3, *spec.size)
         trace: Any = torch.jit.trace
         traced = torch.jit.freeze(trace(tower, example, check_trace=False))
         decoder = TorchScriptPythonDecoder(traced)  # must live until the model is converted
@@ -135,7 +151,7 @@ def _translated(tower: torch.nn.Module, spec: Preprocessing) -> Any:
 
 
 def _with_preprocessing(model: Any, spec: Preprocessing) -> Any:
-    """The model with input uint8 [1, H, W, 3]."""
+    """The model with input uint8 [batch, H, W, 3]."""
     import openvino
     from openvino.preprocess import PrePostProcessor
 
@@ -148,7 +164,7 @@ def _with_preprocessing(model: Any, spec: Preprocessing) -> Any:
     return steps.build()
 
 
-def _compiled(model: Any, threads: int) -> Any:
+def _compiled(model: Any, threads: int, precision: str) -> Any:
     """The model ready to run."""
     import openvino
 
@@ -158,7 +174,7 @@ def _compiled(model: Any, threads: int) -> Any:
         {
             "NUM_STREAMS": threads,
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
             "ENABLE_CPU_PINNING": False,  # decoders and other processes need the cores too
         },
     )

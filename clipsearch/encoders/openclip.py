@@ -117,7 +117,8 @@ class OpenClipEncoder:
         if self._block == _CORE_BATCH and self._precision == "bf16":
             self._block = _BF16_CORE_BATCH
         weights_size = sum(weight.nbytes for weight in weights.visual.parameters())
-        if self._cores and self._precision == "fp32" and weights_size <= _MOST_COMPILED:
+        settled = self._precision in ("fp32", "bf16")
+        if self._cores and settled and weights_size <= _MOST_COMPILED:
             build = partial(self._compile, self._cores)
             self._compiled = CompiledLater(build, after=_WORTH_COMPILING)
 
@@ -254,14 +255,26 @@ class OpenClipEncoder:
 
     def _compile(self, cores: Cores) -> CompiledTower | None:
         """The image tower in OpenVINO, if the vectors stay what they are and come sooner."""
-        compiled = CompiledTower(self._model.visual, self._preprocessing, cores.count)
-        race = partial(_timed, pixels=self._probe())
+        tower, batch, least = self._model.visual, 1, _COMPILED_AGREEMENT
+        if half := self._precision == "bf16":
+            tower = copy.deepcopy(tower).float()  # OpenVINO rounds by itself
+            batch, least = _BF16_CORE_BATCH, _PRECISION_AGREEMENT
+        compiled = CompiledTower(
+            tower,
+            self._preprocessing,
+            cores.count,
+            batch=batch,
+            precision="bf16" if half else "fp32",
+        )
+        probe = self._probe()
+        probe = np.tile(probe, (-(-batch // len(probe)), 1, 1, 1))
+        race = partial(_timed, pixels=probe)
         # In turns, and on the threads that encode, so that what else runs slows both alike.
-        turns = cores.map(race, [compiled, self._encode_block] * 2)
+        turns = cores.map(race, [compiled, self._encode_block] * 3)
         compiled_s, torch_s = (min(seconds for _, seconds in turns[i::2]) for i in (0, 1))
         vectors, expected = _unit(torch.from_numpy(turns[0][0]), "image"), turns[1][0]
         agreement = float((vectors * expected).sum(axis=1).min())
-        return compiled if agreement > _COMPILED_AGREEMENT and compiled_s < torch_s else None
+        return compiled if agreement > least and compiled_s < torch_s else None
 
     def _halve(self, images: int, exc: BaseException) -> None:
         block = min(self._block or images, images)
