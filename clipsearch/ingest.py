@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -71,6 +72,8 @@ class IngestOptions:
             raise InvalidInputError(f"on_error must be 'skip' or 'raise', not {self.on_error!r}")
         if any(count is not None and count < 1 for count in (self.batch_size, self.workers)):
             raise InvalidInputError("batch_size and workers must be at least 1")
+        if not 0 < self.timeout_s < math.inf:
+            raise InvalidInputError("timeout_s must be a positive number of seconds")
 
 
 def add(

@@ -255,7 +255,7 @@ def test_tables_and_shards_end_in_the_index(tmp_path, index):
 
 
 def test_options_are_checked(index, tmp_path):
-    for bad in ({"batch_size": 0}, {"workers": 0}, {"on_error": "ignore"}):
+    for bad in ({"batch_size": 0}, {"workers": 0}, {"on_error": "ignore"}, {"timeout_s": 0.0}):
         with pytest.raises(InvalidInputError):
             IngestOptions(**bad)
     with pytest.raises(SourceError):
