@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -116,7 +115,7 @@ def make_images(arguments: argparse.Namespace, work: Path) -> None:
             continue
         folder.mkdir()
         with ProcessPoolExecutor() as pool:
-            deque(pool.map(partial(make_image, photos, size, folder), range(count)), maxlen=0)
+            list(pool.map(partial(make_image, photos, size, folder), range(count)))
 
 
 def make_image(photos: list[Path], size: tuple[int, int], folder: Path, number: int) -> None:
@@ -253,8 +252,8 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
         yield Line(f"{what}: encode_image alone", found["torch"], "images/s")
         if encoder.precision != "int8":
             work_done = found["torch"] * operations(encoder)
-            yield Line(f"{what}: encode_image alone, share of the matrix rate",
-                       work_done / matrix_rate(encoder))  # fmt: skip
+            share = work_done / matrix_rate(encoder)
+            yield Line(f"{what}: encode_image alone / matrix rate", share)
         yield Line(f"{what}: end to end", found["whole"], "images/s")
         yield Line(f"{what}: end to end / alone", found["whole"] / found["torch"], "", 0.85)
         if "compiled" in found:

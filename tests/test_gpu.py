@@ -62,7 +62,7 @@ def test_an_index_made_on_a_gpu_is_searched_on_the_processor(on_gpu, exact, tmp_
     assert np.allclose([s for _, s in ours], [s for _, s in theirs], atol=2e-3)
 
 
-def test_full_memory_halves_batches_and_loses_nothing(tmp_path):
+def test_full_memory_halves_batches_and_loses_nothing():
     encoder = load_encoder(BUNDLED_MODEL, device="cuda")
     pixels = np.random.default_rng(0).integers(
         0, 256, (batch_for(encoder), *encoder.preprocessing.size, 3), dtype=np.uint8

@@ -66,17 +66,18 @@ def receive(
         The finished run; `busy["encode"]` are the seconds of all workers' models together.
     """
     source = _EmbeddedSource(results, original)
+    batch_size = batch_for(encoder, options.batch_size)
     run = Run(
         writer,
         folder,
         _Received(encoder, source),
         _Finished(source),  # type: ignore[arg-type] # all of a pool that `Run` uses
         ledger,
-        batch_size=batch_for(encoder, options.batch_size),
+        batch_size=batch_size,
         ahead=0,  # what comes is finished
         retry_skipped=options.retry_skipped,
         hash_first=False,  # workers hash
-        chunk=batch_for(encoder, options.batch_size),
+        chunk=batch_size,
     )
     run.through(source, tell)
     run.busy["encode"] = source.encode_s

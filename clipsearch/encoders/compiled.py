@@ -34,7 +34,7 @@ class CompiledTower:
         spec: How pixels become the tower's input.
         threads: How many callers are served at the same time, each on one processor core.
         batch: Images computed together.
-        precision: Of the products of matrices.
+        precision: Of the products of matrices; a processor without bfloat16 takes float32.
 
     Raises:
         ModelLoadError: torch or OpenVINO cannot translate the tower.
@@ -47,7 +47,7 @@ class CompiledTower:
         threads: int,
         *,
         batch: int = 1,
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Literal["f32", "bf16"] = "f32",
     ) -> None:
         # OpenVINO reports its use to its maker unless this package is missing: make it so.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def _compiled(model: Any, threads: int, precision: str) -> Any:
         {
             "NUM_STREAMS": threads,
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "INFERENCE_PRECISION_HINT": precision,
             "ENABLE_CPU_PINNING": False,  # decoders and other processes need the cores too
         },
     )

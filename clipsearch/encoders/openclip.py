@@ -67,7 +67,7 @@ _IMAGE_BATCH = 32
 _CORE_BATCH, _CONV_CORE_BATCH, _BF16_CORE_BATCH = 8, 4, 16
 # Compiling takes one to ten seconds and saves a tenth to a half of the time of every image.
 _WORTH_COMPILING = 256
-_MOST_COMPILED = 2 << 30  # bytes of weights, of which the compiled tower keeps a second copy
+_MOST_COMPILED = 2 << 30  # bytes of float32 weights, of which the compiled tower keeps a copy
 _GPU_RACE = 64  # images with which precisions are raced on a GPU
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CLEANINGS: dict[str, Cleaning] = {
@@ -116,9 +116,9 @@ class OpenClipEncoder:
         self._precision = self._choose_precision(precision)
         if self._block == _CORE_BATCH and self._precision == "bf16":
             self._block = _BF16_CORE_BATCH
-        weights_size = sum(weight.nbytes for weight in weights.visual.parameters())
-        settled = self._precision in ("fp32", "bf16")
-        if self._cores and settled and weights_size <= _MOST_COMPILED:
+        weights_size = 4 * sum(weight.numel() for weight in weights.visual.parameters())
+        compilable = self._precision in ("fp32", "bf16") and weights_size <= _MOST_COMPILED
+        if self._cores and compilable:
             build = partial(self._compile, self._cores)
             self._compiled = CompiledLater(build, after=_WORTH_COMPILING)
 
@@ -255,20 +255,17 @@ class OpenClipEncoder:
 
     def _compile(self, cores: Cores) -> CompiledTower | None:
         """The image tower in OpenVINO, if the vectors stay what they are and come sooner."""
-        tower, batch, least = self._model.visual, 1, _COMPILED_AGREEMENT
-        if half := self._precision == "bf16":
-            tower = copy.deepcopy(tower).float()  # OpenVINO rounds by itself
-            batch, least = _BF16_CORE_BATCH, _PRECISION_AGREEMENT
-        compiled = CompiledTower(
-            tower,
-            self._preprocessing,
-            cores.count,
-            batch=batch,
-            precision="bf16" if half else "fp32",
-        )
-        probe = self._probe()
-        probe = np.tile(probe, (-(-batch // len(probe)), 1, 1, 1))
-        race = partial(_timed, pixels=probe)
+        tower = self._model.visual
+        if self._precision == "bf16":
+            batch, least = self._block or 1, _PRECISION_AGREEMENT
+            exact = copy.deepcopy(tower).float()  # OpenVINO rounds by itself
+            compiled = CompiledTower(
+                exact, self._preprocessing, cores.count, batch=batch, precision="bf16"
+            )
+        else:
+            batch, least = 1, _COMPILED_AGREEMENT
+            compiled = CompiledTower(tower, self._preprocessing, cores.count)
+        race = partial(_timed, pixels=self._probe(batch))
         # In turns, and on the threads that encode, so that what else runs slows both alike.
         turns = cores.map(race, [compiled, self._encode_block] * 3)
         compiled_s, torch_s = (min(seconds for _, seconds in turns[i::2]) for i in (0, 1))
@@ -368,8 +365,10 @@ class OpenClipEncoder:
             if count is not None and count > self.context_length:
                 warn_truncated(text, count, self.context_length, stacklevel=4)
 
-    def _probe(self) -> npt.NDArray[np.uint8]:
-        return probe_pixels(self._preprocessing.size)
+    def _probe(self, least: int = 1) -> npt.NDArray[np.uint8]:
+        """Pictures to compare towers with, repeated until there are as many."""
+        probe = probe_pixels(self._preprocessing.size)
+        return np.tile(probe, (-(-least // len(probe)), 1, 1, 1))
 
     def _cut_texts(self) -> int:
         """Leave out the padding of texts, if the vectors stay what they are; returns their size."""
@@ -409,16 +408,20 @@ class OpenClipEncoder:
         candidate = _fast_precision(self._device) if asked == "auto" else asked
         if candidate == "fp32":
             return "fp32"
-        probe = self._probe()
-        if self._device.type == "cuda":  # which waits for the processor with only a few
-            probe = np.tile(probe, (_GPU_RACE // len(probe), 1, 1, 1))
+        if asked != "auto":
+            self._model.visual.to(_DTYPES[candidate])
+            self._precision = candidate
+            self.encode_pixels(self._probe())  # what overflows in it is refused at once
+            return candidate
+        # With only a few, a GPU waits for the processor.
+        probe = self._probe(_GPU_RACE if self._device.type == "cuda" else 1)
         reference, slow_s = _best_of_two(self.encode_pixels, probe)
         exact: torch.nn.Module = self._model.visual
         self._model.visual = copy.deepcopy(exact).to(_DTYPES[candidate])
         self._precision = candidate
         vectors, fast_s = _best_of_two(self.encode_pixels, probe)
         agreement = float((vectors * reference).sum(axis=1).min())
-        if asked != "auto" or (agreement > _PRECISION_AGREEMENT and fast_s < slow_s):
+        if agreement > _PRECISION_AGREEMENT and fast_s < slow_s:
             return candidate
         self._model.visual = exact
         return "fp32"

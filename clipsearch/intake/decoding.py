@@ -103,11 +103,11 @@ class DecoderPool:
     def _decode(self, source: str | bytes) -> Decoded:
         child: _Child | None = getattr(self._own, "child", None)
         if child is None:
-            child = self._own.child = _Child(self._settings)
+            child = self._own.child = _Child(self._settings, self._timeout_s)
             self._children.append(child)
         name = "the image" if isinstance(source, bytes) else Path(source).name
         try:
-            answer = child.ask(source, self._timeout_s)
+            answer = child.ask(source)
         except (TimeoutError, EOFError, OSError) as exc:
             child.kill()
             self._children.remove(child)
@@ -128,7 +128,7 @@ class DecoderPool:
 class _Child:
     """One decoder process and the socket to it."""
 
-    def __init__(self, settings: tuple[Preprocessing, int]) -> None:
+    def __init__(self, settings: tuple[Preprocessing, int], timeout_s: float) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -141,13 +141,12 @@ class _Child:
         self._socket = ours
         _send(ours, settings)
         self._is_ready = False
+        self._limit = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))  # a timeval
 
-    def ask(self, source: str | bytes, timeout_s: float) -> Decoded | str:
+    def ask(self, source: str | bytes) -> Decoded | str:
         if not self._is_ready:  # starting, which a busy machine draws out, is no file's fault
             self._is_ready = _receive(self._socket)
-            seconds = int(timeout_s)
-            limit = struct.pack("@ll", seconds, int((timeout_s - seconds) * 1e6))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._limit)
         _send(self._socket, source)
         try:
             answer: Decoded | str = _receive(self._socket)

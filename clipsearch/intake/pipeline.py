@@ -52,7 +52,7 @@ _COMMIT_SECONDS = 5.0  # ... or so much time
 _HASHERS = 4
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@dataclasses.dataclass(slots=True)
 class _Job:
     """A pair on its way through the pipeline."""
 
@@ -244,12 +244,12 @@ class Run:
         if not self._batch:
             return
         batch, self._batch, self._batch_images = self._batch, [], 0
-        decoded = {job: job.decoded.sha256 for job in batch if job.decoded is not None}
-        known = self._writer.by_sha256(list(decoded.values())).keys() | self._hashes_ahead
-        for job, sha256 in decoded.items():
-            job.fresh = sha256 not in known
-            known.add(sha256)
-        self._hashes_ahead.update(decoded.values())
+        stored = self._writer.by_sha256([job.decoded.sha256 for job in batch if job.decoded])
+        for job in batch:
+            if job.decoded:
+                sha256 = job.decoded.sha256
+                job.fresh = sha256 not in stored and sha256 not in self._hashes_ahead
+                self._hashes_ahead.add(sha256)
         self._encoding.append((batch, self._threads.submit(self._encode, batch)))
         self._store_finished()
 
