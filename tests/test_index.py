@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from clipsearch.engine.generic_texts import GENERIC_TEXTS
 from clipsearch.errors import (
     EncoderMismatchError,
     IndexExistsError,
@@ -562,7 +563,11 @@ def test_scores_are_compared_with_unrelated_pairs(index, encoder):
         index.search(np.ones(DIM), min_score="auto")
 
 
-def test_distributions_are_measured_again_when_the_index_doubled(index, encoder):
+def test_distributions_are_measured_again_when_the_index_doubled(
+    index, encoder, tmp_path, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "file"))  # nothing is cached
     fill(index, encoder, 20)
     assert index.refresh_background(encoder)
     encoded = encoder.encoded
@@ -571,6 +576,30 @@ def test_distributions_are_measured_again_when_the_index_doubled(index, encoder)
     fill(index, encoder, 10, first=35)
     assert index.refresh_background(encoder)
     assert encoder.encoded == encoded  # the generic texts are encoded once
+
+
+def test_the_next_index_of_a_model_takes_the_generic_texts_from_the_cache(
+    tmp_path, encoder, monkeypatch
+):
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
+
+    def texts_encoded(name: str, encoder: FakeEncoder) -> int:
+        before = encoder.encoded
+        with Index.create(tmp_path / name, encoder) as index:
+            fill(index, encoder, 20)
+            assert index.refresh_background(encoder)
+            encoded = encoder.encoded - before
+            percentiles[name] = index.search("x")[0].percentile
+        return encoded
+
+    percentiles: dict[str, float | None] = {}
+    assert texts_encoded("first", encoder) == len(GENERIC_TEXTS)
+    assert texts_encoded("second", encoder) == 0
+    assert percentiles["first"] == percentiles["second"] is not None
+    assert texts_encoded("other model", FakeEncoder("other")) == len(GENERIC_TEXTS)
+    for file in (tmp_path / "cache/probes").iterdir():
+        file.write_bytes(file.read_bytes()[:-9])
+    assert texts_encoded("damaged", encoder) == len(GENERIC_TEXTS)
 
 
 def test_related_pairs_do_not_spoil_the_distribution(tmp_path):
@@ -582,7 +611,7 @@ def test_related_pairs_do_not_spoil_the_distribution(tmp_path):
             vectors[::10] = vectors[::10] * 0.5 + subject
             return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    encoder = Partial(dim=64)
+    encoder = Partial("partial", 64)
     subject = encoder.vector("subject")
     with Index.create(tmp_path / "index", encoder) as index:
         with index.writer() as writer:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ..caching import cached_key, load_vectors, save_vectors
 from ..types import Modality
 from ..vectors import Floats, Rows
 from . import catalog
@@ -44,9 +45,19 @@ def _stale(snapshot: Snapshot, modality: Modality) -> bool:
 
 
 def encode_probes(encoder: Encoder) -> list[tuple[str, bytes]]:
-    """Encode the generic texts for `catalog.set_probes`."""
-    vectors = encoder.encode_texts(list(GENERIC_TEXTS)).astype(np.float16)
-    return [(text, v.tobytes()) for text, v in zip(GENERIC_TEXTS, vectors, strict=True)]
+    """The generic texts with their vectors, for `catalog.set_probes`.
+
+    They are kept in the cache by model: encoding them takes longer than a hundred photos do on a
+    fast processor.
+    """
+    texts = list(GENERIC_TEXTS)
+    key = cached_key(encoder.fingerprint, texts)
+    vectors = load_vectors("probes", key, shape=(len(texts), encoder.dim))
+    if vectors is None:
+        vectors = encoder.encode_texts(texts)
+        save_vectors("probes", key, vectors)
+    halves = vectors.astype(np.float16)
+    return [(text, half.tobytes()) for text, half in zip(texts, halves, strict=True)]
 
 
 def probe_vectors(probes: Mapping[str, bytes], dim: int) -> Floats:
