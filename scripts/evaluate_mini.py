@@ -37,7 +37,7 @@ ROWS = (
     ("coco_r5", "COCO text-to-image among 52 photos, R@5", 95),
     ("imagenet", "ImageNet sample, 1,000 English names, top-1 (naming, not transfer)", 84),
     ("imagenet_es", "ImageNet sample, 845 Spanish names, top-1", 60),
-    ("caltech", "Caltech-101, 99 names, 25 classes not in training, top-1", 58),
+    ("caltech", "Caltech-101, 99 names, none of its photos in training, top-1", 58),
     ("clothing", "Clothing, 10 names, photos not in training, top-1", 60),
     ("captions_r10", "Caption finds another caption of its photo among 1,000, R@10", 60),
     ("flickr_r1_full_stop", "Flickr R@1 with a full stop and spaces added", None),

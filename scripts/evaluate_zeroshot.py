@@ -2,8 +2,8 @@
 
     python scripts/evaluate_zeroshot.py --data DIR [--model NAME]
 
-All photos of each set, with the names that the set gives its classes. For the bundled model some
-of them took part in training; `evaluate_mini.py` measures on those that did not.
+All photos of each set, with the names that the set gives its classes. Half of the clothing photos
+took part in the training of the bundled model; `evaluate_mini.py` measures on the other half.
 """
 
 from __future__ import annotations

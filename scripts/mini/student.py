@@ -33,7 +33,7 @@ PHOTO_SCALE = 25.0
 ENGLISH = ("{}", "a {}", "the {}", "{}s", "a photo of a {}", "a photo of {}", "a picture of the {}")
 SPANISH = ("{}", "un {}", "una {}", "el {}", "la {}", "una foto de un {}", "una foto de una {}")
 # Shares of a batch. Photos give two captions each.
-PHOTOS, LOOSE, FRAGMENTS, WORDS, THINGS = 0.17, 0.10, 0.08, 0.08, 0.12
+PHOTOS, LOOSE, FRAGMENTS, WORDS, THINGS = 0.17, 0.08, 0.07, 0.08, 0.16
 NAMES, OTHERS, SPANISH_NAMES, SPANISH_TEXTS, NONSENSE = 0.15, 0.02, 0.10, 0.07, 0.02
 
 
@@ -225,12 +225,13 @@ def train_student(
         wanted = batch.wanted[: batch.sense]
         copied = 1 - (z * batch.wanted).sum(1).mean()
         shared = (scene_share(z) - scene_share(batch.wanted)).square().mean()
+        near = (z[:, -1] - batch.wanted[:, -1]).square().mean()
         alike = likeness(said, wanted, wanted) + likeness(said, wanted, names)
         shown = PHOTO_SCALE * z[: len(batch.photo)] @ photos.T
         matched = cross_entropy(shown, batch.photo)
         called = batch.name >= 0
         naming = cross_entropy(NAME_SCALE * z[called] @ names.T, batch.name[called])
-        loss = 4 * copied + 4 * shared + alike + 0.2 * matched + 0.3 * naming
+        loss = 4 * copied + 4 * (shared + near) + alike + 0.2 * matched + 0.3 * naming
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(tower.parameters(), 5.0)
@@ -239,7 +240,7 @@ def train_student(
         if step % 25 == 0:
             log(
                 f"student {step}: cosine {1 - copied.item():.3f} share off "
-                f"{shared.sqrt().item():.3f} likeness {alike.item():.3f} "
-                f"photos {matched.item():.3f} names {naming.item():.3f}"
+                f"{shared.sqrt().item():.3f} nearness off {near.sqrt().item():.3f} "
+                f"likeness {alike.item():.3f} photos {matched.item():.3f} names {naming.item():.3f}"
             )
     return average.eval()

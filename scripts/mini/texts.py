@@ -3,6 +3,8 @@
 What is *said* is MiniLM's vector of an English text: the text itself, or what it translates. What
 is *meant* is the same, save for nouns that WordNet explains: these mean the sum of the noun, its
 synonyms and its explanation. MiniLM does not know that a hawksbill is a sea turtle, WordNet does.
+Of a noun's senses the one counts whose explanation MiniLM finds nearest to the noun: WordNet's
+first dolphin is a fish.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
     parts = fragments([*owned, *loose])
     net = WordNet(wordnet)
     words, things = sorted(net.words() | token_words()), sorted(net.things())
-    seen = [split.label[path] for path in split.train["caltech"] + split.train["clothing"]]
+    seen = [split.label[path] for path in split.train["clothing"]]
     spanish = sorted({**vocabulary_phrases(), **annotated(annotations)}.items())
     everything = {*owned, *loose, *parts, *words, *things, *split.imagenet_names, *seen}
     everything |= {english for _, english in spanish}
@@ -90,15 +92,20 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
     nouns = {
         text: found
         for text in sorted(everything)
-        if (found := net.explain(text, by_head=text in classes))
+        if (found := net.senses(text, by_head=text in classes))
     }
-    ordered = sorted(everything.union(*nouns.values()))
+    explanations = {part for found in nouns.values() for sense in found for part in sense}
+    ordered = sorted(everything | explanations)
     row = {text: i for i, text in enumerate(ordered)}
     vectors = label(ordered, cache / "labels.pt")
-    said = (nouns, *zip(*nouns.values(), strict=True))  # nouns, their synonyms, explanations
-    total = sum(vectors[[row[text] for text in column]].float() for column in said)
     meanings = vectors.clone()
-    meanings[[row[text] for text in nouns]] = normalize(total, dim=-1).half()
+    for noun, senses in nouns.items():
+        said = vectors[row[noun]].float()
+        synonyms, glosses = (
+            vectors[[row[text] for text in column]].float() for column in zip(*senses, strict=True)
+        )
+        nearest = (glosses @ said).argmax()
+        meanings[row[noun]] = normalize(said + synonyms[nearest] + glosses[nearest], dim=0).half()
     read = lambda name: json.loads((data / "text" / name).read_text(encoding="utf-8"))  # noqa: E731
     return Texts(
         captions=captions,

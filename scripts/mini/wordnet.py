@@ -17,7 +17,6 @@ _VISIBLE = {
     "verb": {29, 30, 35, 36, 37, 38, 43},
 }
 _THINGS = {5, 6, 8, 13, 17, 20}  # animals, artefacts, the body, food, objects, plants
-_NAMED = {5, 6, 20}  # an octopus is an animal first, and food second
 
 
 class WordNet:
@@ -61,11 +60,10 @@ class WordNet:
                 for raw in field[4 : 4 + 2 * int(field[3], 16) : 2]:
                     yield re.sub(r"\(.*\)", "", raw).replace("_", " ")
 
-    def explain(self, name: str, *, by_head: bool = False) -> tuple[str, str] | None:
-        """The synonyms of a noun, and what it means, in one of its senses.
+    def senses(self, name: str, *, by_head: bool = False) -> list[tuple[str, str]]:
+        """The synonyms of a noun, and what it means, in each of its visible senses.
 
-        The sense is the most frequent one as an animal, plant or artefact, else as another thing,
-        else as anything visible.
+        Single persons and places are none: "Garfield" is no president here.
 
         Args:
             name: A noun, singular or plural.
@@ -77,12 +75,10 @@ class WordNet:
         words = name.split()
         tails = [" ".join(words[i:]) for i in range(1, len(words))] if by_head else []
         for form in (*forms, name + "s", *tails):
-            senses = [self._synsets[offset] for offset in self._senses.get(form, ())]
-            for files in (_NAMED, _THINGS, _VISIBLE["noun"]):
-                for file, synonyms, gloss in senses:
-                    if file in files:
-                        return synonyms, gloss
-        return None
+            offsets = self._senses.get(form, ())
+            if found := [self._synsets[offset] for offset in offsets if offset in self._synsets]:
+                return found
+        return []
 
     @cached_property
     def _senses(self) -> dict[str, list[str]]:
@@ -90,11 +86,12 @@ class WordNet:
         return {row[0].replace("_", " "): row[-int(row[2]) :] for row in rows}
 
     @cached_property
-    def _synsets(self) -> dict[str, tuple[int, str, str]]:
+    def _synsets(self) -> dict[str, tuple[str, str]]:
         found = {}
         for line in self._lines("data.noun"):
             head, _, gloss = line.partition("|")
             field = head.split()
-            synonyms = ", ".join(field[4 : 4 + 2 * int(field[3], 16) : 2]).replace("_", " ")
-            found[field[0]] = (int(field[1]), synonyms, gloss.split(";")[0].strip())
+            if int(field[1]) in _VISIBLE["noun"] and "@i" not in field:  # instances of a kind
+                synonyms = ", ".join(field[4 : 4 + 2 * int(field[3], 16) : 2]).replace("_", " ")
+                found[field[0]] = (synonyms, gloss.split(";")[0].strip())
         return found
