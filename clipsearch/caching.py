@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from .vectors import Floats
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "cached_key", "load_vectors", "save_vectors"]
+__all__ = ["CACHE_VARIABLE", "cache_folder", "cached_key", "cached_vectors"]
 
 CACHE_VARIABLE = "CLIPSEARCH_CACHE"
 _MAX_FILES = 2000  # of 80 classes x 512 floats: 330 MB; the older half goes when it is reached
@@ -35,8 +36,18 @@ def cached_key(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_vectors(kind: str, key: str, *, shape: tuple[int, int]) -> Floats | None:
-    """Unit vectors float32 of that shape, if they are there and sound; None otherwise."""
+def cached_vectors(
+    kind: str, key: str, make: Callable[[], Floats], *, shape: tuple[int, int]
+) -> Floats:
+    """Unit vectors float32 of that shape: kept ones, if they are there and sound, else made."""
+    vectors = _load(kind, key, shape)
+    if vectors is None:
+        vectors = make()
+        _save(kind, key, vectors)
+    return vectors
+
+
+def _load(kind: str, key: str, shape: tuple[int, int]) -> Floats | None:
     path = cache_folder() / kind / f"{key}.npy"
     try:
         vectors = np.load(path, allow_pickle=False)
@@ -50,7 +61,7 @@ def load_vectors(kind: str, key: str, *, shape: tuple[int, int]) -> Floats | Non
     return vectors
 
 
-def save_vectors(kind: str, key: str, vectors: Floats) -> None:
+def _save(kind: str, key: str, vectors: Floats) -> None:
     """Keep vectors; a full or read-only disk only means that they are computed again."""
     folder = cache_folder() / kind
     with contextlib.suppress(OSError):

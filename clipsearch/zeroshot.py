@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from .caching import cached_key, load_vectors, save_vectors
+from .caching import cached_key, cached_vectors
 from .classification.adapters import FitReport, fit_adapter
 from .classification.calibration import (
     DEFAULT_TARGET_ACCURACY,
@@ -314,18 +314,17 @@ def class_vectors(
     Returns:
         float32 [classes, dim], unit length, in the order of `groups`.
     """
+
+    def encode() -> Floats:
+        sentences = [
+            text for names in groups.values() for name in names for text in fill(templates, name)
+        ]
+        flat = encoder.encode_texts(sentences)
+        counts = [len(names) * len(templates) for names in groups.values()]
+        means = np.stack([part.mean(axis=0) for part in np.split(flat, np.cumsum(counts)[:-1])])
+        return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
+
+    if not cache:
+        return encode()
     key = cached_key(encoder.fingerprint, list(groups.items()), list(templates))
-    shape = (len(groups), encoder.dim)
-    found = load_vectors("classes", key, shape=shape) if cache else None
-    if found is not None:
-        return found
-    sentences = [
-        text for names in groups.values() for name in names for text in fill(templates, name)
-    ]
-    flat = encoder.encode_texts(sentences)
-    counts = [len(names) * len(templates) for names in groups.values()]
-    means = np.stack([part.mean(axis=0) for part in np.split(flat, np.cumsum(counts)[:-1])])
-    vectors = np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
-    if cache:
-        save_vectors("classes", key, vectors)
-    return vectors
+    return cached_vectors("classes", key, encode, shape=(len(groups), encoder.dim))

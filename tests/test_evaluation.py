@@ -29,11 +29,6 @@ CAPTIONS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def labelled(tmp_path, photos):
     folder = tmp_path / "labelled"

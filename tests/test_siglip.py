@@ -62,11 +62,6 @@ def sigmoid_encoder(siglip):
     return load_encoder(siglip[0], device="cpu", precision="fp32")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
-
-
 def test_probabilities_are_those_of_open_clip(siglip, sigmoid_encoder, photos):
     name, model = siglip
     _, _, preprocess = open_clip.create_model_and_transforms(name)

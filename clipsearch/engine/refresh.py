@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..caching import cached_key, load_vectors, save_vectors
+from ..caching import cached_key, cached_vectors
 from ..types import Modality
 from ..vectors import Floats, Rows
 from . import catalog
@@ -51,11 +51,12 @@ def encode_probes(encoder: Encoder) -> list[tuple[str, bytes]]:
     fast processor.
     """
     texts = list(GENERIC_TEXTS)
-    key = cached_key(encoder.fingerprint, texts)
-    vectors = load_vectors("probes", key, shape=(len(texts), encoder.dim))
-    if vectors is None:
-        vectors = encoder.encode_texts(texts)
-        save_vectors("probes", key, vectors)
+    vectors = cached_vectors(
+        "probes",
+        cached_key(encoder.fingerprint, texts),
+        lambda: encoder.encode_texts(texts),
+        shape=(len(texts), encoder.dim),
+    )
     halves = vectors.astype(np.float16)
     return [(text, half.tobytes()) for text, half in zip(texts, halves, strict=True)]
 

@@ -225,7 +225,7 @@ def train_student(
         wanted = batch.wanted[: batch.sense]
         copied = 1 - (z * batch.wanted).sum(1).mean()
         shared = (scene_share(z) - scene_share(batch.wanted)).square().mean()
-        near = (z[:, -1] - batch.wanted[:, -1]).square().mean()
+        near = (z[:, -1] - batch.wanted[:, -1]).square().mean()  # see `teacher.nearness`
         alike = likeness(said, wanted, wanted) + likeness(said, wanted, names)
         shown = PHOTO_SCALE * z[: len(batch.photo)] @ photos.T
         matched = cross_entropy(shown, batch.photo)

@@ -115,8 +115,8 @@ def nearness(texts: Tensor, concepts: Tensor) -> Tensor:
     """Mean cosine [n] of texts with their nearest concepts.
 
     Texts near many concepts are near too many photos: the hubs of cross-domain similarity local
-    scaling (Conneau et al., 2018). What photos and concepts have constant, in one coordinate, takes
-    it from the scores of these texts.
+    scaling (Conneau et al., 2018). Their scores are lowered by it: it is negative in the coordinate
+    that is constant in all concepts.
     """
     return (texts @ concepts.T).topk(_NEAREST, dim=-1).values.mean(-1)
 
