@@ -180,12 +180,16 @@ class Index:
 
     def _checked(self, encoder: Encoder) -> Encoder:
         if encoder.fingerprint != self._fingerprint:
+            name, made = self._path.name, self._fingerprint[:12]
+            if encoder.name == self._model_name:  # after an update
+                other, ways = "the version of it at hand", "Bring the index over"
+            else:
+                other = encoder.name
+                ways = f"Go on with {self._model_name}, or bring the index over to the other model"
             raise EncoderMismatchError(
-                f"index {self._path.name} was made with {self._model_name} (fingerprint "
-                f"{self._fingerprint[:12]}), not with {encoder.name} "
-                f"({encoder.fingerprint[:12]}); their vectors cannot be compared. Go on with "
-                f"{self._model_name}, or bring the index over to the other model: "
-                f"clipsearch migrate -i {self._path.name} -m {encoder.name}"
+                f"index {name} was made with {self._model_name} (fingerprint {made}), not with "
+                f"{other} ({encoder.fingerprint[:12]}); their vectors cannot be compared. "
+                f"{ways}: clipsearch migrate -i {name} -m {encoder.name}"
             )
         return encoder
 

@@ -92,10 +92,12 @@ class ZeroShotClassifier:
         """
         pack = load_pack(source)
         if pack.fingerprint != encoder.fingerprint:
+            is_updated = pack.model == encoder.name
+            other = "the version of it at hand" if is_updated else encoder.name
+            way = "" if is_updated else f"use -m {pack.model}, or "
             raise EncoderMismatchError(
                 f"the label pack was made with {pack.model} ({pack.fingerprint[:12]}), not with "
-                f"{encoder.name} ({encoder.fingerprint[:12]}); use -m {pack.model}, or make the "
-                f"pack again"
+                f"{other} ({encoder.fingerprint[:12]}); {way}make the pack again"
             )
         loaded = cls.__new__(cls)
         loaded._encoder = encoder

@@ -84,6 +84,11 @@ def test_another_model_is_refused(tmp_path, encoder):
         Index.create(tmp_path / "a", other, exist_ok=True)
     with Index.open(tmp_path / "a", lambda: other) as lazy, pytest.raises(EncoderMismatchError):
         lazy.search("text")
+    updated = FakeEncoder("fake")
+    updated.fingerprint = "0" * 64
+    told = r"with fake \(.*\), not with the version of it at hand .*\. Bring .* -i a -m fake"
+    with pytest.raises(EncoderMismatchError, match=told):
+        Index.open(tmp_path / "a", updated)
 
 
 def test_the_encoder_is_loaded_on_first_need(tmp_path, encoder):
