@@ -12,14 +12,13 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from ..encoder import Encoder
+from ..encoder import Encoder, batch_for
 from ..errors import ImageDecodeError
 from ..images import ImageInput, prepare
 from ..vectors import Floats
 
 __all__ = ["EncodedFiles", "encode_files", "iter_encoded"]
 
-_BATCH = 32
 _AHEAD = 2  # batches decoded while one is encoded
 
 
@@ -27,7 +26,6 @@ def iter_encoded(
     images: Iterable[ImageInput],
     encoder: Encoder,
     *,
-    batch: int = _BATCH,
     on_skip: Callable[[int, str], None] | None = None,
 ) -> Iterator[tuple[list[int], Floats]]:
     """Encode images as they come, decoding ahead in threads; memory stays bounded.
@@ -35,7 +33,6 @@ def iter_encoded(
     Args:
         images: Paths or anything else that `images.prepare` takes.
         encoder: The model.
-        batch: How many are encoded together.
         on_skip: Called with position and reason of an image that cannot be decoded; without it
             the first such image raises.
 
@@ -45,7 +42,7 @@ def iter_encoded(
     Raises:
         ImageDecodeError: An image cannot be decoded, and there is no `on_skip`.
     """
-    source = enumerate(images)
+    source, batch = enumerate(images), batch_for(encoder)
     waiting: deque[tuple[int, Future[npt.NDArray[np.uint8]]]] = deque()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
 
