@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import open_clip
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax, normalize
+from torch.nn.functional import (
+    cosine_similarity,
+    cross_entropy,
+    embedding_bag,
+    layer_norm,
+    log_softmax,
+    normalize,
+)
 
 from clipsearch.encoders.textcutting import CutTextTower
 
@@ -33,8 +40,12 @@ PHOTO_SCALE = 25.0
 ENGLISH = ("{}", "a {}", "the {}", "{}s", "a photo of a {}", "a photo of {}", "a picture of the {}")
 SPANISH = ("{}", "un {}", "una {}", "el {}", "la {}", "una foto de un {}", "una foto de una {}")
 # Shares of a batch. Photos give two captions each.
-PHOTOS, LOOSE, FRAGMENTS, WORDS, THINGS = 0.17, 0.08, 0.07, 0.08, 0.16
-NAMES, OTHERS, SPANISH_NAMES, SPANISH_TEXTS, NONSENSE = 0.15, 0.02, 0.10, 0.07, 0.02
+PHOTOS, LOOSE, FRAGMENTS, WORDS, THINGS, PARTS = 0.06, 0.025, 0.025, 0.115, 0.255, 0.04
+NAMES, OTHERS, SPANISH_NAMES, SPANISH_TEXTS, NONSENSE = 0.185, 0.01, 0.125, 0.1, 0.01
+# Names and words are short, so many are cheap; what is no name counts as much as this many.
+SENTENCE_WEIGHT = 2.6
+FIT_STEPS = 40
+HARDER_EVERY = 500  # steps, then things that are read badly are drawn more often
 
 
 class Reader:
@@ -69,13 +80,13 @@ class Reader:
 
 
 @torch.no_grad()
-def start_as_bag_of_words(tower: nn.Module, texts: Texts, teacher: Teacher) -> None:
-    """Begins as the mean of the words' meanings, so that only word order is left to learn.
+def start_as_bag_of_words(tower: nn.Module, reader: Reader, texts: Texts, teacher: Teacher) -> None:
+    """Begins as the mean of the tokens' meanings, so that only word order is left to learn.
 
     Every token that is a word gets the teacher's vector of that word in fewer dimensions; the
     first block passes the mean of all tokens on to the end token, and the output turns it back.
     """
-    words = [*texts.words, *texts.things]
+    words = list(dict.fromkeys([*texts.words, *texts.tokens, *texts.things]))
     meaning = teacher.texts(texts, words, torch.tensor(PHRASE_SHARE))
     width = tower.token_embedding.embedding_dim
     axes = torch.linalg.svd(meaning[::3], full_matrices=False)[2][:width]  # mean not removed
@@ -83,15 +94,22 @@ def start_as_bag_of_words(tower: nn.Module, texts: Texts, teacher: Teacher) -> N
     small *= 0.05 / small.std()
     row = {word: i for i, word in enumerate(words)}
     nn.init.normal_(tower.token_embedding.weight, std=0.01)
-    tokenizer = open_clip.SimpleTokenizer()
+    tokenizer = reader.tokenizer
+    marks = (tokenizer.sot_token_id, tokenizer.eot_token_id)
     for token, number in tokenizer.encoder.items():
-        if not all(c in tokenizer.byte_decoder for c in token):
-            continue  # the marks of start and end
         letters = bytes(tokenizer.byte_decoder[c] for c in token.removesuffix("</w>"))
         word = unaccented(letters.decode("utf-8", errors="ignore"))
-        if word in row:
+        if word in row and number not in marks:
             whole = 1.0 if token.endswith("</w>") else 0.5  # the start of a word says less
             tower.token_embedding.weight[number] = whole * small[row[word]]
+    foreign: dict[str, str] = {}
+    for text, english in (*texts.spanish, *((t, texts.names[i]) for t, i in texts.spanish_names)):
+        for form in {text, unaccented(text)} - row.keys():
+            foreign.setdefault(form, english)
+    translated = teacher.texts(texts, [*foreign.values()], torch.tensor(PHRASE_SHARE))
+    wanted = normalize(torch.cat([small, translated @ axes.T]), dim=1)
+    known = [reader.tokens(text) for text in (*words, *foreign)]
+    fit_tokens(tower.token_embedding.weight, known, wanted)
     blocks = tower.transformer.resblocks
     for block in blocks:
         block.attn.out_proj.weight *= 0.2
@@ -102,6 +120,32 @@ def start_as_bag_of_words(tower: nn.Module, texts: Texts, teacher: Teacher) -> N
     tower.text_projection.copy_(axes / width**0.5)
 
 
+def fit_tokens(table: Tensor, texts: list[list[int]], wanted: Tensor) -> None:
+    """Moves the vectors of tokens, so that their mean over a text points where it should.
+
+    Words of several tokens have a meaning from the start as well.
+
+    Args:
+        table: [vocabulary, width], changed in place.
+        texts: Token numbers with both marks.
+        wanted: Unit vectors [len(texts), width].
+    """
+    inner = [ids[1:-1] or ids[:1] for ids in texts]
+    flat = torch.tensor([number for ids in inner for number in ids])
+    starts = torch.tensor([0, *(len(ids) for ids in inner[:-1])]).cumsum(0)
+    fitted = nn.Parameter(table.clone())
+    optimizer = torch.optim.Adam([fitted], lr=0.01)
+    with torch.enable_grad():
+        for _ in range(FIT_STEPS):
+            means = embedding_bag(flat, layer_norm(fitted, fitted.shape[1:]), starts, mode="mean")
+            loss = 1 - cosine_similarity(means, wanted).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    table.copy_(fitted)
+    log(f"tokens fitted: cosine {1 - loss.item():.3f}")
+
+
 @dataclass
 class Batch:
     """Texts in the order: captions with a photo, others with a meaning, nonsense."""
@@ -110,6 +154,7 @@ class Batch:
     wanted: Tensor  # [n, dim]
     photo: Tensor  # [captions] row of the photo that each of the first texts describes
     name: Tensor  # [n] ImageNet class of a class name, -1 for other texts
+    weight: Tensor  # [n], sum 1
     sense: int  # how many texts mean something
 
 
@@ -120,6 +165,7 @@ class Draw:
         self.texts, self.teacher, self.rng = texts, teacher, random.Random(seed)
         self.paths = list(texts.captions)
         self.nothing = -normalize(photos.mean(0), dim=0)  # where nonsense goes: far from photos
+        self.often = [1.0] * len(texts.things)
 
     def __call__(self, n: int) -> Batch:
         """About `n` texts."""
@@ -131,6 +177,7 @@ class Draw:
             rows += [(c, c, CAPTION_SHARE, -1) for c in described]
         rows += [(c, c, CAPTION_SHARE, -1) for c in rng.sample(stuff.loose, int(LOOSE * n))]
         rows += [(c, c, PHRASE_SHARE, -1) for c in rng.sample(stuff.fragments, int(FRAGMENTS * n))]
+        sentences = len(rows)
         for i in rng.choices(range(len(stuff.names)), k=int(NAMES * n)):
             template = rng.choice(stuff.templates if rng.random() < 0.5 else ENGLISH)
             rows.append((template.format(stuff.names[i]), stuff.names[i], NAME_SHARE, i))
@@ -143,17 +190,21 @@ class Draw:
             share = PHRASE_SHARE if " " in meaning else NAME_SHARE
             rows.append((self.bare(text), meaning, share, -1))
         words = rng.choices(stuff.words, k=int(WORDS * n))
-        for word in words + rng.choices(stuff.things, k=int(THINGS * n)):
+        words += rng.choices(stuff.things, weights=self.often, k=int(THINGS * n))
+        for word in words + rng.choices(stuff.parts, k=int(PARTS * n)):
             form = "{}" if rng.random() < 0.6 else rng.choice(ENGLISH)
             rows.append((form.format(word), word, NAME_SHARE, -1))
         noise = [self.nonsense() for _ in range(int(NONSENSE * n))]
         called, meant, share, classes = zip(*rows, strict=True)
+        weight = torch.full((len(rows) + len(noise),), SENTENCE_WEIGHT)
+        weight[sentences : len(rows)] = 1
         wanted = self.teacher.texts(stuff, meant, torch.tensor(share))
         return Batch(
             texts=[*called, *noise],
             wanted=torch.cat([wanted, self.nothing.expand(len(noise), -1)]),
             photo=torch.tensor(photos).repeat_interleave(2),
             name=torch.tensor([*classes, *[-1] * len(noise)]),
+            weight=weight / weight.sum(),
             sense=len(rows),
         )
 
@@ -173,13 +224,13 @@ def scene_share(z: Tensor) -> Tensor:
 
 
 def likeness(z: Tensor, wanted: Tensor, others: Tensor) -> Tensor:
-    """Cross-entropy of the student's similarities to `others` with the teacher's.
+    """Cross-entropy [n] of the student's similarities to `others` with the teacher's.
 
     Relational distillation in the manner of Park et al. (2019).
     """
     soft = torch.softmax(LIKENESS_SCALE * wanted @ others.T, dim=-1)
     log_p = log_softmax(LIKENESS_SCALE * z @ others.T, dim=-1)
-    return (soft * (soft.clamp(min=1e-9).log() - log_p)).sum(1).mean()
+    return (soft * (soft.clamp(min=1e-9).log() - log_p)).sum(1)
 
 
 def train_student(
@@ -202,31 +253,36 @@ def train_student(
         output_dim=MODEL["model_cfg"]["embed_dim"],
         **{k: v for k, v in MODEL["model_cfg"]["text_cfg"].items() if k != "tokenizer_kwargs"},
     )
-    start_as_bag_of_words(tower, texts, teacher)
     reader, draw = Reader(tower), Draw(texts, teacher, photos, seed)
+    start_as_bag_of_words(tower, reader, texts, teacher)
     average = copy.deepcopy(tower)
+    table = tower.token_embedding.weight
     matrices = [p for n, p in tower.transformer.named_parameters() if p.ndim == 2]
-    chosen = {id(p) for p in matrices}
+    chosen = {id(p) for p in (table, *matrices)}
     flat = [p for p in tower.parameters() if id(p) not in chosen]
     optimizer = torch.optim.AdamW(
         [
-            {"params": matrices, "lr": 1e-3, "weight_decay": 0.05},
+            {"params": matrices, "lr": 2e-3, "weight_decay": 0.05},
+            {"params": [table], "lr": 3e-3, "weight_decay": 0.0},
             {"params": flat, "lr": 1.5e-3, "weight_decay": 0.0},
         ],
         betas=(0.9, 0.98),
         fused=True,
     )
-    names = teacher.texts(texts, texts.names, torch.tensor(NAME_SHARE))
+    names, things = (
+        teacher.texts(texts, nouns, torch.tensor(NAME_SHARE))
+        for nouns in (texts.names, texts.things)
+    )
     for step in range(steps):
         set_rate(optimizer, step, steps, warm=40)
         batch = draw(size)
         z = reader(batch.texts)
-        said = z[: batch.sense]
-        wanted = batch.wanted[: batch.sense]
-        copied = 1 - (z * batch.wanted).sum(1).mean()
-        shared = (scene_share(z) - scene_share(batch.wanted)).square().mean()
-        near = (z[:, -1] - batch.wanted[:, -1]).square().mean()  # see `teacher.nearness`
-        alike = likeness(said, wanted, wanted) + likeness(said, wanted, names)
+        said, wanted = z[: batch.sense], batch.wanted[: batch.sense]
+        weight = batch.weight[: batch.sense]
+        copied = 1 - batch.weight @ (z * batch.wanted).sum(1)
+        shared = batch.weight @ (scene_share(z) - scene_share(batch.wanted)).square()
+        near = batch.weight @ (z[:, -1] - batch.wanted[:, -1]).square()  # see `teacher.nearness`
+        alike = weight @ (likeness(said, wanted, wanted) + likeness(said, wanted, names))
         shown = PHOTO_SCALE * z[: len(batch.photo)] @ photos.T
         matched = cross_entropy(shown, batch.photo)
         called = batch.name >= 0
@@ -237,6 +293,11 @@ def train_student(
         nn.utils.clip_grad_norm_(tower.parameters(), 5.0)
         optimizer.step()
         follow(average, tower, min(0.995, (step + 1) / (step + 10)))
+        if step % HARDER_EVERY == HARDER_EVERY - 1:
+            with torch.no_grad():
+                right = (Reader(average)(texts.things) * things).sum(1)
+            draw.often = (1.02 - right).tolist()  # what is read well is drawn at times as well
+            log(f"things: cosine {right.mean().item():.3f}")
         if step % 25 == 0:
             log(
                 f"student {step}: cosine {1 - copied.item():.3f} share off "

@@ -4,12 +4,14 @@ What is *said* is MiniLM's vector of an English text: the text itself, or what i
 is *meant* is the same, save for nouns that WordNet explains: these mean the sum of the noun, its
 synonyms and its explanation. MiniLM does not know that a hawksbill is a sea turtle, WordNet does.
 Of a noun's senses the one counts whose explanation MiniLM finds nearest to the noun: WordNet's
-first dolphin is a fish.
+first dolphin is a fish. English words that are a Spanish text without its accents are left out:
+"camion" is a truck, not WordNet's cart.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -22,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .spanish import vocabulary_phrases
-from .split import Split, plain
+from .split import Split, plain, unaccented
 from .wordnet import WordNet
 
 _CUT = re.compile(
@@ -30,6 +32,9 @@ _CUT = re.compile(
     r"|next to|in front of|who|that|which|is|are)\b)\s*"
 )
 _FRAGMENT_COUNT = 2  # how often a part of a caption must occur to be learned by itself
+_OF_ANIMALS = ("face", "head", "body", "side", "tail", "wing", "eye", "leg")
+_OF_THINGS = ("side", "front", "back", "top", "inside", "handle", "part", "wheel")
+_PARTS = 3000  # of animals, and as many of things
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,9 @@ class Texts:
     loose: list[str]  # captions whose photo is not at hand
     fragments: list[str]  # parts of captions that occur more than once
     words: list[str]
+    tokens: list[str]  # of CLIP's vocabulary, the tower starts with their meaning
     things: list[str]  # nouns, rare ones too
+    parts: list[str]  # "face of a lynx"
     names: list[str]  # ImageNet class names, in order
     others: list[str]  # names of the other classes that have training photos
     spanish_names: list[tuple[str, int]]  # Spanish name, ImageNet class
@@ -81,13 +88,21 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
     lines = (data / "text/captions.txt").read_text(encoding="utf-8").splitlines()
     loose = [c.strip() for c in dict.fromkeys(lines) if plain(c) not in banned]
     loose = [caption for caption in loose if caption not in owned]
-    parts = fragments([*owned, *loose])
+    fragments_ = fragments([*owned, *loose])
     net = WordNet(wordnet)
-    words, things = sorted(net.words() | token_words()), sorted(net.things())
     seen = [split.label[path] for path in split.train["clothing"]]
     spanish = sorted({**vocabulary_phrases(), **annotated(annotations)}.items())
-    everything = {*owned, *loose, *parts, *words, *things, *split.imagenet_names, *seen}
-    everything |= {english for _, english in spanish}
+    spanish_names = [
+        (re.sub(r" \(.*\)", "", name).lower(), index) for index, name in split.spanish.items()
+    ]
+    accented = {text for text, _ in (*spanish, *spanish_names)}
+    taken = {unaccented(text) for text in accented} - accented
+    words, tokens, things = (
+        sorted(found - taken) for found in (net.words(), token_words(), net.things())
+    )
+    pieces = parts(net.animals(), things, words, split.caltech_names)
+    everything = {*owned, *loose, *fragments_, *words, *tokens, *things, *pieces}
+    everything |= {*split.imagenet_names, *seen, *(english for _, english in spanish)}
     classes = {*split.imagenet_names, *seen}
     nouns = {
         text: found
@@ -110,14 +125,14 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
     return Texts(
         captions=captions,
         loose=loose,
-        fragments=parts,
+        fragments=fragments_,
         words=words,
+        tokens=tokens,
         things=things,
+        parts=pieces,
         names=split.imagenet_names,
         others=sorted(set(seen)),
-        spanish_names=[
-            (re.sub(r" \(.*\)", "", name).lower(), index) for index, name in split.spanish.items()
-        ],
+        spanish_names=spanish_names,
         spanish=spanish,
         templates=[t.replace("{c}", "{}") for t in read("en_templates.json")["imagenet1k"]],
         spanish_templates=[" ".join(t.split()) for t in read("es_templates.json")],
@@ -133,6 +148,23 @@ def fragments(captions: Iterable[str]) -> list[str]:
     for caption in captions:
         count.update({part for part in _CUT.split(caption.lower()) if len(part) > 3})
     return sorted(part for part, n in count.items() if n >= _FRAGMENT_COUNT)
+
+
+def parts(animals: set[str], things: list[str], words: list[str], held: list[str]) -> list[str]:
+    """Phrases about parts, without the class names that are held out.
+
+    Args:
+        animals: Whose faces and tails are spoken of.
+        things: Whose other parts are, if they are among the common `words`.
+        words: Common words.
+        held: Names of held-out classes.
+    """
+    rng, common = random.Random(0), set(words)
+    found = [f"{rng.choice(_OF_ANIMALS)} of a {x}" for x in rng.sample(sorted(animals), _PARTS)]
+    known = [thing for thing in things if thing in common]
+    found += [f"{rng.choice(_OF_THINGS)} of a {thing}" for thing in rng.sample(known, _PARTS)]
+    names = {plain(name) for name in held}
+    return sorted(phrase for phrase in set(found) if plain(phrase) not in names)
 
 
 def token_words() -> set[str]:

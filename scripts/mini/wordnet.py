@@ -16,6 +16,7 @@ _VISIBLE = {
     "adj": {0},
     "verb": {29, 30, 35, 36, 37, 38, 43},
 }
+_ANIMALS = {5}
 _THINGS = {5, 6, 8, 13, 17, 20}  # animals, artefacts, the body, food, objects, plants
 
 
@@ -52,6 +53,11 @@ class WordNet:
     def things(self) -> set[str]:
         """Nouns of one word, rare ones too, for things: "mandolin"."""
         return {word for word in self._words("noun", _THINGS) if re.fullmatch("[a-z]+", word)}
+
+    def animals(self) -> set[str]:
+        """Kinds of animals, of one or two words."""
+        found = self._words("noun", _ANIMALS)
+        return {word for word in found if re.fullmatch("[a-z]+( [a-z]+)?", word)}
 
     def _words(self, part: str, files: set[int]) -> Iterator[str]:
         for line in self._lines(f"data.{part}"):
