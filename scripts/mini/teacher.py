@@ -1,9 +1,11 @@
 """The teacher: the joint space that the finished model lives in, with MiniLM as its reader.
 
-Two parts side by side. *Concepts* is ConSE (Norouzi et al., 2014): a photo is the expectation of
-the class names' meanings under the image tower's own ImageNet probabilities. *Scenes* is learned
-from captioned photos with InfoNCE (van den Oord et al., 2018; both ways as in CLIP, Radford et
-al., 2021), several positives a photo as in SupCon (Khosla et al., 2020).
+Three parts side by side. *Scenes* is learned from captioned photos with InfoNCE (van den Oord et
+al., 2018; both ways as in CLIP, Radford et al., 2021), several positives a photo as in SupCon
+(Khosla et al., 2020). *Looks* foretells from a meaning what the weights of the image tower's
+ImageNet classifier would be, had it this class, by kernel ridge regression from the 1,000 that it
+has (an exemplar as in Changpinyo et al., 2017). *Concepts* is ConSE (Norouzi et al., 2014): a photo
+is the expectation of the class names' meanings under the tower's own ImageNet probabilities.
 """
 
 from __future__ import annotations
@@ -18,20 +20,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, normalize
 
-from clipsearch.encoders.minitower import CONCEPT_DIM
+from clipsearch.encoders.minitower import CONCEPT_DIM, LOOKS_DIM
 
 from .folder import MODEL
 from .split import Split
 from .texts import Texts
 
 TEMPERATURE = 1.2  # of the ImageNet probabilities
-# Share of the scene part in a squared length, the rest is concepts. Captions speak of scenes, names
-# of concepts; a text in between, such as "a brown dog", lies between.
-PHOTO_SHARE, CAPTION_SHARE, PHRASE_SHARE, NAME_SHARE = 0.6, 0.75, 0.5, 0.07
-SCENE_DIM = MODEL["model_cfg"]["embed_dim"] - CONCEPT_DIM
+# Share of the scene part in a squared length. Captions speak of scenes, names of kinds; a text in
+# between, such as "a brown dog", lies between.
+PHOTO_SHARE, CAPTION_SHARE, PHRASE_SHARE, NAME_SHARE = 0.4, 0.75, 0.5, 0.05
+PHOTO_LOOKS, TEXT_LOOKS = 0.5, 0.4  # share of looks in what scenes leave
+SCENE_DIM = MODEL["model_cfg"]["embed_dim"] - LOOKS_DIM - CONCEPT_DIM
 FEATURE_DROPOUT = 0.5  # 5,500 photos are few: without it R@10 of unseen ones is 10 points lower
 CAPTIONED, NAMED, IMAGINED = 560, 60, 60  # photos in a batch
 CONSTANT = 0.25  # a coordinate of all concepts; more of it counts in photos that are uncertain
+KERNEL, RIDGE = 3.0, 0.03  # of looks: sharpness of the kernel, regularisation
 _NEAREST = 5
 _START = time.time()
 
@@ -69,6 +73,11 @@ class Teacher(nn.Module):
         self.usual = nearness(concepts, concepts).mean()
         constant = torch.full((len(concepts), 1), CONSTANT)
         self.concepts = torch.cat([concepts, constant], 1)  # [1000, CONCEPT_DIM]
+        ways = normalize(self.weight - self.weight.mean(0), dim=-1)
+        self.axes = torch.linalg.svd(ways, full_matrices=False)[2][:LOOKS_DIM].T
+        self.known = texts.meaning(texts.names)
+        ridge = RIDGE * torch.eye(len(ways))
+        self.exemplars = torch.linalg.solve(kernel(self.known, self.known) + ridge, ways)
 
     def scene(self, x: Tensor) -> Tensor:
         """Scene part of photos [n, SCENE_DIM], unit length."""
@@ -83,21 +92,19 @@ class Teacher(nn.Module):
     def photos(self, x: Tensor) -> Tensor:
         """Unit vectors [n, dim] of features."""
         logits = x[:, :1280] @ self.weight.T + self.bias
-        concept = torch.softmax(logits / TEMPERATURE, dim=-1) @ self.concepts
-        return self._joined(self.scene(x), concept, torch.tensor(PHOTO_SHARE))
+        concepts = torch.softmax(logits / TEMPERATURE, dim=-1) @ self.concepts
+        looks = (x - self.center)[:, :1280] @ self.axes
+        return joined((self.scene(x), looks, concepts), torch.tensor(PHOTO_SHARE), PHOTO_LOOKS)
 
     @torch.no_grad()
     def texts(self, texts: Texts, chosen: Sequence[str], share: Tensor) -> Tensor:
         """Unit vectors [n, dim] of the chosen texts; `share` ([n] or one number) is scene."""
-        concept = normalize((texts.meaning(chosen) - self.origin) @ self.basis, dim=-1)
-        near = nearness(concept, self.concepts[:, :-1]) - self.usual
-        concept = torch.cat([concept, -near[:, None]], 1)
-        return self._joined(self.scene_text(texts.said(chosen)), concept, share)
-
-    def _joined(self, scene: Tensor, concept: Tensor, share: Tensor) -> Tensor:
-        share = share.reshape(-1, 1)
-        parts = [share.sqrt() * scene, (1 - share).sqrt() * normalize(concept, dim=-1)]
-        return torch.cat(parts, 1)
+        meaning = texts.meaning(chosen)
+        looks = kernel(meaning, self.known) @ self.exemplars @ self.axes
+        concepts = normalize((meaning - self.origin) @ self.basis, dim=-1)
+        near = nearness(concepts, self.concepts[:, :-1]) - self.usual
+        concepts = torch.cat([concepts, -near[:, None]], 1)
+        return joined((self.scene_text(texts.said(chosen)), looks, concepts), share, TEXT_LOOKS)
 
     @torch.no_grad()
     def write_into(self, tower: nn.Module) -> None:
@@ -105,10 +112,34 @@ class Teacher(nn.Module):
         tower.classes.weight.copy_(self.weight / TEMPERATURE)
         tower.classes.bias.copy_(self.bias / TEMPERATURE)
         tower.concepts.weight.copy_(self.concepts.T)
+        tower.looks.weight.copy_(self.axes.T)
+        tower.looks.bias.copy_(-self.center[:1280] @ self.axes)
         into = self.image.weight / self.spread
         tower.scenes.weight.copy_(into)
         tower.scenes.bias.copy_(self.image.bias - into @ self.center)
-        tower.balance.copy_(torch.tensor([PHOTO_SHARE, 1 - PHOTO_SHARE]))
+        tower.balance.copy_(shares(torch.tensor(PHOTO_SHARE), PHOTO_LOOKS).flatten())
+
+
+def shares(scene: Tensor, looks: float) -> Tensor:
+    """Shares [n, 3] of scenes, looks and concepts in a squared length.
+
+    Args:
+        scene: Share of scenes, [n] or one number.
+        looks: Share of looks in the rest.
+    """
+    rest = 1 - scene.reshape(-1)
+    return torch.stack([1 - rest, looks * rest, (1 - looks) * rest], 1)
+
+
+def joined(parts: tuple[Tensor, Tensor, Tensor], scene: Tensor, looks: float) -> Tensor:
+    """Unit vectors [n, dim] of scenes, looks and concepts, weighted by their `shares`."""
+    weights = shares(scene, looks).sqrt()
+    return torch.cat([weights[:, i, None] * normalize(x, dim=-1) for i, x in enumerate(parts)], 1)
+
+
+def kernel(a: Tensor, b: Tensor) -> Tensor:
+    """Gaussian kernel [n, m] of unit vectors."""
+    return torch.exp(KERNEL * (a @ b.T - 1))
 
 
 def nearness(texts: Tensor, concepts: Tensor) -> Tensor:
@@ -148,6 +179,21 @@ class Imagined:
         way = (self.weight - self.weight.mean(0))[classes]
         x = (x + missing * way / way.square().sum(1, keepdim=True)).clamp(min=0)  # as after a ReLU
         return torch.cat([x, self.peak + (x - self.mean) @ self.to_peaks], 1)
+
+
+@torch.no_grad()
+def photo_spread(teacher: Teacher, features: Tensor) -> Tensor:
+    """How photos lie in the joint space: the square root of their second moment [dim, dim].
+
+    Photos of the classes of which there are none are imagined. It is scaled so that a vector times
+    it is as long as before, on average over all directions, and longer where photos differ.
+    """
+    imagine, rng = Imagined(features, (teacher.weight, teacher.bias)), random.Random(0)
+    classes = [*range(len(teacher.weight))] * 3
+    rows = [rng.randrange(len(features)) for _ in classes]
+    photos = teacher.photos(torch.cat([features, imagine(rows, classes)]))
+    values, axes = torch.linalg.eigh(photos.T @ photos)
+    return axes * (values.clamp(min=0) / values.mean()).sqrt()
 
 
 def contrast(photos: Tensor, texts: Tensor, i: Tensor, j: Tensor, scale: Tensor) -> Tensor:

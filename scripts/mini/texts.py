@@ -47,7 +47,7 @@ class Texts:
     words: list[str]
     tokens: list[str]  # of CLIP's vocabulary, the tower starts with their meaning
     things: list[str]  # nouns, rare ones too
-    parts: list[str]  # "face of a lynx"
+    parts: list[tuple[str, str]]  # "face of a lynx", "tail of a lynx"
     names: list[str]  # ImageNet class names, in order
     others: list[str]  # names of the other classes that have training photos
     spanish_names: list[tuple[str, int]]  # Spanish name, ImageNet class
@@ -101,7 +101,8 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
         sorted(found - taken) for found in (net.words(), token_words(), net.things())
     )
     pieces = parts(net.animals(), things, words, split.caltech_names)
-    everything = {*owned, *loose, *fragments_, *words, *tokens, *things, *pieces}
+    everything = {*owned, *loose, *fragments_, *words, *tokens, *things}
+    everything.update(phrase for pair in pieces for phrase in pair)
     everything |= {*split.imagenet_names, *seen, *(english for _, english in spanish)}
     classes = {*split.imagenet_names, *seen}
     nouns = {
@@ -150,8 +151,10 @@ def fragments(captions: Iterable[str]) -> list[str]:
     return sorted(part for part, n in count.items() if n >= _FRAGMENT_COUNT)
 
 
-def parts(animals: set[str], things: list[str], words: list[str], held: list[str]) -> list[str]:
-    """Phrases about parts, without the class names that are held out.
+def parts(
+    animals: set[str], things: list[str], words: list[str], held: list[str]
+) -> list[tuple[str, str]]:
+    """Pairs of phrases about two parts of one thing, without the class names that are held out.
 
     Args:
         animals: Whose faces and tails are spoken of.
@@ -160,11 +163,14 @@ def parts(animals: set[str], things: list[str], words: list[str], held: list[str
         held: Names of held-out classes.
     """
     rng, common = random.Random(0), set(words)
-    found = [f"{rng.choice(_OF_ANIMALS)} of a {x}" for x in rng.sample(sorted(animals), _PARTS)]
     known = [thing for thing in things if thing in common]
-    found += [f"{rng.choice(_OF_THINGS)} of a {thing}" for thing in rng.sample(known, _PARTS)]
+    found = []
+    for whole, of in ((sorted(animals), _OF_ANIMALS), (known, _OF_THINGS)):
+        for thing in rng.sample(whole, _PARTS):
+            one, other = rng.sample(of, 2)
+            found.append((f"{one} of a {thing}", f"{other} of a {thing}"))
     names = {plain(name) for name in held}
-    return sorted(phrase for phrase in set(found) if plain(phrase) not in names)
+    return sorted(pair for pair in found if names.isdisjoint(map(plain, pair)))
 
 
 def token_words() -> set[str]:
