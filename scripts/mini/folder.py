@@ -72,8 +72,8 @@ def save(model: nn.Module, out: Path, logit_scale: float) -> None:
     with torch.no_grad():
         model.logit_scale.fill_(math.log(logit_scale))
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    tokens = "text.token_embedding.weight"
-    state[tokens] = model.state_dict()[tokens].to(torch.float8_e4m3fn)
+    tokens = model.text.token_embedding.weight.detach()
+    state["text.token_embedding.weight"] = tokens.to(torch.float8_e4m3fn)
     save_file({k: v.contiguous() for k, v in state.items()}, new / "open_clip_model.safetensors")
     text = json.dumps(MODEL, indent=2) + "\n"
     (new / "open_clip_config.json").write_text(text, encoding="utf-8")

@@ -182,10 +182,9 @@ class Draw:
         self.paths = list(texts.captions)
         self.nothing = -normalize(photos.mean(0), dim=0)  # where nonsense goes: far from photos
         self.often = [1.0] * len(texts.things)
-        self.parts = 0.0
 
-    def __call__(self, n: int) -> Batch:
-        """About `n` texts."""
+    def __call__(self, n: int, parts: float) -> Batch:
+        """About `n` texts; `parts` is the share of phrases about parts."""
         rng, stuff = self.rng, self.texts
         rows: list[tuple[str, str, float, int]] = []  # text, what it means, share, class
         photos = rng.sample(range(len(self.paths)), int(PHOTOS * n))
@@ -208,7 +207,7 @@ class Draw:
             rows.append((self.bare(text), meaning, share, -1))
         words = rng.choices(stuff.words, k=int(WORDS * n))
         words += rng.choices(stuff.things, weights=self.often, k=int(THINGS * n))
-        pairs = rng.choices(stuff.parts, k=int(self.parts * n / 2))
+        pairs = rng.choices(stuff.parts, k=int(parts * n / 2))
         for word in (*words, *(phrase for pair in pairs for phrase in pair)):
             form = "{}" if rng.random() < 0.6 else rng.choice(ENGLISH)
             rows.append((form.format(word), word, NAME_SHARE, -1))
@@ -303,11 +302,10 @@ def train_student(
         for nouns in (texts.names, texts.things)
     )
     for count, stage in zip(steps, STAGES, strict=True):
-        draw.parts = stage.parts
         optimizer = adam(tower, stage.rate)
         for step in range(count):
             set_rate(optimizer, step, count, warm=40)
-            batch = draw(size)
+            batch = draw(size, stage.parts)
             z = reader(batch.texts)
             said, wanted = z[: batch.sense], batch.wanted[: batch.sense]
             weight = batch.weight[: batch.sense]

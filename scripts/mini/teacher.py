@@ -75,9 +75,9 @@ class Teacher(nn.Module):
         self.concepts = torch.cat([concepts, constant], 1)  # [1000, CONCEPT_DIM]
         ways = normalize(self.weight - self.weight.mean(0), dim=-1)
         self.axes = torch.linalg.svd(ways, full_matrices=False)[2][:LOOKS_DIM].T
-        self.known = texts.meaning(texts.names)
+        self.known = names
         ridge = RIDGE * torch.eye(len(ways))
-        self.exemplars = torch.linalg.solve(kernel(self.known, self.known) + ridge, ways)
+        self.exemplars = torch.linalg.solve(kernel(names, names) + ridge, ways @ self.axes)
 
     def scene(self, x: Tensor) -> Tensor:
         """Scene part of photos [n, SCENE_DIM], unit length."""
@@ -100,7 +100,7 @@ class Teacher(nn.Module):
     def texts(self, texts: Texts, chosen: Sequence[str], share: Tensor) -> Tensor:
         """Unit vectors [n, dim] of the chosen texts; `share` ([n] or one number) is scene."""
         meaning = texts.meaning(chosen)
-        looks = kernel(meaning, self.known) @ self.exemplars @ self.axes
+        looks = kernel(meaning, self.known) @ self.exemplars
         concepts = normalize((meaning - self.origin) @ self.basis, dim=-1)
         near = nearness(concepts, self.concepts[:, :-1]) - self.usual
         concepts = torch.cat([concepts, -near[:, None]], 1)
