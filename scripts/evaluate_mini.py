@@ -47,13 +47,26 @@ ROWS = (
     ("swap_count", "Caption over itself with another number (chance 50)", None),
     ("swap_gender", "Caption over itself with man and woman exchanged (chance 50)", None),
     ("swap_side", "Caption over itself with left and right exchanged (chance 50)", None),
+    ("swap_roles", "Caption over itself with who does it to whom exchanged (chance 50)", None),
+    ("not_in_imagenet", "Caltech's animals and plants that ImageNet lacks, among 99 names", None),
     ("written_word", "Word written in a picture, among 20 (chance 5)", None),
     ("nonsense", "Nonsense words: mean of the best score among 1,000 photos", None),
+    ("proper", "Names of people and places: mean of the best score among 1,000 photos", None),
     ("sense", "Captions: mean of the best score among 1,000 photos", None),
     ("logit_scale", "Logit scale fitted on Caltech and clothing (no percentage)", None),
 )
 COLOURS = ("red", "blue", "green", "yellow", "black", "white", "pink", "orange", "brown")
 NUMBERS = ("two", "three", "four", "five")
+BEINGS = ("man", "woman", "boy", "girl", "child", "baby", "dog", "horse", "cat")
+NOT_IN_IMAGENET = (
+    *("bass", "dolphin", "emu", "hawksbill", "ibis", "joshua tree", "octopus", "pigeon"),
+    *("water lilly", "wild cat"),
+)
+PROPER_NAMES = (
+    *("Albert Einstein", "Marie Curie", "Nelson Mandela", "Frida Kahlo", "Pablo Picasso"),
+    *("Barack Obama", "Shakira", "Lionel Messi", "Madrid", "Buenos Aires", "Mexico City"),
+    *("Tokyo", "Paris", "Cuba", "Patagonia", "the Alhambra"),
+)
 WORDS = (
     *("open", "closed", "taxi", "sale", "police", "exit", "coffee", "hotel", "stop", "school"),
     *("bank", "pizza", "love", "danger", "music", "winter", "garden", "power", "london", "happy"),
@@ -120,6 +133,19 @@ def swapped(caption: str, words: Iterable[str], rng: random.Random) -> str | Non
     return re.sub(rf"\b{found[0]}\b", other, caption.lower())
 
 
+def turned(caption: str, words: Iterable[str]) -> str | None:
+    """The caption with its two words of the group exchanged, or None where that says nothing.
+
+    It must have two different ones, and no "and" between them.
+    """
+    group, parts = list(words), re.split(r"\b", caption.lower())
+    at = [i for i, part in enumerate(parts) if part in group]
+    if len(at) != 2 or parts[at[0]] == parts[at[1]] or "and" in parts[at[0] : at[1]]:
+        return None
+    parts[at[0]], parts[at[1]] = parts[at[1]], parts[at[0]]
+    return "".join(parts)
+
+
 def written(word: str) -> Image.Image:
     """The word in large letters on a plain sign."""
     image = Image.new("RGB", (320, 320), (240, 240, 235))
@@ -173,13 +199,14 @@ def evaluate(folder: Path, data: Path) -> dict[str, float]:
     out["captions_r10"] = recall(flickr[first] @ flickr[first + 1].T, torch.arange(len(first)), 10)
 
     problems: list[tuple[torch.Tensor, torch.Tensor]] = []
+    guesses: dict[str, list[str]] = {}
 
     def top1(part: str, names: list[str], templates: Iterable[str], truth: list[str]) -> float:
         scores = vectors[part] @ model.classes(names, templates).T
         if part in ("caltech", "clothing"):
             problems.append((scores, torch.tensor([names.index(name) for name in truth])))
-        guess = [names[i] for i in scores.argmax(1).tolist()]
-        return 100 * float(np.mean([g == t for g, t in zip(guess, truth, strict=True)]))
+        guesses[part] = [names[i] for i in scores.argmax(1).tolist()]
+        return 100 * float(np.mean([g == t for g, t in zip(guesses[part], truth, strict=True)]))
 
     for part, names in (
         ("imagenet", split.imagenet_names),
@@ -187,6 +214,9 @@ def evaluate(folder: Path, data: Path) -> dict[str, float]:
         ("clothing", split.clothing_names),
     ):
         out[part] = top1(part, names, TEMPLATES, [split.label[p] for p in split.test[part]])
+    wild = [path for path in split.test["caltech"] if split.label[path] in NOT_IN_IMAGENET]
+    guess = dict(zip(split.test["caltech"], guesses["caltech"], strict=True))
+    out["not_in_imagenet"] = 100 * float(np.mean([guess[p] == split.label[p] for p in wild]))
     indices = [split.imagenet_index[p] for p in split.test["imagenet"]]
     known = torch.tensor([i in split.spanish for i in indices])
     vectors["imagenet_es"] = vectors["imagenet"][known]
@@ -197,13 +227,13 @@ def evaluate(folder: Path, data: Path) -> dict[str, float]:
     same = model.texts(accented) * model.texts([unaccented(name) for name in accented])
     out["accents"] = 100 * same.sum(1).mean().item()
 
-    for key, group in (
-        ("swap_colour", COLOURS),
-        ("swap_count", NUMBERS),
-        ("swap_gender", ("man", "woman")),
-        ("swap_side", ("left", "right")),
+    for key, changed in (
+        ("swap_colour", [swapped(text, COLOURS, rng) for text in texts]),
+        ("swap_count", [swapped(text, NUMBERS, rng) for text in texts]),
+        ("swap_gender", [swapped(text, ("man", "woman"), rng) for text in texts]),
+        ("swap_side", [swapped(text, ("left", "right"), rng) for text in texts]),
+        ("swap_roles", [turned(text, BEINGS) for text in texts]),
     ):
-        changed = [swapped(text, group, rng) for text in texts]
         kept = [i for i, text in enumerate(changed) if text]
         photo = vectors["flickr"][own[kept]]
         other = model.texts([changed[i] or "" for i in kept])
@@ -213,8 +243,9 @@ def evaluate(folder: Path, data: Path) -> dict[str, float]:
     out["written_word"] = recall(signs @ asked.T, torch.arange(len(WORDS)), 1)
     made_up = [f"{nonsense_word(rng)} {nonsense_word(rng)}" for _ in range(100)]
     made_up += [nonsense_word(rng) for _ in range(100)]
-    best = (model.texts(made_up) @ vectors["flickr"].T).max(1).values
-    out["nonsense"] = 100 * best.mean().item()
+    for key, asked_for in (("nonsense", made_up), ("proper", list(PROPER_NAMES))):
+        best = (model.texts(asked_for) @ vectors["flickr"].T).max(1).values
+        out[key] = 100 * best.mean().item()
     out["logit_scale"] = fit_scale(problems)
     return {key: round(value, 1) for key, value in out.items()}
 

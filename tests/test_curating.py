@@ -329,7 +329,7 @@ def test_embeddings_that_do_not_fit_say_why_and_leave_nothing(cli, embeddings, t
     np.save(file, np.ones((13, 7), np.float16))
     refused("the vectors differ in length")
     np.save(embeddings / "text_emb" / "text_emb_0.npy", np.ones((13, 7), np.float16))
-    refused("the vectors have 7 dimensions, those of clipsearch-mini have 640; name the model")
+    refused("the vectors have 7 dimensions, those of clipsearch-mini have 768; name the model")
     np.save(file, np.ones(13, np.float16))
     refused("not a matrix of vectors")
     file.write_bytes(b"no numpy")

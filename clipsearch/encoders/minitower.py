@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 
 __all__ = ["CONCEPT_DIM", "LOOKS_DIM", "MiniTower", "clipsearch_mini"]
 
-LOOKS_DIM = CONCEPT_DIM = 192  # of the joint space; the rest is for scenes
+LOOKS_DIM = CONCEPT_DIM = 256  # of the joint space; the rest is for scenes
 _CLASSES = 1000
 
 
@@ -57,7 +57,7 @@ class MiniTower(nn.Module):
 
 @register_model
 def clipsearch_mini(
-    pretrained: bool = False, *, num_classes: int = 640, global_pool: str = "avg", **_: Any
+    pretrained: bool = False, *, num_classes: int = 768, global_pool: str = "avg", **_: Any
 ) -> MiniTower:
     """What timm calls: `num_classes` is open_clip's `embed_dim`; there are no weights to fetch."""
     del pretrained, global_pool

@@ -18,7 +18,7 @@ from clipsearch.encoders.minitower import CONCEPT_DIM
 SIZE = 256
 MODEL = {
     "model_cfg": {
-        "embed_dim": 640,
+        "embed_dim": 768,
         "vision_cfg": {
             "timm_model_name": "clipsearch_mini",
             "timm_model_pretrained": False,

@@ -226,7 +226,7 @@ def train_teacher(
         steps: Batches.
         seed: Of everything random.
     """
-    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    generator, rng = torch.Generator(features.device).manual_seed(seed), random.Random(seed)
     average = copy.deepcopy(teacher)
     optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-3, weight_decay=0.2)
     captioned, others = list(texts.captions), split.train["clothing"]

@@ -15,7 +15,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import open_clip
@@ -57,6 +57,11 @@ class Texts:
     row: dict[str, int]
     vectors: Tensor  # float16 [n, 384], unit length
     meanings: Tensor  # the same, nouns explained
+
+    def to(self, device: torch.device) -> Texts:
+        """The same texts with their meanings on the device."""
+        vectors, meanings = self.vectors.to(device), self.meanings.to(device)
+        return replace(self, vectors=vectors, meanings=meanings)
 
     def said(self, texts: Iterable[str]) -> Tensor:
         """MiniLM's vectors of the texts themselves, float32 [n, 384], unit length."""
