@@ -199,30 +199,33 @@ def evaluate(folder: Path, data: Path) -> dict[str, float]:
     out["captions_r10"] = recall(flickr[first] @ flickr[first + 1].T, torch.arange(len(first)), 10)
 
     problems: list[tuple[torch.Tensor, torch.Tensor]] = []
-    guesses: dict[str, list[str]] = {}
 
-    def top1(part: str, names: list[str], templates: Iterable[str], truth: list[str]) -> float:
+    def right(
+        part: str, names: list[str], templates: Iterable[str], truth: list[str]
+    ) -> np.ndarray:
         scores = vectors[part] @ model.classes(names, templates).T
         if part in ("caltech", "clothing"):
             problems.append((scores, torch.tensor([names.index(name) for name in truth])))
-        guesses[part] = [names[i] for i in scores.argmax(1).tolist()]
-        return 100 * float(np.mean([g == t for g, t in zip(guesses[part], truth, strict=True)]))
+        guess = [names[i] for i in scores.argmax(1).tolist()]
+        return np.array([g == t for g, t in zip(guess, truth, strict=True)])
 
-    for part, names in (
-        ("imagenet", split.imagenet_names),
-        ("caltech", split.caltech_names),
-        ("clothing", split.clothing_names),
-    ):
-        out[part] = top1(part, names, TEMPLATES, [split.label[p] for p in split.test[part]])
-    wild = [path for path in split.test["caltech"] if split.label[path] in NOT_IN_IMAGENET]
-    guess = dict(zip(split.test["caltech"], guesses["caltech"], strict=True))
-    out["not_in_imagenet"] = 100 * float(np.mean([guess[p] == split.label[p] for p in wild]))
+    hits = {
+        part: right(part, names, TEMPLATES, [split.label[p] for p in split.test[part]])
+        for part, names in (
+            ("imagenet", split.imagenet_names),
+            ("caltech", split.caltech_names),
+            ("clothing", split.clothing_names),
+        )
+    }
+    out |= {part: 100 * hit.mean() for part, hit in hits.items()}
+    lacking = [split.label[path] in NOT_IN_IMAGENET for path in split.test["caltech"]]
+    out["not_in_imagenet"] = 100 * hits["caltech"][lacking].mean()
     indices = [split.imagenet_index[p] for p in split.test["imagenet"]]
     known = torch.tensor([i in split.spanish for i in indices])
     vectors["imagenet_es"] = vectors["imagenet"][known]
     truth = [split.spanish[i].lower() for i in indices if i in split.spanish]
     spanish = sorted({name.lower() for name in split.spanish.values()})
-    out["imagenet_es"] = top1("imagenet_es", spanish, SPANISH_TEMPLATES, truth)
+    out["imagenet_es"] = 100 * right("imagenet_es", spanish, SPANISH_TEMPLATES, truth).mean()
     accented = [name for name in spanish if unaccented(name) != name]
     same = model.texts(accented) * model.texts([unaccented(name) for name in accented])
     out["accents"] = 100 * same.sum(1).mean().item()

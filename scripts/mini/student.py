@@ -42,8 +42,7 @@ ENGLISH = ("{}", "a {}", "the {}", "{}s", "a photo of a {}", "a photo of {}", "a
 SPANISH = ("{}", "un {}", "una {}", "el {}", "la {}", "una foto de un {}", "una foto de una {}")
 # Shares of a batch. Photos give two captions each.
 PHOTOS, LOOSE, FRAGMENTS, WORDS, THINGS = 0.06, 0.025, 0.025, 0.115, 0.255
-NAMES, OTHERS, SPANISH_NAMES, SPANISH_TEXTS, NONSENSE = 0.185, 0.01, 0.125, 0.1, 0.01
-PARTS = 0.05
+NAMES, OTHERS, SPANISH_NAMES, SPANISH_TEXTS, PARTS, NONSENSE = 0.185, 0.01, 0.125, 0.1, 0.05, 0.01
 # Names and words are short, so many are cheap; what is no name counts as much as this many.
 SENTENCE_WEIGHT = 2.6
 FIT_STEPS = 40
@@ -80,8 +79,8 @@ class Reader:
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         done: list[Tensor] = []
         for start in range(0, len(order), self.chunk):
-            part = [ids[i] for i in order[start : start + self.chunk]]
-            x = torch.tensor([row + [0] * (len(part[-1]) - len(row)) for row in part])
+            part = [torch.tensor(ids[i], device="cpu") for i in order[start : start + self.chunk]]
+            x = nn.utils.rnn.pad_sequence(part, batch_first=True)
             half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
             # Flash attention takes a fifth of a step for texts of so few tokens.
             with half, sdpa_kernel(SDPBackend.MATH):
