@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from dataclasses import dataclass
+from itertools import groupby
 
 import open_clip
 import torch
@@ -15,11 +16,11 @@ from torch.nn.functional import (
     cross_entropy,
     embedding_bag,
     layer_norm,
+    linear,
     log_softmax,
     normalize,
+    scaled_dot_product_attention,
 )
-
-from clipsearch.encoders.textcutting import CutTextTower
 
 from .folder import MODEL
 from .split import nonsense_word, unaccented
@@ -51,10 +52,10 @@ FELT = 4.0  # weight, at the end, of errors in the directions in which photos di
 
 
 class Reader:
-    """Reads texts with open_clip's text tower, no longer than the longest of a few needs."""
+    """Reads texts with open_clip's text tower, a few at a time: their values fit into the cache."""
 
     def __init__(self, tower: nn.Module) -> None:
-        self.encode = CutTextTower(None, tower)
+        self.tower = tower
         text = MODEL["model_cfg"]["text_cfg"]
         self.tokenizer = open_clip.SimpleTokenizer(
             context_length=text["context_length"], **text["tokenizer_kwargs"]
@@ -63,7 +64,7 @@ class Reader:
         self.device = tower.positional_embedding.device
         on_cpu = self.device.type == "cpu"
         self.half = not on_cpu or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-        self.chunk = 128 if on_cpu else 512
+        self.chunk = 256 if on_cpu else 1024
 
     def tokens(self, text: str) -> list[int]:
         """Token numbers of one text, start and end included."""
@@ -79,14 +80,55 @@ class Reader:
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         done: list[Tensor] = []
         for start in range(0, len(order), self.chunk):
-            part = [torch.tensor(ids[i], device="cpu") for i in order[start : start + self.chunk]]
-            x = nn.utils.rnn.pad_sequence(part, batch_first=True)
+            part = [ids[i] for i in order[start : start + self.chunk]]
             half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
             # Flash attention takes a fifth of a step for texts of so few tokens.
             with half, sdpa_kernel(SDPBackend.MATH):
-                vectors = self.encode(x.to(self.device))
+                vectors = encode(self.tower, part)
             done.append(normalize(vectors.float(), dim=-1))
         return torch.cat(done)[torch.tensor(order).argsort()]
+
+
+def encode(tower: nn.Module, texts: list[list[int]]) -> Tensor:
+    """What the tower makes of texts, [n, dim], faster than by itself.
+
+    The texts lie end to end, without padding: only attention needs to know them apart, and takes
+    those of one length together. The last block is computed for the end marks alone, from which the
+    vector is taken. A training step takes 2.4 s instead of 3.5 on two cores with AVX2.
+
+    Args:
+        tower: open_clip's text tower.
+        texts: Token numbers with both marks, sorted by their length.
+    """
+    lengths = [len(ids) for ids in texts]
+    runs = [(length, len(list(same))) for length, same in groupby(lengths)]
+    ends = torch.tensor(lengths).cumsum(0) - 1
+    places = torch.cat([torch.arange(length) for length in lengths])
+    x = tower.token_embedding(torch.tensor([number for ids in texts for number in ids]))
+    x = x + tower.positional_embedding[places]  # [all tokens, width]
+    blocks = tower.transformer.resblocks
+    for block in blocks:
+        last, heads, width = block is blocks[-1], block.attn.num_heads, x.shape[1]
+        weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
+        asking = seen = block.ln_1(x)
+        if last:
+            x, asking = x[ends], seen[ends]
+        sizes = [(n, 1 if last else length, length) for length, n in runs]
+        q = linear(asking, weight[:width], bias[:width]).split([n * m for n, m, _ in sizes])
+        kv = linear(seen, weight[width:], bias[width:]).split([n * m for n, _, m in sizes])
+        heard = [
+            scaled_dot_product_attention(
+                question.view(n, asked, heads, -1).transpose(1, 2),
+                *answer.view(n, length, 2, heads, -1).permute(2, 0, 3, 1, 4),
+                is_causal=not last,
+            )
+            .transpose(1, 2)
+            .reshape(n * asked, width)
+            for question, answer, (n, asked, length) in zip(q, kv, sizes, strict=True)
+        ]
+        x = x + block.attn.out_proj(torch.cat(heard))
+        x = x + block.mlp(block.ln_2(x))
+    return tower.ln_final(x) @ tower.text_projection
 
 
 @torch.no_grad()
@@ -114,8 +156,9 @@ def start_as_bag_of_words(tower: nn.Module, reader: Reader, texts: Texts, teache
             tower.token_embedding.weight[number] = whole * small[row[word]]
     foreign: dict[str, str] = {}
     for text, english in (*texts.spanish, *((t, texts.names[i]) for t, i in texts.spanish_names)):
-        for form in {text, unaccented(text)} - row.keys():
-            foreign.setdefault(form, english)
+        for form in (text, unaccented(text)):
+            if form not in row:
+                foreign.setdefault(form, english)
     translated = teacher.texts(texts, [*foreign.values()], torch.tensor(PHRASE_SHARE))
     wanted = normalize(torch.cat([small, translated @ axes.T]), dim=1)
     known = [reader.tokens(text) for text in (*words, *foreign)]

@@ -1,0 +1,30 @@
+"""The bundled model's training reads texts in a way of its own; open_clip's is the oracle."""
+
+from pathlib import Path
+
+import torch
+from open_clip.transformer import TextTransformer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_texts_end_to_end_are_read_as_open_clip_reads_each(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from mini.student import encode
+
+    torch.manual_seed(0)
+    tower = TextTransformer(
+        context_length=12, vocab_size=50, width=32, heads=4, layers=3, output_dim=16
+    ).double()
+    first, last = 48, 49
+    texts = [[first, *torch.randint(1, 48, (n,)).tolist(), last] for n in (0, 1, 1, 1, 4, 9, 10)]
+    padded = torch.tensor([ids + [0] * (12 - len(ids)) for ids in texts])
+
+    gradients = []
+    for read in (lambda: encode(tower, texts), lambda: tower(padded)):
+        tower.zero_grad()
+        vectors = read()
+        (vectors**3).sum().backward()
+        gradients.append([vectors.detach(), *(p.grad for p in tower.parameters())])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
