@@ -179,7 +179,7 @@ def make_report(
 ) -> IngestReport:
     """The report of a finished run."""
     counts = ledger.counts
-    notes = [f"{count:,} {note}" for note, count in run.notes.items() if count]
+    notes = [f"{note}: {count:,}" for note, count in run.notes.items() if count]
     notes += encoder_notes
     busy = {**run.busy, "decode": run.busy["decode"] / workers}
     return IngestReport(

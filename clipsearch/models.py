@@ -10,7 +10,8 @@ from .errors import InvalidInputError
 
 if TYPE_CHECKING:
     from .encoder import Encoder
-    from .encoders.openclip import OpenClipEncoder, Precision
+    from .encoders.openclip import OpenClipEncoder
+    from .types import Precision
 
 __all__ = ["BUNDLED_MODEL", "ModelInfo", "list_models", "load_encoder", "load_text_encoder"]
 

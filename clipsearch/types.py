@@ -14,6 +14,7 @@ __all__ = [
     "MigrationReport",
     "Modality",
     "Outcome",
+    "Precision",
     "Prediction",
     "Progress",
     "Record",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 Modality = Literal["image", "caption"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Status = Literal["indexed", "unchanged", "duplicate", "skipped"]
 
 

@@ -303,6 +303,9 @@ def test_help_is_quick_and_has_examples():
 def test_usage_errors_exit_with_2(cli):
     assert "No such option" in cli("search", "--nonsense", expect=2).stderr
     cli("index", expect=2)
+    wrong = cli("index", ".", "--precision", "fp9", expect=2).stderr
+    assert "'fp9'" in wrong
+    assert "int8" in wrong
 
 
 def test_models_list(cli):

@@ -372,7 +372,8 @@ def test_the_command_tells_rate_bottleneck_and_skips(cli, photo_folder, tmp_path
     assert all(f"{stage} " in first for stage in ("decode", "write"))
     assert "skipped" in done.stderr
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == len(list(photo_folder.iterdir()))
-    assert "not tried again" in cli("index", photo_folder, "-i", "p", expect=3).stderr
+    again = cli("index", photo_folder, "-i", "p", expect=3).stderr
+    assert "not tried again (--retry-skipped does): 1" in again
     assert "not tried" not in cli(
         "index", photo_folder, "-i", "p", "--retry-skipped", expect=3
     ).stderr  # fmt: skip

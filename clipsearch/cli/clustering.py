@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..cluster import Plan, Rates
     from ..index import Index
     from ..ingest import IngestOptions
-    from ..types import IngestReport, Progress
+    from ..types import IngestReport, Precision, Progress
 
 __all__ = ["Cluster", "plan", "serve_on_cluster", "shard"]
 
@@ -187,7 +187,7 @@ class Cluster:
     workers: int | None
     gpus_per_worker: float
     device: str
-    precision: str
+    precision: Precision
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,13 +18,12 @@ import clipsearch
 from ..errors import IndexNotFoundError, InvalidInputError
 from ..locations import index_path
 from ..models import BUNDLED_MODEL, load_text_encoder
-from ..types import IngestReport, Progress
+from ..types import IngestReport, Precision, Progress
 from .clustering import Cluster
 from .options import BatchSize, Device, NewIndexName, TowerPrecision, Workers
 from .output import EXIT_SKIPPED, note, short_path
 
 if TYPE_CHECKING:
-    from ..encoders.openclip import Precision
     from ..ingest import IngestOptions
 
 __all__ = ["index", "open_or_create", "progress_bar", "summarise"]
@@ -173,7 +172,7 @@ def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> No
 
 
 def open_or_create(
-    name: str, model: str | None, device: str, precision: str, *, dim: int | None = None
+    name: str, model: str | None, device: str, precision: Precision, *, dim: int | None = None
 ) -> clipsearch.Index:
     """Open an index with its model, or make an empty one.
 
@@ -188,9 +187,7 @@ def open_or_create(
     try:
         existing = clipsearch.Index.open(path)
     except IndexNotFoundError:
-        new = clipsearch.load_encoder(
-            model or BUNDLED_MODEL, device=device, precision=cast("Precision", precision)
-        )
+        new = clipsearch.load_encoder(model or BUNDLED_MODEL, device=device, precision=precision)
         if dim is not None and dim != new.dim:
             raise InvalidInputError(
                 f"the vectors have {dim} dimensions, those of {new.name} have {new.dim}; name the "
@@ -200,11 +197,10 @@ def open_or_create(
         return clipsearch.Index.create(path, new, exist_ok=True)
     known, fingerprint = existing.model_name, existing.fingerprint
     existing.close()
-    asked = cast("Precision", precision)
     if model is None or model == known:  # loaded when there is something new to encode
-        encoder = load_text_encoder(known, fingerprint, device=device, precision=asked)
+        encoder = load_text_encoder(known, fingerprint, device=device, precision=precision)
     else:
-        encoder = clipsearch.load_encoder(model, device=device, precision=asked)
+        encoder = clipsearch.load_encoder(model, device=device, precision=precision)
     return clipsearch.Index.open(path, encoder)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -17,9 +17,6 @@ from ..types import MigrationReport
 from .indexing import progress_bar
 from .options import BatchSize, Device, IndexName, TowerPrecision, Workers
 from .output import EXIT_ERROR, note, short_path
-
-if TYPE_CHECKING:
-    from ..encoders.openclip import Precision
 
 __all__ = ["migrate"]
 
@@ -68,7 +65,6 @@ def migrate(
         if forget_old:
             _forget(index)
             return
-        asked = cast("Precision", precision)
         if back:
             former = next((kept for kept in index.kept_models() if kept.left_at is not None), None)
             if former is None:
@@ -77,10 +73,10 @@ def migrate(
                     f"choose a model: clipsearch migrate -i {path.name} -m MODEL"
                 )
             encoder = load_text_encoder(
-                former.name, former.fingerprint, device=device, precision=asked
+                former.name, former.fingerprint, device=device, precision=precision
             )
         else:
-            encoder = clipsearch.load_encoder(str(model), device=device, precision=asked)
+            encoder = clipsearch.load_encoder(str(model), device=device, precision=precision)
         before = index.model_name
         with progress_bar("migrating") as progress:
             done = index.migrate(

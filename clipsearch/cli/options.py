@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ..types import Precision
+
 __all__ = ["BatchSize", "Device", "IndexName", "NewIndexName", "TowerPrecision", "Wait", "Workers"]
 
 _INDEX = typer.Option("-i", "--index", help="Name or folder of the index.")
@@ -13,9 +15,7 @@ _INDEX = typer.Option("-i", "--index", help="Name or folder of the index.")
 IndexName = Annotated[str | None, _INDEX]
 NewIndexName = Annotated[str, _INDEX]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-TowerPrecision = Annotated[
-    str, typer.Option(help="Of the image tower: auto, fp32, bf16, fp16 or int8.")
-]
+TowerPrecision = Annotated[Precision, typer.Option(help="Of the image tower.")]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Images encoded together; 32 by default, on a GPU 256.")
 ]

@@ -23,7 +23,7 @@ from ..intake.ledger import Ledger
 from ..intake.pairs import Source
 from ..intake.places import is_url
 from ..intake.sources import open_source
-from ..types import IngestReport, Progress
+from ..types import IngestReport, Precision, Progress
 from .connection import connected, of_ray, require_ray
 from .preflight import Worker, check_nodes, size_workers, watched_nodes
 from .reading import pair_datasource, parts_of, unpack
@@ -51,7 +51,7 @@ class ClusterOptions:
     workers: int | None = None  # None: one for every GPU, or for every four processors
     gpus_per_worker: float = 0.0
     device: str = "auto"
-    precision: str = "auto"
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

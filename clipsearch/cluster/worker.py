@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +31,7 @@ from .reading import pack, unpack
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
-    from ..encoders.openclip import Precision
+    from ..types import Precision
 
 __all__ = ["EmbedWorker", "Embedded", "KnownItems", "WorkerSettings"]
 
@@ -43,7 +43,7 @@ class WorkerSettings:
     model: str
     fingerprint: str
     device: str
-    precision: str
+    precision: Precision
     gpus: float  # that it reserves
     threads: int  # of the model, and decoder processes
     batch_size: int | None
@@ -112,7 +112,7 @@ class EmbedWorker:
         self._settings = settings
         self._known = known
         self._encoder: Encoder = load_encoder(
-            settings.model, device=settings.device, precision=cast("Precision", settings.precision)
+            settings.model, device=settings.device, precision=settings.precision
         )
         if self._encoder.fingerprint != settings.fingerprint:
             raise EncoderMismatchError(

@@ -26,6 +26,7 @@ import torch
 
 from ..errors import InvalidInputError, ModelLoadError
 from ..images import ImageInput, Preprocessing, check_images, prepare
+from ..types import Precision
 from .compiled import CompiledLater, CompiledTower
 from .cores import Cores
 from .int8 import in_8_bits
@@ -39,13 +40,11 @@ from .towers import is_convolutional, without_batch_norms
 
 __all__ = [
     "OpenClipEncoder",
-    "Precision",
     "TextTruncatedWarning",
     "check_precision",
     "resolve_device",
 ]
 
-Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 _Encode = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 _Settled = Literal["fp32", "bf16", "fp16", "int8"]
 

@@ -177,7 +177,7 @@ class Run:
                 self._ledger.close_pair(pair.key, "unchanged")
             elif not self._retry_skipped and is_same(status, broken.get(pair.key)):
                 self._skip(pair, broken[pair.key].reason)
-                self.notes["were skipped before and not tried again; --retry-skipped does"] += 1
+                self.notes["skipped before and not tried again (--retry-skipped does)"] += 1
             else:
                 queued.add(pair.key)
                 jobs.append(_Job(pair, status, before))
@@ -272,7 +272,7 @@ class Run:
                 warnings.simplefilter("always")
                 vectors = self._encoder.encode_texts(captions)
             if caught:
-                self.notes["captions were cut to the model's context"] += len(caught)
+                self.notes["captions cut to the model's context"] += len(caught)
         return vectors
 
     # --- storing --------------------------------------------------------------------------------
