@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import (
     cosine_similarity,
     cross_entropy,
+    embedding,
     embedding_bag,
     layer_norm,
     linear,
@@ -105,7 +106,8 @@ def encode(tower: nn.Module, texts: list[list[int]]) -> Tensor:
     ends = torch.tensor(lengths).cumsum(0) - 1
     places = torch.cat([torch.arange(length) for length in lengths])
     x = tower.token_embedding(torch.tensor([number for ids in texts for number in ids]))
-    x = x + tower.positional_embedding[places]  # [all tokens, width]
+    # Indexing would add up its gradients in any order, and no run were like another.
+    x = x + embedding(places, tower.positional_embedding)  # [all tokens, width]
     blocks = tower.transformer.resblocks
     for block in blocks:
         last, heads, width = block is blocks[-1], block.attn.num_heads, x.shape[1]
