@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -454,10 +454,11 @@ def _best_of_two(
 
 def check_precision(precision: str) -> None:
     """Raise `InvalidInputError` on a precision that there is not."""
-    if precision not in ("auto", "int8", *_DTYPES):
-        raise InvalidInputError(
-            f"unknown precision {precision!r}; choose auto, fp32, bf16, fp16 or int8"
-        )
+    known = get_args(Precision)
+    if precision not in known:
+        *some, last = known
+        choices = f"{', '.join(some)} or {last}"
+        raise InvalidInputError(f"unknown precision {precision!r}; choose {choices}")
 
 
 def resolve_device(device: str) -> str:
