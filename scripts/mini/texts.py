@@ -31,6 +31,7 @@ _CUT = re.compile(
     r"\s*(?:[,.;]|\b(?:and|while|as|with|in|on|at|near|by|from|into|over|under|behind|through"
     r"|next to|in front of|who|that|which|is|are)\b)\s*"
 )
+_ARTICLE = re.compile(r"^(?:an?|the|some) ")
 _FRAGMENT_COUNT = 2  # how often a part of a caption must occur to be learned by itself
 _OF_ANIMALS = ("face", "head", "body", "side", "tail", "wing", "eye", "leg")
 _OF_THINGS = ("side", "front", "back", "top", "inside", "handle", "part", "wheel")
@@ -43,7 +44,7 @@ class Texts:
 
     captions: dict[str, list[str]]  # of captioned training photos, by path
     loose: list[str]  # captions whose photo is not at hand
-    fragments: list[str]  # parts of captions that occur more than once
+    fragments: list[str]  # parts of captions that occur more than once, nouns left out
     words: list[str]
     tokens: list[str]  # of CLIP's vocabulary, the tower starts with their meaning
     things: list[str]  # nouns, rare ones too
@@ -105,6 +106,9 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
     words, tokens, things = (
         sorted(found - taken) for found in (net.words(), token_words(), net.things())
     )
+    # "a dog" is read as a name, it can not be read as a phrase as well.
+    named = {*words, *things}
+    fragments_ = [part for part in fragments_ if _ARTICLE.sub("", part, count=1) not in named]
     pieces = parts(net.animals(), things, words, split.caltech_names)
     everything = {*owned, *loose, *fragments_, *words, *tokens, *things}
     everything.update(phrase for pair in pieces for phrase in pair)
