@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from mini.split import load_split, nonsense_word, unaccented
+from mini.split import load_split, misspelt, nonsense_word, unaccented
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.progress import track
@@ -43,6 +43,7 @@ ROWS = (
     ("flickr_r1_full_stop", "Flickr R@1 with a full stop and spaces added", None),
     ("flickr_r1_upper", "Flickr R@1 with the captions in capitals", None),
     ("accents", "Cosine of a Spanish name and the same without accents, mean", None),
+    ("misspelt", "ImageNet sample, 1,000 English names with a typing error each, top-1", None),
     ("swap_colour", "Caption over itself with another colour (chance 50)", None),
     ("swap_count", "Caption over itself with another number (chance 50)", None),
     ("swap_gender", "Caption over itself with man and woman exchanged (chance 50)", None),
@@ -218,6 +219,10 @@ def evaluate(folder: Path, data: Path) -> dict[str, float]:
         )
     }
     out |= {part: 100 * hit.mean() for part, hit in hits.items()}
+    typing = random.Random(0)
+    wrong = {name: misspelt(name, typing) for name in split.imagenet_names}
+    truth = [wrong[split.label[path]] for path in split.test["imagenet"]]
+    out["misspelt"] = 100 * right("imagenet", [*wrong.values()], TEMPLATES, truth).mean()
     lacking = [split.label[path] in NOT_IN_IMAGENET for path in split.test["caltech"]]
     out["not_in_imagenet"] = 100 * hits["caltech"][lacking].mean()
     indices = [split.imagenet_index[p] for p in split.test["imagenet"]]

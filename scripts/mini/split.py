@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import random
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -128,6 +129,17 @@ def nonsense_word(rng: random.Random) -> str:
         rng.choice("bcdfghjklmnpqrstvwxz") + rng.choice("aeiouy") for _ in range(rng.randint(3, 5))
     )
     return "".join(syllables) + rng.choice("bcdfgklmnprstxz")
+
+
+def misspelt(text: str, rng: random.Random) -> str:
+    """One letter within a word of four or more doubled, left out or exchanged with the next."""
+    words = re.finditer(r"[^\W\d_]{4,}", text)
+    inner = [i for word in words for i in range(word.start() + 1, word.end() - 1)]
+    if not inner:
+        return text
+    i = rng.choice(inner)
+    a, b = text[i : i + 2]
+    return text[:i] + rng.choice((a + a + b, b, b + a)) + text[i + 2 :]
 
 
 def unaccented(text: str) -> str:
