@@ -43,7 +43,7 @@ ROWS = (
     ("flickr_r1_full_stop", "Flickr R@1 with a full stop and spaces added", None),
     ("flickr_r1_upper", "Flickr R@1 with the captions in capitals", None),
     ("accents", "Cosine of a Spanish name and the same without accents, mean", None),
-    ("misspelt", "ImageNet sample, 1,000 English names with a typing error each, top-1", None),
+    ("misspelt", "ImageNet sample, 1,000 English names, most with a typing error, top-1", None),
     ("swap_colour", "Caption over itself with another colour (chance 50)", None),
     ("swap_count", "Caption over itself with another number (chance 50)", None),
     ("swap_gender", "Caption over itself with man and woman exchanged (chance 50)", None),

@@ -132,7 +132,10 @@ def nonsense_word(rng: random.Random) -> str:
 
 
 def misspelt(text: str, rng: random.Random) -> str:
-    """One letter within a word of four or more doubled, left out or exchanged with the next."""
+    """One letter within a word of four or more doubled, left out or exchanged with the next.
+
+    Stays as it is where no word is so long, and where the two exchanged are the same.
+    """
     words = re.finditer(r"[^\W\d_]{4,}", text)
     inner = [i for word in words for i in range(word.start() + 1, word.end() - 1)]
     if not inner:

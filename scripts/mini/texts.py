@@ -94,7 +94,6 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
     lines = (data / "text/captions.txt").read_text(encoding="utf-8").splitlines()
     loose = [c.strip() for c in dict.fromkeys(lines) if plain(c) not in banned]
     loose = [caption for caption in loose if caption not in owned]
-    fragments_ = fragments([*owned, *loose])
     net = WordNet(wordnet)
     seen = [split.label[path] for path in split.train["clothing"]]
     spanish = sorted({**vocabulary_phrases(), **annotated(annotations)}.items())
@@ -108,9 +107,9 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
     )
     # "a dog" is read as a name, it can not be read as a phrase as well.
     named = {*words, *things}
-    fragments_ = [part for part in fragments_ if _ARTICLE.sub("", part, count=1) not in named]
+    phrases = [part for part in fragments([*owned, *loose]) if _ARTICLE.sub("", part) not in named]
     pieces = parts(net.animals(), things, words, split.caltech_names)
-    everything = {*owned, *loose, *fragments_, *words, *tokens, *things}
+    everything = {*owned, *loose, *phrases, *words, *tokens, *things}
     everything.update(phrase for pair in pieces for phrase in pair)
     everything |= {*split.imagenet_names, *seen, *(english for _, english in spanish)}
     classes = {*split.imagenet_names, *seen}
@@ -135,7 +134,7 @@ def gather(data: Path, split: Split, wordnet: Path, annotations: Path, cache: Pa
     return Texts(
         captions=captions,
         loose=loose,
-        fragments=fragments_,
+        fragments=phrases,
         words=words,
         tokens=tokens,
         things=things,
