@@ -1,5 +1,6 @@
-"""The bundled model's training reads texts in a way of its own; open_clip's is the oracle."""
+"""The bundled model's training: how it reads texts (open_clip is the oracle) and misspells them."""
 
+import random
 from pathlib import Path
 
 import torch
@@ -28,3 +29,15 @@ def test_texts_end_to_end_are_read_as_open_clip_reads_each(monkeypatch):
         gradients.append([vectors.detach(), *(p.grad for p in tower.parameters())])
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_typing_error_is_one_letter_within_a_longer_word(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from mini.split import misspelt
+
+    rng = random.Random(0)
+    doubled, left_out = {"hoouse", "houuse", "housse"}, {"huse", "hose", "houe"}
+    exchanged = {"huose", "hosue", "houes"}
+    made = {misspelt("dog house", rng) for _ in range(300)}
+    assert made == {f"dog {word}" for word in doubled | left_out | exchanged}
+    assert misspelt("a red fox", rng) == "a red fox"
