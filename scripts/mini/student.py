@@ -24,7 +24,7 @@ from torch.nn.functional import (
 )
 
 from .folder import MODEL
-from .split import nonsense_word, unaccented
+from .split import misspelt, nonsense_word, unaccented
 from .teacher import (
     CAPTION_SHARE,
     NAME_SHARE,
@@ -47,6 +47,7 @@ PHOTOS, LOOSE, FRAGMENTS, WORDS, THINGS = 0.06, 0.025, 0.025, 0.115, 0.255
 NAMES, OTHERS, SPANISH_NAMES, SPANISH_TEXTS, PARTS, NONSENSE = 0.185, 0.01, 0.125, 0.1, 0.05, 0.01
 # Names and words are short, so many are cheap; what is no name counts as much as this many.
 SENTENCE_WEIGHT = 2.6
+TYPOS = 0.1  # share of class names, Spanish and common words with a typing error
 FIT_STEPS = 40
 HARDER_EVERY = 400  # steps, then things that are read badly are drawn more often
 FELT = 4.0  # weight, at the end, of errors in the directions in which photos differ
@@ -244,12 +245,13 @@ class Draw:
         for text, meaning in rng.choices(stuff.spanish, k=int(SPANISH_TEXTS * n)):
             share = PHRASE_SHARE if " " in meaning else NAME_SHARE
             rows.append((self.bare(text), meaning, share, -1))
-        words = rng.choices(stuff.words, k=int(WORDS * n))
-        words += rng.choices(stuff.things, weights=self.often, k=int(THINGS * n))
+        for word in rng.choices(stuff.words, k=int(WORDS * n)):
+            rows.append((self.phrase(word), word, NAME_SHARE, -1))
+        rows[sentences:] = [(self.typed(text), *rest) for text, *rest in rows[sentences:]]
+        things = rng.choices(stuff.things, weights=self.often, k=int(THINGS * n))
         pairs = rng.choices(stuff.parts, k=int(PARTS * n / 2))
-        for word in (*words, *(phrase for pair in pairs for phrase in pair)):
-            form = "{}" if rng.random() < 0.6 else rng.choice(ENGLISH)
-            rows.append((form.format(word), word, NAME_SHARE, -1))
+        for word in (*things, *(part for pair in pairs for part in pair)):
+            rows.append((self.phrase(word), word, NAME_SHARE, -1))
         noise = [self.nonsense() for _ in range(int(NONSENSE * n))]
         called, meant, share, classes = zip(*rows, strict=True)
         weight = torch.full((len(rows) + len(noise),), SENTENCE_WEIGHT)
@@ -263,6 +265,14 @@ class Draw:
             weight=weight / weight.sum(),
             sense=len(rows),
         )
+
+    def phrase(self, noun: str) -> str:
+        """The noun, or a few words with it."""
+        return ("{}" if self.rng.random() < 0.6 else self.rng.choice(ENGLISH)).format(noun)
+
+    def typed(self, text: str) -> str:
+        """The text, at times with a typing error."""
+        return misspelt(text, self.rng) if self.rng.random() < TYPOS else text
 
     def bare(self, text: str) -> str:
         """The text, perhaps without its accents: many people type none."""
