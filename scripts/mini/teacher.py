@@ -112,9 +112,8 @@ class Teacher(nn.Module):
         """Fills the heads of the image tower that is shipped."""
         tower.classes.weight.copy_(self.weight / TEMPERATURE)
         tower.classes.bias.copy_(self.bias / TEMPERATURE)
-        concepts = self.concepts.clone()
-        concepts[:, -1] = SHIPPED_CONSTANT
-        tower.concepts.weight.copy_(concepts.T)
+        tower.concepts.weight.copy_(self.concepts.T)
+        tower.concepts.weight[-1] = SHIPPED_CONSTANT
         tower.looks.weight.copy_(self.axes.T)
         tower.looks.bias.copy_(-self.center[:1280] @ self.axes)
         into = self.image.weight / self.spread
