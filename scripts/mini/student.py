@@ -65,7 +65,7 @@ class Reader:
         self.seen: dict[str, list[int]] = {}
         self.device = tower.positional_embedding.device
         on_cpu = self.device.type == "cpu"
-        self.half = not on_cpu  # with AVX512_BF16 a step takes 1.4 times as long as in float32
+        self.half = not on_cpu  # AVX512_BF16 without AMX takes 1.4 times as long as float32
         self.chunk = 256 if on_cpu else 1024
 
     def tokens(self, text: str) -> list[int]:
