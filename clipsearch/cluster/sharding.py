@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -27,6 +28,7 @@ from ..engine.catalog import translated
 from ..engine.files import sync_folder
 from ..engine.lock import WriterLock
 from ..engine.merging import MAX_SEGMENT_ROWS
+from ..engine.parts import LINK_REMEDY, is_link
 from ..engine.reader import Reader
 from ..engine.segments import write_segment
 from ..engine.snapshot import MODALITIES, Shelf, Snapshot
@@ -40,6 +42,7 @@ __all__ = ["Shard", "ShardSet", "open_shards", "shard_index", "shards_folder"]
 MANIFEST = "shards.json"
 _FORMAT = 1
 _LOCK_FILE = "shard.lock"
+_OWN_FOLDER = re.compile("[0-9a-f]{8}")  # of one set of shards
 MAX_SHARDS = 4096
 _PAGE = 5000  # rows of the catalog copied together
 # Of a catalog's tables, those that a shard writes for itself or does without; the FTS tables follow
@@ -136,11 +139,13 @@ def shard_index(folder: Path, shards: int) -> ShardSet:
     Raises:
         IndexNotFoundError: There is no index.
         InvalidInputError: The number of shards does not fit.
-        IndexCorruptError: A file of the index is damaged.
+        IndexCorruptError: A file of the index is damaged, or a link lies where the shards would.
         StorageError: The disk refused; earlier shards are as they were.
     """
     check_openable(folder)
     home = shards_folder(folder)
+    if is_link(home):
+        raise IndexCorruptError(f"{home} is a symbolic link. {LINK_REMEDY}")
     with translated(home):
         home.mkdir(exist_ok=True)
     with WriterLock(home / _LOCK_FILE, purpose="splitting into").acquire():
@@ -308,5 +313,5 @@ def _publish(home: Path, manifest: Mapping[str, Any]) -> None:
     new.replace(path)
     sync_folder(home)
     for entry in home.iterdir():
-        if entry.is_dir() and entry.name not in kept:
-            shutil.rmtree(entry, ignore_errors=True)
+        if _OWN_FOLDER.fullmatch(entry.name) and entry.name not in kept:
+            shutil.rmtree(entry, ignore_errors=True)  # never through a link

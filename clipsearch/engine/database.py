@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from ..errors import ClipSearchError, IndexCorruptError, IndexLockedError, StorageError
+from .parts import CATALOG, refuse_links
 
 __all__ = ["CATALOG", "Connection", "connect", "translated"]
 
-CATALOG = "catalog.sqlite"
 _BUSY_S = 30.0
 _READER_CACHE_KIB = 8 * 1024
 _WRITER_CACHE_KIB = 64 * 1024
@@ -39,8 +39,9 @@ def connect(folder: Path, *, write: bool = False) -> Connection:
 
     Raises:
         StorageError: The file cannot be opened.
-        IndexCorruptError: The file is no database.
+        IndexCorruptError: The file is no database, or a part of the index is a link.
     """
+    refuse_links(folder)
     path = folder / CATALOG
     uri = path.absolute().as_uri()
     modes = ["mode=rw"] if write else ["mode=rw", "mode=ro", "mode=ro&immutable=1"]

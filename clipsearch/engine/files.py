@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from ..errors import IndexCorruptError, StorageError
 from ..types import Modality
 from ..vectors import Halves, Rows
+from .parts import LINK_REMEDY
 
 __all__ = [
     "REMEDY",
@@ -95,20 +97,22 @@ def check_file(path: Path, facts: FileFacts, *, full: bool = False, remedy: str 
     recorded one (somebody touched, copied or altered the file) or when `full` asks for it.
 
     Raises:
-        IndexCorruptError: The file is missing, has another size or another content.
+        IndexCorruptError: The file is missing, a link, or has another size or content.
     """
     try:
-        stat = path.stat()
+        found = path.lstat()
     except FileNotFoundError as exc:
         raise IndexCorruptError(f"{path} is missing. {remedy}") from exc
     except OSError as exc:
         raise StorageError(f"cannot read {path}: {exc.strerror}") from exc
-    if stat.st_size != facts.size_bytes:
+    if stat.S_ISLNK(found.st_mode):
+        raise IndexCorruptError(f"{path} is a symbolic link. {LINK_REMEDY}")
+    if found.st_size != facts.size_bytes:
         raise IndexCorruptError(
-            f"{path} is damaged: it has {stat.st_size} bytes instead of {facts.size_bytes}. "
+            f"{path} is damaged: it has {found.st_size} bytes instead of {facts.size_bytes}. "
             f"{remedy}"
         )
-    if (full or stat.st_mtime_ns != facts.mtime_ns) and hash_file(path) != facts.sha256:
+    if (full or found.st_mtime_ns != facts.mtime_ns) and hash_file(path) != facts.sha256:
         raise IndexCorruptError(f"{path} is damaged: its content was altered. {remedy}")
 
 
@@ -116,8 +120,8 @@ def facts_of(path: Path) -> FileFacts:
     """Sync a finished file to disk and take down what it is."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        stat = os.fstat(file.fileno())
-    return FileFacts(stat.st_size, hash_file(path), stat.st_mtime_ns)
+        found = os.fstat(file.fileno())
+    return FileFacts(found.st_size, hash_file(path), found.st_mtime_ns)
 
 
 class Output:
@@ -149,7 +153,7 @@ class Output:
         try:
             if kind is None:
                 os.fsync(self._file.fileno())
-                stat = os.fstat(self._file.fileno())
-                self.facts = FileFacts(stat.st_size, self._digest.hexdigest(), stat.st_mtime_ns)
+                found = os.fstat(self._file.fileno())
+                self.facts = FileFacts(found.st_size, self._digest.hexdigest(), found.st_mtime_ns)
         finally:
             self._file.close()

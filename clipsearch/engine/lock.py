@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..errors import IndexLockedError, StorageError
+from ..errors import IndexCorruptError, IndexLockedError, StorageError
+from .parts import LINK_REMEDY, is_link
 
 __all__ = ["WriterLock"]
 
@@ -57,13 +58,17 @@ class WriterLock:
 
         Raises:
             IndexLockedError: Another holder has it; the message names that holder.
+            IndexCorruptError: The lock file is a link, which would be written through.
             StorageError: The lock file cannot be opened or written.
         """
         limit = 0.0 if wait is False else float("inf") if wait is True else float(wait)
         deadline = time.monotonic() + limit
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(self._path, flags, 0o644)
         except OSError as exc:
+            if is_link(self._path):
+                raise IndexCorruptError(f"{self._path} is a symbolic link. {LINK_REMEDY}") from exc
             raise StorageError(
                 f"cannot open {self._path}: {exc.strerror}. The index can be searched; to change "
                 "it, you need write permission in its folder."

@@ -15,6 +15,7 @@ from . import schema, vectorsets
 from .database import CATALOG, connect, translated
 from .files import sync_folder
 from .lock import WriterLock
+from .parts import SUBFOLDERS, refuse_links
 from .snapshot import MODALITIES, Snapshot
 from .writer import LOCK_FILE
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_openable", "create", "info", "is_index"]
 
-_SUBFOLDERS = ("vectors", "ann")
 _NEW = f"{CATALOG}.new"
 
 
@@ -42,11 +42,13 @@ def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
 
     Raises:
         IndexExistsError: There is an index, or there are other files.
+        IndexCorruptError: A link lies where a part of the index would be.
         StorageError: The folder cannot be written.
     """
     _refuse_if_taken(folder)
+    refuse_links(folder)
     with translated(folder):
-        for name in _SUBFOLDERS:
+        for name in SUBFOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
     with WriterLock(folder / LOCK_FILE).acquire(wait=True), translated(folder / CATALOG):
         if is_index(folder) and exist_ok:
@@ -82,7 +84,7 @@ def _refuse_if_taken(folder: Path) -> None:
         raise IndexExistsError(
             f"{folder} already is an index. Open it with Index.open, or choose another name."
         )
-    ours = {*_SUBFOLDERS, LOCK_FILE, _NEW, f"{_NEW}-journal", f"{_NEW}-wal", f"{_NEW}-shm"}
+    ours = {*SUBFOLDERS, LOCK_FILE, _NEW, f"{_NEW}-journal", f"{_NEW}-wal", f"{_NEW}-shm"}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
         if others:

@@ -18,6 +18,7 @@ from . import catalog, vectorsets
 from .ann import ANN_REMEDY, Ann, ann_file, open_ann
 from .database import CATALOG, connect, translated
 from .files import SegmentEntry, check_file
+from .garbage import strangers
 from .segments import BLOCK_ROWS, Segment, segment_files
 from .snapshot import EXACT_ELEMENTS, MODALITIES, Shelf
 from .storage import check_openable
@@ -114,6 +115,10 @@ class _Check:
                 conn.close()
         except ClipSearchError as exc:
             self._problems.append(str(exc))
+        self._notes += [
+            f"{path} does not belong to the index and is left alone"
+            for path in strangers(self._folder)
+        ]
         problems = self._problems[:_MOST_PROBLEMS]
         if len(self._problems) > _MOST_PROBLEMS:
             problems.append(f"... and {len(self._problems) - _MOST_PROBLEMS} more")
