@@ -1,7 +1,9 @@
 """Filters: a `where` expression as an SQL condition with bound values.
 
-No character of the expression reaches SQLite: the condition is built from constants, one for each
-node of the parsed tree, and values are bound.
+The syntax is that of SQL's conditions: `=`, `!=`, `<`, `<=`, `>`, `>=`, `and`, `or`, `not`, `in`,
+`between`, `like`, `is null` and parentheses, over the fields of `FIELDS` and the extra columns of a
+table source. sqlglot parses it; every node that is not one of these is refused, names are looked
+up, and what is left is written as SQL by `conditions`.
 
 As in SQL, a comparison with a missing value is neither true nor false: `width > 800` and
 `not width > 800` both leave out items without a width; `width is null` finds them. `like` knows
@@ -14,158 +16,296 @@ has not. A letter with an accent is the same whether it is one character or two,
 
 from __future__ import annotations
 
-import datetime as dt
+import difflib
 import functools
-import unicodedata
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from ..errors import InvalidInputError
-from .expression import (
-    FIELDS,
-    Compare,
-    Field,
-    IsNull,
-    Joined,
-    Like,
-    Node,
-    Not,
-    Value,
-    interval,
-    parse,
-)
+from .conditions import Condition, Field, Operator, Value, compare, interval, is_null, joined, like
 
 __all__ = ["FIELDS", "compile_where"]
 
-_SQL = {
-    "id": "items.row",
-    "name": "basename(coalesce(items.path, items.key))",
-    "mtime": "items.mtime_ns",
-    # Pillow's names are upper case; nobody should have to know.
-    "format": "items.format COLLATE NOCASE",
+# The fields of every index, with their types.
+FIELDS: dict[str, str] = {
+    "id": "integer",
+    "key": "text",
+    "path": "text",
+    "name": "text",
+    "size_bytes": "integer",
+    "width": "integer",
+    "height": "integer",
+    "format": "text",
+    "mtime": "date",
+    "taken_at": "date",
+    "camera": "text",
+    "latitude": "number",
+    "longitude": "number",
+    "caption": "text",
+    "tag": "tag",
 }
-_EXTRA_SQL = "(SELECT value FROM json_each(items.extra) WHERE key = ?)"
-_TAGGED = "EXISTS (SELECT 1 FROM tags WHERE tags.row = items.row AND {})"
+
+_MAX_LENGTH = 10_000  # characters; far more than anyone types, and a bound on the work
+_MAX_DEPTH = 64
+
+_OPERATORS: dict[type[exp.Expr], Operator] = {
+    exp.EQ: "=",
+    exp.NEQ: "!=",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.GT: ">",
+    exp.GTE: ">=",
+}
+_FLIPPED: dict[Operator, Operator] = {
+    "<": ">",
+    "<=": ">=",
+    ">": "<",
+    ">=": "<=",
+    "=": "=",
+    "!=": "!=",
+}
 
 
-def compile_where(where: str | None, extra: Mapping[str, str]) -> tuple[str, list[Any]]:
+def compile_where(
+    where: str | None, extra: Mapping[str, str], *, hidden: Collection[str] = ()
+) -> tuple[str, list[Any]]:
     """Turn an expression into an SQL condition on the table `items`.
 
     Args:
         where: The expression; None or blank for every item.
         extra: Names and types (`integer`, `number`, `text`, `date`, `path`) of the extra columns.
+        hidden: Fields that must not be asked about.
 
     Returns:
         The condition, built of constants and placeholders only, and the values to bind.
 
     Raises:
-        InvalidInputError: It cannot be read, names an unknown field, or compares a field with a
-            value of another type.
+        InvalidInputError: It cannot be read, names an unknown or hidden field, or compares a field
+            with a value of another type.
     """
     if where is not None and not isinstance(where, str):
         raise InvalidInputError(f"where must be a text such as 'width >= 800', got {where!r}")
     if where is None or not where.strip():
         return "1", []
-    condition, values = _compiled(where, tuple(extra.items()))
+    condition, values = _compiled(where, tuple(extra.items()), frozenset(hidden))
     return condition, list(values)
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(where: str, extra: tuple[tuple[str, str], ...]) -> tuple[str, tuple[Any, ...]]:
-    values: list[Any] = []
-    return _sql(parse(where, dict(extra)), values), tuple(values)
-
-
-def _sql(node: Node, values: list[Any]) -> str:
-    """A node as SQL; appends the values to bind."""
-    match node:
-        case Joined(op, parts):
-            if len(parts) == 1:
-                return _sql(parts[0], values)
-            half = len(parts) // 2  # balanced, for SQLite limits the depth of an expression
-            left = _sql(Joined(op, parts[:half]), values)
-            return f"({left} {op} {_sql(Joined(op, parts[half:]), values)})"
-        case Not(part):
-            return f"(NOT {_sql(part, values)})"
-        case IsNull(field):
-            if field.type == "tag":
-                return f"(NOT {_TAGGED.format('1')})"
-            return f"({_column(field, values)} IS NULL)"
-        case Like(field, pattern, escape):
-            conditions = []
-            for form in _forms(pattern):
-                target = "tags.label" if field.type == "tag" else _column(field, values)
-                values.append(form)
-                conditions.append(f"{target} LIKE ?")
-                if escape is not None:
-                    values.append(escape)
-                    conditions[-1] += " ESCAPE ?"
-            condition = f"({' OR '.join(conditions)})"
-            return _TAGGED.format(condition) if field.type == "tag" else condition
-        case Compare(field, op, value):
-            return _compare_sql(field, op, value, values)
-
-
-def _compare_sql(field: Field, op: str, value: Value, values: list[Any]) -> str:
-    if field.type == "tag":
-        forms = _forms(value)
-        values.extend(forms)
-        tagged = _TAGGED.format(f"tags.label IN ({', '.join('?' * len(forms))})")
-        return tagged if op == "=" else f"(NOT {tagged})"
-    if field.type == "date":
-        return _date_sql(field, op, str(value), values)
-    column = _column(field, values)
-    if op in ("=", "!="):
-        forms = _forms(value)
-        values.extend(forms)
-        return f"({column} {'NOT ' if op == '!=' else ''}IN ({', '.join('?' * len(forms))}))"
-    values.append(int(value) if isinstance(value, bool) else value)
-    return f"({column} {op} ?)"
-
-
-def _forms(value: Value) -> list[Any]:
-    """How a value may be stored: an accent in one character with its letter, or after it."""
-    if isinstance(value, bool):
-        return [int(value)]
-    if not isinstance(value, str):
-        return [value]
-    forms = (value, *(unicodedata.normalize(form, value) for form in ("NFC", "NFD")))
-    return list(dict.fromkeys(forms))
-
-
-def _column(field: Field, values: list[Any]) -> str:
-    if not field.extra:
-        return _SQL.get(field.name, f"items.{field.name}")
-    values.append(field.name)
-    if field.type == "date":
-        return f"strftime('%Y-%m-%dT%H:%M:%S', {_EXTRA_SQL})"
-    # A column of mixed types counts as text.
-    return f"CAST({_EXTRA_SQL} AS TEXT)" if field.type == "text" else _EXTRA_SQL
-
-
-def _date_sql(field: Field, op: str, text: str, values: list[Any]) -> str:
-    """A comparison with a stretch of time, from its start to just before its end."""
-    bound = _nanoseconds if field.name == "mtime" and not field.extra else _iso
-    start, end = (bound(moment) for moment in interval(text))
-    if op in ("=", "!="):
-        inside = f"({_moment(field, '>=', start, values)} AND {_moment(field, '<', end, values)})"
-        return inside if op == "=" else f"(NOT {inside})"
-    limit = start if op in ("<", ">=") else end
-    return f"({_moment(field, '<' if op in ('<', '<=') else '>=', limit, values)})"
-
-
-def _moment(field: Field, op: str, limit: str | int, values: list[Any]) -> str:
-    column = _column(field, values)
-    values.append(limit)
-    return f"{column} {op} ?"
-
-
-def _iso(moment: dt.datetime) -> str:
-    return moment.isoformat(timespec="seconds")
-
-
-def _nanoseconds(moment: dt.datetime) -> int:
+def _compiled(where: str, extra: tuple[tuple[str, str], ...], hidden: frozenset[str]) -> Condition:
+    if len(where) > _MAX_LENGTH:
+        raise InvalidInputError(f"the filter is longer than {_MAX_LENGTH} characters")
+    if "\0" in where:
+        raise InvalidInputError("the filter holds a NUL character")
     try:
-        return int(moment.timestamp()) * 1_000_000_000
-    except (OverflowError, ValueError, OSError) as exc:  # before any calendar of the system
-        raise InvalidInputError(f"no file has a time of change in the year {moment.year}") from exc
+        trees = sqlglot.parse(where, dialect="sqlite")
+    except (SqlglotError, RecursionError, ValueError) as exc:
+        detail = re.sub(r"\x1b\[\d*m", "", str(exc)).split("\n")[0] or type(exc).__name__
+        raise InvalidInputError(f"the filter {_short(where)} cannot be read: {detail}") from exc
+    if len(trees) != 1 or trees[0] is None:
+        raise InvalidInputError(f"the filter {_short(where)} must be one expression")
+    return _Compiler(where, dict(extra), hidden).node(trees[0], 0)
+
+
+class _Compiler:
+    """Writes sqlglot's tree as a condition, refusing whatever a filter does not have."""
+
+    def __init__(self, where: str, extra: Mapping[str, str], hidden: Collection[str]) -> None:
+        self._where = where
+        self._extra = extra
+        self._hidden = hidden
+
+    def node(self, tree: exp.Expr, depth: int) -> Condition:
+        if depth > _MAX_DEPTH:
+            raise InvalidInputError(f"the filter is nested deeper than {_MAX_DEPTH} levels")
+        down = depth + 1
+        match tree:
+            case exp.Paren():
+                return self.node(self._only(tree, "this"), down)
+            case exp.And() | exp.Or():
+                return self._joined(tree, down)
+            case exp.Not():
+                return _negated(self.node(self._only(tree, "this"), down))
+            case exp.Is():
+                return self._is(tree)
+            case exp.Between():
+                self._only(tree, "this", "low", "high")
+                field = self._field(tree.this)
+                low = self._compare(field, ">=", tree.args["low"])
+                return joined("AND", [low, self._compare(field, "<=", tree.args["high"])])
+            case exp.In():
+                return self._in(tree)
+            case exp.Like() | exp.ILike() | exp.Escape():
+                return self._like(tree)
+        op = _OPERATORS.get(type(tree))
+        if op is None:
+            raise self._refused(tree)
+        self._only(tree, "this", "expression")
+        if isinstance(tree.expression, exp.Column) and not isinstance(tree.this, exp.Column):
+            return self._compare(self._field(tree.expression), _FLIPPED[op], tree.this)
+        return self._compare(self._field(tree.this), op, tree.expression)
+
+    def _joined(self, tree: exp.Expr, depth: int) -> Condition:
+        """Read a chain of one connective without going a level deeper for each link."""
+        kind = type(tree)
+        parts: list[exp.Expr] = []
+        link: exp.Expr = tree
+        while type(link) is kind:
+            self._only(link, "this", "expression")
+            parts.append(link.expression)
+            link = link.this
+        parts.append(link)
+        op: Literal["AND", "OR"] = "AND" if kind is exp.And else "OR"
+        return joined(op, [self.node(part, depth) for part in reversed(parts)])
+
+    def _is(self, tree: exp.Expr) -> Condition:
+        self._only(tree, "this", "expression")
+        field = self._field(tree.this)
+        if isinstance(tree.expression, exp.Null):
+            return is_null(field)
+        if isinstance(tree.expression, exp.Boolean):
+            return self._compare(field, "=", tree.expression)
+        raise self._refused(tree.expression)
+
+    def _in(self, tree: exp.Expr) -> Condition:
+        self._only(tree, "this", "expressions")
+        field = self._field(tree.this)
+        values = tree.expressions
+        if not values:
+            raise InvalidInputError(f"{field.name} in () names no value")
+        return joined("OR", [self._compare(field, "=", value) for value in values])
+
+    def _like(self, tree: exp.Expr) -> Condition:
+        escape: str | None = None
+        if isinstance(tree, exp.Escape):
+            self._only(tree, "this", "expression")
+            character = self._value(tree.expression)
+            if not isinstance(character, str) or len(character) != 1:
+                raise InvalidInputError("escape must be one character, such as escape '!'")
+            escape = character
+            tree = tree.this
+        if not isinstance(tree, exp.Like | exp.ILike):
+            raise self._refused(tree)
+        self._only(tree, "this", "expression", "negate")
+        field = self._field(tree.this)
+        pattern = self._value(tree.expression)
+        if field.type not in ("text", "tag") or not isinstance(pattern, str):
+            hint = (
+                f"a date may be cut short instead: {field.name} = '2024-05'"
+                if field.type == "date"
+                else "like compares a text field with a pattern in single quotes, such as "
+                "caption like '%beach%'"
+            )
+            raise InvalidInputError(f"{field.name} like {pattern!r}: {hint}")
+        condition = like(field, pattern, escape)
+        return _negated(condition) if tree.args.get("negate") else condition
+
+    def _compare(self, field: Field, op: Operator, tree: exp.Expr) -> Condition:
+        value = self._value(tree)
+        number = isinstance(value, int | float)
+        if field.type in ("integer", "number") and not number:
+            shown = str(value).lower() if str(value).lower() in ("true", "false") else "800"
+            raise InvalidInputError(
+                f"{field.name} is a number; write it without quotes: {field.name} {op} {shown}"
+            )
+        if field.type == "date":
+            if number:
+                raise InvalidInputError(
+                    f"{field.name} is a date; write it in quotes: {field.name} {op} '2024-01-31'"
+                )
+            interval(str(value))
+        if field.type in ("text", "tag") and number:
+            raise InvalidInputError(
+                f"{field.name} is text; write the value in single quotes: "
+                f"{field.name} {op} '{value}'"
+            )
+        if field.type == "tag" and op not in ("=", "!="):
+            raise InvalidInputError(f"tag knows =, !=, in, like and is null, not {op}")
+        return compare(field, op, value)
+
+    def _value(self, tree: exp.Expr) -> Value:
+        match tree:
+            case exp.Paren():
+                return self._value(self._only(tree, "this"))
+            case exp.Neg():
+                inner = self._value(self._only(tree, "this"))
+                if isinstance(inner, int | float) and not isinstance(inner, bool):
+                    return -inner
+            case exp.Boolean():
+                return bool(tree.this)
+            case exp.Literal() if tree.is_string:
+                return str(tree.this)
+            case exp.Literal():
+                return self._number(str(tree.this))
+            case exp.Column():
+                raise InvalidInputError(
+                    f"{tree.sql()} stands where a value belongs; texts and dates are written in "
+                    f"single quotes: '{tree.name}'"
+                )
+        raise self._refused(tree)
+
+    @staticmethod
+    def _number(text: str) -> int | float:
+        try:
+            value = int(text) if text.isdigit() else float(text)
+        except ValueError as exc:
+            raise InvalidInputError(f"{text!r} is not a number") from exc
+        if isinstance(value, int) and value >= 2**63:
+            return float(value)
+        return value
+
+    def _field(self, tree: exp.Expr) -> Field:
+        if not isinstance(tree, exp.Column):
+            raise self._refused(tree)
+        self._only(tree, "this", "table")
+        name, table = tree.name, tree.table
+        if not table and name.lower() in FIELDS:
+            self._check_open(name.lower())
+            return Field(name.lower(), FIELDS[name.lower()])
+        if table.lower() in ("", "extra"):
+            found = name if name in self._extra else None
+            if found is None:
+                found = next((e for e in self._extra if e.lower() == name.lower()), None)
+            if found is not None:
+                self._check_open(found)
+                kind = self._extra[found]
+                return Field(found, "text" if kind == "path" else kind, extra=True)
+        shown = f"{table}.{name}" if table else name
+        there = [field for field in (*FIELDS, *self._extra) if field not in self._hidden]
+        close = difflib.get_close_matches(name, there, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise InvalidInputError(
+            f"there is no field {shown!r}.{hint} The fields are: {', '.join(there)}"
+        )
+
+    def _check_open(self, name: str) -> None:
+        if name in self._hidden:
+            raise InvalidInputError(f"{name} cannot be filtered by here")
+
+    def _only(self, tree: exp.Expr, *names: str) -> Any:
+        """Check that a node has no parts but these; the first of them."""
+        for name, part in tree.args.items():
+            if name not in names and part not in (None, False, []):
+                raise self._refused(tree)
+        return tree.args.get(names[0])
+
+    def _refused(self, tree: Any) -> InvalidInputError:
+        shown = tree.sql(dialect="sqlite") if isinstance(tree, exp.Expr) else str(tree)
+        return InvalidInputError(
+            f"{_short(shown)} in the filter {_short(self._where)} is not supported. A filter "
+            "compares fields with values by = != < <= > >= in, between, like, is null, joined by "
+            "and, or, not, such as: width >= 800 and caption like '%beach%'"
+        )
+
+
+def _negated(condition: Condition) -> Condition:
+    return f"(NOT {condition[0]})", condition[1]
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 200 else text[:200] + "...")

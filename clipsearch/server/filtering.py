@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..engine.expression import FIELDS, parse
+from ..engine.filters import FIELDS, compile_where
 
 __all__ = ["checked_where", "visible_fields"]
 
@@ -27,7 +27,7 @@ def checked_where(fields: Mapping[str, str], where: str | None) -> str | None:
     if where is None or not where.strip():
         return None
     extra = {name: kind for name, kind in fields.items() if name not in FIELDS}
-    parse(where, extra, hidden=_hidden(fields))
+    compile_where(where, extra, hidden=_hidden(fields))
     return where
 
 

@@ -1,0 +1,175 @@
+"""One comparison of a filter as an SQL condition with bound values.
+
+No character of a filter reaches SQLite: a condition is built from constants, and values are bound.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import InvalidInputError
+
+__all__ = [
+    "Condition",
+    "Field",
+    "Operator",
+    "Value",
+    "compare",
+    "interval",
+    "is_null",
+    "joined",
+    "like",
+]
+
+Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+Value = str | int | float | bool
+Condition = tuple[
+    str, tuple[Any, ...]
+]  # SQL of constants and placeholders, and what they stand for
+
+_SQL = {
+    "id": "items.row",
+    "name": "basename(coalesce(items.path, items.key))",
+    "mtime": "items.mtime_ns",
+    # Pillow's names are upper case; nobody should have to know.
+    "format": "items.format COLLATE NOCASE",
+}
+_EXTRA_SQL = "(SELECT value FROM json_each(items.extra) WHERE key = ?)"
+_TAGGED = "EXISTS (SELECT 1 FROM tags WHERE tags.row = items.row AND {})"
+_DATE = re.compile(
+    r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?)?)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that a filter names."""
+
+    name: str
+    type: str  # integer, number, text, date or tag
+    extra: bool = False
+
+    def column(self) -> Condition:
+        """Its value in SQL."""
+        if not self.extra:
+            return _SQL.get(self.name, f"items.{self.name}"), ()
+        if self.type == "date":
+            return f"strftime('%Y-%m-%dT%H:%M:%S', {_EXTRA_SQL})", (self.name,)
+        # A column of mixed types counts as text.
+        sql = f"CAST({_EXTRA_SQL} AS TEXT)" if self.type == "text" else _EXTRA_SQL
+        return sql, (self.name,)
+
+
+def joined(op: Literal["AND", "OR"], parts: list[Condition]) -> Condition:
+    """Conditions joined, as a balanced tree: SQLite limits the depth of an expression."""
+    if len(parts) == 1:
+        return parts[0]
+    half = len(parts) // 2
+    (left, first), (right, second) = joined(op, parts[:half]), joined(op, parts[half:])
+    return f"({left} {op} {right})", first + second
+
+
+def is_null(field: Field) -> Condition:
+    """`field is null`; for tags: the item has none."""
+    if field.type == "tag":
+        return f"(NOT {_TAGGED.format('1')})", ()
+    column, values = field.column()
+    return f"({column} IS NULL)", values
+
+
+def like(field: Field, pattern: str, escape: str | None) -> Condition:
+    """`field like pattern`, whichever way the pattern's accents are stored."""
+    column, names = ("tags.label", ()) if field.type == "tag" else field.column()
+    ending, extra = ("", ()) if escape is None else (" ESCAPE ?", (escape,))
+    forms = _forms(pattern)
+    condition = f"({' OR '.join([f'{column} LIKE ?{ending}'] * len(forms))})"
+    values = tuple(value for form in forms for value in (*names, form, *extra))
+    return (_TAGGED.format(condition) if field.type == "tag" else condition), values
+
+
+def compare(field: Field, op: Operator, value: Value) -> Condition:
+    """`field op value`."""
+    if field.type == "date":
+        return _compare_date(field, op, str(value))
+    forms = _forms(value)
+    marks = ", ".join("?" * len(forms))
+    if field.type == "tag":
+        tagged = _TAGGED.format(f"tags.label IN ({marks})")
+        return (tagged if op == "=" else f"(NOT {tagged})"), forms
+    column, names = field.column()
+    if op in ("=", "!="):
+        return f"({column} {'NOT ' if op == '!=' else ''}IN ({marks}))", names + forms
+    return f"({column} {op} ?)", (*names, int(value) if isinstance(value, bool) else value)
+
+
+def _forms(value: Value) -> tuple[Any, ...]:
+    """How a value may be stored: an accent in one character with its letter, or after it."""
+    if isinstance(value, bool):
+        return (int(value),)
+    if not isinstance(value, str):
+        return (value,)
+    forms = (value, *(unicodedata.normalize(form, value) for form in ("NFC", "NFD")))
+    return tuple(dict.fromkeys(forms))
+
+
+def _compare_date(field: Field, op: Operator, text: str) -> Condition:
+    """A comparison with a stretch of time, from its start to just before its end."""
+    bound = _nanoseconds if field.name == "mtime" and not field.extra else _iso
+    start, end = (bound(moment) for moment in interval(text))
+    column, names = field.column()
+    if op in ("=", "!="):
+        inside = f"({column} >= ? AND {column} < ?)"
+        return (inside if op == "=" else f"(NOT {inside})"), (*names, start, *names, end)
+    limit = start if op in ("<", ">=") else end
+    return f"({column} {'<' if op in ('<', '<=') else '>='} ?)", (*names, limit)
+
+
+def _iso(moment: dt.datetime) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
+def _nanoseconds(moment: dt.datetime) -> int:
+    try:
+        return int(moment.timestamp()) * 1_000_000_000
+    except (OverflowError, ValueError, OSError) as exc:  # before any calendar of the system
+        raise InvalidInputError(f"no file has a time of change in the year {moment.year}") from exc
+
+
+@functools.lru_cache(maxsize=256)
+def interval(text: str) -> tuple[dt.datetime, dt.datetime]:
+    """The stretch of time that a date names: a year, month, day, minute or second.
+
+    Returns:
+        Its first moment and the first moment after it.
+
+    Raises:
+        InvalidInputError: The text is no date.
+    """
+    found = _DATE.fullmatch(text.strip())
+    try:
+        if found is None:
+            raise ValueError
+        year, month, day, hour, minute, second = (int(g) if g else None for g in found.groups())
+        start = dt.datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0)
+        if month is None:
+            end = start.replace(year=start.year + 1)
+        elif day is None:
+            end = (start + dt.timedelta(days=31)).replace(day=1)
+        else:
+            end = start + (
+                dt.timedelta(days=1)
+                if hour is None
+                else dt.timedelta(minutes=1)
+                if second is None
+                else dt.timedelta(seconds=1)
+            )
+    except (ValueError, OverflowError) as exc:
+        raise InvalidInputError(
+            f"{text!r} is not a date; write one like '2024-05-31', '2024-05' or '2024-05-31 18:30'"
+        ) from exc
+    return start, end
