@@ -663,6 +663,29 @@ def test_duplicates_across_many_blocks(index, encoder, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("together", [1, 3, 1_000_000])
+def test_duplicates_are_joined_through_others_whatever_is_joined_together(
+    index, encoder, monkeypatch, together
+):
+    """Chains of images of which only neighbors are alike; powers of the matrix are the oracle."""
+    monkeypatch.setattr("clipsearch.engine.curation._MOST_PAIRS", together)
+    monkeypatch.setattr("clipsearch.engine.curation._BLOCK", 4)
+    angles = np.random.default_rng(0).permutation(
+        np.concatenate([0.2 * np.arange(7), 3 + 0.2 * np.arange(5), [2.0, 4.5]])
+    )
+    vectors = np.zeros((len(angles), DIM), np.float32)
+    vectors[:, 0], vectors[:, 1] = np.cos(angles), np.sin(angles)
+    with index.writer() as writer:
+        for number, vector in enumerate(vectors):
+            writer.put(record(str(number)), image=vector)
+    alike = vectors @ vectors.T >= np.cos(0.25)
+    reached = np.linalg.matrix_power(alike.astype(int), len(angles)) > 0
+    expected = {tuple(np.flatnonzero(row) + 1) for row in reached if row.sum() > 1}
+    groups = [[item.id for item, _ in group] for group in index.duplicates(float(np.cos(0.25)))]
+    assert [sorted(group) for group in groups] == sorted(map(list, expected), key=len, reverse=True)
+    assert all(group[0] == min(group) for group in groups)
+
+
 def test_pairs_lists_the_worst_captions(index, encoder):
     with index.writer() as writer:
         for i, share in enumerate([0.9, -0.5, 0.2, 0.5]):

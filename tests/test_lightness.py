@@ -11,7 +11,8 @@ import clipsearch
 from clipsearch import errors
 
 HEAVY = {
-    "faiss", "fastapi", "gradio", "open_clip", "pandas", "pyarrow", "sklearn", "sqlglot", "torch",
+    "faiss", "fastapi", "gradio", "open_clip", "pandas", "pyarrow", "scipy", "sklearn", "sqlglot",
+    "torch",
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ..errors import InvalidInputError
 from ..vectors import Floats
 from .heads import Adapter, ClassHead
+from .metrics import log_loss
 
 __all__ = ["FitReport", "fit_adapter"]
 
@@ -88,18 +89,17 @@ def _choose(
     head: ClassHead, vectors: Floats, truth: Integers, zero_shot: Doubles
 ) -> tuple[float, float, float]:
     """Strength and blend of best cross-validated accuracy, ties to the least log loss."""
-    fold = _stratified(truth)
+    folds = _folds(truth)
     best: tuple[float, float, float, float] | None = None
     for strength in _STRENGTHS:
         learnt = np.empty_like(zero_shot)
-        for f in np.unique(fold):
-            held = fold == f
-            coef, intercept = _regress(head.weights, vectors[~held], truth[~held], strength)
+        for kept, held in folds:
+            coef, intercept = _regress(head.weights, vectors[kept], truth[kept], strength)
             learnt[held] = vectors[held] @ coef.T + intercept
         for blend in _BLENDS:
             logits = zero_shot + blend * learnt
             accuracy = float((logits.argmax(axis=1) == truth).mean())
-            key = (accuracy, -_log_loss(logits, truth), strength, blend)
+            key = (accuracy, -log_loss(logits, truth), strength, blend)
             if best is None or key > best:
                 best = key
     if best is None:
@@ -107,16 +107,15 @@ def _choose(
     return best[2], best[3], best[0]
 
 
-def _stratified(truth: Integers) -> Integers:
-    """A fold for every example, such that each class is spread over the folds."""
-    shuffled = np.random.default_rng(0).permutation(len(truth))
-    fold = np.empty(len(truth), np.int64)
-    count: dict[int, int] = {}
-    for at in shuffled:
-        label = int(truth[at])
-        fold[at] = count.get(label, 0) % _FOLDS
-        count[label] = count.get(label, 0) + 1
-    return fold
+def _folds(truth: Integers) -> list[tuple[Integers, Integers]]:
+    """Rows to learn from and rows held out, with each class spread over the folds."""
+    from sklearn.model_selection import StratifiedKFold
+
+    count = min(_FOLDS, int(np.bincount(truth).max()))
+    folds = StratifiedKFold(count, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class may have fewer examples than there are folds
+        return list(folds.split(truth, truth))
 
 
 def _regress(
@@ -136,9 +135,3 @@ def _regress(
         coef = np.concatenate([-coef, coef]) / 2
         intercept = np.concatenate([-intercept, intercept]) / 2
     return np.asarray(coef, np.float32), np.asarray(intercept, np.float32)
-
-
-def _log_loss(logits: Doubles, truth: Integers) -> float:
-    top = logits.max(axis=1)
-    total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-    return float((total - logits[np.arange(len(truth)), truth]).mean())

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
 
 from ..errors import InvalidInputError
 from ..vectors import Floats
 from .heads import ClassHead
-from .metrics import expected_calibration_error, reliability_bins
+from .metrics import expected_calibration_error, log_loss, reliability_bins
 
 __all__ = [
     "CalibrationFigures",
@@ -32,7 +33,6 @@ DEFAULT_TARGET_ACCURACY = 0.95
 _FOLDS = 5
 _MIN_IMAGES = 10
 _TEMPERATURES = np.geomspace(0.02, 50, 161)  # 5 % steps
-_REFINEMENTS = 40
 _LEAST_SLOPE = 1e-3  # of a sigmoid model's logits
 _MIN_ANSWERED = 5  # below this many answers a measured accuracy says nothing
 
@@ -94,12 +94,12 @@ def fitted_margin(head: ClassHead, vectors: Floats, named: npt.NDArray[np.bool_]
         named: Whether some label fits, bool [n], with both kinds in it.
     """
     chance = head.none_probability(vectors)
-    logit = np.log(np.clip(chance, 1e-12, 1 - 1e-12) / np.clip(1 - chance, 1e-12, 1))
-    edges = np.unique(logit)
+    logits = logit(np.clip(chance, 1e-12, 1 - 1e-12))
+    edges = np.unique(logits)
     cuts = (edges[1:] + edges[:-1]) / 2 if len(edges) > 1 else edges
     if named.all() or not named.any():
         raise InvalidInputError("some images must fit a label, and some must fit none")
-    balanced = [((logit[~named] > cut).mean() + (logit[named] <= cut).mean()) / 2 for cut in cuts]
+    balanced = [((logits[~named] > cut).mean() + (logits[named] <= cut).mean()) / 2 for cut in cuts]
     return replace(head, none_margin=head.none_margin - float(cuts[int(np.argmax(balanced))]))
 
 
@@ -160,23 +160,16 @@ def _figures(
 
 
 def _fit_temperature(logits: Doubles, truth: Integers) -> float:
-    """The temperature of least negative log-likelihood: a grid, then golden-section search."""
-    rows = np.arange(len(truth))
+    """The temperature of least log loss: the best of a grid, refined between its neighbours."""
+    from scipy.optimize import minimize_scalar
 
     def loss(temperature: float) -> float:
-        scaled = logits / temperature
-        top = scaled.max(axis=1)
-        total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-        return float((total - scaled[rows, truth]).mean())
+        return log_loss(logits / temperature, truth)
 
     best = int(np.argmin([loss(t) for t in _TEMPERATURES]))
-    low = _TEMPERATURES[max(0, best - 1)]
-    high = _TEMPERATURES[min(len(_TEMPERATURES) - 1, best + 1)]
-    golden = (np.sqrt(5) - 1) / 2
-    for _ in range(_REFINEMENTS):
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, right) if loss(left) < loss(right) else (left, high)
-    return float((low + high) / 2)
+    around = _TEMPERATURES[max(0, best - 1)], _TEMPERATURES[best : best + 2][-1]
+    found = minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-8})
+    return float(found.x)
 
 
 def _fit_platt(logits: Doubles, truth: Integers) -> tuple[float, float]:
@@ -194,7 +187,7 @@ def _fit_platt(logits: Doubles, truth: Integers) -> tuple[float, float]:
 
     def loss(line: Doubles) -> tuple[float, Doubles]:
         margin = sign * (line[0] * x + line[1])
-        slack = -sign * 0.5 * (1 - np.tanh(margin / 2)) / x.size
+        slack = -sign * expit(-margin) / x.size
         value = float(np.logaddexp(0, -margin).mean())
         return value, np.array([(slack * x).sum(), slack.sum()])
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logsumexp, softmax
 
 from ..errors import InvalidInputError
 from ..vectors import Floats
@@ -89,14 +90,15 @@ class ClassHead:
         if multi_label:
             if self.logit_bias is None:
                 logits = (self._alone(vectors) - self._rest(vectors)[:, None]) / self.temperature
-            own = _sigmoid(logits)
+            own = np.asarray(expit(logits))
             if not none_of_these:
                 return own
             nothing = 1 - own.max(axis=1, keepdims=True)
             return np.concatenate([own, nothing], axis=1)
         if not none_of_these:
-            return _sigmoid(logits) if self.logit_bias is not None else _softmax(logits)
-        shares = _softmax(logits)
+            is_sigmoid = self.logit_bias is not None
+            return np.asarray(expit(logits) if is_sigmoid else softmax(logits, axis=1))
+        shares = softmax(logits, axis=1)
         nothing = self.none_probability(vectors)[:, None]
         return np.concatenate([shares * (1 - nothing), nothing], axis=1)
 
@@ -115,25 +117,12 @@ class ClassHead:
     def none_probability(self, vectors: Floats) -> Doubles:
         """Probability that no label fits, float64 [n]; from texts alone, whatever was learnt."""
         best = self.cosines(vectors).max(axis=1).astype(np.float64) * self.logit_scale
-        return _sigmoid(self._rest(vectors) - (best - np.log(len(self.labels))))
+        return np.asarray(expit(self._rest(vectors) - (best - np.log(len(self.labels)))))
 
     def _rest(self, vectors: Floats) -> Doubles:
         """Logit of "something else", the mean over the generic texts, float64 [n]."""
         if self.contrast is None:
             raise InvalidInputError("this classifier was made without generic texts")
         logits = (vectors @ self.contrast.T).astype(np.float64) * self.logit_scale
-        return np.asarray(_log_sum_exp(logits) - np.log(len(self.contrast)) + self.none_margin)
-
-
-def _sigmoid(x: Doubles) -> Doubles:
-    return np.asarray(0.5 * (1 + np.tanh(x / 2)))
-
-
-def _softmax(logits: Doubles) -> Doubles:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
-
-
-def _log_sum_exp(logits: Doubles) -> Doubles:
-    top = logits.max(axis=1)
-    return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))
+        total = logsumexp(logits, axis=1)
+        return np.asarray(total - np.log(len(self.contrast)) + self.none_margin)

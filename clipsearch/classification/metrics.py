@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 
 from ..vectors import Floats
 
 __all__ = [
     "RetrievalFigures",
     "expected_calibration_error",
+    "log_loss",
     "positive_ranks",
     "ranks_figures",
     "reliability_bins",
@@ -30,6 +32,11 @@ def top_k_accuracy(scores: npt.NDArray[np.floating], truth: Integers, k: int) ->
     """Share of rows whose true class is among the k best; ties go to the earlier class."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return float((order == truth[:, None]).any(axis=1).mean())
+
+
+def log_loss(logits: Doubles, truth: Integers) -> float:
+    """Mean negative log-likelihood of the true classes under the softmax of logits [n, classes]."""
+    return float(-log_softmax(logits, axis=1)[np.arange(len(truth)), truth].mean())
 
 
 def reliability_bins(

@@ -17,6 +17,7 @@ _BLOCK = 2048  # rows a side: a block of scores is 16 MB
 _NEIGHBOURS = 16  # looked up a row where comparing all pairs would take too long
 # Comparing all pairs of this many vectors of 512 takes a minute or two on two cores.
 _ALL_PAIRS_ELEMENTS = 60_000_000
+_MOST_PAIRS = 1_000_000  # joined at a time
 
 
 def duplicate_groups(shelf: Shelf, threshold: float) -> list[list[tuple[int, float]]]:
@@ -48,12 +49,13 @@ def duplicate_groups(shelf: Shelf, threshold: float) -> list[list[tuple[int, flo
     else:
         pairs = _all_pairs(shelf, limit)
     leader = np.arange(every.size)
-    for left, right in pairs:
-        _join(leader, np.searchsorted(every, left), np.searchsorted(every, right))
+    for some in _gathered(pairs):
+        leader = _joined(leader, np.searchsorted(every, some))
     return _groups(shelf, every, leader)
 
 
-def _all_pairs(shelf: Shelf, limit: np.float32) -> Iterator[tuple[Rows, Rows]]:
+def _all_pairs(shelf: Shelf, limit: np.float32) -> Iterator[Rows]:
+    """Pairs of rows that are alike, int64 [2, pairs], block by block."""
     for i, (rows, vectors) in enumerate(_chunks(shelf)):
         for j, (others, other_vectors) in enumerate(_chunks(shelf)):
             if j > i:
@@ -61,16 +63,17 @@ def _all_pairs(shelf: Shelf, limit: np.float32) -> Iterator[tuple[Rows, Rows]]:
             at = np.nonzero(vectors @ other_vectors.T >= limit)
             left, right = rows[at[0]], others[at[1]]
             apart = left > right
-            yield left[apart], right[apart]
+            yield np.stack([left[apart], right[apart]])
 
 
-def _near_pairs(shelf: Shelf, limit: np.float32) -> Iterator[tuple[Rows, Rows]]:
+def _near_pairs(shelf: Shelf, limit: np.float32) -> Iterator[Rows]:
+    """Pairs of a row and a near neighbor that is alike, int64 [2, pairs], row by row."""
     for rows, vectors in _chunks(shelf):
         for row, vector in zip(rows.tolist(), vectors, strict=True):
             found = shelf.search(vector, _NEIGHBOURS)
             near = found.rows[found.scores >= limit]
             near = near[near != row]
-            yield np.full(near.size, row, np.int64), near
+            yield np.stack([np.full(near.size, row, np.int64), near])
 
 
 def _chunks(shelf: Shelf) -> Iterator[tuple[Rows, Floats]]:
@@ -79,21 +82,40 @@ def _chunks(shelf: Shelf) -> Iterator[tuple[Rows, Floats]]:
             yield rows[start : start + _BLOCK], vectors[start : start + _BLOCK]
 
 
-def _join(
-    leader: npt.NDArray[np.int64], left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]
-) -> None:
-    """Unite the groups of pairs; the lowest position leads a group."""
-    for a, b in zip(left.tolist(), right.tolist(), strict=True):
-        first, second = _lead(leader, a), _lead(leader, b)
-        if first != second:
-            leader[max(first, second)] = min(first, second)
+def _gathered(pairs: Iterator[Rows]) -> Iterator[Rows]:
+    """The same pairs in fewer and larger arrays, bounded in size."""
+    parts: list[Rows] = []
+    count = 0
+    for part in pairs:
+        if part.size:
+            parts.append(part)
+            count += part.shape[1]
+        if count >= _MOST_PAIRS:
+            yield np.concatenate(parts, axis=1)
+            parts, count = [], 0
+    if parts:
+        yield np.concatenate(parts, axis=1)
 
 
-def _lead(leader: npt.NDArray[np.int64], at: int) -> int:
-    while leader[at] != at:
-        leader[at] = leader[leader[at]]
-        at = int(leader[at])
-    return at
+def _joined(leader: npt.NDArray[np.int64], pairs: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    """Unite the groups of the positions of each pair.
+
+    Args:
+        leader: Lowest position of each position's group so far, int64 [n].
+        pairs: int64 [2, pairs].
+
+    Returns:
+        `leader` of the united groups.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ends = np.concatenate([np.stack([np.arange(leader.size), leader]), pairs], axis=1)
+    graph = coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(leader.size, leader.size))
+    _, group = connected_components(graph, directed=False)
+    _, lowest = np.unique(group, return_index=True)
+    united: npt.NDArray[np.int64] = lowest[group]
+    return united
 
 
 def _groups(
@@ -101,7 +123,7 @@ def _groups(
 ) -> list[list[tuple[int, float]]]:
     members: dict[int, list[int]] = {}
     for at in np.flatnonzero(leader != np.arange(leader.size)).tolist():
-        members.setdefault(_lead(leader, at), []).append(at)
+        members.setdefault(int(leader[at]), []).append(at)
     groups = []
     for lead, others in members.items():
         rows = every[np.asarray([lead, *others])]

@@ -95,12 +95,10 @@ def overlay(found: HeatMap, *, strength: float = 0.6, side: int = 512) -> Image.
     picture = np.asarray(found.image.resize(size, Image.Resampling.BICUBIC), np.float64)
     heat_image = Image.fromarray(found.heat, mode="F").resize(size, Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(heat_image, np.float64), 0, 1)
-    position = heat * (len(_RAMP) - 1)
-    low = np.minimum(position.astype(int), len(_RAMP) - 2)
-    share = (position - low)[..., None]
-    colour = _RAMP[low] * (1 - share) + _RAMP[low + 1] * share  # [H, W, 3]
+    steps = np.linspace(0, 1, len(_RAMP))
+    color = np.stack([np.interp(heat, steps, band) for band in _RAMP.T], axis=-1)  # [H, W, 3]
     alpha = strength * (0.25 + 0.75 * heat)[..., None]
-    mixed = (1 - alpha) * picture + alpha * colour
+    mixed = (1 - alpha) * picture + alpha * color
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 

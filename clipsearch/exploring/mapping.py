@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..caching import cache_folder, cached_key
 from ..errors import InvalidInputError
-from ..vectors import Floats, Rows, unit
+from ..vectors import Floats, Rows
 from .sampling import sample_vectors
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ Method = Literal["pca", "umap"]
 _SAMPLE = 5000  # vectors that projection and clusters are fitted on
 _MOST_CLUSTERS = 12  # colours that can be told apart
 _ROUNDS = 25  # of k-means; its clusters hardly move after a dozen
+_STARTS = 5  # of k-means, of which the best counts: one random start may join two groups
 _SEED = 0
 _FOLDER = "maps"
 _BLOCK = 2048  # vectors placed at a time: against a sample of 5000, 40 MB of scores
@@ -80,7 +81,7 @@ def make_map(
     if method == "umap" and not there:
         raise InvalidInputError("UMAP is not installed; run: pip install 'clipsearch[map]'")
     key = cached_key(
-        index.fingerprint, str(index.path), index.generation, len(index), clusters, method, 2
+        index.fingerprint, str(index.path), index.generation, len(index), clusters, method, 3
     )
     kept = _load(key)
     if kept is not None:
@@ -144,24 +145,21 @@ def _by_umap(sample: Floats) -> Callable[[Floats], Floats]:
 
 
 def _centres(sample: Floats, count: int) -> Floats:
-    """Spherical k-means from well-spread starts, float32 [count, dim]."""
-    rng = np.random.default_rng(_SEED)
-    chosen = [int(rng.integers(len(sample)))]
-    nearest = sample @ sample[chosen[0]]
-    while len(chosen) < count:
-        away = np.clip(1 - nearest, 0, None) ** 2  # k-means++: far ones are likely
-        total = float(away.sum())
-        chance = away / total if total > 0 else None
-        chosen.append(int(rng.choice(len(sample), p=chance)))
-        nearest = np.maximum(nearest, sample @ sample[chosen[-1]])
-    centres = sample[chosen].copy()
-    for _ in range(_ROUNDS):
-        group = (sample @ centres.T).argmax(axis=1)
-        for place in range(count):
-            members = sample[group == place]
-            if len(members):
-                centres[place] = unit(members.mean(axis=0))
-    return np.asarray(centres, np.float32)
+    """Spherical k-means, float32 [count, dim], unit length."""
+    import faiss
+
+    means = faiss.Kmeans(
+        sample.shape[1],
+        count,
+        niter=_ROUNDS,
+        nredo=_STARTS,
+        spherical=True,
+        seed=_SEED,
+        min_points_per_centroid=1,  # neither warns of few vectors
+        max_points_per_centroid=len(sample),  # nor leaves any out
+    )
+    means.train(sample)
+    return np.asarray(means.centroids, np.float32)
 
 
 def _spread_out(places: npt.NDArray[np.floating]) -> Floats:
