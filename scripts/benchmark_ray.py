@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from measure_rates import measure_driver
+
 from clipsearch import Index, load_encoder
 from clipsearch.cluster import ClusterOptions, add_on_cluster
 from clipsearch.cluster.connection import connected
-from clipsearch.cluster.measuring import measure_driver
 from clipsearch.types import IngestReport, Progress
 
 MAX_OVERHEAD = 0.15  # of Ray with one worker against the local path, once workers are up

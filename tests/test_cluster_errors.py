@@ -22,7 +22,7 @@ def test_one_machine_does_not_need_ray():
     code = (
         "import sys; sys.modules['ray'] = None\n"
         "import clipsearch.cli, clipsearch.ingest, clipsearch.cluster.sharding\n"
-        "import clipsearch.cluster.planning, clipsearch.cluster.embedding\n"
+        "import clipsearch.cluster.embedding\n"
         "import clipsearch.cluster.serving, clipsearch.cluster.http\n"
         "from clipsearch.cluster.connection import connected\n"
         "try:\n"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from plan import MEMORY_SHARE, SCAN_SHARES, Machine, Rates, Workload, main, plan
 
 from clipsearch import InvalidInputError
-from clipsearch.cluster.planning import MEMORY_SHARE, SCAN_SHARES, Machine, Rates, Workload, plan
 
 RATES = Rates(encode_per_s=1000, decode_per_s=100)
 
@@ -138,20 +141,35 @@ def test_rates_and_machines_that_make_no_sense():
         plan(Workload(items=1e6), RATES, Machine(), scan_share=2.0)
 
 
-def test_command(cli):
-    done = cli(
-        "plan", "--items", "5e9", "--dim", "512", "--images-per-s", "1400", "--decodes-per-s",
-        "200", "--hours", "720", "-f", "json",
-    )  # fmt: skip
-    found = json.loads(done.stdout)
+def test_command(capsys):
+    options = ["--dim", "512", "--images-per-s", "1400", "--decodes-per-s", "200", "--hours", "720"]
+    assert main(["--items", "5e9", *options, "-f", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
     assert found["embedding"]["workers"] == 2  # 5e9 / (1,260 x 2,592,000)
     assert found["vector_bytes"] == pytest.approx(5e9 * (1024 + 8))
-    table = cli("plan", "--items", "1e6", "--images-per-s", "100", "--decodes-per-s", "50")
-    assert "workers" in table.stdout
-    assert "shards" in table.stdout
+    assert main(["--items", "1e6", "--images-per-s", "100", "--decodes-per-s", "50"]) == 0
+    table = capsys.readouterr().out
+    assert "workers" in table
+    assert "shards" in table
 
 
-def test_command_with_nonsense(cli):
-    done = cli("plan", "--items", "-5", "--images-per-s", "1", "--decodes-per-s", "1", expect=1)
+def test_command_measures_what_is_not_given(capsys):
+    assert main(["--items", "1e6", "--commits-per-s", "1234", "-f", "json"]) == 0
+    done = capsys.readouterr()
+    assert done.err.startswith("measuring clipsearch-mini on this machine")
+    rates = json.loads(done.out)["rates"]
+    assert rates["commit_per_s"] == 1234
+    assert min(rates["encode_per_s"], rates["decode_per_s"], rates["text_per_s"]) > 1
+
+
+def test_command_with_nonsense():
+    script = Path(__file__).parents[1] / "scripts" / "plan.py"
+    done = subprocess.run(
+        [sys.executable, script, "--items", "-5", "--images-per-s", "1", "--decodes-per-s", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
     assert done.stderr.startswith("error: items must be a positive number")
     assert len(done.stderr.splitlines()) == 1

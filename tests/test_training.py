@@ -1,16 +1,12 @@
 """The bundled model's training: how it reads texts (open_clip is the oracle) and misspells them."""
 
 import random
-from pathlib import Path
 
 import torch
 from open_clip.transformer import TextTransformer
 
-ROOT = Path(__file__).resolve().parents[1]
 
-
-def test_texts_end_to_end_are_read_as_open_clip_reads_each(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+def test_texts_end_to_end_are_read_as_open_clip_reads_each():
     from mini.student import encode
 
     torch.manual_seed(0)
@@ -31,8 +27,7 @@ def test_texts_end_to_end_are_read_as_open_clip_reads_each(monkeypatch):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_a_typing_error_is_one_letter_within_a_longer_word(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+def test_a_typing_error_is_one_letter_within_a_longer_word():
     from mini.split import misspelt
 
     rng = random.Random(0)

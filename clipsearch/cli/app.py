@@ -38,7 +38,6 @@ _COMMANDS = {
     "export": "curating.export",
     "import": "curating.import_command",
     "shard": "clustering.shard",
-    "plan": "clustering.plan",
     "demo": "demo.demo",
     "evaluate": "evaluating.evaluate_app",
     "models": "managing.models_app",

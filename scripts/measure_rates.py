@@ -12,21 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from ..images import ImageFacts, prepare
-from ..index import Index
-from ..ingest import IngestOptions
-from ..intake.ledger import Ledger
-from ..intake.pairs import Pair, Source
-from ..vectors import score, unit
-from .planning import Rates
-from .reading import pack, unpack
-from .receiving import receive
-from .worker import Embedded
+from clipsearch.cluster.reading import pack, unpack
+from clipsearch.cluster.receiving import receive
+from clipsearch.cluster.worker import Embedded
+from clipsearch.images import ImageFacts, prepare
+from clipsearch.index import Index
+from clipsearch.ingest import IngestOptions
+from clipsearch.intake.ledger import Ledger
+from clipsearch.intake.pairs import Pair, Source
+from clipsearch.vectors import score, unit
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
-
-__all__ = ["measure_driver", "measure_rates"]
+    from clipsearch.encoder import Encoder
 
 _SECONDS = 1.0  # of each measurement
 _IMAGE_SIZE = (640, 480)  # pixels of the JPEG that is decoded
@@ -35,7 +32,7 @@ _SLICE = 64  # results that a worker sends together
 _SCATTER = (1 << 255) // 3 | 1  # odd, so that multiples differ, as hashes do all over their range
 
 
-def measure_rates(encoder: Encoder, *, seconds: float = _SECONDS) -> Rates:
+def measure_rates(encoder: Encoder, *, seconds: float = _SECONDS) -> dict[str, float]:
     """Measure what a plan needs, on this machine and with this model.
 
     Args:
@@ -43,15 +40,16 @@ def measure_rates(encoder: Encoder, *, seconds: float = _SECONDS) -> Rates:
         seconds: How long each measurement takes, about.
 
     Returns:
-        Rates; scaling and overhead are the defaults, because one machine cannot show them.
+        The rates of `plan.Rates` by name, without scaling and overhead, which one machine cannot
+        show.
     """
-    return Rates(
-        encode_per_s=_encode_rate(encoder, seconds),
-        decode_per_s=_decode_rate(encoder, seconds),
-        commit_per_s=measure_driver(encoder.dim),
-        scan_bytes_per_s=_scan_rate(encoder.dim, seconds),
-        text_per_s=_repeat(lambda: encoder.encode_texts(["a dog on the beach"]), 1, seconds),
-    )
+    return {
+        "encode_per_s": _encode_rate(encoder, seconds),
+        "decode_per_s": _decode_rate(encoder, seconds),
+        "commit_per_s": measure_driver(encoder.dim),
+        "scan_bytes_per_s": _scan_rate(encoder.dim, seconds),
+        "text_per_s": _repeat(lambda: encoder.encode_texts(["a dog on the beach"]), 1, seconds),
+    }
 
 
 def _repeat(work: Callable[[], object], amount: float, seconds: float) -> float:
@@ -101,7 +99,7 @@ def measure_driver(dim: int, *, items: int = 4096, captions: bool = False) -> fl
         for first in range(0, items, _SLICE)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        index = Index.create(Path(folder) / "rate", _Nameless(dim))  # type: ignore[arg-type]
+        index = Index.create(Path(folder) / "rate", _Nameless(dim))
         with index, index.writer() as writer:
             started = perf_counter()
             receive(
@@ -109,7 +107,7 @@ def measure_driver(dim: int, *, items: int = 4096, captions: bool = False) -> fl
                 Source(),
                 writer=writer,
                 folder=index.path,
-                encoder=_Nameless(dim),  # type: ignore[arg-type] # never asked for anything
+                encoder=_Nameless(dim),  # never asked for anything
                 ledger=Ledger(None, "raise"),
                 options=IngestOptions(),
                 tell=lambda _: None,

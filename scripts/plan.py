@@ -1,27 +1,26 @@
-"""What it takes to embed and to serve so many items: workers, hours, storage, memory, shards, cost.
+"""Compute what it takes to embed and to serve a number of images: machines, hours, storage, cost.
 
-Every formula here is written out in `docs/scaling.md`, where it is checked against published
-figures. Nothing is hidden in a constant: what was not measured is a field with a stated default.
+    python scripts/plan.py --items 5e9 -m ViT-B-32/laion2b_s34b_b79k --hours 720 --qps 50
+    python scripts/plan.py --items 1e8 --images-per-s 1400 --decodes-per-s 250 --workers 1
+
+Rates that are not given are measured on this machine. Every formula here is written out in
+`docs/scaling.md`, where it is checked against published figures. Nothing is hidden in a constant:
+what was not measured is a field with a stated default.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
-from ..errors import InvalidInputError
-
-__all__ = [
-    "SCAN_SHARES",
-    "EmbeddingPlan",
-    "Machine",
-    "Plan",
-    "Rates",
-    "ServingPlan",
-    "Workload",
-    "plan",
-]
+from clipsearch import InvalidInputError
+from clipsearch.cli.output import human_bytes, note, print_json, print_table
+from clipsearch.errors import ClipSearchError
+from clipsearch.models import BUNDLED_MODEL, load_encoder
 
 _HOUR_S = 3600.0
 _DAYS_PER_MONTH = 30.4
@@ -70,7 +69,7 @@ class Rates:
     """How fast things are, measured or given."""
 
     encode_per_s: float  # images a second of the model alone, one worker
-    decode_per_s: float  # images a second read and decoded by one processor core
+    decode_per_s: float  # images a second read and decoded by one core
     commit_per_s: float = 5_000.0  # items a second that the driver writes to the catalog
     scan_bytes_per_s: float = 8e9  # of float32 vectors, one core, exact search
     code_bytes_per_s: float = 1e9  # of PQ codes, one core, approximate search
@@ -259,3 +258,130 @@ def _share(recall: float) -> float:
             t = (recall - low) / (high - low)
             return math.exp(math.log(a) + t * (math.log(b) - math.log(a)))
     return points[-1][1]
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line's options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--items", type=float, required=True, help="number of images, e.g. 5e9")
+    add("-m", "--model", default=BUNDLED_MODEL, help="model whose rates are measured")
+    add("--dim", type=int, help="dimensions of a vector (default: the model's, or 512)")
+    add("--captions", action="store_true", help="embed captions as well")
+    add("--image-kb", type=float, default=50.0, help="size of an image file")
+    add("--hours", type=float, help="hours in which to embed (default: 24)")
+    add("--workers", type=int, help="number of workers that embed, instead of --hours")
+    add("--qps", type=float, default=10.0, help="searches per second")
+    add("--recall", type=float, default=0.95, help="recall at 10; 1 is exact search")
+    add("--latency-ms", type=float, default=200.0, help="time that the scan of a shard may take")
+    add("--code-bytes", type=int, default=64, help="size of a vector's code in the ANN file")
+    add(
+        "--scan-share",
+        type=float,
+        help="share of the codes that a search reads (default: by recall)",
+    )
+    add("--images-per-s", type=float, help="images that a worker encodes (default: measured)")
+    add("--decodes-per-s", type=float, help="images that a core decodes (default: measured)")
+    add(
+        "--commits-per-s",
+        type=float,
+        help="items that the driver stores (default: measured or 5,000)",
+    )
+    add(
+        "--texts-per-s", type=float, help="queries that a router encodes (default: measured or 100)"
+    )
+    add("--cores", type=int, default=8, help="cores of a worker, and of a serving node")
+    add("--memory-gib", type=float, default=64.0, help="memory of a serving node")
+    add("--worker-cost", type=float, default=1.0, help="cost of a worker's hour")
+    add("--node-cost", type=float, default=0.5, help="cost of a serving node's hour")
+    add("--device", default="auto", help="device that is measured: auto, cpu or cuda")
+    add("-f", "--format", choices=("table", "json"), default="table", help="output format")
+    return parser.parse_args(arguments)
+
+
+def workload(options: argparse.Namespace, dim: int) -> Workload:
+    """The work that the options describe."""
+    no_limit = options.hours is None and options.workers is None
+    return Workload(
+        items=options.items,
+        dim=dim,
+        captions=options.captions,
+        image_bytes=options.image_kb * 1000,
+        hours=24.0 if no_limit else options.hours,
+        workers=options.workers,
+        qps=options.qps,
+        recall=options.recall,
+        latency_ms=options.latency_ms,
+        code_bytes=options.code_bytes,
+    )
+
+
+def rates_and_dim(options: argparse.Namespace) -> tuple[Rates, int]:
+    """The rates given, the others measured; and the dimensions of a vector."""
+    rates = {
+        "encode_per_s": options.images_per_s,
+        "decode_per_s": options.decodes_per_s,
+        "commit_per_s": options.commits_per_s,
+        "text_per_s": options.texts_per_s,
+    }
+    given = {name: rate for name, rate in rates.items() if rate is not None}
+    if {"encode_per_s", "decode_per_s"} <= given.keys():
+        return Rates(**given), options.dim or 512
+    from measure_rates import measure_rates
+
+    encoder = load_encoder(options.model, device=options.device)
+    note(f"measuring {options.model} on this machine ...")
+    return Rates(**{**measure_rates(encoder), **given}), options.dim or encoder.dim
+
+
+def rows(found: Plan, rates: Rates) -> list[list[str]]:
+    """A plan as lines of a table."""
+    embedding, serving = found.embedding, found.serving
+    search = "exact" if serving.exact else f"{serving.scan_share:.2%} of the codes"
+    return [
+        ["rates", "encoding", f"{rates.encode_per_s:,.0f} images/s a worker"],
+        ["", "decoding", f"{rates.decode_per_s:,.0f} images/s a core"],
+        ["embedding", "workers", f"{embedding.workers:,}, {embedding.worker_per_s:,.0f} images/s"],
+        ["", "time", f"{embedding.hours:,.1f} hours; {embedding.bottleneck} decides"],
+        ["", "reading", f"{human_bytes(embedding.read_bytes_per_s)}/s"],
+        ["", "cost", f"{embedding.cost:,.0f}"],
+        ["storage", "images", human_bytes(found.source_bytes)],
+        ["", "vectors", human_bytes(found.vector_bytes)],
+        ["", "catalog", human_bytes(found.catalog_bytes)],
+        ["", "ANN file", human_bytes(found.ann_bytes)],
+        ["serving", "search", f"{search}, {serving.scan_ms:,.0f} ms a shard"],
+        ["", "memory", human_bytes(serving.index_bytes)],
+        ["", "shards", f"{serving.shards:,} of {serving.items_per_shard:,.0f} items"],
+        ["", "replicas", f"{serving.replicas:,} of each"],
+        ["", "nodes", f"{serving.nodes:,}, {serving.routers:,} of them routers"],
+        ["", "cost", f"{serving.month_cost:,.0f} a month"],
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a plan; returns the exit code."""
+    options = parse(arguments)
+    try:
+        workload(options, options.dim or 512)  # nonsense is refused before anything is measured
+        machine = Machine(
+            cores=options.cores,
+            memory_gib=options.memory_gib,
+            worker_hour_cost=options.worker_cost,
+            node_hour_cost=options.node_cost,
+        )
+        rates, dim = rates_and_dim(options)
+        found = plan(workload(options, dim), rates, machine, scan_share=options.scan_share)
+    except ClipSearchError as exc:
+        note(f"error: {exc}")
+        return 1
+    if options.format == "json":
+        print_json({"rates": asdict(rates), **asdict(found)})
+    else:
+        print_table(["", "", ""], rows(found, rates))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
