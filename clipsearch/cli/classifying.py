@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +11,7 @@ import typer
 
 from ..errors import InvalidInputError, SourceError
 from ..models import BUNDLED_MODEL, load_encoder
+from .formats import RowsFormat, RowsOutput, print_csv
 from .options import Device
 from .output import EXIT_SKIPPED, note, print_json, print_table, short_path
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ..types import Prediction
     from ..zeroshot import ZeroShotClassifier
 
-__all__ = ["Label", "LabelsFile", "TableFormat", "Template", "build_classifier", "classify"]
+__all__ = ["Label", "LabelsFile", "Template", "build_classifier", "classify"]
 
 _STDIN = "-"
 _STDIN_NAME = "(standard input)"
@@ -38,14 +37,6 @@ Template = Annotated[
     list[str] | None,
     typer.Option("-t", "--template", help="openai, simple, none, or 'a photo of a {}.'"),
 ]
-
-
-class TableFormat(StrEnum):
-    """How a table is printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
 
 
 def classify(
@@ -68,9 +59,7 @@ def classify(
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Labels shown for each image.")] = 3,
     model: Annotated[str, typer.Option("-m", "--model", help="Model.")] = BUNDLED_MODEL,
-    output: Annotated[
-        TableFormat, typer.Option("-f", "--format", help="Output format.")
-    ] = TableFormat.table,
+    output: RowsOutput = RowsFormat.table,
     device: Device = "auto",
 ) -> None:
     """Classify pictures by labels in plain words, without any training.
@@ -167,8 +156,8 @@ def _from_stdin() -> Iterator[tuple[str, str | bytes]]:
     yield from ((path, path) for path in paths)
 
 
-def _print(results: list[tuple[str, list[Prediction]]], output: TableFormat) -> None:
-    if output is TableFormat.json:
+def _print(results: list[tuple[str, list[Prediction]]], output: RowsFormat) -> None:
+    if output is RowsFormat.json:
         print_json(
             [
                 {
@@ -185,16 +174,21 @@ def _print(results: list[tuple[str, list[Prediction]]], output: TableFormat) -> 
                 for path, predictions in results
             ]
         )
-    elif output is TableFormat.csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(["path", "rank", "label", "probability", "score"])
-        for path, predictions in results:
-            for rank, p in enumerate(predictions, 1):
-                writer.writerow([path, rank, p.label, f"{p.probability:.6f}", f"{p.score:.6f}"])
-            if not predictions:
-                writer.writerow([path, 0, "", "", ""])
+    elif output is RowsFormat.csv:
+        print_csv(
+            ["path", "rank", "label", "probability", "score"],
+            (row for result in results for row in _csv_rows(*result)),
+        )
     elif results:
         print_table(["image", "label", "others"], [_row(*result) for result in results])
+
+
+def _csv_rows(path: str, predictions: list[Prediction]) -> list[list[object]]:
+    """One row for each prediction, and an empty one of rank 0 for an image without an answer."""
+    return [
+        [path, rank, p.label, f"{p.probability:.6f}", f"{p.score:.6f}"]
+        for rank, p in enumerate(predictions, 1)
+    ] or [[path, 0, "", "", ""]]
 
 
 def _row(path: str, predictions: list[Prediction]) -> list[str]:

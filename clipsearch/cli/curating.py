@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
-from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +11,10 @@ import clipsearch
 
 from ..errors import InvalidInputError
 from ..locations import existing_index
+from .formats import ExportFormat, RowsFormat, RowsOutput, print_csv
 from .indexing import open_or_create, summarise
 from .options import IndexName, NewIndexName, Wait
 from .output import (
-    TableFormat,
     hit_document,
     note,
     print_hit_table,
@@ -30,20 +26,11 @@ from .searching import Target
 
 __all__ = ["duplicates", "export", "import_command", "pairs"]
 
-OutputFormat = Annotated[TableFormat, typer.Option("-f", "--format", help="table, json or csv.")]
-
-
-class ExportFormat(StrEnum):
-    """What an index can be written as."""
-
-    parquet = "parquet"
-    faiss = "faiss"
-
 
 def pairs(
     name: IndexName = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 50,
-    output: OutputFormat = TableFormat.table,
+    output: RowsOutput = RowsFormat.table,
 ) -> None:
     """List the pairs whose picture and caption agree least, worst first.
 
@@ -53,13 +40,13 @@ def pairs(
     """
     with clipsearch.Index.open(existing_index(name)) as index:
         found = index.pairs(k)
-    if output is TableFormat.json:
+    if output is RowsFormat.json:
         print_json({"pairs": [hit_document(hit) for hit in found]})
         return
     if not found:
         note("no item has both a picture and a caption")
-    if output is TableFormat.csv:
-        _print_csv(
+    if output is RowsFormat.csv:
+        print_csv(
             ["score", "percentile", "id", "path", "caption"],
             [
                 [
@@ -81,7 +68,7 @@ def duplicates(
     threshold: Annotated[
         float, typer.Option(help="Cosine from which two pictures are alike.")
     ] = 0.95,
-    output: OutputFormat = TableFormat.table,
+    output: RowsOutput = RowsFormat.table,
 ) -> None:
     """List groups of pictures that are alike, largest group first; the oldest leads its group.
 
@@ -89,7 +76,7 @@ def duplicates(
     """
     with clipsearch.Index.open(existing_index(name)) as index:
         groups = index.duplicates(threshold)
-    if output is TableFormat.json:
+    if output is RowsFormat.json:
         print_json(
             {
                 "groups": [
@@ -106,8 +93,8 @@ def duplicates(
         for number, group in enumerate(groups, 1)
         for item, score in group
     ]
-    if output is TableFormat.csv:
-        _print_csv(["group", "score", "id", "path"], rows)
+    if output is RowsFormat.csv:
+        print_csv(["group", "score", "id", "path"], rows)
     elif rows:
         print_table(
             ["group", "score", "id", "image"],
@@ -174,10 +161,3 @@ def import_command(
         for line in lines[1:]:
             note(line)
         note(f"{len(index):,} items in {short_path(str(index.path))}")
-
-
-def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print as CSV, numbers as they are."""
-    writer = csv.writer(sys.stdout)
-    writer.writerow(columns)
-    writer.writerows(rows)

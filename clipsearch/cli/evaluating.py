@@ -12,7 +12,8 @@ import typer
 from ..errors import StorageError
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
-from .classifying import LabelsFile, TableFormat, Template, build_classifier
+from .classifying import LabelsFile, Template, build_classifier
+from .formats import ReportFormat, ReportOutput
 from .options import Device, IndexName
 from .output import EXIT_SKIPPED, note, print_json, print_table
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_app"]
 
 Model = Annotated[str, typer.Option("-m", "--model", help="Model.")]
-Output = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Also write the figures to this JSON file.")
 ]
@@ -42,7 +42,7 @@ def zeroshot(
     labels: LabelsFile = None,
     template: Template = None,
     model: Model = BUNDLED_MODEL,
-    output: Output = TableFormat.table,
+    output: ReportOutput = ReportFormat.table,
     json_file: JsonFile = None,
     plot: Plot = None,
     confusion_plot: Annotated[
@@ -98,7 +98,7 @@ def zeroshot(
 def retrieval(
     data: Annotated[Path, typer.Argument(help="A table with an image and a caption column.")],
     model: Model = BUNDLED_MODEL,
-    output: Output = TableFormat.table,
+    output: ReportOutput = ReportFormat.table,
     json_file: JsonFile = None,
     device: Device = "auto",
 ) -> None:
@@ -130,7 +130,7 @@ def index(
     name: IndexName = None,
     queries: Annotated[int, typer.Option(min=1, help="How many searches.")] = 200,
     k: Annotated[int, typer.Option("-k", min=1, help="Hits compared.")] = 10,
-    output: Output = TableFormat.table,
+    output: ReportOutput = ReportFormat.table,
     json_file: JsonFile = None,
 ) -> None:
     """Compare an index's search with exact search.
@@ -168,7 +168,7 @@ def models(
     template: Annotated[str, typer.Option("-t", "--template", help="openai, simple or none.")] = (
         "openai"
     ),
-    output: Output = TableFormat.table,
+    output: ReportOutput = ReportFormat.table,
     json_file: JsonFile = None,
     plot: Plot = None,
     device: Device = "auto",
@@ -212,7 +212,7 @@ def models(
         raise typer.Exit(EXIT_SKIPPED)
 
 
-def _emit(document: dict[str, Any], output: TableFormat, json_file: Path | None) -> bool:
+def _emit(document: dict[str, Any], output: ReportFormat, json_file: Path | None) -> bool:
     """Write the figures where JSON is asked for; whether stdout has them already."""
     if json_file is not None:
         try:
@@ -221,7 +221,7 @@ def _emit(document: dict[str, Any], output: TableFormat, json_file: Path | None)
             )
         except OSError as exc:
             raise StorageError(f"cannot write {json_file}: {exc.strerror or exc}") from exc
-    if output is TableFormat.json:
+    if output is ReportFormat.json:
         print_json(document)
         return True
     return False

@@ -9,10 +9,10 @@ import typer
 import clipsearch
 
 from ..locations import existing_index
+from .formats import ReportFormat, ReportOutput
 from .options import IndexName, Wait
 from .output import (
     EXIT_ERROR,
-    TableFormat,
     human_bytes,
     note,
     print_json,
@@ -22,17 +22,15 @@ from .output import (
 
 __all__ = ["compact", "info", "models_app", "remove", "verify"]
 
-OutputFormat = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
 
-
-def info(name: IndexName = None, output: OutputFormat = TableFormat.table) -> None:
+def info(name: IndexName = None, output: ReportOutput = ReportFormat.table) -> None:
     """Show what an index holds and which model made it.
 
     clipsearch info -i photos -f json
     """
     with clipsearch.Index.open(existing_index(name)) as index:
         facts = index.info()
-    if output is TableFormat.json:
+    if output is ReportFormat.json:
         print_json(facts)
         return
     print_table(["", ""], _lines(facts))
@@ -116,7 +114,7 @@ def _models() -> None:
 
 
 @models_app.command("list")
-def list_command(output: OutputFormat = TableFormat.table) -> None:
+def list_command(output: ReportOutput = ReportFormat.table) -> None:
     """List the recommended models; every other OpenCLIP model works as well.
 
     clipsearch models list
@@ -124,7 +122,7 @@ def list_command(output: OutputFormat = TableFormat.table) -> None:
     from dataclasses import asdict
 
     models = clipsearch.list_models()
-    if output is TableFormat.json:
+    if output is ReportFormat.json:
         print_json([asdict(model) for model in models])
         return
     print_table(

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ __all__ = [
     "EXIT_ERROR",
     "EXIT_INTERRUPTED",
     "EXIT_SKIPPED",
-    "TableFormat",
     "hit_document",
     "human_bytes",
     "note",
@@ -31,14 +29,6 @@ EXIT_ERROR = 1
 EXIT_SKIPPED = 3
 EXIT_INTERRUPTED = 130
 _PIPE_WIDTH = 500  # a table that is not on a terminal is not cut
-
-
-class TableFormat(StrEnum):
-    """How a table is printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
 
 
 def note(text: str) -> None:

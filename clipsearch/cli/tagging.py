@@ -10,7 +10,8 @@ import typer
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
-from .classifying import Label, LabelsFile, TableFormat, Template, build_classifier
+from .classifying import Label, LabelsFile, Template, build_classifier
+from .formats import ReportFormat, ReportOutput
 from .options import Device, IndexName
 from .output import EXIT_SKIPPED, note, print_json, print_table
 
@@ -27,7 +28,6 @@ Data = Annotated[
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", help="The label pack to write, NAME.clip.")]
 Model = Annotated[str, typer.Option("-m", "--model", help="Model.")]
-Output = Annotated[TableFormat, typer.Option("-f", "--format", help="table or json.")]
 
 
 def tag(
@@ -48,7 +48,7 @@ def tag(
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least probability of a tag.")
     ] = None,
-    output: Output = TableFormat.table,
+    output: ReportOutput = ReportFormat.table,
     device: Device = "auto",
 ) -> None:
     """Classify every indexed item from its stored vector, and keep the labels as tags.
@@ -74,7 +74,7 @@ def tag(
             none_of_these=none_of_these,
             threshold=threshold,
         )
-    if output is TableFormat.json:
+    if output is ReportFormat.json:
         print_json({"items": report.items, "tagged": report.tagged, "counts": report.counts})
         return
     print_table(
@@ -92,7 +92,7 @@ def fit(
     labels: LabelsFile = None,
     template: Template = None,
     model: Model = BUNDLED_MODEL,
-    output: Output = TableFormat.table,
+    output: ReportOutput = ReportFormat.table,
     device: Device = "auto",
 ) -> None:
     """Teach labels by a few example pictures of each, and write a label pack.
@@ -105,7 +105,7 @@ def fit(
     classifier, vectors, truth, skipped = _examples(data, encoder, label, labels, template)
     report = classifier.fit(vectors, truth)
     classifier.save(_pack_path(out))
-    if output is TableFormat.json:
+    if output is ReportFormat.json:
         from dataclasses import asdict
 
         print_json({**asdict(report), "skipped": skipped, "pack": str(out)})
@@ -139,7 +139,7 @@ def calibrate(
         Path | None, typer.Option(help="Draw probability against accuracy into this PNG file.")
     ] = None,
     model: Model = BUNDLED_MODEL,
-    output: Output = TableFormat.table,
+    output: ReportOutput = ReportFormat.table,
     device: Device = "auto",
 ) -> None:
     """Make probabilities honest by labelled pictures, and find when to give no answer.
@@ -154,7 +154,7 @@ def calibrate(
         from ..plots import plot_reliability
 
         plot_reliability(plot, {"before": report.before.bins, "after": report.after.bins})
-    if output is TableFormat.json:
+    if output is ReportFormat.json:
         from dataclasses import asdict
 
         print_json({**asdict(report), "skipped": skipped, "pack": str(out)})
