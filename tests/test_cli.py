@@ -138,7 +138,7 @@ def test_a_folder_with_a_text_file_is_no_failure(cli, photo_folder):
         (["classify", "PHOTO", "-l", "a", "-m", "clipsearch-mimi"], "did you mean clipsearch-mini"),
         (["classify", "PHOTO", "-l", "a", "-m", "ViT-B-32/laion2b_s34b_b79k"], "offline you can"),
         (["classify", "PHOTO"], "no labels"),
-        (["evaluate", "zeroshot", "absent"], "no such folder or table"),
+        (["evaluate", "zeroshot", "absent"], "no folder or table at absent"),
         (["classify", "PHOTO", "--labels", "absent.txt"], "cannot read labels"),
     ],
 )

@@ -144,7 +144,7 @@ def test_options_that_make_no_sense(cli, photo_folder):
         with pytest.raises(InvalidInputError):
             ServeOptions(**bad)
     done = cli("index", photo_folder, "--num-workers", 2, expect=1)
-    assert "go with --ray" in done.stderr
+    assert "need --ray" in done.stderr
 
 
 def test_folders_of_killed_local_clusters_are_swept(tmp_path, monkeypatch):

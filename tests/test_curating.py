@@ -106,8 +106,8 @@ def test_an_index_without_captions_has_no_pairs(cli, encoder, tmp_path):
         writer.put(record("a"), image=np.ones(encoder.dim))
     done = cli("pairs", "-i", tmp_path / "plain")
     assert done.stdout == ""
-    assert "no item has both a picture and a caption" in done.stderr
-    assert "no two pictures are alike" in cli("duplicates", "-i", tmp_path / "plain").stderr
+    assert "no item has both an image and a caption" in done.stderr
+    assert "no near-duplicates" in cli("duplicates", "-i", tmp_path / "plain").stderr
     for flags in (["--target", "caption"], ["--hybrid"]):
         done = cli("search", "a dog", "-i", tmp_path / "plain", *flags)
         assert "plain holds no captions" in done.stderr
@@ -132,7 +132,7 @@ def test_a_stretched_copy_is_a_duplicate(cli, index_folder):
     assert [float(row["score"]) for row in rows] == [i["score"] for i in found[0]]
     none = cli("duplicates", "-i", index_folder, "--threshold", 0.9999)
     assert none.stdout == ""
-    assert "no two pictures are alike (cosine 0.9999 or more)" in none.stderr
+    assert "no near-duplicates with a similarity of 0.9999 or more" in none.stderr
 
 
 # --- filters and scores ---------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_export_is_readable_with_pandas_and_faiss(cli, index_folder, tmp_path):
 
 def test_export_that_cannot_work_says_why_and_leaves_nothing(cli, index_folder, tmp_path):
     for file, says in (
-        (tmp_path / "out.csv", "does not end in .parquet or .faiss; say which with -f"),
+        (tmp_path / "out.csv", "does not end in .parquet or .faiss; give -f"),
         (tmp_path / "no" / "out.parquet", f"there is no folder {tmp_path / 'no'}"),
         (tmp_path / "no" / "out.faiss", f"there is no folder {tmp_path / 'no'}"),
     ):
@@ -329,7 +329,9 @@ def test_embeddings_that_do_not_fit_say_why_and_leave_nothing(cli, embeddings, t
     np.save(file, np.ones((13, 7), np.float16))
     refused("the vectors differ in length")
     np.save(embeddings / "text_emb" / "text_emb_0.npy", np.ones((13, 7), np.float16))
-    refused("the vectors have 7 dimensions, those of clipsearch-mini have 768; name the model")
+    refused(
+        "the vectors have 7 dimensions, but clipsearch-mini makes vectors of 768; name the model"
+    )
     np.save(file, np.ones(13, np.float16))
     refused("not a matrix of vectors")
     file.write_bytes(b"no numpy")

@@ -272,9 +272,9 @@ def test_commands(cli, folder, other):
     assert f"clipsearch migrate -i photos -m {other}" in refused
     assert len(refused.splitlines()) == 1
     for arguments, says in (
-        ([], "give one of -m MODEL, --back and --forget-old"),
-        (["-m", other, "--back"], "give one of"),
-        (["--back"], "keeps no vectors of a former model"),
+        ([], "give exactly one of -m MODEL, --back and --forget-old"),
+        (["-m", other, "--back"], "give exactly one of"),
+        (["--back"], "keeps no vectors of a previous model"),
         (["-m", "clipsearch-mini"], "uses clipsearch-mini already"),
     ):
         told = cli("migrate", "-i", "photos", *arguments, expect=1).stderr
@@ -286,7 +286,7 @@ def test_commands(cli, folder, other):
     told = cli("migrate", "-i", "photos", "-m", other, "--report", report, expect=1).stderr
     assert "missing photos" not in told
     assert "rocket.jpg: the file is gone" in told
-    assert "error: 1 items cannot be embedded, so photos still uses clipsearch-mini" in told
+    assert "error: 1 items cannot be encoded, so photos still uses clipsearch-mini" in told
     assert [json.loads(line)["key"] for line in report.read_text().splitlines()] == [
         str(folder / "rocket.jpg")
     ]
@@ -299,7 +299,7 @@ def test_commands(cli, folder, other):
     found = cli("search", "a cat", "-k", 1, "-f", "paths").stdout
     assert found == f"{folder / 'chelsea.png'}\n"
     assert other in cli("migrate", "--forget-old").stderr
-    assert "no vectors but those of" in cli("migrate", "--forget-old").stderr
+    assert "no vectors of previous models" in cli("migrate", "--forget-old").stderr
     cli("verify", "--full")
 
 

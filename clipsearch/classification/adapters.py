@@ -1,7 +1,7 @@
 """Learning from few examples: a logistic regression on frozen embeddings beside zero-shot.
 
 The regression's logits are added to the zero-shot logits with a weight that cross-validation
-chooses, zero among the choices, so that examples that teach nothing change nothing.
+chooses. The weight may be zero, so examples that teach nothing change nothing.
 
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
 (2021), section 3.1.5 (logistic regression on CLIP features); Zhang et al., "Tip-Adapter:
@@ -38,7 +38,7 @@ _TOLERANCE = 1e-3  # of the gradient; finer changes no answer
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """What was learnt, with accuracies by cross-validation."""
+    """What was learned, with cross-validated accuracies."""
 
     examples: int
     classes_with_examples: int
@@ -65,7 +65,7 @@ def fit_adapter(
         InvalidInputError: The shapes do not fit together.
     """
     if vectors.ndim != 2 or len(vectors) != len(truth):
-        raise InvalidInputError(f"{len(vectors)} examples came with {len(truth)} labels")
+        raise InvalidInputError(f"got {len(vectors)} examples but {len(truth)} labels")
     classes = len(head.labels)
     seen = np.unique(truth)
     if len(truth) == 0 or classes < 2:
@@ -121,7 +121,7 @@ def _folds(truth: Integers) -> list[tuple[Integers, Integers]]:
 def _regress(
     weights: Floats, vectors: Floats, truth: Integers, strength: float
 ) -> tuple[Floats, Floats]:
-    """Multinomial logistic regression on the examples and every class's text vector."""
+    """Multinomial logistic regression on the examples and the text vector of every class."""
     from sklearn.linear_model import LogisticRegression
 
     classes = len(weights)

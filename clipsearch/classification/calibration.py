@@ -1,4 +1,4 @@
-"""Temperature, threshold and the honesty of probabilities.
+"""Calibration of probabilities: temperature and abstention threshold.
 
 Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), for temperature scaling;
 Platt, "Probabilistic Outputs for Support Vector Machines" (1999), for the shift that sigmoid
@@ -39,7 +39,7 @@ _MIN_ANSWERED = 5  # below this many answers a measured accuracy says nothing
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFigures:
-    """How honest the probabilities of one classifier are."""
+    """How well calibrated the probabilities of one classifier are."""
 
     accuracy: float  # top-1, of all images
     ece: float  # expected calibration error of the best label's probability, 15 bins
@@ -50,7 +50,7 @@ class CalibrationFigures:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationReport:
-    """What calibration changed; `after` is measured on images that it was not fitted on."""
+    """What calibration changed; `after` is measured on held-out images."""
 
     images: int
     temperature: float
@@ -98,7 +98,7 @@ def fitted_margin(head: ClassHead, vectors: Floats, named: npt.NDArray[np.bool_]
     edges = np.unique(logits)
     cuts = (edges[1:] + edges[:-1]) / 2 if len(edges) > 1 else edges
     if named.all() or not named.any():
-        raise InvalidInputError("some images must fit a label, and some must fit none")
+        raise InvalidInputError("the margin needs images that fit a label and images that fit none")
     balanced = [((logits[~named] > cut).mean() + (logits[named] <= cut).mean()) / 2 for cut in cuts]
     return replace(head, none_margin=head.none_margin - float(cuts[int(np.argmax(balanced))]))
 
@@ -106,7 +106,7 @@ def fitted_margin(head: ClassHead, vectors: Floats, named: npt.NDArray[np.bool_]
 def cross_validated(
     head: ClassHead, vectors: Floats, truth: Integers, *, target: float
 ) -> CalibrationReport:
-    """Fit on all images, and report figures of which each is from a fit without that image.
+    """Fit on all images and report cross-validated figures.
 
     Raises:
         InvalidInputError: Too few images, or a target outside (0, 1).
@@ -116,7 +116,7 @@ def cross_validated(
             f"calibration needs at least {_MIN_IMAGES} labelled images, got {len(truth)}"
         )
     if not 0 < target < 1:
-        raise InvalidInputError(f"the accuracy to aim at lies between 0 and 1, not {target}")
+        raise InvalidInputError(f"the target accuracy must be between 0 and 1, got {target}")
     fold = np.random.default_rng(0).permutation(len(truth)) % _FOLDS
     confidence = np.empty(len(truth))
     right = np.empty(len(truth), bool)

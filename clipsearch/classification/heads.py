@@ -20,7 +20,7 @@ NONE_LABEL = "none of these"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """A linear classifier on image vectors, learnt from examples and added to zero-shot logits."""
+    """A linear classifier on image vectors, learned from examples and added to zero-shot logits."""
 
     coef: Floats  # [classes, dim]
     intercept: Floats  # [classes]
@@ -122,7 +122,7 @@ class ClassHead:
     def _rest(self, vectors: Floats) -> Doubles:
         """Logit of "something else", the mean over the generic texts, float64 [n]."""
         if self.contrast is None:
-            raise InvalidInputError("this classifier was made without generic texts")
+            raise InvalidInputError("this classifier has no generic texts to compare labels with")
         logits = (vectors @ self.contrast.T).astype(np.float64) * self.logit_scale
         total = logsumexp(logits, axis=1)
         return np.asarray(total - np.log(len(self.contrast)) + self.none_margin)

@@ -78,7 +78,7 @@ def read_captioned(source: str | Path) -> Captioned:
     files = _resolved(path, table[image].astype(str))
     image_of = [rows.setdefault(file, len(rows)) for file in files]
     if not rows:
-        raise SourceError(f"{path} has no captions")
+        raise SourceError(f"{path} contains no captions")
     return Captioned(tuple(rows), tuple(table[caption].astype(str)), tuple(image_of))
 
 
@@ -92,8 +92,8 @@ def _from_folders(folder: Path) -> Labelled:
                 labels.append(below.name.replace("_", " "))
     if not images:
         raise SourceError(
-            f"{folder} has no folders of images; each class needs a folder with its name, or give "
-            "a table with the columns image and label"
+            f"{folder} has no subfolders with images; give a folder with one subfolder per class, "
+            "or a table with the columns image and label"
         )
     return Labelled(tuple(images), tuple(labels))
 
@@ -102,7 +102,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     if not path.exists():
-        raise SourceError(f"{path}: no such folder or table")
+        raise SourceError(f"no folder or table at {path}")
     suffix = path.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
@@ -114,7 +114,7 @@ def _read_table(path: Path) -> pd.DataFrame:
             return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     except (OSError, ValueError, ImportError) as exc:
         raise SourceError(f"cannot read the table {path}: {exc}") from exc
-    raise SourceError(f"{path.name}: a table ends in .csv, .tsv, .parquet or .jsonl")
+    raise SourceError(f"cannot read {path.name} as a table; use .csv, .tsv, .parquet or .jsonl")
 
 
 def _column(table: pd.DataFrame, names: Sequence[str], path: Path) -> str:
@@ -123,7 +123,7 @@ def _column(table: pd.DataFrame, names: Sequence[str], path: Path) -> str:
         if name in found:
             return found[name]
     raise SourceError(
-        f"{path.name} needs a column called {' or '.join(names[:3])}; it has: "
+        f"{path.name} needs a column named {' or '.join(names[:3])}; its columns are: "
         f"{', '.join(map(str, table.columns))}"
     )
 

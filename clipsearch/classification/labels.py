@@ -26,11 +26,13 @@ def label_groups(labels: Sequence[str] | Groups) -> dict[str, list[str]]:
         groups = {name: list(names) for name, names in labels.items()}
         for name, names in groups.items():
             if not name.strip() or not names or not all(n.strip() for n in names):
-                raise InvalidInputError(f"the label {name!r} has no name to look for")
+                raise InvalidInputError(
+                    f"the label {name!r} has an empty list of names, or an empty name"
+                )
     else:
         groups = parse_labels(labels)
     if not groups:
-        raise InvalidInputError("no labels to choose among; give at least one")
+        raise InvalidInputError("the list of labels is empty; give at least one label")
     return groups
 
 
@@ -41,7 +43,7 @@ def parse_labels(labels: Sequence[str]) -> dict[str, list[str]]:
         InvalidInputError: A label is empty or comes twice.
     """
     if isinstance(labels, str):
-        raise InvalidInputError("labels must be a list; for one label write ['name']")
+        raise InvalidInputError("labels must be a list, got a string; for one label write ['name']")
     groups: dict[str, list[str]] = {}
     for label in labels:
         name, _, synonyms = label.partition(":")
@@ -55,7 +57,7 @@ def parse_labels(labels: Sequence[str]) -> dict[str, list[str]]:
 
 
 def read_labels(path: str | Path) -> list[str]:
-    """Labels from a text file, one a line; empty lines and lines from `#` on are left out.
+    """Labels from a text file, one per line; empty lines and lines from `#` on are left out.
 
     Raises:
         InvalidInputError: The file cannot be read or has no labels.
@@ -67,5 +69,5 @@ def read_labels(path: str | Path) -> list[str]:
     lines = [line.strip() for line in text.splitlines()]
     labels = [line for line in lines if line and not line.startswith("#")]
     if not labels:
-        raise InvalidInputError(f"{path} has no labels; write one a line")
+        raise InvalidInputError(f"{path} contains no labels; write one label per line")
     return labels

@@ -1,4 +1,4 @@
-"""Prompt templates that turn a class name into sentences for a text tower."""
+"""Prompt templates that turn a class name into sentences for the text encoder."""
 
 from __future__ import annotations
 

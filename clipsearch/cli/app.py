@@ -59,7 +59,7 @@ class _Commands(TyperGroup):
             note(f"error: {exc}")
             raise typer.Exit(exit_code(exc)) from exc
         except KeyboardInterrupt:
-            note("interrupted; what was committed is kept, and the same command goes on from there")
+            note("interrupted; committed work is kept, run the same command again to resume")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
@@ -73,16 +73,19 @@ def _version(value: bool) -> None:
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """Search photos by words, by picture or both, and classify them zero-shot."""
+    """Search photos by words, by image or both, and classify them zero-shot."""
 
 
 def assemble(names: Iterable[str] = _COMMANDS) -> typer.Typer:
     """The command line with the commands of these names.
 
-    Typer builds every command that it is given, used or not: all of them take 0.1 s, which is a
+    Typer builds every command that it is given, used or not. Building all of them takes 0.1 s, a
     seventh of a search.
     """
     app = typer.Typer(
@@ -92,10 +95,10 @@ def assemble(names: Iterable[str] = _COMMANDS) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
-        help="Search photos by words, by picture or both, and classify them zero-shot.",
+        help="Search photos by words, by image or both, and classify them zero-shot.",
         epilog=(
-            "Exit codes: 0 done, 1 an error in one line, 2 wrong usage, 3 done but some files were "
-            "skipped, 130 interrupted."
+            "Exit codes: 0 success, 1 error (one line on stderr), 2 wrong usage, 3 success but "
+            "some files were skipped, 130 interrupted."
         ),
     )
     app.callback()(_root)

@@ -1,4 +1,4 @@
-"""`clipsearch classify`: which of these labels fits each picture?"""
+"""`clipsearch classify`: which of these labels fits each image?"""
 
 from __future__ import annotations
 
@@ -27,42 +27,51 @@ _STDIN_NAME = "(standard input)"
 _UNSURE = "(not sure)"
 
 Label = Annotated[
-    list[str] | None, typer.Option("-l", "--label", help="A label, or 'name: synonym, ...'.")
+    list[str] | None,
+    typer.Option("-l", "--label", help="A label, or 'name: synonym, ...'. Repeatable."),
 ]
 LabelsFile = Annotated[
     Path | None,
-    typer.Option("--labels", help="File with one label a line, or a label pack NAME.clip."),
+    typer.Option("--labels", help="File with one label per line, or a label pack NAME.clip."),
 ]
 Template = Annotated[
     list[str] | None,
-    typer.Option("-t", "--template", help="openai, simple, none, or 'a photo of a {}.'"),
+    typer.Option(
+        "-t",
+        "--template",
+        help="Prompt templates: openai, simple, none, or 'a photo of a {}.'. Repeatable.",
+    ),
 ]
 
 
 def classify(
     images: Annotated[
         list[str],
-        typer.Argument(help="Image files or folders; - reads an image, or paths, from stdin."),
+        typer.Argument(
+            help="Image files or folders; - reads an image or a list of paths from stdin."
+        ),
     ],
     label: Label = None,
     labels: LabelsFile = None,
     template: Template = None,
     none_of_these: Annotated[
-        bool, typer.Option("--none-of-these", help="Say so when no label fits.")
+        bool, typer.Option("--none-of-these", help="Answer 'none of these' when no label fits.")
     ] = False,
     multi_label: Annotated[
-        bool, typer.Option("--multi-label", help="Judge each label for itself; several may fit.")
+        bool, typer.Option("--multi-label", help="Judge each label independently; several may fit.")
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Give no answer below this probability."),
+        typer.Option(min=0, max=1, help="Abstain below this probability."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Labels shown for each image.")] = 3,
-    model: Annotated[str, typer.Option("-m", "--model", help="Model.")] = BUNDLED_MODEL,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of labels to show per image.")] = 3,
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="Model to classify with.")
+    ] = BUNDLED_MODEL,
     output: RowsOutput = RowsFormat.table,
     device: Device = "auto",
 ) -> None:
-    """Classify pictures by labels in plain words, without any training.
+    """Classify images by labels in plain words, without training.
 
     clipsearch classify cat.jpg -l cat -l dog -l "a tower: skyscraper, spire" --none-of-these
 
@@ -107,7 +116,9 @@ def build_classifier(
     _check_labels(label, labels)
     if labels is not None and labels.suffix == PACK_SUFFIX:
         if label or template:
-            raise InvalidInputError("a label pack has its own labels and templates; leave -l, -t")
+            raise InvalidInputError(
+                "a label pack has its own labels and templates; leave out -l and -t"
+            )
         return ZeroShotClassifier.load(labels, encoder)
     chosen = [*(label or []), *(read_labels(labels) if labels else [])]
     templates: str | list[str] = "openai"
@@ -152,7 +163,7 @@ def _from_stdin() -> Iterator[tuple[str, str | bytes]]:
     separator = "\0" if "\0" in text else "\n"
     paths = [line for line in text.split(separator) if line.strip()]
     if not paths:
-        raise SourceError("nothing came on standard input; pipe an image or paths to it")
+        raise SourceError("standard input is empty; pipe an image or a list of paths to it")
     yield from ((path, path) for path in paths)
 
 

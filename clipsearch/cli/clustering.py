@@ -26,11 +26,12 @@ __all__ = ["Cluster", "serve_on_cluster", "shard"]
 
 def shard(
     name: IndexName = None,
-    shards: Annotated[int, typer.Option("-n", "--shards", min=1, help="How many.")] = 2,
+    shards: Annotated[int, typer.Option("-n", "--shards", min=1, help="Number of shards.")] = 2,
 ) -> None:
-    """Split an index by rows into shards, for `clipsearch serve --ray`.
+    """Split an index into shards for `clipsearch serve --ray`.
 
-    The index stays as it is; its shards lie beside it, in NAME.shards, and keep its ids.
+    The index itself is not changed. The shards are written beside it, to NAME.shards, and keep its
+    IDs.
 
         clipsearch shard -i photos --shards 8
     """
@@ -39,12 +40,12 @@ def shard(
     made = shard_index(existing_index(name), shards)
     for part in made.shards:
         note(f"{part.items:,} items in {part.folder}")
-    note(f"serve them:  clipsearch serve --ray auto -i {name or made.name}")
+    note(f"serve them: clipsearch serve --ray auto -i {name or made.name}")
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where `clipsearch index` works: on a Ray cluster if there is an address, else here."""
+    """Where `clipsearch index` encodes: on a Ray cluster if there is an address, else locally."""
 
     address: str | None
     workers: int | None
@@ -54,10 +55,10 @@ class Cluster:
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[None]:
-        """Be connected, so that a wrong address shows before an index is made."""
+        """Connect, so that a wrong address is reported before an index is created."""
         if self.address is None:
             if self.workers is not None or self.gpus_per_worker:
-                raise InvalidInputError("--num-workers and --gpus-per-worker go with --ray")
+                raise InvalidInputError("--num-workers and --gpus-per-worker need --ray")
             yield
             return
         from ..cluster.connection import connected
@@ -95,9 +96,11 @@ def serve_on_cluster(
     from ..cluster import ServeOptions, serve_shards
 
     if names is not None and len(names) > 1:
-        raise InvalidInputError("serve --ray takes one index; start it again for another")
+        raise InvalidInputError("serve --ray serves one index; run it once for each index")
     if port == 0:
-        raise InvalidInputError("serve --ray needs a port; 0 does not work with Ray Serve")
+        raise InvalidInputError(
+            "serve --ray needs a port number; Ray Serve cannot choose one for port 0"
+        )
     folder = existing_index(names[0] if names else None)
     stop = threading.Event()
     settings = ServeOptions(address=address, host=host, port=port, **options)

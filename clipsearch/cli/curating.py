@@ -1,4 +1,4 @@
-"""Commands that curate a data set: weak pairs, near duplicates, export and import."""
+"""Commands that curate a data set: weak pairs, near-duplicates, export and import."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = ["duplicates", "export", "import_command", "pairs"]
 
 def pairs(
     name: IndexName = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 50,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of pairs.")] = 50,
     output: RowsOutput = RowsFormat.table,
 ) -> None:
-    """List the pairs whose picture and caption agree least, worst first.
+    """List the items whose image and caption match least, worst first.
 
     clipsearch pairs -i pairs -k 20
 
@@ -44,7 +44,7 @@ def pairs(
         print_json({"pairs": [hit_document(hit) for hit in found]})
         return
     if not found:
-        note("no item has both a picture and a caption")
+        note("no item has both an image and a caption")
     if output is RowsFormat.csv:
         print_csv(
             ["score", "percentile", "id", "path", "caption"],
@@ -66,11 +66,13 @@ def pairs(
 def duplicates(
     name: IndexName = None,
     threshold: Annotated[
-        float, typer.Option(help="Cosine from which two pictures are alike.")
+        float, typer.Option(help="Similarity from which two images are near-duplicates (0 to 1).")
     ] = 0.95,
     output: RowsOutput = RowsFormat.table,
 ) -> None:
-    """List groups of pictures that are alike, largest group first; the oldest leads its group.
+    """List groups of near-duplicate images, largest group first.
+
+    The item that was indexed first leads its group.
 
     clipsearch duplicates -i photos --threshold 0.98
     """
@@ -87,7 +89,7 @@ def duplicates(
         )
         return
     if not groups:
-        note(f"no two pictures are alike (cosine {threshold:g} or more)")
+        note(f"no near-duplicates with a similarity of {threshold:g} or more")
     rows = [
         (number, score, item.id, item.path or item.key)
         for number, group in enumerate(groups, 1)
@@ -104,20 +106,24 @@ def duplicates(
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="Where to write to, e.g. photos.parquet.")],
+    file: Annotated[Path, typer.Argument(help="File to write, e.g. photos.parquet.")],
     name: IndexName = None,
     output: Annotated[
         ExportFormat | None,
-        typer.Option("-f", "--format", help="parquet or faiss; by the file's ending if left out."),
+        typer.Option(
+            "-f",
+            "--format",
+            help="File format; by default the one that the file's extension names.",
+        ),
     ] = None,
     target: Annotated[
-        Target, typer.Option(help="Which vectors a FAISS file holds.")
+        Target, typer.Option(help="Vectors to write to a FAISS file.")
     ] = Target.image,
 ) -> None:
-    """Write an index as a Parquet table or as a plain FAISS file.
+    """Export an index as a Parquet table or as a plain FAISS file.
 
-    Parquet: one row an item with ids, metadata and vectors. FAISS: an IndexIDMap2 over
-    IndexFlatIP whose ids are item ids.
+    Parquet: one row per item with ID, metadata and vectors. FAISS: an IndexIDMap2 over
+    IndexFlatIP whose IDs are item IDs.
 
     clipsearch export photos.parquet -i photos
 
@@ -127,7 +133,7 @@ def export(
     kind = output or by_ending.get(file.suffix.lower())
     if kind is None:
         raise InvalidInputError(
-            f"{file.name} does not end in .parquet or .faiss; say which with -f parquet or -f faiss"
+            f"{file.name} does not end in .parquet or .faiss; give -f parquet or -f faiss"
         )
     with clipsearch.Index.open(existing_index(name)) as index:
         count = index.export(file, kind.value, modality=target.value)
@@ -137,17 +143,17 @@ def export(
 
 def import_command(
     folder: Annotated[
-        Path, typer.Argument(help="Folder with img_emb/, text_emb/ and metadata/ in it.")
+        Path, typer.Argument(help="Folder that contains img_emb/, text_emb/ and metadata/.")
     ],
     name: NewIndexName = "photos",
     model: Annotated[
-        str | None, typer.Option("-m", "--model", help="The model that made the embeddings.")
+        str | None, typer.Option("-m", "--model", help="Model that made the embeddings.")
     ] = None,
     wait: Wait = False,
 ) -> None:
     """Import embeddings in the layout of clip-retrieval (npy and parquet files).
 
-    They must come from the index's model; which one that is cannot be seen from the files.
+    They must come from the model of the index. The files do not name it, so this is not checked.
 
     clipsearch import embeddings/ -i laion -m ViT-B-32/laion2b_s34b_b79k
     """

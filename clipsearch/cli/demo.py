@@ -1,4 +1,4 @@
-"""`clipsearch demo`: from real photos to answers, in under a minute and offline."""
+"""`clipsearch demo`: index, search and classify real photos, in under a minute and offline."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _LABELS = (
 
 
 def demo_photos() -> list[Path]:
-    """The photos of installed packages that are there, in a fixed order."""
+    """The sample photos of installed packages, in a fixed order."""
     photos = []
     for package, folder, names in _PHOTOS:
         spec = importlib.util.find_spec(package)
@@ -61,7 +61,7 @@ def demo_photos() -> list[Path]:
 
 
 def demo() -> None:
-    """Index the real photos that installed packages carry, search and classify them.
+    """Index, search and classify the sample photos of installed packages.
 
     clipsearch demo
     """
@@ -78,30 +78,28 @@ def demo() -> None:
         with progress_bar() as progress:
             report = index.add(photos, progress=progress)
         print("\n".join(summarise(report)))
-        print("\n2. Searching by words: nobody has described these photos\n")
+        print("\n2. Searching by words: these photos have no captions\n")
         found = [(f"“{words}”", index.search(words, k=3)) for words in _SEARCHES]
         print_table(["you type", "best", "second", "third"], [_row(*row) for row in found])
-        print(
-            "The numbers say how well a photo fits: 1 would be the same, 0.2 is next to nothing.\n"
-        )
-        picture = next(photo for photo in photos if photo.name == "lion.jpg")
-        print("3. Searching by a picture, and by a picture and words\n")
+        print("The numbers are similarities: 1 would be a perfect match, 0.2 is a weak one.\n")
+        lion = next(photo for photo in photos if photo.name == "lion.jpg")
+        print("3. Searching by an image, and by an image and words\n")
         with_words = (
-            clipsearch.Query.image(picture)
+            clipsearch.Query.image(lion)
             + clipsearch.Query.text("spots")
             - clipsearch.Query.text("mane")
         )
-        pictured = [
-            ("lion.jpg", index.search(clipsearch.Query.image(picture), k=4)),
+        by_image = [
+            ("lion.jpg", index.search(clipsearch.Query.image(lion), k=4)),
             ("lion.jpg + “spots” - “mane”", index.search(with_words, k=4)),
         ]
-        print_table(["you give", "best", "second", "third"], [_row(*row) for row in pictured])
-        print("4. Naming what is in a picture, without training (zero-shot)\n")
+        print_table(["you give", "best", "second", "third"], [_row(*row) for row in by_image])
+        print("4. Classifying images without training (zero-shot)\n")
         names = ("chelsea.png", "flower.jpg", "coffee.png", "lion.jpg")
         chosen = [photo for photo in photos if photo.name in names]
         classifier = clipsearch.ZeroShotClassifier(encoder, _LABELS)
         print_table(
-            ["picture", "label", "then"],
+            ["image", "label", "next"],
             [
                 [photo.name, *(f"{p.label} {p.probability:.0%}" for p in predictions)]
                 for photo, predictions in zip(chosen, classifier.predict(chosen, k=2), strict=True)
@@ -110,20 +108,20 @@ def demo() -> None:
     print(f"Done in {perf_counter() - started:.1f} s. Now try:\n")
     commands = [
         ('clipsearch search "an animal" -i demo', "search these photos"),
-        ("clipsearch ui -i demo", "the same in the browser"),
-        ("clipsearch index ~/Pictures -i photos", "index photos of your own"),
-        ('clipsearch search "a dog on the beach" -i photos', "and search them"),
-        ("clipsearch models list", "better models than the bundled one"),
+        ("clipsearch ui -i demo", "search them in the browser"),
+        ("clipsearch index ~/Pictures -i photos", "index your own photos"),
+        ('clipsearch search "a dog on the beach" -i photos', "search your own photos"),
+        ("clipsearch models list", "list better models than the bundled one"),
     ]
     if shutil.which("clipsearch") is None:  # as after `make demo`
-        commands.insert(0, (f"source {short_path(sys.prefix)}/bin/activate", "once a terminal"))
+        commands.insert(0, (f"source {short_path(sys.prefix)}/bin/activate", "once per terminal"))
     for command, purpose in commands:
         print(f"  {command:<52}# {purpose}")
-    print(f"  clipsearch classify -l lion -l tiger -l cat {short_path(str(picture))}")
+    print(f"  clipsearch classify -l lion -l tiger -l cat {short_path(str(lion))}")
 
 
 def _row(query: str, hits: Hits) -> list[str]:
-    """Query and its three best, the picture that was asked with left out."""
+    """A query and its three best hits, without the image of the query."""
     others = [hit for hit in hits if Path(hit.item.path or "").name != query.split(" ")[0]][:3]
     told = [f"{Path(hit.item.path or '').name}  {hit.score:.2f}" for hit in others]
     return [query, *told, *[""] * (3 - len(told))]

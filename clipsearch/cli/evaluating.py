@@ -1,4 +1,4 @@
-"""`clipsearch evaluate`: how good a model or an index is, on one's own data."""
+"""`clipsearch evaluate`: measure a model or an index on your own data."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_app"]
 
-Model = Annotated[str, typer.Option("-m", "--model", help="Model.")]
+Model = Annotated[str, typer.Option("-m", "--model", help="Model to evaluate.")]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", help="Also write the figures to this JSON file.")
+    Path | None, typer.Option("--json", help="Also write the results to this JSON file.")
 ]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Draw them into this PNG file.")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Plot the results to this PNG file.")]
 
 evaluate_app = typer.Typer(
-    no_args_is_help=True, help="Measure a model or an index on data of your own."
+    no_args_is_help=True, help="Measure a model or an index on your own data."
 )
 
 
 @evaluate_app.command("zeroshot")
 def zeroshot(
     data: Annotated[
-        Path, typer.Argument(help="A folder of class folders, or a table with image and label.")
+        Path,
+        typer.Argument(
+            help="Folder with one subfolder per class, or a table with the columns image and label."
+        ),
     ],
     labels: LabelsFile = None,
     template: Template = None,
@@ -46,11 +49,11 @@ def zeroshot(
     json_file: JsonFile = None,
     plot: Plot = None,
     confusion_plot: Annotated[
-        Path | None, typer.Option(help="Draw the worst confusions into this PNG file.")
+        Path | None, typer.Option(help="Plot the most frequent confusions to this PNG file.")
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Classify labelled pictures: accuracy, confusions, honesty of the probabilities.
+    """Measure classification of labelled images: accuracy, confusions, calibration error.
 
     clipsearch evaluate zeroshot flowers/ --plot reliability.png
     """
@@ -87,7 +90,7 @@ def zeroshot(
         worst = list(report.per_class.items())[:10]
         print_table(["worst classes", "top-1"], [[name, f"{share:.1%}"] for name, share in worst])
         print_table(
-            ["shown", "taken for", "images"],
+            ["label", "predicted", "images"],
             [[truth, answer, str(count)] for truth, answer, count in report.confusions],
             right=["images"],
         )
@@ -96,15 +99,15 @@ def zeroshot(
 
 @evaluate_app.command("retrieval")
 def retrieval(
-    data: Annotated[Path, typer.Argument(help="A table with an image and a caption column.")],
+    data: Annotated[Path, typer.Argument(help="Table with the columns image and caption.")],
     model: Model = BUNDLED_MODEL,
     output: ReportOutput = ReportFormat.table,
     json_file: JsonFile = None,
     device: Device = "auto",
 ) -> None:
-    """Find pictures by their captions and captions by their pictures.
+    """Measure retrieval of images by their captions and of captions by their images.
 
-    All captions of a picture count as right, as in CLIP_benchmark.
+    All captions of an image count as correct, as in CLIP_benchmark.
 
         clipsearch evaluate retrieval captions.tsv
     """
@@ -128,12 +131,12 @@ def retrieval(
 @evaluate_app.command("index")
 def index(
     name: IndexName = None,
-    queries: Annotated[int, typer.Option(min=1, help="How many searches.")] = 200,
-    k: Annotated[int, typer.Option("-k", min=1, help="Hits compared.")] = 10,
+    queries: Annotated[int, typer.Option(min=1, help="Number of searches.")] = 200,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of hits to compare.")] = 10,
     output: ReportOutput = ReportFormat.table,
     json_file: JsonFile = None,
 ) -> None:
-    """Compare an index's search with exact search.
+    """Compare the search of an index with exact search: recall and latency.
 
     clipsearch evaluate index -i photos
     """
@@ -161,19 +164,19 @@ def index(
 
 @evaluate_app.command("models")
 def models(
-    names: Annotated[list[str], typer.Argument(help="Models, as -m takes them.")],
+    names: Annotated[list[str], typer.Argument(help="Models to compare.")],
     data: Annotated[
-        Path, typer.Option("--data", help="Labelled folder or table, or a table of captions.")
+        Path, typer.Option("--data", help="Labelled folder or table, or a table with captions.")
     ],
-    template: Annotated[str, typer.Option("-t", "--template", help="openai, simple or none.")] = (
-        "openai"
-    ),
+    template: Annotated[
+        str, typer.Option("-t", "--template", help="Prompt templates: openai, simple or none.")
+    ] = ("openai"),
     output: ReportOutput = ReportFormat.table,
     json_file: JsonFile = None,
     plot: Plot = None,
     device: Device = "auto",
 ) -> None:
-    """Compare models on your data and machine, to choose one by.
+    """Compare models on your own data and machine.
 
     clipsearch evaluate models clipsearch-mini ViT-B-32-256/datacomp_s34b_b86k --data flowers/
     """
@@ -200,7 +203,7 @@ def models(
     if not _emit({"models": [asdict(f) for f in figures]}, output, json_file):
         quality = ["top-1", "top-5"] if labelled else ["text>image R@1", "image>text R@1"]
         print_table(
-            ["model", *quality, "images/s", "query ms", "memory", "licence"],
+            ["model", *quality, "images/s", "query ms", "memory", "license"],
             [_model_row(f, labelled) for f in figures],
         )
     for f in figures:

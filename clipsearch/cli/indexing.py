@@ -20,7 +20,7 @@ from ..locations import index_path
 from ..models import BUNDLED_MODEL, load_text_encoder
 from ..types import IngestReport, Precision, Progress
 from .clustering import Cluster
-from .options import BatchSize, Device, NewIndexName, TowerPrecision, Workers
+from .options import BatchSize, Device, ImagePrecision, NewIndexName, Wait, Workers
 from .output import EXIT_SKIPPED, note, short_path
 
 if TYPE_CHECKING:
@@ -39,60 +39,70 @@ def index(
     ],
     name: NewIndexName = "photos",
     model: Annotated[
-        str | None, typer.Option("-m", "--model", help=f"Model; {BUNDLED_MODEL} by default.")
+        str | None,
+        typer.Option("-m", "--model", help=f"Model to encode with; by default {BUNDLED_MODEL}."),
     ] = None,
     images: Annotated[
-        str | None, typer.Option(help="Column of a table with the image's path.")
+        str | None, typer.Option(help="Table column with the path of the image.")
     ] = None,
-    captions: Annotated[
-        str | None, typer.Option(help="Column of a table with the caption.")
+    captions: Annotated[str | None, typer.Option(help="Table column with the caption.")] = None,
+    ids: Annotated[
+        str | None, typer.Option(help="Table column with a unique key for each row.")
     ] = None,
-    ids: Annotated[str | None, typer.Option(help="Column of a table that names the row.")] = None,
     allow_outside: Annotated[
         bool,
-        typer.Option("--allow-outside", help="Let a table name images outside its folder."),
+        typer.Option(
+            "--allow-outside", help="Allow a table to name images outside its own folder."
+        ),
     ] = False,
     batch_size: BatchSize = None,
     workers: Workers = None,
     device: Device = "auto",
-    precision: TowerPrecision = "auto",
+    precision: ImagePrecision = "auto",
     exclude: Annotated[
-        list[str] | None, typer.Option(help="Leave out names or paths like this, e.g. '*.png'.")
+        list[str] | None,
+        typer.Option(
+            help="Skip files whose name or path matches this pattern, e.g. '*.png'. Repeatable."
+        ),
     ] = None,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse larger images before decoding them.")
+        int,
+        typer.Option(min=1, help="Skip images with more pixels than this, before decoding them."),
     ] = 179_000_000,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad file.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first unreadable file.")
+    ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove items whose files are gone from the folder.")
+        bool,
+        typer.Option("--prune", help="Remove items whose files no longer exist in the folder."),
     ] = False,
     retry_skipped: Annotated[
         bool,
-        typer.Option("--retry-skipped", help="Try files again that could not be read before."),
+        typer.Option("--retry-skipped", help="Retry files that failed in an earlier run."),
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Then follow the folder's changes, until Ctrl-C.")
+        bool,
+        typer.Option("--watch", help="Keep running and index changes in the folder until Ctrl-C."),
     ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for another process that writes to the index.")
-    ] = False,
+    wait: Wait = False,
     report: Annotated[
-        Path | None, typer.Option(help="Write how every file ended to this file, as JSON lines.")
+        Path | None,
+        typer.Option(help="Write the outcome of every file to this file, as JSON lines."),
     ] = None,
     ray: Annotated[
         str | None,
-        typer.Option("--ray", help="Embed on a Ray cluster: local, auto or HOST:PORT."),
+        typer.Option("--ray", help="Encode on a Ray cluster: local, auto or HOST:PORT."),
     ] = None,
     num_workers: Annotated[
-        int | None, typer.Option(min=1, help="With --ray: workers that hold the model.")
+        int | None, typer.Option(min=1, help="With --ray: number of workers; each holds the model.")
     ] = None,
     gpus_per_worker: Annotated[
-        float, typer.Option(min=0, help="With --ray: GPUs of each worker.")
+        float, typer.Option(min=0, help="With --ray: GPUs per worker.")
     ] = 0.0,
 ) -> None:
-    """Index photos: encode what is new or changed, leave the rest.
+    """Index images: encode those that are new or changed, skip the rest.
 
-    Run it again at any time; an interrupted run goes on where it stopped.
+    Run it again at any time: an interrupted run resumes where it stopped.
 
         clipsearch index ~/Pictures -i photos
 
@@ -125,7 +135,7 @@ def index(
         report_file=report,
     )
     if watch and (len(sources) != 1 or not Path(sources[0]).expanduser().is_dir()):
-        raise InvalidInputError("--watch follows one folder")
+        raise InvalidInputError("--watch needs exactly one source, a folder")
     for source in sources:  # before an index is made: is there anything to put into it?
         if source != "-":
             opened_source = open_source(
@@ -157,7 +167,7 @@ def index(
 
 
 def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> None:
-    """Follow a folder until Ctrl-C, and tell of what has changed."""
+    """Follow a folder until Ctrl-C and report what has changed."""
     from ..watch import watch
 
     def tell(report: IngestReport) -> None:
@@ -165,7 +175,7 @@ def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> No
             for line in summarise(report):
                 note(line)
 
-    ready = f"watching {short_path(str(Path(folder).expanduser().resolve()))}; Ctrl-C ends it"
+    ready = f"watching {short_path(str(Path(folder).expanduser().resolve()))}; press Ctrl-C to stop"
     with contextlib.suppress(KeyboardInterrupt):
         watch(opened, folder, options=options, on_report=tell, ready=lambda: note(ready))
     note("stopped watching")
@@ -180,8 +190,8 @@ def open_or_create(
         name: Name or folder of the index.
         model: What the user asked for; None for the index's own, or the bundled one.
         device: Where the model works.
-        precision: Of its image tower.
-        dim: Length of the vectors that are to be put in, if that is known already.
+        precision: Of its image encoder.
+        dim: Dimensions of the vectors to be added, if known already.
     """
     path = index_path(name)
     try:
@@ -190,8 +200,8 @@ def open_or_create(
         new = clipsearch.load_encoder(model or BUNDLED_MODEL, device=device, precision=precision)
         if dim is not None and dim != new.dim:
             raise InvalidInputError(
-                f"the vectors have {dim} dimensions, those of {new.name} have {new.dim}; name the "
-                "model that they come from with -m"
+                f"the vectors have {dim} dimensions, but {new.name} makes vectors of {new.dim}; "
+                "name the model that made them with -m MODEL"
             ) from None
         # Another command may have made it meanwhile; the lock then tells which one waits.
         return clipsearch.Index.create(path, new, exist_ok=True)
@@ -233,7 +243,7 @@ def summarise(report: IngestReport) -> list[str]:
 
 @contextlib.contextmanager
 def progress_bar(doing: str = "indexing") -> Iterator[Callable[[Progress], None] | None]:
-    """A bar with images/s and the time left, on a terminal only."""
+    """A progress bar with images/s and the remaining time, on a terminal only."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""Commands that look after an index, and the list of models."""
+"""Commands that maintain an index, and the list of models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["compact", "info", "models_app", "remove", "verify"]
 
 
 def info(name: IndexName = None, output: ReportOutput = ReportFormat.table) -> None:
-    """Show what an index holds and which model made it.
+    """Show the contents of an index and the model that made it.
 
     clipsearch info -i photos -f json
     """
@@ -54,13 +54,13 @@ def _lines(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:
 
 
 def remove(
-    ids: Annotated[list[int], typer.Argument(help="Ids, as search prints them.")],
+    ids: Annotated[list[int], typer.Argument(help="Item IDs, as search prints them.")],
     name: IndexName = None,
     wait: Wait = False,
 ) -> None:
-    """Remove items from an index; their files stay where they are.
+    """Remove items from an index. Their files are not touched.
 
-    Indexing their folder again brings them back: move the files elsewhere to keep them out.
+    Indexing their folder again adds them again, unless the files are moved elsewhere.
 
     clipsearch remove 17 42 -i photos
     """
@@ -69,7 +69,7 @@ def remove(
 
 
 def compact(name: IndexName = None, wait: Wait = False) -> None:
-    """Give back the space of removed items, and rebuild what speeds up searching.
+    """Reclaim the space of removed items, and rebuild its approximate (ANN) index.
 
     clipsearch compact -i photos
     """
@@ -83,10 +83,11 @@ def compact(name: IndexName = None, wait: Wait = False) -> None:
 def verify(
     name: IndexName = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Also read every vector and check hashes and answers.")
+        bool,
+        typer.Option("--full", help="Also read every vector, and check hashes and search results."),
     ] = False,
 ) -> None:
-    """Check that an index is sound; exit code 0 when it is.
+    """Check the integrity of an index. The exit code is 0 if it is sound.
 
     clipsearch verify -i photos --full
     """
@@ -105,17 +106,17 @@ def verify(
     )
 
 
-models_app = typer.Typer(no_args_is_help=True, help="The models to choose from.")
+models_app = typer.Typer(no_args_is_help=True, help="List the available models.")
 
 
 @models_app.callback()
 def _models() -> None:
-    """The models to choose from."""
+    """List the available models."""
 
 
 @models_app.command("list")
 def list_command(output: ReportOutput = ReportFormat.table) -> None:
-    """List the recommended models; every other OpenCLIP model works as well.
+    """List the recommended models. Any other OpenCLIP model works as well.
 
     clipsearch models list
     """
@@ -126,7 +127,7 @@ def list_command(output: ReportOutput = ReportFormat.table) -> None:
         print_json([asdict(model) for model in models])
         return
     print_table(
-        ["model", "size", "licence", "ImageNet", "COCO", "choose it for"],
+        ["model", "size", "license", "ImageNet", "COCO", "choose it for"],
         [
             [
                 model.name,
@@ -140,11 +141,12 @@ def list_command(output: ReportOutput = ReportFormat.table) -> None:
         ],
         right=["size", "ImageNet", "COCO"],
     )
-    note("ImageNet: share of photos named right among 1,000 names, without training on them.")
-    note("COCO: how often a caption finds its own photo first, among 5,000. Published figures.")
-    note(f"{models[0].name} has learned ImageNet's names, so its figures (in its model card) are")
-    note("not comparable. SigLIP and XLM-R models need: pip install 'clipsearch[multilingual]'")
-    note("To use another one, which is fetched once (-f json tells more):")
+    note("ImageNet: zero-shot top-1 accuracy over 1,000 classes, without training on them.")
+    note("COCO: text-to-image R@1 among 5,000 photos. All figures are as published.")
+    note(f"{models[0].name} was trained on ImageNet's class names, so its figures are not")
+    note("comparable (see its model card).")
+    note("SigLIP and XLM-R models need: pip install 'clipsearch[multilingual]'")
+    note("To use another model, which is downloaded once (-f json shows more):")
     note("  clipsearch index FOLDER -i NAME -m MODEL      a new index")
-    note("  clipsearch migrate -i NAME -m MODEL           an index that you have")
-    note("  clipsearch evaluate models --help             compare them on your own pictures")
+    note("  clipsearch migrate -i NAME -m MODEL           an existing index")
+    note("  clipsearch evaluate models --help             compare models on your own images")

@@ -1,4 +1,4 @@
-"""`clipsearch migrate`: bring an index over to another model, and back."""
+"""`clipsearch migrate`: re-encode an index with another model, and go back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..locations import existing_index
 from ..models import load_text_encoder
 from ..types import MigrationReport
 from .indexing import progress_bar
-from .options import BatchSize, Device, IndexName, TowerPrecision, Workers
+from .options import BatchSize, Device, ImagePrecision, IndexName, Workers
 from .output import EXIT_ERROR, note, short_path
 
 __all__ = ["migrate"]
@@ -26,31 +26,31 @@ _MOST_LISTED = 20
 def migrate(
     name: IndexName = None,
     model: Annotated[
-        str | None, typer.Option("-m", "--model", help="The model to use from now on.")
+        str | None, typer.Option("-m", "--model", help="Model to re-encode with.")
     ] = None,
     back: Annotated[
-        bool, typer.Option("--back", help="Return to the model that the index used before.")
+        bool, typer.Option("--back", help="Switch back to the previous model.")
     ] = False,
     forget_old: Annotated[
-        bool, typer.Option("--forget-old", help="Delete the vectors of former models.")
+        bool, typer.Option("--forget-old", help="Delete the vectors of previous models.")
     ] = False,
     drop_missing: Annotated[
         bool,
-        typer.Option("--drop-missing", help="Remove the items whose source is gone or changed."),
+        typer.Option("--drop-missing", help="Remove items whose source is missing or has changed."),
     ] = False,
     batch_size: BatchSize = None,
     workers: Workers = None,
     device: Device = "auto",
-    precision: TowerPrecision = "auto",
+    precision: ImagePrecision = "auto",
     report: Annotated[
-        Path | None, typer.Option(help="Write every item that is missing here, as JSON lines.")
+        Path | None, typer.Option(help="Write all missing items to this file, as JSON lines.")
     ] = None,
 ) -> None:
-    """Bring an index over to another model: embed everything anew from its sources.
+    """Re-encode an index with another model.
 
-    Searches go on with the old model until all is done; then one commit switches. An interrupted
-    run goes on where it stopped. The old vectors are kept, so that --back takes a moment, until
-    --forget-old deletes them. Ids, captions, tags and metadata stay.
+    Everything is encoded from its source. Searches use the old model until the end; then one commit
+    switches to the new one. If interrupted, run it again to resume. The old vectors are kept for a
+    quick --back until --forget-old deletes them. IDs, captions, tags and metadata stay.
 
         clipsearch migrate -i photos -m ViT-B-32-256/datacomp_s34b_b86k
 
@@ -59,7 +59,7 @@ def migrate(
         clipsearch migrate -i photos --forget-old
     """
     if sum((model is not None, back, forget_old)) != 1:
-        raise InvalidInputError("give one of -m MODEL, --back and --forget-old")
+        raise InvalidInputError("give exactly one of -m MODEL, --back and --forget-old")
     path = existing_index(name)
     with clipsearch.Index.open(path) as index:
         if forget_old:
@@ -69,8 +69,8 @@ def migrate(
             former = next((kept for kept in index.kept_models() if kept.left_at is not None), None)
             if former is None:
                 raise InvalidInputError(
-                    f"index {path.name} keeps no vectors of a former model to go back to; "
-                    f"choose a model: clipsearch migrate -i {path.name} -m MODEL"
+                    f"index {path.name} keeps no vectors of a previous model to go back to; "
+                    f"re-encode it instead: clipsearch migrate -i {path.name} -m MODEL"
                 )
             encoder = load_text_encoder(
                 former.name, former.fingerprint, device=device, precision=precision
@@ -87,19 +87,19 @@ def migrate(
                 workers=workers,
             )
     _list_missing(done, report)
-    note(f"{done.encoded:,} vectors made in {done.seconds:.1f} s; {done.vectors:,} in all")
+    note(f"encoded {done.encoded:,} of {done.vectors:,} vectors in {done.seconds:.1f} s")
     if not done.switched:
         note(
-            f"error: {len(done.missing):,} items cannot be embedded, so {path.name} still uses "
-            f"{before}; bring their files back and run this again, or remove them from the index "
-            "with --drop-missing"
+            f"error: {len(done.missing):,} items cannot be encoded, so {path.name} still uses "
+            f"{before}; restore their files and run this again, or remove the items with "
+            "--drop-missing"
         )
         raise typer.Exit(EXIT_ERROR)
     if done.dropped:
-        note(f"{done.dropped:,} items were removed from the index")
+        note(f"removed {done.dropped:,} items from the index")
     note(f"{path.name} now uses {encoder.name}; the vectors of {before} are kept")
-    note(f"return to them:  clipsearch migrate -i {path.name} --back")
-    note(f"delete them:     clipsearch migrate -i {path.name} --forget-old")
+    note(f"switch back:        clipsearch migrate -i {path.name} --back")
+    note(f"delete old vectors: clipsearch migrate -i {path.name} --forget-old")
 
 
 def _forget(index: clipsearch.Index) -> None:
@@ -107,16 +107,16 @@ def _forget(index: clipsearch.Index) -> None:
     if forgotten:
         note(f"deleted the vectors of {', '.join(kept.name for kept in forgotten)}")
     else:
-        note(f"{index.path.name} holds no vectors but those of {index.model_name}")
+        note(f"{index.path.name} has no vectors of previous models")
 
 
 def _list_missing(done: MigrationReport, report: Path | None) -> None:
-    """Name the items that could not be embedded: some on stderr, all of them in the report."""
+    """List the items that could not be encoded: the first on stderr, all of them in the report."""
     for outcome in done.missing[:_MOST_LISTED]:
         note(f"  missing {short_path(outcome.key)}: {outcome.reason}")
     if len(done.missing) > _MOST_LISTED:
         rest = len(done.missing) - _MOST_LISTED
-        where = f"in {report}" if report is not None else "which --report FILE lists"
+        where = f"listed in {report}" if report is not None else "use --report FILE to list them"
         note(f"  and {rest:,} more, {where}")
     if report is not None:
         lines = [json.dumps({"key": o.key, "reason": o.reason}) + "\n" for o in done.missing]

@@ -1,4 +1,4 @@
-"""Options that several commands take, in the same words."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import typer
 
 from ..types import Precision
 
-__all__ = ["BatchSize", "Device", "IndexName", "NewIndexName", "TowerPrecision", "Wait", "Workers"]
+__all__ = ["BatchSize", "Device", "ImagePrecision", "IndexName", "NewIndexName", "Wait", "Workers"]
 
 _INDEX = typer.Option("-i", "--index", help="Name or folder of the index.")
 
 IndexName = Annotated[str | None, _INDEX]
 NewIndexName = Annotated[str, _INDEX]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-TowerPrecision = Annotated[Precision, typer.Option(help="Of the image tower.")]
+Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu or cuda.")]
+ImagePrecision = Annotated[Precision, typer.Option(help="Numeric precision of the image encoder.")]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Images encoded together; 32 by default, on a GPU 256.")
+    int | None, typer.Option(min=1, help="Images encoded together; by default 32, or 256 on a GPU.")
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Decoder processes; by default one a core, for a GPU two fewer."),
+    typer.Option(
+        min=1, help="Decoder processes; by default one per core, or two fewer with a GPU."
+    ),
 ]
 Wait = Annotated[
-    bool, typer.Option("--wait", help="Wait for another process that writes to the index.")
+    bool, typer.Option("--wait", help="Wait while another process writes to the index.")
 ]

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, notes on stderr, tables and JSON on stdout."""
+"""What all commands print with: notes on stderr, tables and JSON on stdout, and exit codes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def print_hit_table(hits: Iterable[Hit]) -> None:
 
 
 def short_path(path: str | None) -> str:
-    """A path as short as it can be said: below the working folder, below home, or whole."""
+    """The shortest form of a path: relative to the working folder, to home, or absolute."""
     if path is None:
         return ""
     for base, prefix in ((Path.cwd(), ""), (Path.home(), f"~{os.sep}")):

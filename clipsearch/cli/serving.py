@@ -1,4 +1,4 @@
-"""`clipsearch serve`: the HTTP API and the page for people."""
+"""`clipsearch serve`: the HTTP API and the web page."""
 
 from __future__ import annotations
 
@@ -30,35 +30,45 @@ _REMOTE_RATE = 50.0  # requests a second of one client, when others than this ma
 def serve(
     names: Annotated[
         list[str] | None,
-        typer.Option("-i", "--index", help="An index to serve; all of one model by default."),
+        typer.Option(
+            "-i", "--index", help="Index to serve; by default all that share one model. Repeatable."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("-m", "--model", help="Model; that of the indexes by default.")
+        str | None, typer.Option("-m", "--model", help="Model; by default that of the indexes.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")] = 7860,
     token: Annotated[
         list[str] | None,
-        typer.Option(help=f"A token that opens the door; better in ${TOKEN_VARIABLE} or a file."),
+        typer.Option(
+            help=f"Bearer token that clients must send; prefer ${TOKEN_VARIABLE} or a file."
+        ),
     ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with one token a line.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with one token per line.")] = None,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Serve another host than this one without a token.")
+        bool,
+        typer.Option(
+            "--no-auth", help="Listen on a non-loopback address without requiring a token."
+        ),
     ] = False,
     rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Requests a second of one client; 0 is unlimited."),
+        typer.Option(min=0, help="Requests per second and client; 0 is unlimited."),
     ] = None,
-    max_batch: Annotated[int, typer.Option(min=1, help="Inputs encoded together.")] = 64,
+    max_batch: Annotated[int, typer.Option(min=1, help="Inputs encoded together at most.")] = 64,
     batch_wait_ms: Annotated[
-        float, typer.Option(min=0, help="How long the first of a batch waits for others.")
+        float, typer.Option(min=0, help="Time that the first input of a batch waits for others.")
     ] = 2.0,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 32,
-    max_in_flight: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 128,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Size limit of a request body.")] = 32,
+    max_in_flight: Annotated[
+        int, typer.Option(min=1, help="Number of requests processed at once.")
+    ] = 128,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse larger images before decoding them.")
+        int,
+        typer.Option(min=1, help="Refuse images with more pixels than this, before decoding them."),
     ] = 50_000_000,
-    ui: Annotated[bool, typer.Option("--ui/--no-ui", help="The page for people at /.")] = True,
+    ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Serve the web page at /.")] = True,
     root: Root = None,
     lang: Lang = None,
     device: Device = "auto",
@@ -69,17 +79,23 @@ def serve(
             help="Serve the shards of one index on a Ray cluster: local, auto or HOST:PORT.",
         ),
     ] = None,
-    replicas: Annotated[int, typer.Option(min=1, help="With --ray: of every shard.")] = 1,
+    replicas: Annotated[int, typer.Option(min=1, help="With --ray: replicas of each shard.")] = 1,
     max_replicas: Annotated[
-        int | None, typer.Option(min=1, help="With --ray: grow up to so many with the queues.")
+        int | None,
+        typer.Option(min=1, help="With --ray: autoscale each shard up to this many replicas."),
     ] = None,
-    routers: Annotated[int, typer.Option(min=1, help="With --ray: that encode and merge.")] = 1,
+    routers: Annotated[
+        int,
+        typer.Option(min=1, help="With --ray: routers, which encode queries and merge results."),
+    ] = 1,
     shard_timeout_s: Annotated[
-        float, typer.Option(min=0.1, help="With --ray: after which a shard counts as missing.")
+        float, typer.Option(min=0.1, help="With --ray: time after which a shard counts as missing.")
     ] = 10.0,
     refuse_partial: Annotated[
         bool,
-        typer.Option("--refuse-partial", help="With --ray: no answer rather than a partial one."),
+        typer.Option(
+            "--refuse-partial", help="With --ray: fail rather than give a partial answer."
+        ),
     ] = False,
 ) -> None:
     """Serve search, classification and embedding over HTTP.
@@ -97,8 +113,8 @@ def serve(
     local = is_loopback(host)
     if not local and not tokens and not no_auth:
         raise InvalidInputError(
-            f"{host} can be reached by others: set {TOKEN_VARIABLE}, give --token-file FILE, or "
-            "say --no-auth if everyone may ask"
+            f"{host} can be reached from other machines: set {TOKEN_VARIABLE}, give --token-file "
+            "FILE, or use --no-auth to serve everyone"
         )
     if ray is not None:
         serve_on_cluster(
@@ -151,13 +167,13 @@ def _tokens(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
             raise InvalidInputError(f"cannot read tokens from {file}: {exc}") from exc
         lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
         if not lines:
-            raise InvalidInputError(f"{file} has no token; write one a line")
+            raise InvalidInputError(f"{file} contains no token; write one token per line")
         found += lines
     tokens = tuple(dict.fromkeys(token.strip() for token in found if token.strip()))
     for token in tokens:
         if len(token) < _MIN_TOKEN:
             raise InvalidInputError(
-                f"a token needs at least {_MIN_TOKEN} characters; make one: openssl rand -hex 16"
+                f"a token needs at least {_MIN_TOKEN} characters; try: openssl rand -hex 16"
             )
     return tokens
 
@@ -179,6 +195,6 @@ def _folders_and_model(
     chosen = model or next(iter(models.values()), BUNDLED_MODEL)
     others = [name for name, its in models.items() if its != chosen]
     if others and not names:
-        note(f"left out, of another model than {chosen}: {', '.join(others)}")
+        note(f"not served, because they use another model than {chosen}: {', '.join(others)}")
         folders = {name: folder for name, folder in folders.items() if name not in others}
     return folders, load_encoder(chosen, device=device)

@@ -1,4 +1,4 @@
-"""`clipsearch ui`: the page for one person, on this machine only."""
+"""`clipsearch ui`: the web page for one person, on this machine only."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Language(StrEnum):
 
 Root = Annotated[
     list[Path] | None,
-    typer.Option(help="A folder below which the Build tab may index; may be repeated."),
+    typer.Option(help="Folder below which the Build tab may index. Repeatable."),
 ]
 Lang = Annotated[
-    Language | None, typer.Option(help="Language of the page; the browser's by default.")
+    Language | None, typer.Option(help="Language of the page; by default that of the browser.")
 ]
 
 
@@ -47,24 +47,28 @@ def checked_roots(given: list[Path] | None) -> tuple[Path, ...]:
     roots = tuple(path.expanduser().resolve() for path in given or [])
     for path in roots:
         if not path.is_dir():
-            raise SourceError(f"no folder is at {path}; give --root a folder that exists")
+            raise SourceError(f"--root {path} is not an existing folder")
     return roots
 
 
 def ui(
     names: Annotated[
         list[str] | None,
-        typer.Option("-i", "--index", help="An index to show; all in the home by default."),
+        typer.Option(
+            "-i",
+            "--index",
+            help="Index to show; by default all in the home folder of clipsearch. Repeatable.",
+        ),
     ] = None,
     root: Root = None,
     lang: Lang = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7861,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")] = 7861,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
     device: Device = "auto",
 ) -> None:
-    """Open the page for people: search, classify, explore, build.
+    """Open the web page: search, classify, explore and build indexes.
 
     clipsearch ui
 
@@ -91,7 +95,7 @@ def ui(
     url = f"http://{_HOST}:{sock.getsockname()[1]}/"
 
     def ready() -> None:
-        note(f"the page is at {url} (Ctrl-C ends it)")
+        note(f"the page is at {url} (press Ctrl-C to stop)")
         if browser:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 

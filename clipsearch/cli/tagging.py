@@ -1,4 +1,4 @@
-"""Commands that teach and apply labels: `tag`, `fit`, `calibrate`."""
+"""Commands that train and apply labels: `tag`, `fit`, `calibrate`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["calibrate", "fit", "tag"]
 
 Data = Annotated[
-    Path, typer.Argument(help="A folder of class folders, or a table with image and label.")
+    Path,
+    typer.Argument(
+        help="Folder with one subfolder per class, or a table with the columns image and label."
+    ),
 ]
-Out = Annotated[Path, typer.Option("-o", "--out", help="The label pack to write, NAME.clip.")]
-Model = Annotated[str, typer.Option("-m", "--model", help="Model.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Label pack to write, NAME.clip.")]
+Model = Annotated[str, typer.Option("-m", "--model", help="Model to encode with.")]
 
 
 def tag(
@@ -36,22 +39,25 @@ def tag(
     labels: LabelsFile = None,
     template: Template = None,
     tags: Annotated[
-        str, typer.Option("--name", help="Name of this set of tags; tagging again replaces it.")
+        str, typer.Option("--name", help="Name of this set of tags; an existing set is replaced.")
     ] = "default",
     none_of_these: Annotated[
         bool,
-        typer.Option("--none-of-these/--always", help="Leave items untagged that no label fits."),
+        typer.Option(
+            "--none-of-these/--always",
+            help="Leave items untagged when no label fits, or always tag them.",
+        ),
     ] = True,
     multi_label: Annotated[
-        bool, typer.Option("--multi-label", help="Give every label that fits.")
+        bool, typer.Option("--multi-label", help="Tag an item with every label that fits.")
     ] = False,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least probability of a tag.")
+        float | None, typer.Option(min=0, max=1, help="Minimum probability of a tag.")
     ] = None,
     output: ReportOutput = ReportFormat.table,
     device: Device = "auto",
 ) -> None:
-    """Classify every indexed item from its stored vector, and keep the labels as tags.
+    """Classify all items of an index from their stored vectors, and store the labels as tags.
 
     clipsearch tag -i photos --labels labels.txt
 
@@ -95,7 +101,7 @@ def fit(
     output: ReportOutput = ReportFormat.table,
     device: Device = "auto",
 ) -> None:
-    """Teach labels by a few example pictures of each, and write a label pack.
+    """Learn labels from a few example images of each, and write a label pack.
 
     clipsearch fit flowers/ -o flowers.clip
 
@@ -133,16 +139,16 @@ def calibrate(
     labels: LabelsFile = None,
     template: Template = None,
     target: Annotated[
-        float, typer.Option("--target", help="Accuracy that answered pictures shall reach.")
+        float, typer.Option("--target", help="Accuracy to reach on images that get an answer.")
     ] = 0.95,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw probability against accuracy into this PNG file.")
+        Path | None, typer.Option(help="Plot accuracy against probability to this PNG file.")
     ] = None,
     model: Model = BUNDLED_MODEL,
     output: ReportOutput = ReportFormat.table,
     device: Device = "auto",
 ) -> None:
-    """Make probabilities honest by labelled pictures, and find when to give no answer.
+    """Calibrate probabilities on labelled images and find the abstention threshold.
 
     clipsearch calibrate flowers/ -o flowers.clip --plot reliability.png
     """
@@ -179,7 +185,7 @@ def _examples(
     labels: Path | None,
     template: list[str] | None,
 ) -> tuple[ZeroShotClassifier, Floats, list[str], int]:
-    """A classifier, with the vectors and labels of the examples that could be read."""
+    """A classifier, with the vectors and labels of the readable examples."""
     from ..classification.labelled import read_labelled
     from ..intake.encoding import encode_files
 
@@ -198,7 +204,10 @@ def _pack_path(out: Path) -> Path:
     from ..classification.labelpack import PACK_SUFFIX
 
     if out.suffix != PACK_SUFFIX:
-        raise InvalidInputError(f"a label pack ends in {PACK_SUFFIX}: -o {out.stem}{PACK_SUFFIX}")
+        raise InvalidInputError(
+            f"the name of a label pack ends in {PACK_SUFFIX}, got {out.name}; "
+            f"use -o {out.stem}{PACK_SUFFIX}"
+        )
     return out
 
 

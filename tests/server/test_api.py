@@ -81,7 +81,7 @@ def test_the_client_answers_as_the_local_objects(client, home, encoder, photos):
             assert [p.probability for p in other] == pytest.approx(
                 [p.probability for p in mine], abs=5e-3
             )
-    with pytest.raises(InvalidInputError, match="no name to look for"):
+    with pytest.raises(InvalidInputError, match="empty list of names"):
         client.classifier({"cat": []}).predict(photos[:1])
     np.testing.assert_allclose(
         client.encode_texts(["a", "b"]), encoder.encode_texts(["a", "b"]), atol=1e-4

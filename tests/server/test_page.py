@@ -31,4 +31,4 @@ def test_the_page_is_behind_the_token_and_has_roots_and_language(home, encoder, 
 
 def test_serve_refuses_a_root_that_is_not_there(cli, tmp_path):
     done = cli("serve", "--root", tmp_path / "absent", expect=1)
-    assert "give --root a folder that exists" in done.stderr
+    assert f"--root {tmp_path / 'absent'} is not an existing folder" in done.stderr
