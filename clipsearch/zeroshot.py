@@ -26,7 +26,7 @@ from .classification.calibration import (
 from .classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS, contrast_rows
 from .classification.heads import NONE_LABEL, ClassHead
 from .classification.labelpack import LabelPack, load_pack, save_pack
-from .classification.labels import Groups, label_groups, parse_labels, read_labels
+from .classification.labels import Groups, label_groups
 from .classification.prompts import fill, resolve_templates
 from .encoder import Encoder
 from .errors import EncoderMismatchError, InvalidInputError
@@ -34,7 +34,7 @@ from .images import ImageInput
 from .types import Prediction
 from .vectors import Floats
 
-__all__ = ["NONE_LABEL", "ZeroShotClassifier", "class_vectors", "parse_labels", "read_labels"]
+__all__ = ["NONE_LABEL", "ZeroShotClassifier", "class_vectors"]
 
 # In logits. What `scripts/evaluate_none.py` finds on one half of the classes of Caltech-101 and the
 # ImageNet sample is 0.5, which on the other half is better than 0 by 0.7 points of balanced

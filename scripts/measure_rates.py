@@ -32,44 +32,43 @@ _SLICE = 64  # results that a worker sends together
 _SCATTER = (1 << 255) // 3 | 1  # odd, so that multiples differ, as hashes do all over their range
 
 
-def measure_rates(encoder: Encoder, *, seconds: float = _SECONDS) -> dict[str, float]:
+def measure_rates(encoder: Encoder) -> dict[str, float]:
     """Measure what a plan needs, on this machine and with this model.
 
     Args:
         encoder: The model.
-        seconds: How long each measurement takes, about.
 
     Returns:
         The rates of `plan.Rates` by name, without scaling and overhead, which one machine cannot
         show.
     """
     return {
-        "encode_per_s": _encode_rate(encoder, seconds),
-        "decode_per_s": _decode_rate(encoder, seconds),
+        "encode_per_s": _encode_rate(encoder),
+        "decode_per_s": _decode_rate(encoder),
         "commit_per_s": measure_driver(encoder.dim),
-        "scan_bytes_per_s": _scan_rate(encoder.dim, seconds),
-        "text_per_s": _repeat(lambda: encoder.encode_texts(["a dog on the beach"]), 1, seconds),
+        "scan_bytes_per_s": _scan_rate(encoder.dim),
+        "text_per_s": _repeat(lambda: encoder.encode_texts(["a dog on the beach"]), 1),
     }
 
 
-def _repeat(work: Callable[[], object], amount: float, seconds: float) -> float:
+def _repeat(work: Callable[[], object], amount: float) -> float:
     """Amount done a second, after one run that does not count."""
     work()
     started = perf_counter()
     runs = 0
-    while perf_counter() - started < seconds:
+    while perf_counter() - started < _SECONDS:
         work()
         runs += 1
     return runs * amount / (perf_counter() - started)
 
 
-def _encode_rate(encoder: Encoder, seconds: float) -> float:
+def _encode_rate(encoder: Encoder) -> float:
     height, width = encoder.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (16, height, width, 3), np.uint8)
-    return _repeat(lambda: encoder.encode_pixels(pixels), len(pixels), seconds)
+    return _repeat(lambda: encoder.encode_pixels(pixels), len(pixels))
 
 
-def _decode_rate(encoder: Encoder, seconds: float) -> float:
+def _decode_rate(encoder: Encoder) -> float:
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -77,13 +76,13 @@ def _decode_rate(encoder: Encoder, seconds: float) -> float:
     buffer = io.BytesIO()
     Image.fromarray(small).resize(_IMAGE_SIZE).save(buffer, "JPEG", quality=85)
     data = buffer.getvalue()
-    return _repeat(lambda: prepare(data, encoder.preprocessing), 1, seconds)
+    return _repeat(lambda: prepare(data, encoder.preprocessing), 1)
 
 
-def _scan_rate(dim: int, seconds: float) -> float:
+def _scan_rate(dim: int) -> float:
     rng = np.random.default_rng(0)
     vectors = unit(rng.standard_normal((_SCAN_ROWS, dim), np.float32))
-    return _repeat(lambda: score(vectors, vectors[0]), vectors.nbytes, seconds)
+    return _repeat(lambda: score(vectors, vectors[0]), vectors.nbytes)
 
 
 def measure_driver(dim: int, *, items: int = 4096, captions: bool = False) -> float:

@@ -40,28 +40,25 @@ def log_loss(logits: Doubles, truth: Integers) -> float:
 
 
 def reliability_bins(
-    confidence: Doubles, right: npt.NDArray[np.bool_], bins: int = _BINS
+    confidence: Doubles, right: npt.NDArray[np.bool_]
 ) -> list[tuple[float, float, int]]:
     """Mean confidence, accuracy and count of every bin of equal width that is not empty."""
-    at = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    at = np.clip(np.ceil(confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
     return [
         (float(confidence[at == b].mean()), float(right[at == b].mean()), int((at == b).sum()))
-        for b in range(bins)
+        for b in range(_BINS)
         if (at == b).any()
     ]
 
 
-def expected_calibration_error(
-    confidence: Doubles, right: npt.NDArray[np.bool_], bins: int = _BINS
-) -> float:
+def expected_calibration_error(confidence: Doubles, right: npt.NDArray[np.bool_]) -> float:
     """Mean gap between confidence and accuracy, weighted by the count of each bin, in [0, 1].
 
     Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 5.
     """
     n = max(1, confidence.size)
     return sum(
-        count / n * abs(mean - share)
-        for mean, share, count in reliability_bins(confidence, right, bins)
+        count / n * abs(mean - share) for mean, share, count in reliability_bins(confidence, right)
     )
 
 

@@ -22,6 +22,8 @@ __all__ = ["HeatMap", "explain", "overlay"]
 _GRID = 8  # windows a side where the tower cannot be looked into
 _WINDOW = 3  # steps that a window is wide
 _GAMMA = 0.8
+_STRENGTH = 0.6  # opacity of the hottest region
+_SIDE = 512  # pixels of the longer side of an overlay
 # Dark blue over green and yellow to white: lightness rises throughout, so that it reads without
 # colour as well. Points of matplotlib's viridis.
 _RAMP = np.array(
@@ -82,22 +84,16 @@ def explain(encoder: Encoder, image: ImageInput, text: str) -> HeatMap:
     )
 
 
-def overlay(found: HeatMap, *, strength: float = 0.6, side: int = 512) -> Image.Image:
-    """The picture with its heat laid over it.
-
-    Args:
-        found: What `explain` returned.
-        strength: How opaque the hottest region is, 0 to 1.
-        side: Pixels of the longer side.
-    """
-    scale = side / max(found.image.size)
+def overlay(found: HeatMap) -> Image.Image:
+    """The image with its heat map over it, scaled to a longer side of 512 pixels."""
+    scale = _SIDE / max(found.image.size)
     size = (round(found.image.width * scale), round(found.image.height * scale))
     picture = np.asarray(found.image.resize(size, Image.Resampling.BICUBIC), np.float64)
     heat_image = Image.fromarray(found.heat, mode="F").resize(size, Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(heat_image, np.float64), 0, 1)
     steps = np.linspace(0, 1, len(_RAMP))
     color = np.stack([np.interp(heat, steps, band) for band in _RAMP.T], axis=-1)  # [H, W, 3]
-    alpha = strength * (0.25 + 0.75 * heat)[..., None]
+    alpha = _STRENGTH * (0.25 + 0.75 * heat)[..., None]
     mixed = (1 - alpha) * picture + alpha * color
     return Image.fromarray(mixed.round().astype(np.uint8))
 

@@ -9,30 +9,27 @@ from ..vectors import Floats, Rows
 
 __all__ = ["outliers"]
 
-_NEIGHBOURS = 5  # one twin does not make a picture ordinary
+_NEIGHBORS = 5  # one twin does not make an image ordinary
 _BLOCK = 1024  # rows compared at a time: 4096 x 1024 floats are 16 MB
 
 
-def outliers(
-    rows: Rows, vectors: Floats, k: int = 24, *, neighbours: int = _NEIGHBOURS
-) -> list[tuple[int, float]]:
-    """The items least like their nearest neighbours.
+def outliers(rows: Rows, vectors: Floats, k: int = 24) -> list[tuple[int, float]]:
+    """The items least similar to their nearest neighbors.
 
     Args:
         rows: Ids, int64 [n].
         vectors: float32 [n, dim], unit length: a sample of the index, or all of it.
         k: How many at most, at least 1.
-        neighbours: The mean is over so many nearest others.
 
     Returns:
-        Ids with the mean cosine to their neighbours, lowest first, ties by id.
+        Ids with the mean cosine to their five nearest neighbors, lowest first, ties by id.
 
     Raises:
-        InvalidInputError: `k` or `neighbours` is below 1.
+        InvalidInputError: `k` is below 1.
     """
-    if k < 1 or neighbours < 1:
-        raise InvalidInputError(f"k and neighbours must be at least 1, not {k} and {neighbours}")
-    count = min(neighbours, len(rows) - 1)
+    if k < 1:
+        raise InvalidInputError(f"k must be at least 1, not {k}")
+    count = min(_NEIGHBORS, len(rows) - 1)
     if count < 1:
         return []
     means = np.empty(len(rows), np.float32)
