@@ -25,6 +25,7 @@ from .errors import (
     InvalidInputError,
     ItemNotFoundError,
 )
+from .files import output_file
 from .query import Query, encode_together
 from .types import Hit, Hits, IngestReport, Item, MigrationReport, Modality, Progress
 from .vectors import Floats, Rows, check_ids
@@ -350,7 +351,7 @@ class Index:
         Returns:
             How many items or vectors were written.
         """
-        from .engine.transfer import replacing, write_parquet
+        from .engine.transfer import write_parquet
 
         target = Path(path).expanduser().absolute()
         if format == "parquet":
@@ -359,8 +360,8 @@ class Index:
             from .engine.ann import write_flat
 
             shelf = self._reader.run(lambda conn, snapshot: snapshot.shelf(modality))
-            with replacing(target) as beside:
-                return write_flat(beside, shelf.living(), self._dim)
+            with output_file(target) as part:
+                return write_flat(part, shelf.living(), self._dim)
         raise InvalidInputError(f"format must be 'parquet' or 'faiss', got {format!r}")
 
     # --- items and vectors --------------------------------------------------------------------

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import MissingExtraError, StorageError
+from .errors import MissingExtraError
+from .files import output_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +27,7 @@ def plot_reliability(path: str | os.PathLike[str], series: dict[str, Bins]) -> N
 
     Raises:
         MissingExtraError: matplotlib is not installed.
+        InvalidInputError: The folder does not exist, or `path` is a folder.
         StorageError: The file cannot be written.
     """
     figure, axes = _figure()
@@ -76,8 +77,5 @@ def _figure() -> tuple[Figure, Any]:
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    target = Path(path).expanduser()
-    try:
-        figure.savefig(target, dpi=120, format="png")
-    except OSError as exc:
-        raise StorageError(f"cannot write {target}: {exc.strerror or exc}") from exc
+    with output_file(path) as part:
+        figure.savefig(part, dpi=120, format="png")

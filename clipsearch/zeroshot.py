@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from .caching import cached_key, cached_vectors
+from .cache import cached_key, cached_vectors
 from .classification.adapters import FitReport, fit_adapter
 from .classification.calibration import (
     DEFAULT_TARGET_ACCURACY,

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipsearch import load_encoder
-from clipsearch.encoders.textencoder import CACHE_VARIABLE, LightTextEncoder, keep_text_tower
+from clipsearch.cache import CACHE_VARIABLE
+from clipsearch.encoders.textencoder import LightTextEncoder, keep_text_tower
 from clipsearch.encoders.texts import TextTruncatedWarning, shortened
 from clipsearch.encoders.texttower import TextTower
 from clipsearch.encoders.tokenizer import BytePairTokenizer

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipsearch import ZeroShotClassifier, caching
+from clipsearch import ZeroShotClassifier, cache
 from clipsearch.classification.calibration import _fit_platt as fit_platt
 from clipsearch.classification.calibration import cross_validated
 from clipsearch.classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS, contrast_rows
@@ -192,7 +192,7 @@ def test_class_vectors_are_cached_and_a_broken_cache_is_ignored():
     assert encoder.calls == 1
     ZeroShotClassifier(encoder, ["b", "a"], templates="none")
     assert encoder.calls == 2
-    for file in (caching.cache_folder() / "classes").iterdir():
+    for file in (cache.cache_folder() / "classes").iterdir():
         file.write_bytes(file.read_bytes()[:-20])
     np.testing.assert_array_equal(
         ZeroShotClassifier(encoder, ["a", "b"], templates="none").weights, first

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InvalidInputError, StorageError
+from ..errors import InvalidInputError
+from ..files import output_file
 from ..vectors import Floats
 from .heads import Adapter, ClassHead
 
@@ -43,6 +44,7 @@ def save_pack(path: str | os.PathLike[str], pack: LabelPack) -> None:
     """Write a pack; a file that is there is replaced at once or not at all.
 
     Raises:
+        InvalidInputError: The folder does not exist, or `path` is a folder.
         StorageError: The file cannot be written.
     """
     from safetensors.numpy import save
@@ -75,14 +77,8 @@ def save_pack(path: str | os.PathLike[str], pack: LabelPack) -> None:
             "pack": json.dumps(document, ensure_ascii=False),
         },
     )
-    target = Path(path).expanduser()
-    part = target.with_name(f".{target.name}.part")
-    try:
+    with output_file(path) as part:
         part.write_bytes(data)
-        os.replace(part, target)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {target}: {exc.strerror or exc}") from exc
 
 
 def load_pack(source: str | os.PathLike[str] | bytes) -> LabelPack:

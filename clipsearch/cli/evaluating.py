@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import StorageError
+from ..files import output_file
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
 from .classifying import LabelsFile, Template, build_classifier
@@ -218,12 +218,9 @@ def models(
 def _emit(document: dict[str, Any], output: ReportFormat, json_file: Path | None) -> bool:
     """Write the figures where JSON is asked for; whether stdout has them already."""
     if json_file is not None:
-        try:
-            json_file.expanduser().write_text(
-                json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
-        except OSError as exc:
-            raise StorageError(f"cannot write {json_file}: {exc.strerror or exc}") from exc
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        with output_file(json_file) as part:
+            part.write_text(text, encoding="utf-8")
     if output is ReportFormat.json:
         print_json(document)
         return True

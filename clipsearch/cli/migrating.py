@@ -11,6 +11,7 @@ import typer
 import clipsearch
 
 from ..errors import InvalidInputError
+from ..files import output_file
 from ..locations import existing_index
 from ..models import load_text_encoder
 from ..types import MigrationReport
@@ -120,4 +121,5 @@ def _list_missing(done: MigrationReport, report: Path | None) -> None:
         note(f"  and {rest:,} more, {where}")
     if report is not None:
         lines = [json.dumps({"key": o.key, "reason": o.reason}) + "\n" for o in done.missing]
-        report.write_text("".join(lines), encoding="utf-8")
+        with output_file(report) as part:
+            part.write_text("".join(lines), encoding="utf-8")

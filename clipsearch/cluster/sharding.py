@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -25,7 +24,6 @@ import numpy as np
 
 from ..engine import catalog, schema
 from ..engine.catalog import translated
-from ..engine.files import sync_folder
 from ..engine.lock import WriterLock
 from ..engine.merging import MAX_SEGMENT_ROWS
 from ..engine.parts import LINK_REMEDY, is_link
@@ -34,6 +32,7 @@ from ..engine.segments import write_segment
 from ..engine.snapshot import MODALITIES, Shelf, Snapshot
 from ..engine.storage import check_openable
 from ..errors import IndexCorruptError, IndexNotFoundError, InvalidInputError
+from ..files import replacing, sync
 from ..types import Modality
 from ..vectors import Halves, Rows
 
@@ -158,8 +157,6 @@ def shard_index(folder: Path, shards: int) -> ShardSet:
                 _publish(home, found)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                (home / f"{MANIFEST}.new").unlink()
             raise
         finally:
             reader.close()
@@ -230,7 +227,7 @@ def _write_shard(
         conn.execute("PRAGMA journal_mode = WAL")
     finally:
         conn.close()
-    sync_folder(folder)
+    sync(folder)
 
 
 def _tables(conn: sqlite3.Connection) -> list[str]:
@@ -304,14 +301,9 @@ def _publish(home: Path, manifest: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
         before = json.loads(path.read_text(encoding="utf-8"))
         kept.add(str(before["shards"][0]["folder"]).partition("/")[0])
-    new = home / f"{MANIFEST}.new"
-    with new.open("w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(home)
-    new.replace(path)
-    sync_folder(home)
+    with replacing(path) as part:
+        part.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        sync(home)  # the shards' folders are there before the manifest names them
     for entry in home.iterdir():
         if _OWN_FOLDER.fullmatch(entry.name) and entry.name not in kept:
             shutil.rmtree(entry, ignore_errors=True)  # never through a link

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..cache import folder_entry, write_folder_entry
 from ..encoder import Encoder
 from ..errors import EncoderMismatchError, ModelLoadError
 from ..images import ImageInput, Preprocessing
@@ -19,9 +18,8 @@ from .texts import check_texts, shortened, warn_truncated
 from .texttower import TextTower
 from .tokenizer import BytePairTokenizer
 
-__all__ = ["CACHE_VARIABLE", "LightTextEncoder", "cached_text_encoder", "keep_text_tower"]
+__all__ = ["LightTextEncoder", "cached_text_encoder", "keep_text_tower"]
 
-CACHE_VARIABLE = "CLIPSEARCH_CACHE"
 _FEW = 4  # texts up to which numpy is as quick as torch
 
 
@@ -139,7 +137,7 @@ def cached_text_encoder(
     name: str, fingerprint: str, load: Callable[[], Encoder]
 ) -> LightTextEncoder | None:
     """The light encoder of a model whose text tower was kept, or None."""
-    tower = TextTower.load(_folder(fingerprint))
+    tower = TextTower.load(folder_entry(_entry_name(fingerprint)))
     if tower is None:
         return None
     with contextlib.suppress(ModelLoadError, TypeError):  # as good as none
@@ -157,26 +155,15 @@ def keep_text_tower(encoder: Any) -> bool:
     export = getattr(encoder, "text_tower", None)
     if export is None:
         return False
-    folder = _folder(encoder.fingerprint)
-    if (folder / "tower.json").is_file() and TextTower.load(folder) is not None:
+    name = _entry_name(encoder.fingerprint)
+    if TextTower.load(folder_entry(name)) is not None:
         return True
     tower: TextTower | None = export()
-    if tower is None:
-        return False
-    try:
-        tower.save(folder)
-    except OSError:
-        return False
-    return True
+    return tower is not None and write_folder_entry(name, tower.save)
 
 
-def _folder(fingerprint: str) -> Path:
-    """Where the tower of a model is kept: `$CLIPSEARCH_CACHE`, else the user's cache folder."""
-    base = os.environ.get(CACHE_VARIABLE)
-    if not base:
-        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        base = f"{cache}/clipsearch"
-    return Path(base).expanduser() / "text" / fingerprint[:32]
+def _entry_name(fingerprint: str) -> str:
+    return f"text/{fingerprint[:32]}"
 
 
 def _preprocessing(document: dict[str, Any]) -> Preprocessing:

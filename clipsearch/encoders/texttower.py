@@ -7,12 +7,8 @@ longest text has tokens (attention is causal, so what follows the end mark has n
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import shutil
-import tempfile
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -138,25 +134,15 @@ class TextTower:
         return _apply(hidden, weights["mlp_out"][layer], weights["mlp_out_bias"][layer])
 
     def save(self, folder: Path) -> None:
-        """Write the tower as a new folder, whole or not at all.
+        """Write the text encoder into an empty folder.
 
         Raises:
             OSError: The disk refused.
         """
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            for name in _ARRAYS:
-                np.save(scratch / f"{name}.npy", np.ascontiguousarray(self.weights[name]))
-            document = {"format": _FORMAT, **asdict(self.facts)}
-            (scratch / _FACTS).write_text(json.dumps(document), encoding="utf-8")
-            for file in (*scratch.iterdir(), scratch):  # a power cut leaves it whole or absent
-                _sync(file)
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(FileExistsError):  # another process was as quick
-                os.rename(scratch, folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", np.ascontiguousarray(self.weights[name]))
+        document = {"format": _FORMAT, **asdict(self.facts)}
+        (folder / _FACTS).write_text(json.dumps(document), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> TextTower | None:
@@ -172,15 +158,6 @@ class TextTower:
             return cls(TowerFacts(**document), weights)
         except (OSError, EOFError, ValueError, TypeError, KeyError):
             return None
-
-
-def _sync(path: Path) -> None:
-    """Make a file or folder durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _apply(x: _Floats, matrix: _Floats, bias: _Floats) -> _Floats:

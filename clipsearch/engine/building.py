@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import IndexCorruptError
+from ..files import sync
 from ..types import Modality
 from ..vectors import Floats, Rows, exact_top_k_many, is_in
 from . import ann, catalog
 from .ann import Trained, ann_file
 from .database import CATALOG, translated
-from .files import AnnEntry, facts_of, sync_folder
+from .files import AnnEntry, facts_of
 from .garbage import BUILD_LOCK_FILE
 from .lock import WriterLock
 from .reader import Reader
@@ -157,7 +158,7 @@ def _build(
             translated(folder / CATALOG),
         ):
             beside.rename(path)
-            sync_folder(path.parent)
+            sync(path.parent)
             writer.change(lambda conn: catalog.set_ann(conn, new))
     finally:
         beside.unlink(missing_ok=True)

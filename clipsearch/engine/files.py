@@ -25,7 +25,6 @@ __all__ = [
     "check_file",
     "facts_of",
     "hash_file",
-    "sync_folder",
 ]
 
 REMEDY = (
@@ -70,15 +69,6 @@ class AnnEntry:
     parameters: dict[str, Any]  # of the search: nprobe, refine
     recall_at_10: float
     built_at: str
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def hash_file(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..caching import cached_key, cached_vectors
+from ..cache import cached_key, cached_vectors
 from ..types import Modality
 from ..vectors import Floats, Rows
 from . import catalog

@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import IndexCorruptError
+from ..files import sync
 from ..types import Modality
 from ..vectors import Block, Floats, Halves, Rows
 from .ann import GpuVectors
-from .files import REMEDY, Output, SegmentEntry, check_file, sync_folder
+from .files import REMEDY, Output, SegmentEntry, check_file
 
 __all__ = ["BLOCK_ROWS", "Segment", "segment_files", "write_segment"]
 
@@ -69,7 +70,7 @@ def write_segment(
         with Output(row_path) as row_out:
             row_out.header(np.dtype(np.int64), (count,))
             row_out.write(all_rows)
-        sync_folder(vector_path.parent)
+        sync(vector_path.parent)
     except BaseException:
         for path in (vector_path, row_path):
             with contextlib.suppress(OSError):

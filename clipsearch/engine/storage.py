@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IndexCorruptError, IndexExistsError, IndexNotFoundError, IndexVersionError
+from ..files import is_temporary, replacing, sync
 from . import schema, vectorsets
 from .database import CATALOG, connect, translated
-from .files import sync_folder
 from .lock import WriterLock
 from .parts import SUBFOLDERS, refuse_links
 from .snapshot import MODALITIES, Snapshot
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_openable", "create", "info", "is_index"]
 
-_NEW = f"{CATALOG}.new"
+_OLD_NEW = f"{CATALOG}.new"  # what earlier versions called a catalog that is being made
 
 
 def is_index(folder: Path) -> bool:
@@ -54,11 +54,11 @@ def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
         if is_index(folder) and exist_ok:
             return
         _refuse_if_taken(folder)
-        new = folder / _NEW
-        new.unlink(missing_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        conn = sqlite3.connect(new, isolation_level=None)
-        try:
+        with (
+            replacing(folder / CATALOG) as new,
+            contextlib.closing(sqlite3.connect(new, isolation_level=None)) as conn,
+        ):
             conn.execute("PRAGMA synchronous = FULL")
             schema.create(
                 conn,
@@ -72,11 +72,7 @@ def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
                 },
             )
             conn.execute("PRAGMA journal_mode = WAL")
-        finally:
-            conn.close()
-        new.rename(folder / CATALOG)
-        sync_folder(folder)
-        sync_folder(folder.parent)
+        sync(folder.parent)
 
 
 def _refuse_if_taken(folder: Path) -> None:
@@ -84,9 +80,10 @@ def _refuse_if_taken(folder: Path) -> None:
         raise IndexExistsError(
             f"{folder} already is an index. Open it with Index.open, or choose another name."
         )
-    ours = {*SUBFOLDERS, LOCK_FILE, _NEW, f"{_NEW}-journal", f"{_NEW}-wal", f"{_NEW}-shm"}
+    ours = {*SUBFOLDERS, LOCK_FILE, *(_OLD_NEW + end for end in ("", "-journal", "-wal", "-shm"))}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+        names = (path.name for path in folder.iterdir())
+        others = sorted(name for name in names if name not in ours and not is_temporary(name))
         if others:
             raise IndexExistsError(
                 f"{folder} is not an index and not empty (it holds {others[0]}). Choose an empty "

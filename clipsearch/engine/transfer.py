@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -17,40 +16,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import InvalidInputError, SourceError
+from ..files import output_file
 from ..types import IngestReport, Item, Record
 from . import catalog
 from .database import translated
 from .snapshot import Shelf, Snapshot
 from .writer import Writer
 
-__all__ = ["embeddings_dim", "import_embeddings", "replacing", "write_parquet"]
+__all__ = ["embeddings_dim", "import_embeddings", "write_parquet"]
 
 _BATCH = 4096
 _COMMIT_ROWS = 50_000
 _TEXT = ("key", "path", "caption", "sha256", "format", "taken_at", "camera")
 _WHOLE = ("size_bytes", "mtime_ns", "width", "height")
 _REAL = ("latitude", "longitude")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to beside `path`, which takes its place when all went well.
-
-    Raises:
-        InvalidInputError: The folder is not there, or `path` is one.
-        StorageError: The disk refused.
-    """
-    if not path.parent.is_dir():
-        raise InvalidInputError(f"there is no folder {path.parent} to write {path.name} to")
-    if path.is_dir():
-        raise InvalidInputError(f"{path} is a folder; name a file in it")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with translated(path):
-            yield beside
-            beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> int:
@@ -83,7 +62,7 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
         },
     )
     done = 0
-    with replacing(path) as beside, pq.ParquetWriter(beside, schema) as out:
+    with translated(path), output_file(path) as part, pq.ParquetWriter(part, schema) as out:
         after = 0
         while items := catalog.page(conn, "1", (), after, _BATCH):
             columns: dict[str, Any] = {

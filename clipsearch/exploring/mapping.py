@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
-import os
-import tempfile
+import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..caching import cache_folder, cached_key
+from ..cache import cached_key, read_entry, write_entry
 from ..errors import InvalidInputError
 from ..vectors import Floats, Rows
 from .sampling import sample_vectors
@@ -32,7 +30,6 @@ _MOST_CLUSTERS = 12  # colours that can be told apart
 _ROUNDS = 25  # of k-means; its clusters hardly move after a dozen
 _STARTS = 5  # of k-means, of which the best counts: one random start may join two groups
 _SEED = 0
-_FOLDER = "maps"
 _BLOCK = 2048  # vectors placed at a time: against a sample of 5000, 40 MB of scores
 _NEIGHBOURS = 15  # that UMAP keeps together; its authors' default
 _NEAREST = 5  # of the sample, between which any other picture is placed
@@ -83,7 +80,8 @@ def make_map(
     key = cached_key(
         index.fingerprint, str(index.path), index.generation, len(index), clusters, method, 3
     )
-    kept = _load(key)
+    name = f"maps/{key}.npz"
+    kept = _load(name)
     if kept is not None:
         return kept
     _, sample = sample_vectors(index, _SAMPLE)
@@ -106,7 +104,7 @@ def make_map(
     made = IndexMap(
         np.concatenate(rows), _spread_out(np.concatenate(places)), rank[group], centres[order]
     )
-    _save(key, made)
+    _save(name, made)
     return made
 
 
@@ -171,31 +169,20 @@ def _spread_out(places: npt.NDArray[np.floating]) -> Floats:
     return np.asarray(_LEVEL * even + (1 - _LEVEL) * scaled, np.float32)
 
 
-def _load(key: str) -> IndexMap | None:
+def _load(name: str) -> IndexMap | None:
+    data = read_entry(name)
+    if data is None:
+        return None
     try:
-        with np.load(cache_folder() / _FOLDER / f"{key}.npz", allow_pickle=False) as kept:
+        with np.load(io.BytesIO(data), allow_pickle=False) as kept:
             return IndexMap(kept["rows"], kept["places"], kept["clusters"], kept["centres"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # absent or damaged: made again
+        return None  # damaged: made again
 
 
-def _save(key: str, made: IndexMap) -> None:
-    """Keep a map; a full or read-only disk only means that it is made again."""
-    folder = cache_folder() / _FOLDER
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=folder, suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(
-                    file,
-                    rows=made.rows,
-                    places=made.places,
-                    clusters=made.clusters,
-                    centres=made.centres,
-                )
-            os.replace(name, folder / f"{key}.npz")
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
+def _save(name: str, made: IndexMap) -> None:
+    buffer = io.BytesIO()
+    np.savez(
+        buffer, rows=made.rows, places=made.places, clusters=made.clusters, centres=made.centres
+    )
+    write_entry(name, buffer.getvalue())

@@ -7,16 +7,13 @@ or copied picture has one copy, and a changed one never an old copy.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
-import tempfile
-from pathlib import Path
+import re
 
 from PIL import Image
 
-from ..caching import cache_folder
+from ..cache import read_entry, write_entry
 from ..errors import ImageDecodeError, InvalidInputError
 from ..images import DEFAULT_MAX_PIXELS, load_image
 from ..types import Item
@@ -28,7 +25,8 @@ THUMBNAIL_SIDE = 320  # pixels; sharp in a gallery column of 160 to 240 px on a 
 PREVIEW_SIDE = 1600  # pixels; fills a laptop screen
 SIDES = (THUMBNAIL_SIDE, PREVIEW_SIDE)
 _QUALITY = {THUMBNAIL_SIDE: 80, PREVIEW_SIDE: 86}
-_FOLDER = "thumbnails"
+_SHA256 = re.compile("[0-9a-f]{64}")
+_END = b"\xff\xd9"  # the last bytes of every JPEG file
 
 
 def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
@@ -46,11 +44,12 @@ def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
         raise InvalidInputError(f"a thumbnail's side is one of {SIDES}, not {side}")
     if item.path is None:
         raise ImageDecodeError(f"item {item.id} has no picture file of its own")
-    kept = _kept_at(item, side)
-    with contextlib.suppress(OSError):
-        return kept.read_bytes()
+    name = _entry_name(item, side)
+    kept = read_entry(name)
+    if kept is not None and kept.endswith(_END):
+        return kept
     data = reduced(indexed_bytes(item), side, quality=_QUALITY[side])
-    _keep(kept, data)
+    write_entry(name, data)
     return data
 
 
@@ -75,21 +74,8 @@ def reduced(
     return buffer.getvalue()
 
 
-def _kept_at(item: Item, side: int) -> Path:
-    digest = item.sha256 or hashlib.sha256(f"{item.path}\0{item.mtime_ns}".encode()).hexdigest()
-    return cache_folder() / _FOLDER / str(side) / digest[:2] / f"{digest[2:]}.jpg"
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """Write at once or not at all; a full or read-only disk only costs the time of another copy."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            os.replace(name, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
+def _entry_name(item: Item, side: int) -> str:
+    digest = item.sha256
+    if digest is None or not _SHA256.fullmatch(digest):
+        digest = hashlib.sha256(f"{item.path}\0{item.mtime_ns}".encode()).hexdigest()
+    return f"thumbnails/{side}/{digest[:2]}/{digest[2:]}.jpg"

@@ -1,0 +1,163 @@
+"""Files and folders written whole or not at all, whatever interrupts the write.
+
+A write goes to a temporary name beside the target, which takes the target's place at the end. What
+a killed process leaves has a name that nothing else has, and later writes to that folder delete it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import InvalidInputError, StorageError
+
+__all__ = ["is_temporary", "output_file", "replacing", "replacing_folder", "sweep", "sync"]
+
+# SQLite puts files of its own beside a database.
+_TEMPORARY = re.compile(r"\.clipsearch-[0-9a-f]{16}\.part(?:-journal|-wal|-shm)?")
+_LEFT_S = 24 * 3600.0  # unchanged for so long, a temporary file is nobody's any more
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A name to write a file to, which takes the place of `path` when the block ends well.
+
+    Args:
+        path: The file, in a folder that exists. It may exist; it is then replaced at once.
+        durable: Whether the file survives a power cut from the end of the block on. What is
+            checked when it is read, and can be made again, need not wait for the disk.
+
+    Yields:
+        The temporary name; the block creates a file there.
+
+    Raises:
+        OSError: The disk refused; `path` is as it was.
+    """
+    sweep(path.parent)
+    part = _beside(path)
+    try:
+        yield part
+        if durable:
+            sync(part)
+        part.replace(path)
+        if durable:
+            sync(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `path` when the block ends well.
+
+    Where another process puts its own folder there at the same moment, one of the two stays.
+
+    Args:
+        path: The folder, in a folder that exists. If it exists it is moved aside first, so that a
+            kill between the two steps leaves none.
+
+    Yields:
+        The new folder under its temporary name.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    sweep(path.parent)
+    part, old = _beside(path), _beside(path)
+    part.mkdir()
+    try:
+        yield part
+        for entry in (*part.rglob("*"), part):
+            sync(entry)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(old)
+        try:
+            part.rename(path)
+        except OSError:
+            if not path.is_dir():  # else another process was as quick
+                raise
+        sync(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A name to write to for a file that the user named, which appears only when it is complete.
+
+    A link is followed, and what is no ordinary file (`/dev/stdout`, a named pipe) is written to
+    directly.
+
+    Args:
+        path: The file; `~` is expanded.
+
+    Raises:
+        InvalidInputError: The folder does not exist, or `path` is a folder.
+        StorageError: The file cannot be written.
+    """
+    target = Path(path).expanduser().absolute()
+    if not target.parent.is_dir():
+        raise InvalidInputError(f"there is no folder {target.parent} to write {target.name} to")
+    if target.is_dir():
+        raise InvalidInputError(f"{target} is a folder; name a file in it")
+    try:
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            yield target
+        else:
+            with replacing(Path(os.path.realpath(target))) as part:
+                yield part
+    except OSError as exc:
+        if isinstance(exc, StorageError):
+            raise
+        raise StorageError(
+            f"cannot write {target}: {exc.strerror or exc}. Free some space, fix the permissions, "
+            "or choose another place."
+        ) from exc
+
+
+def sync(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, survive a power cut.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as exc:  # some network file systems cannot sync a folder
+        if exc.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
+    finally:
+        os.close(fd)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one that a write to this folder gives before it is complete."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed writes left in a folder more than a day ago."""
+    oldest = time.time() - _LEFT_S
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if is_temporary(entry.name) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    with contextlib.suppress(OSError):
+                        os.unlink(entry.path)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".clipsearch-{secrets.token_hex(8)}.part")
