@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import errors
+from .errors import ServiceError
 from .images import ImageInput, load_image
 from .query import Query
 from .types import Hit, Hits, Item, Modality, Prediction
@@ -28,7 +29,7 @@ from .vectors import Floats
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Client", "RemoteClassifier", "RemoteIndex", "ServiceError"]
+__all__ = ["Client", "RemoteClassifier", "RemoteIndex"]
 
 _TIMEOUT_S = 60.0
 _ERRORS: dict[str, type[errors.ClipSearchError]] = {
@@ -36,17 +37,6 @@ _ERRORS: dict[str, type[errors.ClipSearchError]] = {
     for name in errors.__all__
     if isinstance(cls := getattr(errors, name), type) and issubclass(cls, errors.ClipSearchError)
 }
-
-
-class ServiceError(errors.ClipSearchError, RuntimeError):
-    """The server is out of reach, or refuses: no token, too many requests, too large."""
-
-    code = "service"
-
-    def __init__(self, message: str, *, status: int = 0, code: str = "service") -> None:
-        super().__init__(message)
-        self.status = status  # HTTP status; 0 without an answer
-        self.code = code  # the server's stable code
 
 
 class Client:
@@ -310,6 +300,6 @@ def _error(answer: httpx.Response) -> errors.ClipSearchError:
     except (ValueError, KeyError, TypeError):
         return ServiceError(f"HTTP status {answer.status_code}", status=answer.status_code)
     known = _ERRORS.get(code)
-    if known is not None and known is not errors.ClipSearchError:
+    if known not in (None, errors.ClipSearchError, ServiceError):
         return known(detail)
     return ServiceError(detail, status=answer.status_code, code=code)

@@ -20,8 +20,11 @@ builtin that fits, carries a stable `code`, and says what happened and what to d
     ├── ItemNotFoundError        LookupError        item_not_found
     ├── MissingExtraError        ImportError        missing_extra
     ├── ClusterError             RuntimeError       cluster
-    └── PartialAnswerError       RuntimeError       partial_answer
+    ├── PartialAnswerError       RuntimeError       partial_answer
+    └── ServiceError             RuntimeError       service
 """
+
+from typing import ClassVar
 
 __all__ = [
     "ClipSearchError",
@@ -41,15 +44,27 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "PartialAnswerError",
+    "ServiceError",
     "SourceError",
     "StorageError",
 ]
 
 
 class ClipSearchError(Exception):
-    """Root of the tree: one clear line that says what happened and what to do."""
+    """Root of the tree: one clear line that says what happened and what to do.
+
+    Attributes:
+        code: Stable name of the class in HTTP answers.
+        exit_code: Of a command that the error ends. Wrong usage has 2, skipped files have 3.
+        http_status: Of the HTTP answer to a request that the error ends.
+        public_detail: What that answer says instead of the message, which may name files of the
+            server; None where the status decides.
+    """
 
     code = "error"
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    public_detail: ClassVar[str | None] = None
 
     def __str__(self) -> str:
         # OSError and LookupError leaves would otherwise print errno tuples or quoted keys.
@@ -64,99 +79,137 @@ class InvalidInputError(ClipSearchError, ValueError):
     """An argument is outside what the call accepts."""
 
     code = "invalid_input"
+    http_status = 422
 
 
 class ImageDecodeError(ClipSearchError, ValueError):
     """A file or buffer is not an image that can be decoded within the limits."""
 
     code = "image_decode"
+    http_status = 422
 
 
 class SourceError(ClipSearchError, ValueError):
     """A folder, table, shard or list to index is missing, empty or malformed."""
 
     code = "source"
+    http_status = 422
 
 
 class ModelNotFoundError(ClipSearchError, LookupError):
     """No model has that name."""
 
     code = "model_not_found"
+    http_status = 404
 
 
 class ModelLoadError(ClipSearchError, RuntimeError):
     """A model is known, but its weights cannot be loaded as they must be."""
 
     code = "model_load"
+    http_status = 500
 
 
 class EncoderMismatchError(ClipSearchError, ValueError):
     """An index was made with another encoder than the one in use."""
 
     code = "encoder_mismatch"
+    http_status = 409
 
 
 class IndexMigratedError(EncoderMismatchError, ValueError):
     """An index has been migrated to another model, or replaced, since it was opened."""
 
     code = "index_migrated"
+    http_status = 503
+    public_detail = "the index has another model now, which is being loaded; try again soon"
 
 
 class IndexNotFoundError(ClipSearchError, FileNotFoundError):
     """There is no index at that name or folder."""
 
     code = "index_not_found"
+    http_status = 404
+    public_detail = "there is no such index; GET /v1/indexes lists them"
 
 
 class IndexExistsError(ClipSearchError, FileExistsError):
     """An index is to be created where one already is, or where other files are."""
 
     code = "index_exists"
+    http_status = 409
 
 
 class IndexLockedError(ClipSearchError, BlockingIOError):
     """Another process is writing to the index."""
 
     code = "index_locked"
+    http_status = 503
 
 
 class IndexVersionError(ClipSearchError, RuntimeError):
     """The index was written in a format that this version does not read."""
 
     code = "index_version"
+    http_status = 500
 
 
 class IndexCorruptError(ClipSearchError, RuntimeError):
     """A file of the index is missing, truncated or altered."""
 
     code = "index_corrupt"
+    http_status = 500
 
 
 class StorageError(ClipSearchError, OSError):
     """The disk refused: full, read-only or without permission."""
 
     code = "storage"
+    http_status = 500
 
 
 class ItemNotFoundError(ClipSearchError, LookupError):
     """The index has no item with that id."""
 
     code = "item_not_found"
+    http_status = 404
 
 
 class MissingExtraError(ClipSearchError, ImportError):
     """A capability needs an optional dependency that is not installed."""
 
     code = "missing_extra"
+    http_status = 501
+    public_detail = "this needs a part of clipsearch that is not installed here"
 
 
 class ClusterError(ClipSearchError, RuntimeError):
     """There is no cluster, it does not fit the work, or it failed."""
 
     code = "cluster"
+    http_status = 503
 
 
 class PartialAnswerError(ClipSearchError, RuntimeError):
     """Some shards of an index did not answer, and a partial answer is not wanted."""
 
     code = "partial_answer"
+    http_status = 503
+
+
+class ServiceError(ClipSearchError, RuntimeError):
+    """A server is out of reach, or refuses: no token, too many requests, too large.
+
+    Args:
+        message: What happened.
+        status: HTTP status of the server's answer; 0 without an answer.
+        code: The server's stable code.
+    """
+
+    code = "service"
+    http_status = 502
+
+    def __init__(self, message: str, *, status: int = 0, code: str = "service") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code

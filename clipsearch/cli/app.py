@@ -13,7 +13,6 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import ClipSearchError, ClipSearchWarning
-from .exits import exit_code
 from .output import EXIT_INTERRUPTED, note
 
 __all__ = ["assemble", "main"]
@@ -57,7 +56,7 @@ class _Commands(TyperGroup):
             raise typer.Exit from None
         except ClipSearchError as exc:
             note(f"error: {exc}")
-            raise typer.Exit(exit_code(exc)) from exc
+            raise typer.Exit(exc.exit_code) from exc
         except KeyboardInterrupt:
             note("interrupted; committed work is kept, run the same command again to resume")
             raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -11,31 +11,10 @@ from starlette.responses import Response
 
 from .. import errors
 
-__all__ = ["PROBLEM_TYPE", "STATUS", "Problem", "of_error", "problem_response"]
+__all__ = ["PROBLEM_TYPE", "Problem", "of_error", "problem_response"]
 
 PROBLEM_TYPE = "application/problem+json"
 
-# Every error class has its status here; a test proves it.
-STATUS: dict[type[errors.ClipSearchError], int] = {
-    errors.ClipSearchError: 500,
-    errors.ClusterError: 503,
-    errors.EncoderMismatchError: 409,
-    errors.ImageDecodeError: 422,
-    errors.IndexCorruptError: 500,
-    errors.IndexExistsError: 409,
-    errors.IndexLockedError: 503,
-    errors.IndexMigratedError: 503,
-    errors.IndexNotFoundError: 404,
-    errors.IndexVersionError: 500,
-    errors.InvalidInputError: 422,
-    errors.ItemNotFoundError: 404,
-    errors.MissingExtraError: 501,
-    errors.ModelLoadError: 500,
-    errors.ModelNotFoundError: 404,
-    errors.PartialAnswerError: 503,
-    errors.SourceError: 422,
-    errors.StorageError: 500,
-}
 _RETRY_AFTER_S = 1
 
 
@@ -55,23 +34,19 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
 def of_error(error: errors.ClipSearchError) -> Problem:
     """A known error as a problem.
 
-    What is wrong with the request is told as it is. What is wrong with the server's own files is
-    not: those messages name paths. They belong in the log.
+    A message about the request is sent as it is. One about the server's own files is not, for it
+    names paths; the log has it.
     """
-    status = next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
-    if status < 500 and not isinstance(error, errors.IndexNotFoundError):
-        return Problem(status, error.code, str(error))
-    told = {
-        errors.IndexNotFoundError: "there is no such index; GET /v1/indexes lists them",
-        errors.IndexMigratedError: "the index has another model now, which is being loaded; "
-        "try again soon",
-        errors.MissingExtraError: "this needs a part of clipsearch that is not installed here",
-    }
-    busy = status == 503
-    broken = "something on the server is broken; its log says what"
-    detail = told.get(type(error), "try again soon" if busy else broken)
+    status = error.http_status
+    busy = status == HTTPStatus.SERVICE_UNAVAILABLE
+    if status < 500:
+        default = str(error)
+    elif busy:
+        default = "try again soon"
+    else:
+        default = "something on the server is broken; its log says what"
     headers = {"Retry-After": str(_RETRY_AFTER_S)} if busy else {}
-    return Problem(status, error.code, detail, headers=headers)
+    return Problem(status, error.code, error.public_detail or default, headers=headers)
 
 
 def problem_response(problem: Problem, request_id: str = "") -> Response:

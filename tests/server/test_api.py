@@ -16,12 +16,13 @@ import pytest
 from PIL import Image
 
 from clipsearch import Index, Query, ZeroShotClassifier
-from clipsearch.client import Client, ServiceError
+from clipsearch.client import Client
 from clipsearch.errors import (
     ImageDecodeError,
     IndexNotFoundError,
     InvalidInputError,
     ItemNotFoundError,
+    ServiceError,
 )
 
 from .conftest import serving
