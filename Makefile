@@ -38,11 +38,12 @@ demo: $(VENV)/.installed-demo   ## install, index real photos, search and classi
 test: $(VENV)/.installed-dev    ## install with the test tools and run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-check: $(VENV)/.installed-dev   ## format, lint, types and layers
+check: $(VENV)/.installed-dev   ## format, lint, types, layers and dependencies
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
 
 evaluate: $(VENV)/.installed-dev ## the bundled model's figures on DATA=DIR
 	@test -d "$(DATA)" || \
