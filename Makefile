@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= $(CLIPSEARCH_DATA)
 
-.PHONY: help demo test check evaluate train screenshots clean
+.PHONY: help demo test check ray-smoke evaluate train screenshots clean
 .DEFAULT_GOAL := help
 
 help:            ## list the targets
@@ -32,6 +32,10 @@ $(VENV)/.installed-dev: $(BIN)/python pyproject.toml
 	@$(call install,dev)
 	@touch $@ $(VENV)/.installed-demo
 
+$(VENV)/.installed-ray: $(VENV)/.installed-dev pyproject.toml
+	@$(call install,ray)
+	@touch $@
+
 demo: $(VENV)/.installed-demo   ## install, index real photos, search and classify them
 	@$(BIN)/clipsearch demo
 
@@ -44,6 +48,9 @@ check: $(VENV)/.installed-dev   ## format, lint, types, layers and dependencies
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
+
+ray-smoke: $(VENV)/.installed-ray ## install the extra `ray` and run its short test
+	@$(BIN)/python -m pytest -m ray_smoke tests/test_ray_smoke.py
 
 evaluate: $(VENV)/.installed-dev ## the bundled model's figures on DATA=DIR
 	@test -d "$(DATA)" || \
