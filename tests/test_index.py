@@ -65,6 +65,17 @@ def test_create_refuses_what_is_taken(tmp_path, encoder):
         Index.create(tmp_path / "b" / "holiday.jpg", encoder)
 
 
+@pytest.mark.parametrize("end", ["", "-journal", "-wal", "-shm"])
+@pytest.mark.parametrize("name", [".clipsearch-0123456789abcdef.part", "catalog.sqlite.new"])
+def test_what_a_killed_process_left_of_a_new_index_is_no_obstacle(tmp_path, encoder, name, end):
+    folder = tmp_path / "index"
+    folder.mkdir()
+    (folder / f"{name}{end}").write_bytes(b"half of a catalog")
+    with Index.create(folder, encoder) as index:
+        assert len(index) == 0
+        assert index.verify(full=True).ok
+
+
 def test_open_names_the_indexes_beside_it(tmp_path, encoder):
     with pytest.raises(IndexNotFoundError, match="There is none beside it"):
         Index.open(tmp_path / "photos")

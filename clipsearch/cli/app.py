@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import clipsearch
+
 from ..errors import ClipSearchError, ClipSearchWarning
 from .output import EXIT_INTERRUPTED, note
 
@@ -64,9 +66,7 @@ class _Commands(TyperGroup):
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        print(f"clipsearch {version('clipsearch')}")
+        print(f"clipsearch {clipsearch.__version__}")
         raise typer.Exit
 
 
