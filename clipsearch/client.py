@@ -14,16 +14,17 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from . import errors
+from .documents import hits_of_public, item_of_public
 from .errors import ServiceError
 from .images import ImageInput, load_image
-from .query import Query
-from .types import Hit, Hits, Item, Modality, Prediction
+from .query import Query, Term
+from .request import Searchable, SearchRequest
+from .types import Hits, Item, Prediction
 from .vectors import Floats
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ class Client:
         raise _error(answer)
 
 
-class RemoteIndex:
-    """An index on a server."""
+class RemoteIndex(Searchable):
+    """An index on a server; its items have no path."""
 
     def __init__(self, client: Client, name: str) -> None:
         self._client = client
@@ -154,43 +155,15 @@ class RemoteIndex:
     def __len__(self) -> int:
         return int(self.info()["items"])
 
-    def search(
-        self,
-        query: str | Query | npt.NDArray[Any],
-        k: int = 10,
-        *,
-        where: str | None = None,
-        target: Modality = "image",
-        min_score: float | Literal["auto"] | None = None,
-        hybrid: bool = False,
-        exact: bool = False,
-        offset: int = 0,
-    ) -> Hits:
-        """As `Index.search`; the hits' items have no path."""
-        body = {
-            "terms": self._terms(query),
-            "k": k,
-            "where": where,
-            "target": target,
-            "min_score": min_score,
-            "hybrid": hybrid,
-            "exact": exact,
-            "offset": offset,
-        }
-        found = self._client._send("POST", f"{self._path}/search", json=body).json()
-        return Hits(
-            tuple(
-                Hit(item=_item(hit), score=hit["score"], percentile=hit["percentile"])
-                for hit in found["hits"]
-            ),
-            found["generation"],
-            found["took_ms"],
-            found["approximate"],
-        )
+    def answer(self, request: SearchRequest) -> Hits:
+        """Answer a request; see `search`."""
+        body = {"terms": [_term(term) for term in request.query.terms], **request.parameters}
+        answer = self._client._send("POST", f"{self._path}/search", json=body)
+        return hits_of_public(answer.json())
 
     def item(self, id: int) -> Item:  # noqa: A002 - the word of Item.id
         """One item, without its path."""
-        return _item(self._client._send("GET", f"{self._path}/items/{int(id)}").json())
+        return item_of_public(self._client._send("GET", f"{self._path}/items/{int(id)}").json())
 
     def image(self, id: int) -> bytes:  # noqa: A002
         """The bytes of an item's picture."""
@@ -199,18 +172,6 @@ class RemoteIndex:
     def thumbnail(self, id: int) -> bytes:  # noqa: A002
         """A small JPEG copy of an item's picture."""
         return self._client._send("GET", f"{self._path}/items/{int(id)}/thumbnail").content
-
-    def _terms(self, query: str | Query | npt.NDArray[Any]) -> list[dict[str, Any]]:
-        if isinstance(query, str):
-            query = Query.text(query)
-        elif isinstance(query, np.ndarray):
-            query = Query.vector(query)
-        return [
-            {"image": b64encode(_upload(term.value)[1]).decode(), "weight": term.weight}
-            if term.kind == "image"
-            else Query((term,)).to_dict()["terms"][0]
-            for term in query.terms
-        ]
 
 
 class RemoteClassifier:
@@ -281,9 +242,12 @@ def _read(path: str | os.PathLike[str]) -> bytes:
         raise errors.InvalidInputError(f"cannot read {path}: {exc.strerror or exc}") from exc
 
 
-def _item(document: Mapping[str, Any]) -> Item:
-    facts = {k: v for k, v in document.items() if k not in ("score", "percentile", "tags")}
-    return Item(key=f"#{document['id']}", tags=tuple(document["tags"]), **facts)
+def _term(term: Term) -> dict[str, Any]:
+    """A part of a query as the server takes it; an image as its bytes."""
+    if term.kind == "image":
+        return {"image": b64encode(_upload(term.value)[1]).decode(), "weight": term.weight}
+    found: dict[str, Any] = Query((term,)).to_dict()["terms"][0]
+    return found
 
 
 def _quoted(name: str) -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from .documents import FIELDS
 from .engine import catalog, refresh, storage, vectorsets
 from .engine.background import Background
 from .engine.reader import Reader
-from .engine.search import Request, search
+from .engine.search import search
 from .engine.snapshot import EXACT_ELEMENTS, Snapshot
 from .engine.writer import Writer
 from .errors import (
@@ -26,13 +26,12 @@ from .errors import (
     ItemNotFoundError,
 )
 from .files import output_file
-from .query import Query, encode_together
+from .query import encode_together
+from .request import Searchable, SearchRequest
 from .types import Hit, Hits, IngestReport, Item, MigrationReport, Modality, Progress
 from .vectors import Floats, Rows, check_ids
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from .encoder import Encoder
     from .engine.vectorsets import KeptModel
     from .engine.verify import Verification
@@ -43,7 +42,7 @@ __all__ = ["Index"]
 _ITEM_PAGE = 1000
 
 
-class Index:
+class Index(Searchable):
     """An index of image-text pairs in one folder. Safe for threads; closes as a context manager.
 
     Open one with `Index.open` or make one with `Index.create`.
@@ -200,93 +199,33 @@ class Index:
 
     def fields(self) -> dict[str, str]:
         """Names and types of the fields that `where` knows."""
-        from .engine.filters import FIELDS
-
         return self._reader.run(lambda conn, snapshot: {**FIELDS, **catalog.extra_fields(conn)})
 
     # --- searching ----------------------------------------------------------------------------
 
-    def search(
-        self,
-        query: str | Query | npt.NDArray[Any] | Image.Image,
-        k: int = 10,
-        *,
-        where: str | None = None,
-        target: Modality = "image",
-        min_score: float | Literal["auto"] | None = None,
-        hybrid: bool = False,
-        exact: bool = False,
-        offset: int = 0,
-    ) -> Hits:
-        """Find the items that fit a query best.
+    def answer(self, request: SearchRequest) -> Hits:
+        """Answer a request; see `search`."""
+        return self.answer_many([request])[0]
 
-        Args:
-            query: A text, a `Query`, a vector [dim], a PIL image, or the `Path` of an image.
-            k: How many hits at most, at least 1.
-            where: Only items that satisfy this expression, such as
-                `width >= 800 and taken_at >= '2024-01-01'`; see `fields`.
-            target: Whether image or caption vectors are searched.
-            min_score: Drop hits that score lower; "auto" drops those that score no better than
-                unrelated pairs do (with `hybrid`, unless a rare word is in their captions).
-            hybrid: Whether to fuse the ranking with a keyword ranking of the captions. Hits are
-                then ordered by that fusion, not by score. Words that most captions have do not
-                count.
-            exact: Whether to leave an ANN file aside.
-            offset: How many of the best hits to leave out, for a next page.
+    def answer_many(self, requests: Sequence[SearchRequest]) -> list[Hits]:
+        """Answer requests in one committed state; their queries are encoded and scored together.
 
         Returns:
-            As many hits as there are, at most k: best first, ties by ascending id, all of one
-            committed state.
+            The hits of each request, in order.
 
         Raises:
-            InvalidInputError: A bad query, expression or number.
-            ItemNotFoundError: The query names an item that is not there.
+            InvalidInputError: A bad query or filter.
+            ItemNotFoundError: A query names an item that is not there.
+            ImageDecodeError: An image of a query cannot be read.
             IndexCorruptError: A file of the index is damaged.
         """
-        return self.search_many(
-            [query],
-            k,
-            where=where,
-            target=target,
-            min_score=min_score,
-            hybrid=hybrid,
-            exact=exact,
-            offset=offset,
-        )[0]
-
-    def search_many(
-        self,
-        queries: Sequence[str | Query | npt.NDArray[Any] | Image.Image],
-        k: int = 10,
-        *,
-        where: str | None = None,
-        target: Modality = "image",
-        min_score: float | Literal["auto"] | None = None,
-        hybrid: bool = False,
-        exact: bool = False,
-        offset: int = 0,
-    ) -> list[Hits]:
-        """`search` for several queries in one committed state, encoded and scored together.
-
-        Returns:
-            What `search` returns, for each query in order.
-        """
         started = time.perf_counter()
-        request = Request(
-            k=k,
-            where=where,
-            target=target,
-            min_score=min_score,
-            hybrid=hybrid,
-            exact=exact,
-            offset=offset,
-        )
-        asked = encode_together([_as_query(query) for query in queries], lambda: self.encoder)
-        if not asked:
+        queries = encode_together([request.query for request in requests], lambda: self.encoder)
+        if not queries:
             return []
-        vectors = np.stack([query.resolve(None, self) for query in asked])
+        vectors = np.stack([query.resolve(None, self) for query in queries])
         return self._reader.run(
-            lambda conn, snapshot: search(conn, snapshot, asked, vectors, request, started)
+            lambda conn, snapshot: search(conn, snapshot, requests, vectors, started)
         )
 
     def duplicates(self, threshold: float = 0.95) -> list[list[tuple[Item, float]]]:
@@ -700,20 +639,3 @@ class Index:
 
     def __repr__(self) -> str:
         return f"Index({str(self._path)!r}, model={self._model_name!r})"
-
-
-def _as_query(query: Any) -> Query:
-    if isinstance(query, Query):
-        return query
-    if isinstance(query, str):
-        return Query.text(query)
-    if isinstance(query, Mapping):
-        return Query.from_dict(query)
-    if isinstance(query, np.ndarray):
-        return Query.vector(query)
-    if isinstance(query, os.PathLike) or (hasattr(query, "convert") and hasattr(query, "size")):
-        return Query.image(query)
-    raise InvalidInputError(
-        "a query is a text, a Query, a vector, a PIL image or the Path of an image, got "
-        f"{type(query).__name__}"
-    )

@@ -1,4 +1,4 @@
-"""Query algebra: texts, pictures, vectors and stored items, added and subtracted with weights.
+"""Query algebra: texts, images, vectors and stored items, added and subtracted with weights.
 
 Query.text("beach") + Query.image("dog.jpg") - 0.5 * Query.text("people")
 """
@@ -6,9 +6,10 @@ Query.text("beach") + Query.image("dog.jpg") - 0.5 * Query.text("people")
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,15 @@ from .types import Modality
 from .vectors import Floats, check_vector, unit
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .encoder import Encoder
     from .images import ImageInput
+
+    QueryLike: TypeAlias = (
+        "Query | str | bytes | os.PathLike[str] | Image.Image | npt.NDArray[Any]"
+        " | Mapping[str, Any]"
+    )
 
 __all__ = ["Query", "Term", "VectorSource", "encode_together"]
 
@@ -86,7 +94,7 @@ class Query:
 
     @classmethod
     def image(cls, image: ImageInput, weight: float = 1.0) -> Query:
-        """What a picture shows: a path, bytes, a PIL image, or uint8 pixels [H, W, 3]."""
+        """What an image shows: a path, bytes, a PIL image, or uint8 pixels [H, W, 3]."""
         if isinstance(image, np.ndarray):
             image = image.copy()
         return cls((Term("image", image, _number(weight)),))
@@ -104,6 +112,51 @@ class Query:
         if isinstance(id, bool) or not isinstance(id, int | np.integer):
             raise InvalidInputError(f"an item id is a whole number, got {id!r}")
         return cls((Term("item", int(id), _number(weight)),))
+
+    @classmethod
+    def of(cls, given: QueryLike) -> Query:
+        """A query of whatever says what to look for.
+
+        Args:
+            given: A text, a vector [dim], a PIL image, the `Path` or bytes of an image file, what
+                `to_dict` gave, or a `Query`, which stays as it is.
+
+        Raises:
+            InvalidInputError: It is none of these, or empty.
+        """
+        if isinstance(given, Query):
+            return given
+        if isinstance(given, str):
+            return cls.text(given)
+        if isinstance(given, Mapping):
+            return cls.from_dict(given)
+        if isinstance(given, np.ndarray):
+            return cls.vector(given)
+        if isinstance(given, bytes | os.PathLike) or (
+            hasattr(given, "convert") and hasattr(given, "size")
+        ):
+            return cls.image(given)
+        raise InvalidInputError(
+            "a query is a text, a Query, a vector, a PIL image, or the Path or bytes of an image, "
+            f"got {type(given).__name__}"
+        )
+
+    @classmethod
+    def combine(cls, add: Iterable[QueryLike | None], subtract: Iterable[QueryLike] = ()) -> Query:
+        """One query of everything to look for, less everything to steer away from.
+
+        Args:
+            add: Parts as `of` takes them; None is left out.
+            subtract: Parts as `of` takes them.
+
+        Raises:
+            InvalidInputError: There is no part, or one of them is not a query.
+        """
+        parts = [cls.of(part) for part in add if part is not None]
+        parts += [-cls.of(part) for part in subtract]
+        if not parts:
+            raise InvalidInputError("nothing to look for; give words, an image or an item")
+        return cls(tuple(term for part in parts for term in part.terms))
 
     def __add__(self, other: Query) -> Query:
         if not isinstance(other, Query):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from typing import Annotated, Any, Literal, overload
 
 __all__ = [
+    "Column",
+    "FieldType",
     "Hit",
     "Hits",
     "IngestReport",
@@ -24,6 +26,26 @@ __all__ = [
 Modality = Literal["image", "caption"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Status = Literal["indexed", "unchanged", "duplicate", "skipped"]
+FieldType = Literal["integer", "number", "text", "date", "tag"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """What a field of `Item` is beyond its Python type; `documents` reads this.
+
+    Attributes:
+        field: Its type in filters; None if filters do not know it.
+        field_name: Its name in filters, where that is another one.
+        public: Its place in an HTTP document; None keeps it on the server.
+        tells_place: Whether a filter on it would tell where files are.
+        stored: Whether it is a column of the catalog's table of items.
+    """
+
+    field: FieldType | None = None
+    field_name: str | None = None
+    public: int | None = None
+    tells_place: bool = False
+    stored: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,34 +56,44 @@ class Record:
     without files, `shard.tar!name` for a member of a tar shard.
     """
 
-    key: str
-    path: str | None = None  # absolute path of the image file, if it is a file of its own
-    caption: str | None = None
+    key: Annotated[str, Column(field="text", tells_place=True)]
+    # absolute path of the image file, if it is a file of its own
+    path: Annotated[str | None, Column(field="text", tells_place=True)] = None
+    caption: Annotated[str | None, Column(field="text", public=1)] = None
     sha256: str | None = None  # of the image file's bytes, hex
-    size_bytes: int | None = None
-    mtime_ns: int | None = None
-    width: int | None = None  # pixels, after EXIF orientation
-    height: int | None = None
-    format: str | None = None  # Pillow's name: JPEG, PNG, WEBP, ...
-    taken_at: str | None = None  # ISO 8601 local time, from EXIF
-    camera: str | None = None
-    latitude: float | None = None  # degrees, north positive
-    longitude: float | None = None  # degrees, east positive
-    extra: Mapping[str, Any] = field(default_factory=dict)  # further columns of a table source
+    size_bytes: Annotated[int | None, Column(field="integer", public=5)] = None
+    mtime_ns: Annotated[int | None, Column(field="date", field_name="mtime")] = None
+    # pixels, after EXIF orientation
+    width: Annotated[int | None, Column(field="integer", public=2)] = None
+    height: Annotated[int | None, Column(field="integer", public=3)] = None
+    # Pillow's name: JPEG, PNG, WEBP, ...
+    format: Annotated[str | None, Column(field="text", public=4)] = None
+    # ISO 8601 local time, from EXIF
+    taken_at: Annotated[str | None, Column(field="date", public=6)] = None
+    camera: Annotated[str | None, Column(field="text", public=7)] = None
+    # degrees, north positive
+    latitude: Annotated[float | None, Column(field="number", public=8)] = None
+    # degrees, east positive
+    longitude: Annotated[float | None, Column(field="number", public=9)] = None
+    # further columns of a table source
+    extra: Annotated[Mapping[str, Any], Column(public=11)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item(Record):
     """A stored image-text pair.
 
-    `id` names one version of one picture: it is never reused, and a file whose content changes
+    `id` names one version of one image: it is never reused, and a file whose content changes
     gets a new one, so whatever is cached under an id never goes stale.
     """
 
-    id: int
-    has_image: bool = True
-    has_caption: bool = False  # whether a caption vector is stored
-    tags: tuple[str, ...] = ()
+    id: Annotated[int, Column(field="integer", public=0, stored=False)]
+    has_image: Annotated[bool, Column(public=12)] = True
+    # whether a caption vector is stored
+    has_caption: Annotated[bool, Column(public=13)] = False
+    tags: Annotated[
+        tuple[str, ...], Column(field="tag", field_name="tag", public=10, stored=False)
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +113,13 @@ class Hits(Sequence[Hit]):
     generation: int = 0  # number of the committed state that was searched
     took_ms: float = 0.0
     approximate: bool = False  # whether an ANN index took part
+    shards: int | None = None  # how many shards the index has, if it is sharded
+    missing: tuple[int, ...] = ()  # numbers of the shards that did not answer, from 1
+
+    @property
+    def partial(self) -> bool:
+        """Whether better hits may be in shards that did not answer."""
+        return bool(self.missing)
 
     @overload
     def __getitem__(self, i: int) -> Hit: ...

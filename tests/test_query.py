@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from clipsearch.errors import InvalidInputError, ItemNotFoundError
 from clipsearch.query import MAX_TERMS, Query, encode_together
+from clipsearch.request import MAX_K, SearchRequest
 from tests.fakes import FakeEncoder
 
 ENCODER = FakeEncoder()
@@ -181,3 +183,54 @@ def test_json_form():
 def test_json_from_outside_is_checked(data, where):
     with pytest.raises(InvalidInputError, match=where):
         Query.from_dict(data)
+
+
+def test_a_query_is_made_of_whatever_says_what_to_look_for(tmp_path):
+    query = Query.text("sea") - Query.item(7)
+    image = Image.new("RGB", (2, 2))
+    vector = ENCODER.vector("a")
+    assert Query.of(query) is query
+    assert Query.of("sea") == Query.text("sea")
+    assert Query.of(query.to_dict()) == query
+    assert Query.of(vector) == Query.vector(vector)
+    for part in (image, tmp_path / "dog.jpg", b"bytes of a file"):
+        assert Query.of(part) == Query.image(part)
+    for wrong in (7, None, ["sea"]):
+        with pytest.raises(InvalidInputError, match="a query is a text"):
+            Query.of(wrong)
+
+
+def test_parts_to_add_and_to_subtract_are_one_query():
+    query = Query.combine([None, "beach", Query.item(7, 0.5)], ["people", b"a file"])
+    assert query == (
+        Query.text("beach") + Query.item(7, 0.5) - Query.text("people") - Query.image(b"a file")
+    )
+    with pytest.raises(InvalidInputError, match="nothing to look for"):
+        Query.combine([None])
+
+
+def test_a_request_holds_what_search_accepts():
+    query = Query.text("sea")
+    request = SearchRequest(query=query, k=np.int64(3), offset=2)
+    assert request.parameters == {
+        "k": 3,
+        "where": None,
+        "target": "image",
+        "min_score": None,
+        "hybrid": False,
+        "exact": False,
+        "offset": 2,
+    }
+    assert type(request.k) is int
+    for wrong in (
+        {"k": 0},
+        {"k": True},
+        {"offset": -1},
+        {"k": MAX_K, "offset": 1},
+        {"where": 3},
+        {"target": "video"},
+        {"min_score": "most"},
+        {"min_score": float("nan")},
+    ):
+        with pytest.raises(InvalidInputError, match=next(iter(wrong))):
+            SearchRequest(query=query, **wrong)

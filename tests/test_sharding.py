@@ -19,10 +19,10 @@ from clipsearch.cluster.merging import (
     merge,
     without_cosine,
 )
-from clipsearch.cluster.routing import as_request
 from clipsearch.cluster.sharding import open_shards, shard_index, shards_folder
 from clipsearch.engine import skipped
 from clipsearch.errors import IndexCorruptError, IndexNotFoundError, ItemNotFoundError
+from clipsearch.request import SearchRequest
 
 from .fakes import FakeEncoder, fill, put, record
 
@@ -63,18 +63,18 @@ def index(encoder, tmp_path_factory):
 
 def ask(shards, query, encoder, **parameters):
     """What the router does, without a cluster."""
-    request = as_request(**parameters)
-    vector, plain = query.resolve(encoder, None), described(query)
+    request = SearchRequest(query=query, **parameters)
+    vector, plain = query.resolve(encoder, None), described(request)
     home = shards.shards[0].folder.parent.parent
     keywords = KeywordReader(home.with_suffix(""), shards.generation)
     readers = [ShardReader(shard.folder) for shard in shards.shards]
     words, looked_up = None, []
     try:
-        answers = [reader.search(plain, vector, request) for reader in readers]
+        answers = [reader.search(plain, vector) for reader in readers]
         if request.hybrid:
-            words = keywords.match(plain, request)
+            words = keywords.match(plain)
             unknown = without_cosine(words, answers)
-            looked_up = [reader.look_up(unknown, plain, vector, request) for reader in readers]
+            looked_up = [reader.look_up(unknown, plain, vector) for reader in readers]
     finally:
         for reader in (*readers, keywords):
             reader.close()
@@ -252,10 +252,11 @@ def test_what_is_missing_or_damaged_is_said(index, tmp_path):
 
 
 def test_pictures_do_not_travel_to_the_shards():
-    query = described(Query.text("a") + Query.image(b"bytes of a picture", 0.5))
+    both = Query.text("a") + Query.image(b"bytes of a picture", 0.5)
+    query = described(SearchRequest(query=both)).query
     assert [term.kind for term in query.terms] == ["text", "item"]
     assert query.kind == "text"
-    assert described(Query.image(b"bytes")).kind == "image"
+    assert described(SearchRequest(query=Query.image(b"bytes"))).query.kind == "image"
 
 
 def test_an_index_can_be_split_while_it_is_written(tmp_path, encoder):

@@ -284,15 +284,8 @@ class _Searcher:
     ) -> Hits:
         # The kind of the query says which scores chance reaches, its words which captions match.
         whole = spec.hybrid or spec.min_score == "auto"
-        return self._library.index(spec.index).search(
-            query if whole else Query.vector(vector),
-            k,
-            where=spec.where,
-            target=spec.target,
-            min_score=spec.min_score,
-            hybrid=spec.hybrid,
-            offset=offset,
-        )
+        asked = spec.request(query if whole else Query.vector(vector), k, offset)
+        return self._library.index(spec.index).answer(asked)
 
     def _count(self, spec: SearchSpec, hits: Hits) -> str:
         if len(hits) < _COUNTED:

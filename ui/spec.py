@@ -14,6 +14,7 @@ import numpy as np
 
 from clipsearch.exploring.feedback import refine
 from clipsearch.query import Query
+from clipsearch.request import SearchRequest
 from clipsearch.types import Modality
 from clipsearch.vectors import Floats
 
@@ -93,15 +94,25 @@ class SearchSpec:
                 search was read by another model or is damaged.
             InvalidInputError: There are too many marks, or an item is marked in both ways.
         """
-        parts = [Query.text(self.text)] if self.text else []
-        parts += [chip.query(fingerprint) for chip in self.chips]
-        terms = tuple(term for part in parts for term in part.terms)
-        if not self.liked and not any(term.weight > 0 for term in terms):
+        parts = [self.text or None, *(chip.query(fingerprint) for chip in self.chips)]
+        asked = Query.combine(parts) if any(parts) else None
+        if not self.liked and (asked is None or all(term.weight <= 0 for term in asked.terms)):
             raise PageError("search.nothing_asked")
-        asked = Query(terms) if terms else None
         if asked is None or self.liked or self.unliked:
             return refine(asked, self.liked, self.unliked)
         return asked
+
+    def request(self, query: Query, k: int, offset: int = 0) -> SearchRequest:
+        """The search for a query with everything else that the page asks."""
+        return SearchRequest(
+            query=query,
+            k=k,
+            where=self.where,
+            target=self.target,
+            min_score=self.min_score,
+            hybrid=self.hybrid,
+            offset=offset,
+        )
 
     @property
     def where(self) -> str | None:

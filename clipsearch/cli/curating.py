@@ -9,13 +9,13 @@ import typer
 
 import clipsearch
 
+from ..documents import hit_document
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from .formats import ExportFormat, RowsFormat, RowsOutput, print_csv
 from .indexing import open_or_create, summarise
 from .options import IndexName, NewIndexName, Wait
 from .output import (
-    hit_document,
     note,
     print_hit_table,
     print_json,

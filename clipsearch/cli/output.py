@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ __all__ = [
     "EXIT_ERROR",
     "EXIT_INTERRUPTED",
     "EXIT_SKIPPED",
-    "hit_document",
     "human_bytes",
     "note",
     "print_hit_table",
@@ -61,15 +59,6 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
-
-
-def hit_document(hit: Hit) -> dict[str, Any]:
-    """A hit as JSON: its score, then everything that is known of its item."""
-    item = {key: value for key, value in asdict(hit.item).items() if value not in (None, (), {})}
-    head = {"id": hit.item.id, "path": hit.item.path, "score": round(hit.score, 6)}
-    if hit.percentile is not None:
-        head["percentile"] = round(hit.percentile, 3)
-    return {**head, **{key: value for key, value in item.items() if key not in head}}
 
 
 def print_hit_table(hits: Iterable[Hit]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -15,13 +13,15 @@ import typer
 
 import clipsearch
 
+from ..documents import hit_document, hits_document
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..models import load_text_encoder
-from ..query import Term
+from ..query import Query, Term
+from ..request import SearchRequest
 from ..types import Hits
 from .options import Device, IndexName
-from .output import hit_document, note, print_hit_table, print_json
+from .output import note, print_hit_table, print_json
 
 __all__ = ["Format", "Target", "open_for_search", "print_hits", "search"]
 
@@ -91,27 +91,27 @@ def search(
 
     clipsearch search "a receipt" -f paths -0 | xargs -0 cp -t receipts/
     """
-    query = build_query(
-        text,
-        images=image or [],
-        items=item or [],
-        add=add or [],
-        subtract=subtract or [],
-        subtract_images=subtract_image or [],
+    request = SearchRequest(
+        query=build_query(
+            text,
+            images=image or [],
+            items=item or [],
+            add=add or [],
+            subtract=subtract or [],
+            subtract_images=subtract_image or [],
+        ),
+        k=k,
+        where=where,
+        target=target.value,
+        min_score=parse_min_score(min_score),
+        hybrid=hybrid,
     )
     with open_for_search(name, device) as index:
-        hits = index.search(
-            query,
-            k=k,
-            where=where,
-            target=target.value,
-            min_score=parse_min_score(min_score),
-            hybrid=hybrid,
-        )
+        hits = index.answer(request)
         by_caption = target is Target.caption and not index.info()["captions"]
         if by_caption or (hybrid and not index.items("caption is not null", limit=1)):
             note(f"{index.path.name} holds no captions, so there is nothing to match by them")
-        print_hits(hits, Format.paths if null else output, query, null=null)
+        print_hits(hits, Format.paths if null else output, request.query, null=null)
 
 
 def build_query(
@@ -122,22 +122,17 @@ def build_query(
     add: Sequence[str] = (),
     subtract: Sequence[str] = (),
     subtract_images: Sequence[str] = (),
-) -> clipsearch.Query:
-    """One query of the words, pictures and items that the flags name, with their weights."""
-    if text is not None and not text.strip():
-        raise InvalidInputError('the query is empty; say what to look for, e.g. "a red bus"')
-    positive = [clipsearch.Query.text(text)] if text is not None else []
-    positive += [clipsearch.Query.text(*_weighed(given)) for given in add]
-    positive += [_picture(given) for given in images]
-    positive += [_item(given) for given in items]
-    if not positive:
+) -> Query:
+    """One query of the words, images and items that the flags name, with their weights."""
+    wanted = [Query.text(text)] if text is not None else []
+    wanted += [*map(_words, add), *map(_image, images), *map(_item, items)]
+    if not wanted:
         raise InvalidInputError("nothing to look for; give words, --image FILE or --add WORDS")
-    query = functools.reduce(operator.add, positive)
-    for given in subtract:
-        query = query - clipsearch.Query.text(*_weighed(given))
-    for given in subtract_images:
-        query = query - _picture(given)
-    return query
+    return Query.combine(wanted, [*map(_words, subtract), *map(_image, subtract_images)])
+
+
+def _words(given: str) -> Query:
+    return Query.text(*_weighed(given))
 
 
 def _weighed(given: str) -> tuple[str, float]:
@@ -156,21 +151,21 @@ def _weighed(given: str) -> tuple[str, float]:
     return value, number
 
 
-def _picture(given: str) -> clipsearch.Query:
+def _image(given: str) -> Query:
     if Path(given).expanduser().is_file():  # whatever signs its name has
-        return clipsearch.Query.image(Path(given).expanduser())
+        return Query.image(Path(given).expanduser())
     name, weight = _weighed(given)
     path = Path(name).expanduser()
     if not path.is_file():
         raise InvalidInputError(f"no image file at {path}")
-    return clipsearch.Query.image(path, weight)
+    return Query.image(path, weight)
 
 
-def _item(given: str) -> clipsearch.Query:
+def _item(given: str) -> Query:
     number, weight = _weighed(given)
     if not number.isdecimal():
         raise InvalidInputError(f"--item takes an id, as search prints them, not {number!r}")
-    return clipsearch.Query.item(int(number), weight)
+    return Query.item(int(number), weight)
 
 
 def parse_min_score(value: str | None) -> float | Literal["auto"] | None:
@@ -194,16 +189,13 @@ def open_for_search(name: str | None, device: str = "auto") -> clipsearch.Index:
     return clipsearch.Index.open(path, lambda: load_text_encoder(model, fingerprint, device=device))
 
 
-def print_hits(hits: Hits, output: Format, query: clipsearch.Query, *, null: bool = False) -> None:
+def print_hits(hits: Hits, output: Format, query: Query, *, null: bool = False) -> None:
     """Print hits on stdout in the format asked for."""
     if output is Format.json:
         print_json(
             {
                 "query": [_term_document(term) for term in query.terms],
-                "hits": [hit_document(hit) for hit in hits],
-                "generation": hits.generation,
-                "approximate": hits.approximate,
-                "took_ms": round(hits.took_ms, 3),
+                **hits_document(hits, hit_document),
             }
         )
     elif output is Format.jsonl:

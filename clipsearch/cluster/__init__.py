@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .embedding import ClusterOptions, add_on_cluster
-    from .merging import ShardedHits
     from .serving import ServeOptions, ShardedIndex, serve_shards
     from .sharding import ShardSet, open_shards, shard_index
 
@@ -23,7 +22,6 @@ __all__ = [
     "ClusterOptions",
     "ServeOptions",
     "ShardSet",
-    "ShardedHits",
     "ShardedIndex",
     "add_on_cluster",
     "open_shards",
@@ -35,7 +33,6 @@ _LAZY = {
     "ClusterOptions": "embedding",
     "ServeOptions": "serving",
     "ShardSet": "sharding",
-    "ShardedHits": "merging",
     "ShardedIndex": "serving",
     "add_on_cluster": "embedding",
     "open_shards": "sharding",

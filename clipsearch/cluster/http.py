@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
+from ..documents import hits_document, public_hit
 from ..errors import ClipSearchError, InvalidInputError
-from ..query import Query
-from ..server.documents import SearchBody, hit_of
+from ..server.documents import SearchBody
 from ..server.filtering import checked_where, visible_fields
 from ..server.problems import Problem, of_error, problem_response
 
@@ -92,41 +93,12 @@ def _document(info: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _search(request: HttpRequest, router: Router) -> Response:
-    from .routing import as_request
-
     body = SearchBody.model_validate(await _json(request))
-    parts = [Query.text(words) for words in ([body.text] if body.text else []) + body.add]
-    parts += [-Query.text(words) for words in body.subtract]
     if any(term.image for term in body.terms):
-        raise InvalidInputError("send the vector of the picture, as POST /v1/embed/image gives it")
-    parts += [term.query() for term in body.terms]
-    if not parts:
-        raise InvalidInputError("nothing to look for; give text, add or terms")
-    query = parts[0]
-    for part in parts[1:]:
-        query = query + part
-    hits = await router.search(
-        query,
-        as_request(
-            k=body.k,
-            where=checked_where(await router.fields(), body.where),
-            target=body.target,
-            min_score=body.min_score,
-            hybrid=body.hybrid,
-            exact=body.exact,
-            offset=body.offset,
-        ),
-    )
-    return JSONResponse(
-        {
-            "hits": [hit_of(hit) for hit in hits],
-            "generation": hits.generation,
-            "approximate": hits.approximate,
-            "took_ms": hits.took_ms,
-            "partial": hits.partial,
-            "missing_shards": list(hits.missing),
-        }
-    )
+        raise InvalidInputError("send the vector of the image, as POST /v1/embed/image gives it")
+    where = checked_where(await router.fields(), body.where)
+    hits = await router.answer(replace(body.asked(), where=where))
+    return JSONResponse(hits_document(hits, public_hit))
 
 
 async def _json(request: HttpRequest) -> Any:

@@ -15,7 +15,7 @@ from ..engine.background import Background
 from ..engine.reader import Reader
 from ..engine.search import (
     Keywords,
-    Request,
+    depth_of,
     floor_of,
     fuse,
     hits_of,
@@ -26,6 +26,7 @@ from ..engine.snapshot import Snapshot
 from ..errors import InvalidInputError, ItemNotFoundError
 from ..index import Index
 from ..query import Query, Term
+from ..request import SearchRequest
 from ..types import Hit, Hits, Modality
 from ..vectors import Floats, Rows, score
 
@@ -34,7 +35,6 @@ __all__ = [
     "KeywordReader",
     "ShardAnswer",
     "ShardReader",
-    "ShardedHits",
     "described",
     "merge",
     "without_cosine",
@@ -50,19 +50,6 @@ class ShardAnswer:
     approximate: bool
     generation: int
     floor: float  # the least score of a hit, as `min_score` means it in this index
-
-
-@dataclass(frozen=True, slots=True)
-class ShardedHits(Hits):
-    """Hits of a sharded index. Not all shards answered if `missing` names any."""
-
-    missing: tuple[int, ...] = ()  # numbers of the shards that did not answer, from 1
-    shards: int = 1
-
-    @property
-    def partial(self) -> bool:
-        """Whether better hits may be in shards that did not answer."""
-        return bool(self.missing)
 
 
 class ShardReader:
@@ -89,14 +76,13 @@ class ShardReader:
         """Read the state of the shard; raises what a search would raise."""
         self._reader.run(lambda conn, snapshot: snapshot.generation)
 
-    def search(self, query: Query, vector: Floats, request: Request) -> ShardAnswer:
+    def search(self, request: SearchRequest, vector: Floats) -> ShardAnswer:
         """Find the best of this shard by their vectors, for any shard may hold all of the best.
 
         Args:
-            query: What was asked, as `described` makes it.
+            request: What was asked of the whole index, as `described` makes it. Where keywords
+                count as well, hits below the least score are among the answer, for fusing tells.
             vector: The resolved query, float32 [dim], unit length.
-            request: What was asked besides, of the whole index. Where keywords count as well,
-                hits below the least score are among the answer, for fusing tells.
 
         Returns:
             Best first, ties by ascending id.
@@ -108,15 +94,15 @@ class ShardReader:
         started = time.perf_counter()
         own = replace(
             request,
-            k=request.depth,
+            k=depth_of(request),
             offset=0,
             hybrid=False,
             min_score=None if request.hybrid else request.min_score,
         )
 
         def work(conn: sqlite3.Connection, snapshot: Snapshot) -> ShardAnswer:
-            (hits,) = search(conn, snapshot, [query], vector[None], own, started)
-            floor = floor_of(snapshot, query, request)
+            (hits,) = search(conn, snapshot, [own], vector[None], started)
+            floor = floor_of(snapshot, request)
             ids = np.asarray([hit.item.id for hit in hits], np.int64)
             order = np.argsort(ids)
             rows, vectors = snapshot.shelf(request.target).take(ids[order])
@@ -126,16 +112,13 @@ class ShardReader:
 
         return self._reader.run(work)
 
-    def look_up(
-        self, ids: Sequence[int], query: Query, vector: Floats, request: Request
-    ) -> ShardAnswer:
+    def look_up(self, ids: Sequence[int], request: SearchRequest, vector: Floats) -> ShardAnswer:
         """Items that are in this shard and have the vector that is searched, by ascending id.
 
         Args:
             ids: Which, of the whole index, ascending.
-            query: As in `search`.
-            vector: As in `search`.
             request: As in `search`.
+            vector: As in `search`.
         """
 
         def work(conn: sqlite3.Connection, snapshot: Snapshot) -> ShardAnswer:
@@ -143,9 +126,9 @@ class ShardReader:
             alive = np.asarray(sorted(items), np.int64)
             rows, vectors = snapshot.shelf(request.target).take(alive)
             scores = score(vectors, vector)
-            background = Background.of(snapshot.backgrounds, query.kind, request.target)
+            background = Background.of(snapshot.backgrounds, request.query.kind, request.target)
             hits = hits_of(items, rows, scores, background)
-            floor = floor_of(snapshot, query, request)
+            floor = floor_of(snapshot, request)
             return ShardAnswer(scores, hits, False, snapshot.generation, floor)
 
         return self._reader.run(work)
@@ -185,7 +168,7 @@ class KeywordReader:
         self._generation = generation
         self._reader = Reader(folder)
 
-    def match(self, query: Query, request: Request) -> Keywords:
+    def match(self, request: SearchRequest) -> Keywords:
         """What the query's words find.
 
         Raises:
@@ -199,7 +182,7 @@ class KeywordReader:
                     f"{self._folder.name} has changed since it was split, so hybrid search cannot "
                     "rank its captions; search without hybrid, or split it and serve it again"
                 )
-            return match_keywords(conn, snapshot, query, request)
+            return match_keywords(conn, snapshot, request)
 
         return self._reader.run(work)
 
@@ -239,16 +222,16 @@ class FetchedVectors:
         return np.stack([self._found[number] for number in ids])
 
 
-def described(query: Query) -> Query:
-    """The query without its pictures, which a shard does not need: it gets the vector.
+def described(request: SearchRequest) -> SearchRequest:
+    """The request without its images, which a shard does not need: it gets the vector.
 
     What decides the score distribution, the kinds and signs of the terms, stays.
     """
-    return Query(
-        tuple(
-            Term("item", 0, term.weight) if term.kind == "image" else term for term in query.terms
-        )
+    terms = (
+        Term("item", 0, term.weight) if term.kind == "image" else term
+        for term in request.query.terms
     )
+    return replace(request, query=Query(tuple(terms)))
 
 
 def without_cosine(words: Keywords, answers: Sequence[ShardAnswer]) -> list[int]:
@@ -259,13 +242,13 @@ def without_cosine(words: Keywords, answers: Sequence[ShardAnswer]) -> list[int]
 
 def merge(
     answers: Sequence[ShardAnswer],
-    request: Request,
+    request: SearchRequest,
     *,
     words: Keywords | None = None,
     looked_up: Sequence[ShardAnswer] = (),
     missing: Sequence[int] = (),
     shards: int,
-) -> ShardedHits:
+) -> Hits:
     """Merge the answers of shards.
 
     Args:
@@ -286,7 +269,7 @@ def merge(
     by_id = {hit.item.id: hit for hit in hits}
     ranked = rows[order]
     if words is not None:
-        best = order[: request.depth]
+        best = order[: depth_of(request)]
         others = dict(zip(rows.tolist(), scores.tolist(), strict=True))
         for answer in looked_up:
             found = [hit.item.id for hit in answer.hits]
@@ -295,7 +278,7 @@ def merge(
         floor = max((answer.floor for answer in answers), default=-np.inf)
         ranked, _ = fuse(rows[best], scores[best], words, others, floor, request)
     chosen = ranked[request.offset : request.offset + request.k]
-    return ShardedHits(
+    return Hits(
         hits=tuple(by_id[row] for row in chosen.tolist()),
         generation=max((answer.generation for answer in answers), default=0),
         approximate=any(answer.approximate for answer in answers),

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..engine.search import Request
 from ..errors import (
     ClipSearchError,
     ImageDecodeError,
@@ -24,13 +23,13 @@ from ..errors import (
     PartialAnswerError,
 )
 from ..query import Query
-from ..types import Modality
+from ..request import SearchRequest
+from ..types import Hits
 from ..vectors import Floats
 from .merging import (
     FetchedVectors,
     KeywordReader,
     ShardAnswer,
-    ShardedHits,
     ShardReader,
     described,
     merge,
@@ -80,15 +79,15 @@ class ShardReplica:
         if self._reader.fingerprint != fingerprint:
             raise InvalidInputError(f"{folder} is a shard of another index")
 
-    async def search(self, query: Query, vector: Floats, request: Request) -> ShardAnswer:
+    async def search(self, request: SearchRequest, vector: Floats) -> ShardAnswer:
         """The best of this shard; see `ShardReader.search`."""
-        return await asyncio.to_thread(self._reader.search, query, vector, request)
+        return await asyncio.to_thread(self._reader.search, request, vector)
 
     async def look_up(
-        self, ids: Sequence[int], query: Query, vector: Floats, request: Request
+        self, ids: Sequence[int], request: SearchRequest, vector: Floats
     ) -> ShardAnswer:
         """Those of the items that are here; see `ShardReader.look_up`."""
-        return await asyncio.to_thread(self._reader.look_up, ids, query, vector, request)
+        return await asyncio.to_thread(self._reader.look_up, ids, request, vector)
 
     async def vectors(self, ids: Sequence[int]) -> dict[int, Floats]:
         """Vectors of the items that are here."""
@@ -129,12 +128,11 @@ class Router:
         self._encoded = 0  # queries for which the model ran
         self._searched = 0
 
-    async def search(self, query: Query, request: Request) -> ShardedHits:
+    async def answer(self, request: SearchRequest) -> Hits:
         """Search all shards.
 
         Args:
-            query: What to look for; pictures as bytes.
-            request: What is asked besides, of the whole index.
+            request: What is asked of the whole index; images as bytes.
 
         Raises:
             InvalidInputError: A bad query, filter or number.
@@ -143,15 +141,15 @@ class Router:
         """
         started = perf_counter()
         self._searched += 1
-        vector = await self._resolve(query)
-        plain = described(query)
-        found = await self._ask_all("search", plain, vector, request)
+        vector = await self._resolve(request.query)
+        plain = described(request)
+        found = await self._ask_all("search", plain, vector)
         answers = [answer for answer in found.values() if answer is not None]
         words, looked_up = None, dict[int, ShardAnswer | None]()
         if request.hybrid:
-            words = await asyncio.to_thread(self._keywords.match, plain, request)
+            words = await asyncio.to_thread(self._keywords.match, plain)
             if unknown := without_cosine(words, answers):
-                looked_up = await self._ask_all("look_up", unknown, plain, vector, request)
+                looked_up = await self._ask_all("look_up", unknown, plain, vector)
         missing = [n for n in found if found[n] is None or looked_up.get(n, 0) is None]
         if missing and (self._settings.refuse_partial or not answers):
             raise PartialAnswerError(
@@ -166,14 +164,7 @@ class Router:
             missing=missing,
             shards=len(self._shards),
         )
-        return ShardedHits(
-            hits=merged.hits,
-            generation=merged.generation,
-            took_ms=(perf_counter() - started) * 1e3,
-            approximate=merged.approximate,
-            missing=merged.missing,
-            shards=merged.shards,
-        )
+        return replace(merged, took_ms=(perf_counter() - started) * 1e3)
 
     async def info(self) -> dict[str, Any]:
         """What the index is, and how much this router has done."""
@@ -264,25 +255,3 @@ class Router:
 
 async def _awaited(method: Any, arguments: tuple[Any, ...]) -> Any:
     return await method.remote(*arguments)
-
-
-def as_request(
-    *,
-    k: int = 10,
-    where: str | None = None,
-    target: Modality = "image",
-    min_score: Any = None,
-    hybrid: bool = False,
-    exact: bool = True,
-    offset: int = 0,
-) -> Request:
-    """The parameters of `Index.search` as one value."""
-    return Request(
-        k=k,
-        where=where,
-        target=target,
-        min_score=min_score,
-        hybrid=hybrid,
-        exact=exact,
-        offset=offset,
-    )

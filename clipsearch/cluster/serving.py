@@ -6,22 +6,19 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from ..engine.storage import check_openable
 from ..errors import ClusterError, ImageDecodeError, IndexNotFoundError, InvalidInputError
 from ..index import Index
 from ..query import Query, Term
-from ..types import Modality
+from ..request import Searchable, SearchRequest
+from ..types import Hits
 from .connection import connected, of_ray, require_ray
-from .merging import ShardedHits
 from .preflight import check_nodes
-from .routing import Router, RouterSettings, ShardReplica, as_request
+from .routing import Router, RouterSettings, ShardReplica
 from .sharding import Shard, ShardSet, open_shards
 
 __all__ = ["ServeOptions", "ShardedIndex", "serve_shards", "shards_to_serve"]
@@ -55,8 +52,13 @@ class ServeOptions:
             raise InvalidInputError("timeout_s and target_ongoing must be positive")
 
 
-class ShardedIndex:
+class ShardedIndex(Searchable):
     """A served index, searched as an `Index` is.
+
+    The hits are those of exact search of the index that was split, for a split writes no ANN
+    files. Where a shard has one all the same, or the index was served without a split, it is used
+    unless the search is `exact`, and `hits.approximate` says so. `hits.missing` names the shards
+    that did not answer.
 
     Args:
         handle: Ray Serve's handle of the router.
@@ -67,50 +69,18 @@ class ShardedIndex:
         self._handle = handle
         self._name = name
 
-    def search(
-        self,
-        query: str | Query | npt.NDArray[Any] | Any,
-        k: int = 10,
-        *,
-        where: str | None = None,
-        target: Modality = "image",
-        min_score: float | Literal["auto"] | None = None,
-        hybrid: bool = False,
-        exact: bool = True,
-        offset: int = 0,
-    ) -> ShardedHits:
-        """Find the items that fit a query best, in all shards; see `Index.search`.
-
-        Args:
-            query: A text, a `Query`, a vector [dim], or a PIL image.
-            k: How many hits at most.
-            where: Only items that satisfy this expression.
-            target: Whether image or caption vectors are searched.
-            min_score: Drop hits that score lower.
-            hybrid: Whether to fuse the ranking with a keyword ranking of the captions.
-            exact: Whether to leave the shards' ANN files aside.
-            offset: How many of the best hits to leave out.
-
-        Returns:
-            The same hits as exact search of the index that was split. `missing` names shards
-            that did not answer.
+    def answer(self, request: SearchRequest) -> Hits:
+        """Answer a request; see `search`.
 
         Raises:
-            InvalidInputError: A bad query, expression or number.
+            InvalidInputError: A bad query or filter.
             ItemNotFoundError: The query names an item that is not there.
+            ImageDecodeError: An image of the query cannot be read.
             PartialAnswerError: No shard answered; or not all did, and that is refused.
             ClusterError: The service is gone.
         """
-        request = as_request(
-            k=k,
-            where=where,
-            target=target,
-            min_score=min_score,
-            hybrid=hybrid,
-            exact=exact,
-            offset=offset,
-        )
-        found: ShardedHits = self._call("search", portable(_as_query(query)), request)
+        sent = replace(request, query=portable(request.query))
+        found: Hits = self._call("answer", sent)
         return found
 
     def info(self) -> dict[str, Any]:
@@ -128,18 +98,8 @@ class ShardedIndex:
             raise of_ray(exc) from exc
 
 
-def _as_query(query: Any) -> Query:
-    if isinstance(query, Query):
-        return query
-    if isinstance(query, str):
-        return Query.text(query)
-    if isinstance(query, np.ndarray):
-        return Query.vector(query)
-    return Query.image(query)
-
-
 def portable(query: Query) -> Query:
-    """The query with the contents of its picture files, for a path means nothing elsewhere.
+    """The query with the contents of its image files, for a path means nothing elsewhere.
 
     Raises:
         ImageDecodeError: A file cannot be read.

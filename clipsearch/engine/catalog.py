@@ -18,26 +18,21 @@ from typing import Any
 
 import numpy as np
 
+from ..documents import STORED, holds_path
 from ..types import Item, Record
 from ..vectors import Rows
 from .database import CATALOG, connect, translated
 from .files import AnnEntry, FileFacts, SegmentEntry
 
-__all__ = ["CATALOG", "Known", "connect", "extra_json", "holds_path", "translated"]
+__all__ = ["CATALOG", "Known", "connect", "extra_json", "translated"]
 
 _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
 
-_COLUMNS = (
-    "key, path, caption, sha256, size_bytes, mtime_ns, width, height, format, taken_at, camera, "
-    "latitude, longitude, extra, has_image, has_caption"
-)
+_COLUMNS = ", ".join(STORED)
+_INSERT = f"INSERT INTO items (row, {_COLUMNS}) VALUES ({', '.join('?' * (1 + len(STORED)))})"
 # What both SQLite and Python read as a day, or a moment of it.
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
-)
-# An absolute path, a home folder, a drive or share, or a URL of a file, also within a list.
-_PATH = re.compile(
-    r"(?:^|[\s\"'\[({,=:;|])(?:/[^/\s]|~[\w.-]*[/\\]|[A-Za-z]:[/\\](?!/)|\\\\|file:)", re.I
 )
 _CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
 _KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, extra, has_image, has_caption"
@@ -104,28 +99,9 @@ def insert_item(
     extra = extra_json(record.extra)
     if extra is not None:
         _note_fields(conn, json.loads(extra))
-    conn.execute(
-        f"INSERT INTO items (row, {_COLUMNS}) VALUES ({', '.join('?' * 17)})",
-        (
-            row,
-            record.key,
-            record.path,
-            record.caption,
-            record.sha256,
-            record.size_bytes,
-            record.mtime_ns,
-            record.width,
-            record.height,
-            record.format,
-            record.taken_at,
-            record.camera,
-            record.latitude,
-            record.longitude,
-            extra,
-            int(has_image),
-            int(has_caption),
-        ),
-    )
+    computed = {"extra": extra, "has_image": int(has_image), "has_caption": int(has_caption)}
+    values = (computed[n] if n in computed else getattr(record, n) for n in STORED)
+    conn.execute(_INSERT, (row, *values))
 
 
 def extra_json(extra: Mapping[str, Any]) -> str | None:
@@ -157,11 +133,6 @@ def _note_fields(conn: sqlite3.Connection, extra: dict[str, Any]) -> None:
             kind = "number" if {old, kind} == {"integer", "number"} else "text"
         if known.get(name) != kind:
             conn.execute("INSERT OR REPLACE INTO extra_fields VALUES (?, ?)", (name, kind))
-
-
-def holds_path(value: Any) -> bool:
-    """Whether a value of an extra column holds the place of a file on this machine."""
-    return isinstance(value, str) and _PATH.search(value) is not None
 
 
 def _kind(value: Any) -> str:
@@ -212,26 +183,10 @@ def page(
 
 
 def _item(fields: tuple[Any, ...], tags: tuple[str, ...]) -> Item:
-    return Item(
-        id=fields[0],
-        key=fields[1],
-        path=fields[2],
-        caption=fields[3],
-        sha256=fields[4],
-        size_bytes=fields[5],
-        mtime_ns=fields[6],
-        width=fields[7],
-        height=fields[8],
-        format=fields[9],
-        taken_at=fields[10],
-        camera=fields[11],
-        latitude=fields[12],
-        longitude=fields[13],
-        extra=json.loads(fields[14]) if fields[14] else {},
-        has_image=bool(fields[15]),
-        has_caption=bool(fields[16]),
-        tags=tags,
-    )
+    known = dict(zip(STORED, fields[1:], strict=True))
+    known["extra"] = json.loads(known["extra"]) if known["extra"] else {}
+    known["has_image"], known["has_caption"] = bool(known["has_image"]), bool(known["has_caption"])
+    return Item(id=fields[0], tags=tags, **known)
 
 
 def tags_of(conn: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:

@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..documents import FIELD_COLUMNS
 from ..errors import InvalidInputError
 
 __all__ = [
@@ -33,9 +34,9 @@ Condition = tuple[
 ]  # SQL of constants and placeholders, and what they stand for
 
 _SQL = {
+    **{field: f"items.{column}" for field, column in FIELD_COLUMNS.items()},
     "id": "items.row",
     "name": "basename(coalesce(items.path, items.key))",
-    "mtime": "items.mtime_ns",
     # Pillow's names are upper case; nobody should have to know.
     "format": "items.format COLLATE NOCASE",
 }
@@ -57,7 +58,7 @@ class Field:
     def column(self) -> Condition:
         """Its value in SQL."""
         if not self.extra:
-            return _SQL.get(self.name, f"items.{self.name}"), ()
+            return _SQL[self.name], ()
         if self.type == "date":
             return f"strftime('%Y-%m-%dT%H:%M:%S', {_EXTRA_SQL})", (self.name,)
         # A column of mixed types counts as text.

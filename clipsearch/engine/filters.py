@@ -26,29 +26,11 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from ..documents import FIELDS
 from ..errors import InvalidInputError
 from .conditions import Condition, Field, Operator, Value, compare, interval, is_null, joined, like
 
-__all__ = ["FIELDS", "compile_where"]
-
-# The fields of every index, with their types.
-FIELDS: dict[str, str] = {
-    "id": "integer",
-    "key": "text",
-    "path": "text",
-    "name": "text",
-    "size_bytes": "integer",
-    "width": "integer",
-    "height": "integer",
-    "format": "text",
-    "mtime": "date",
-    "taken_at": "date",
-    "camera": "text",
-    "latitude": "number",
-    "longitude": "number",
-    "caption": "text",
-    "tag": "tag",
-}
+__all__ = ["compile_where"]
 
 _MAX_LENGTH = 10_000  # characters; far more than anyone types, and a bound on the work
 _MAX_DEPTH = 64

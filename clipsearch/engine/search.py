@@ -7,22 +7,20 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from ..errors import IndexCorruptError, InvalidInputError
-from ..query import Query
-from ..types import Hit, Hits, Item, Modality
+from ..request import SearchRequest
+from ..types import Hit, Hits, Item
 from ..vectors import Floats, Rows, score
 from . import catalog
 from .background import Background
-from .snapshot import MODALITIES, Snapshot
+from .snapshot import Snapshot
 
 __all__ = [
-    "MAX_K",
     "Keywords",
-    "Request",
+    "depth_of",
     "floor_of",
     "fuse",
     "hits_of",
@@ -30,54 +28,12 @@ __all__ = [
     "search",
 ]
 
-MAX_K = 100_000  # hits with their items are held in memory
 # Reciprocal rank fusion: 1 / (60 + rank). Source: Cormack, Clarke, Buettcher, SIGIR 2009.
 RRF_K = 60
 _MOST_SELECTIONS = 4
 _FUSION_DEPTH = 200  # ranks beyond this add next to nothing to a fused score
 # A word that no more than this share of the captions have, or this many, is in one by no chance.
 _RARE, _FEW = 0.01, 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What `Index.search` was asked besides the query itself."""
-
-    k: int
-    where: str | None
-    target: Modality
-    min_score: float | Literal["auto"] | None
-    hybrid: bool
-    exact: bool
-    offset: int
-
-    def __post_init__(self) -> None:
-        if self.where is not None and not isinstance(self.where, str):
-            raise InvalidInputError(
-                f"where must be a text such as 'width >= 800', got {self.where!r}"
-            )
-        for name in ("k", "offset"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise InvalidInputError(f"{name} must be a whole number, got {value!r}")
-        if self.k < 1 or self.offset < 0 or self.k + self.offset > MAX_K:
-            raise InvalidInputError(
-                f"k must be at least 1, offset at least 0 and their sum at most {MAX_K}, got "
-                f"k={self.k} and offset={self.offset}"
-            )
-        if self.target not in MODALITIES:
-            raise InvalidInputError(f"target must be 'image' or 'caption', got {self.target!r}")
-        limit = self.min_score
-        if limit not in (None, "auto") and (
-            isinstance(limit, str | bool) or not math.isfinite(float(limit))
-        ):
-            raise InvalidInputError(f"min_score must be a number or 'auto', got {limit!r}")
-
-    @property
-    def depth(self) -> int:
-        """How many of each ranking count."""
-        asked = self.k + self.offset
-        return max(asked, _FUSION_DEPTH) if self.hybrid else asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,38 +52,57 @@ class Keywords:
 def search(
     conn: sqlite3.Connection,
     snapshot: Snapshot,
-    queries: Sequence[Query],
+    requests: Sequence[SearchRequest],
     vectors: Floats,
-    request: Request,
     started: float,
 ) -> list[Hits]:
-    """Run searches that ask for the same of different queries.
+    """Answer requests; those that differ in nothing but their queries are scored together.
 
     Args:
         conn: A connection within a read transaction.
         snapshot: The state that the transaction sees.
-        queries: What was asked; say whose score distribution applies, and have the keywords.
+        requests: What is asked. A query says whose score distribution applies, and has the
+            keywords.
         vectors: The resolved queries, float32 [m, dim], unit length.
-        request: Everything else that was asked.
         started: `time.perf_counter()` when the work began.
 
     Returns:
-        The hits of each query.
+        The hits of each request, in order.
 
     Raises:
         InvalidInputError: A bad filter, or `min_score="auto"` without a score distribution.
         IndexCorruptError: The catalog lacks an item that a segment holds.
     """
-    shelf = snapshot.shelf(request.target)
-    allowed = _allowed(conn, snapshot, request)
-    found = shelf.search_many(vectors, request.depth, allowed=allowed, exact=request.exact)
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for place, request in enumerate(requests):
+        alike.setdefault(tuple(request.parameters.values()), []).append(place)
+    found: dict[int, Hits] = {}
+    for places in alike.values():
+        together = [requests[place] for place in places]
+        hits = _search_alike(conn, snapshot, together, vectors[places], started)
+        found.update(zip(places, hits, strict=True))
+    return [found[place] for place in range(len(requests))]
+
+
+def _search_alike(
+    conn: sqlite3.Connection,
+    snapshot: Snapshot,
+    requests: Sequence[SearchRequest],
+    vectors: Floats,
+    started: float,
+) -> list[Hits]:
+    """Answer requests that differ in nothing but their queries."""
+    common = requests[0]
+    shelf = snapshot.shelf(common.target)
+    allowed = _allowed(conn, snapshot, common)
+    found = shelf.search_many(vectors, depth_of(common), allowed=allowed, exact=common.exact)
     ranked: list[tuple[Rows, Floats, Background | None]] = []
-    for query, vector, one in zip(queries, vectors, found, strict=True):
-        background = Background.of(snapshot.backgrounds, query.kind, request.target)
-        floor = floor_of(snapshot, query, request)
+    for request, vector, one in zip(requests, vectors, found, strict=True):
+        background = Background.of(snapshot.backgrounds, request.query.kind, request.target)
+        floor = floor_of(snapshot, request)
         rows, scores = one.rows, one.scores
         if request.hybrid:
-            words = match_keywords(conn, snapshot, query, request)
+            words = match_keywords(conn, snapshot, request)
             others, vectors_of_others = shelf.take(np.setdiff1d(words.rows, rows))
             cosines = dict(zip(others.tolist(), score(vectors_of_others, vector), strict=True))
             rows, scores = fuse(rows, scores, words, cosines, floor, request)
@@ -145,6 +120,12 @@ def search(
         )
         for (rows, scores, background), one in zip(ranked, found, strict=True)
     ]
+
+
+def depth_of(request: SearchRequest) -> int:
+    """How many of each ranking count."""
+    asked = request.k + request.offset
+    return max(asked, _FUSION_DEPTH) if request.hybrid else asked
 
 
 def hits_of(
@@ -171,13 +152,13 @@ def _items(conn: sqlite3.Connection, rows: set[int]) -> dict[int, Item]:
     return items
 
 
-def _condition(conn: sqlite3.Connection, request: Request) -> tuple[str, list[object]]:
+def _condition(conn: sqlite3.Connection, request: SearchRequest) -> tuple[str, list[object]]:
     from .filters import compile_where  # loads sqlglot, which a search without filter spares
 
     return compile_where(request.where, catalog.extra_fields(conn))
 
 
-def _allowed(conn: sqlite3.Connection, snapshot: Snapshot, request: Request) -> Rows | None:
+def _allowed(conn: sqlite3.Connection, snapshot: Snapshot, request: SearchRequest) -> Rows | None:
     """Rows that satisfy the filter and have the vector that is searched; None for all.
 
     The last few are remembered with the state, for the next page or the next query of a session.
@@ -195,24 +176,24 @@ def _allowed(conn: sqlite3.Connection, snapshot: Snapshot, request: Request) -> 
     return rows
 
 
-def floor_of(snapshot: Snapshot, query: Query, request: Request) -> float:
+def floor_of(snapshot: Snapshot, request: SearchRequest) -> float:
     """The least score of a hit; `InvalidInputError` where "auto" has no score distribution."""
     if request.min_score is None:
         return -math.inf
     if request.min_score != "auto":
         return float(request.min_score)
-    background = Background.of(snapshot.backgrounds, query.kind, request.target)
+    background = Background.of(snapshot.backgrounds, request.query.kind, request.target)
     if background is None:
         raise InvalidInputError(
             "min_score 'auto' needs the score distribution of unrelated pairs, which this index "
-            f"does not have for {query.kind} queries on {request.target} vectors. "
+            f"does not have for {request.query.kind} queries on {request.target} vectors. "
             "Run `clipsearch compact`, or give a number."
         )
     return background.floor
 
 
 def match_keywords(
-    conn: sqlite3.Connection, snapshot: Snapshot, query: Query, request: Request
+    conn: sqlite3.Connection, snapshot: Snapshot, request: SearchRequest
 ) -> Keywords:
     """Find the captions that have words of the query's texts.
 
@@ -221,7 +202,8 @@ def match_keywords(
     captions = int(snapshot.meta["captions"]) or int(snapshot.meta["items"])
     most, few = max(_FEW, captions // 2), max(_FEW, int(captions * _RARE))
     counts = {
-        word: len(catalog.captions_with(conn, word, most + 1)) for word in _words(query.texts)
+        word: len(catalog.captions_with(conn, word, most + 1))
+        for word in _words(request.query.texts)
     }
     telling = [word for word, count in counts.items() if 0 < count <= most]
     if not telling:
@@ -234,7 +216,7 @@ def match_keywords(
         " OR ".join(telling),
         f"has_{request.target} AND ({condition})",
         values,
-        request.depth,
+        depth_of(request),
     )
     rare = [catalog.captions_with(conn, word, few) for word in telling if counts[word] <= few]
     return Keywords(rows, np.intersect1d(rows, np.concatenate([rows[:0], *rare])))
@@ -252,7 +234,7 @@ def fuse(
     words: Keywords,
     others: Mapping[int, float],
     floor: float,
-    request: Request,
+    request: SearchRequest,
 ) -> tuple[Rows, Floats]:
     """Fuse two rankings.
 

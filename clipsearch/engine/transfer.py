@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..documents import TYPES
 from ..errors import InvalidInputError, SourceError
 from ..files import output_file
 from ..types import IngestReport, Item, Record
@@ -27,9 +28,16 @@ __all__ = ["embeddings_dim", "import_embeddings", "write_parquet"]
 
 _BATCH = 4096
 _COMMIT_ROWS = 50_000
-_TEXT = ("key", "path", "caption", "sha256", "format", "taken_at", "camera")
-_WHOLE = ("size_bytes", "mtime_ns", "width", "height")
-_REAL = ("latitude", "longitude")
+# The plain columns of an item, with `id` first and then those of one type together.
+_PLAIN = {
+    "id": pa.int64(),
+    **{
+        name: arrow
+        for kind, arrow in ((str, pa.string()), (int, pa.int64()), (float, pa.float64()))
+        for name in Record.__dataclass_fields__
+        if TYPES[name] in (kind, kind | None)
+    },
+}
 
 
 def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> int:
@@ -49,12 +57,13 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
     dim = int(snapshot.meta["dim"])
     vector = pa.list_(pa.float32(), dim)
     schema = pa.schema(
-        [("id", pa.int64())]
-        + [(name, pa.string()) for name in _TEXT]
-        + [(name, pa.int64()) for name in _WHOLE]
-        + [(name, pa.float64()) for name in _REAL]
-        + [("tags", pa.list_(pa.string())), ("extra", pa.string())]
-        + [("image_vector", vector), ("caption_vector", vector)],
+        [
+            *_PLAIN.items(),
+            ("tags", pa.list_(pa.string())),
+            ("extra", pa.string()),
+            ("image_vector", vector),
+            ("caption_vector", vector),
+        ],
         metadata={
             "model": str(snapshot.meta["model_name"]),
             "fingerprint": str(snapshot.meta["fingerprint"]),
@@ -66,8 +75,7 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
         after = 0
         while items := catalog.page(conn, "1", (), after, _BATCH):
             columns: dict[str, Any] = {
-                name: [getattr(item, name) for item in items]
-                for name in ("id", *_TEXT, *_WHOLE, *_REAL)
+                name: [getattr(item, name) for item in items] for name in _PLAIN
             }
             columns["tags"] = [list(item.tags) for item in items]
             columns["extra"] = [

@@ -53,7 +53,6 @@ def refine(
         length = math.sqrt(sum(term.weight**2 for term in terms))
         parts.append(query * (ORIGINAL_WEIGHT / length) if length else query)
     parts += [Query.item(row, liked_weight / len(liked)) for row in liked]
-    parts += [Query.item(row, -unliked_weight / len(unliked)) for row in unliked]
     if not any(term.weight > 0 for part in parts for term in part.terms):
-        raise InvalidInputError("nothing to look for; add words, a picture or a result that fits")
-    return Query(tuple(term for part in parts for term in part.terms))
+        raise InvalidInputError("nothing to look for; add words, an image or a result that fits")
+    return Query.combine(parts, [Query.item(row, unliked_weight / len(unliked)) for row in unliked])

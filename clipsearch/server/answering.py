@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
 
 from starlette.concurrency import run_in_threadpool
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped, unused-ignore]
 
 from ..index import Index
-from ..query import Query
-from ..types import Hits, Modality
+from ..request import SearchRequest
+from ..types import Hits
 from .batching import Batcher
 from .settings import ServerSettings
 
-__all__ = ["SearchOptions", "SharedSearch"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchOptions:
-    """What is asked besides the query, as `Index.search` has it."""
-
-    k: int
-    offset: int = 0
-    where: str | None = None
-    target: Modality = "image"
-    min_score: float | Literal["auto"] | None = None
-    hybrid: bool = False
-    exact: bool = False
+__all__ = ["SharedSearch"]
 
 
 class SharedSearch:
@@ -50,17 +35,17 @@ class SharedSearch:
         self._index = index
         self._threads = ThreadpoolController()
         self._scans = True  # until an answer says that an ANN file took part
-        self._together: Batcher[tuple[Query, SearchOptions], Hits] = Batcher(
-            self._search, max_batch=settings.max_batch, wait_ms=0, observe=observe
+        self._together: Batcher[SearchRequest, Hits] = Batcher(
+            self._answer, max_batch=settings.max_batch, wait_ms=0, observe=observe
         )
 
-    async def search(self, query: Query, options: SearchOptions) -> Hits:
-        """As `Index.search`; the query's texts and images should be encoded already."""
-        if options.where is not None or options.hybrid or not self._scans:
-            hits = await run_in_threadpool(self._index.search, query, **asdict(options))
+    async def answer(self, request: SearchRequest) -> Hits:
+        """As `Index.answer`; the query's texts and images should be encoded already."""
+        if request.where is not None or request.hybrid or not self._scans:
+            hits = await run_in_threadpool(self._index.answer, request)
         else:
-            (hits,) = await self._together.soon([(query, options)])
-        if options.where is None:
+            (hits,) = await self._together.soon([request])
+        if request.where is None:
             self._scans = not hits.approximate
         return hits
 
@@ -69,18 +54,10 @@ class SharedSearch:
         """How many searches wait."""
         return self._together.waiting
 
-    def _search(self, asked: list[tuple[Query, SearchOptions]]) -> Sequence[Hits]:
-        alike: dict[SearchOptions, list[int]] = {}
-        for place, (_, options) in enumerate(asked):
-            alike.setdefault(options, []).append(place)
-        found: dict[int, Hits] = {}
-        for options, places in alike.items():
-            queries = [asked[place][0] for place in places]
-            # A second thread of BLAS spends more time on waiting than this product takes.
-            with self._threads.limit(limits=1, user_api="blas"):
-                hits = self._index.search_many(queries, **asdict(options))
-            found.update(zip(places, hits, strict=True))
-        return [found[place] for place in range(len(asked))]
+    def _answer(self, requests: list[SearchRequest]) -> Sequence[Hits]:
+        # A second thread of BLAS spends more time on waiting than this product takes.
+        with self._threads.limit(limits=1, user_api="blas"):
+            return self._index.answer_many(requests)
 
     def close(self) -> None:
         """Finish what is under way."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field
+from fastapi import UploadFile
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, create_model
 
-from ..engine.catalog import holds_path
+from ..documents import DEFAULTS, PUBLIC, TYPES
 from ..query import Query
-from ..types import Hit, Item, Prediction
+from ..request import PARAMETERS, SearchRequest
+from ..types import Prediction
 from .settings import ServerSettings
+
+if TYPE_CHECKING:
+    from ..query import QueryLike
 
 __all__ = [
     "ClassifyDocument",
@@ -21,9 +26,8 @@ __all__ = [
     "PredictionDocument",
     "ProblemDocument",
     "SearchBody",
+    "SearchForm",
     "Text",
-    "hit_of",
-    "item_of",
     "prediction_of",
 ]
 
@@ -73,12 +77,33 @@ class TermBody(_Document):
         return Query.from_dict({"terms": [given]})
 
 
-class SearchBody(_Document):
+class SearchParameters(_Document):
+    """What a search may ask for besides what is looked for first."""
+
+    add: list[Text] = Field([], max_length=_LIMITS.max_terms)
+    subtract: list[Text] = Field([], max_length=_LIMITS.max_terms)
+    k: int = Field(10, ge=1, le=_LIMITS.max_k, description="How many hits at most.")
+    offset: int = Field(0, ge=0, le=_LIMITS.max_offset)
+    where: Where | None = Field(None, description="Such as: width >= 800 and tag = 'dog'")
+    target: Literal["image", "caption"] = "image"
+    min_score: Annotated[float, Field(ge=-1, le=1)] | Literal["auto"] | None = None
+    hybrid: bool = Field(False, description="Fuse with a keyword ranking of the captions.")
+    exact: bool = Field(False, description="Leave ANN files aside.")
+
+    def request(self, *parts: QueryLike | None) -> SearchRequest:
+        """The search for some parts, with the words to add and subtract.
+
+        Raises:
+            InvalidInputError: There is nothing to look for.
+        """
+        query = Query.combine([*parts, *self.add], self.subtract)
+        return SearchRequest(query=query, **self.model_dump(include=set(PARAMETERS)))
+
+
+class SearchBody(SearchParameters):
     """What to look for: words, more words, items, vectors, added and subtracted."""
 
     model_config = ConfigDict(
-        allow_inf_nan=False,
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {"text": "a dog on the beach", "k": 5},
@@ -89,35 +114,32 @@ class SearchBody(_Document):
     )
 
     text: Text | None = None
-    add: list[Text] = Field([], max_length=_LIMITS.max_terms)
-    subtract: list[Text] = Field([], max_length=_LIMITS.max_terms)
     terms: list[TermBody] = Field([], max_length=_LIMITS.max_terms)
-    k: int = Field(10, ge=1, le=_LIMITS.max_k, description="How many hits at most.")
-    offset: int = Field(0, ge=0, le=_LIMITS.max_offset)
-    where: Where | None = Field(None, description="Such as: width >= 800 and tag = 'dog'")
-    target: Literal["image", "caption"] = "image"
-    min_score: Annotated[float, Field(ge=-1, le=1)] | Literal["auto"] | None = None
-    hybrid: bool = Field(False, description="Fuse with a keyword ranking of the captions.")
-    exact: bool = Field(False, description="Leave the ANN file aside.")
+
+    def asked(self) -> SearchRequest:
+        """The whole search."""
+        return self.request(self.text, *(term.query() for term in self.terms))
 
 
-class ItemDocument(_Document):
-    """What is known of an item; never where its file is."""
+class SearchForm(SearchParameters):
+    """An image to look for, with words added and subtracted."""
 
-    id: int
-    caption: str | None = None
-    width: int | None = None
-    height: int | None = None
-    format: str | None = None
-    size_bytes: int | None = None
-    taken_at: str | None = None
-    camera: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    tags: list[str] = []
-    extra: dict[str, Any] = {}
-    has_image: bool = True
-    has_caption: bool = False
+    image: UploadFile = Field(description="An image file.")
+
+    def asked(self) -> SearchRequest:
+        """The whole search."""
+        return self.request(self.image.file.read())
+
+
+if TYPE_CHECKING:
+    ItemDocument: TypeAlias = _Document
+else:
+    ItemDocument = create_model(
+        "ItemDocument",
+        __base__=_Document,
+        __doc__="What is known of an item; never where its file is.",
+        **{name: (TYPES[name], DEFAULTS.get(name, ...)) for name in PUBLIC},
+    )
 
 
 class HitDocument(ItemDocument):
@@ -223,31 +245,6 @@ class ProblemDocument(_Document):
     detail: str
     code: str
     request_id: str | None = None
-
-
-def item_of(item: Item) -> dict[str, Any]:
-    """An item without its key, path and hashes."""
-    return {
-        "id": item.id,
-        "caption": item.caption,
-        "width": item.width,
-        "height": item.height,
-        "format": item.format,
-        "size_bytes": item.size_bytes,
-        "taken_at": item.taken_at,
-        "camera": item.camera,
-        "latitude": item.latitude,
-        "longitude": item.longitude,
-        "tags": list(item.tags),
-        "extra": {name: value for name, value in item.extra.items() if not holds_path(value)},
-        "has_image": item.has_image,
-        "has_caption": item.has_caption,
-    }
-
-
-def hit_of(hit: Hit) -> dict[str, Any]:
-    """A hit without its file."""
-    return {**item_of(hit.item), "score": hit.score, "percentile": hit.percentile}
 
 
 def prediction_of(prediction: Prediction) -> dict[str, Any]:

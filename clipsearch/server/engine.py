@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from ..errors import (
 )
 from ..index import Index
 from ..models import load_encoder
-from ..query import Query
+from ..request import SearchRequest
 from ..types import Hits
 from ..zeroshot import ZeroShotClassifier
-from .answering import SearchOptions, SharedSearch
+from .answering import SharedSearch
 from .encoding import SharedEncoder
 from .settings import ServerSettings
 from .telemetry import Telemetry
@@ -151,20 +151,21 @@ class Engine:
             raise IndexNotFoundError("there is no such index; GET /v1/indexes lists them")
         return self._served[name]
 
-    async def search(self, name: str, query: Query, options: SearchOptions) -> Hits:
+    async def answer(self, name: str, request: SearchRequest) -> Hits:
         """Search an index; what other requests ask meanwhile is encoded and scored with it.
 
         Raises:
             IndexNotFoundError: There is none of that name.
-            ClipSearchError: As `Index.search`.
+            ClipSearchError: As `Index.answer`.
         """
-        if len(query.terms) > self.settings.max_terms:
+        terms = len(request.query.terms)
+        if terms > self.settings.max_terms:
             raise InvalidInputError(
-                f"a query of {len(query.terms)} terms is over the limit of "
-                f"{self.settings.max_terms}"
+                f"a query of {terms} terms is over the limit of {self.settings.max_terms}"
             )
         served = self._found(name)
-        return await served.search.search(await served.encoder.encoded(query), options)
+        query = await served.encoder.encoded(request.query)
+        return await served.search.answer(replace(request, query=query))
 
     def broken(self) -> list[str]:
         """Names of the indexes that cannot be read now."""

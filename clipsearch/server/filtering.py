@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..engine.filters import FIELDS, compile_where
+from ..documents import FIELDS, HIDDEN_FIELDS
+from ..engine.filters import compile_where
 
 __all__ = ["checked_where", "visible_fields"]
-
-# `path like '/home/a%'` would spell out the server's folders letter by letter.
-_HIDDEN = frozenset({"key", "path", "name"})
 
 
 def visible_fields(fields: Mapping[str, str]) -> dict[str, str]:
@@ -32,4 +30,4 @@ def checked_where(fields: Mapping[str, str], where: str | None) -> str | None:
 
 
 def _hidden(fields: Mapping[str, str]) -> frozenset[str]:
-    return _HIDDEN | {name for name, kind in fields.items() if kind == "path"}
+    return HIDDEN_FIELDS | {name for name, kind in fields.items() if kind == "path"}

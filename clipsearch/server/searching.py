@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, Path, Request, UploadFile
-from pydantic import Field
+from fastapi import APIRouter, Depends, Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from ..errors import ImageDecodeError, InvalidInputError, ItemNotFoundError
+from ..documents import hits_document, public_hit, public_item
+from ..errors import ImageDecodeError, ItemNotFoundError
 from ..exploring.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
 from ..index import Index
 from ..ingest import ROOTS
-from ..query import Query
-from ..types import Hits
-from .answering import SearchOptions
 from .documents import (
     HitsDocument,
     IndexDocument,
     IndexesDocument,
     ItemDocument,
     SearchBody,
-    Text,
-    hit_of,
-    item_of,
+    SearchForm,
 )
 from .engine import Engine, public_name
 from .filtering import checked_where, visible_fields
 from .pictures import MEDIA_TYPES, checked_path, read_picture
-from .settings import ServerSettings
-from .uploads import check_form, read_uploads
+from .uploads import check_form
 
 __all__ = ["router"]
 
-_LIMITS = ServerSettings()
 _PICTURE_HEADERS = {
     # An id never changes its picture, so a browser may keep it; a proxy may not.
     "Cache-Control": "private, max-age=86400, immutable",
@@ -79,22 +72,7 @@ async def search(request: Request, name: Name, body: SearchBody) -> Response:
     curl http://127.0.0.1:7860/v1/indexes/photos/search -H 'Content-Type: application/json'
     -d '{"text": "a dog on the beach", "subtract": ["people"], "k": 5}'
     """
-    engine: Engine = request.app.state.engine
-    query = _query(body.text, body.add, body.subtract)
-    for term in body.terms:
-        query = term.query() if query is None else query + term.query()
-    if query is None:
-        raise InvalidInputError("nothing to look for; give text, add or terms")
-    options = SearchOptions(
-        k=body.k,
-        offset=body.offset,
-        where=await _checked(engine.index(name), body.where),
-        target=body.target,
-        min_score=body.min_score,
-        hybrid=body.hybrid,
-        exact=body.exact,
-    )
-    return _answer(await engine.search(name, query, options))
+    return await _answer(request.app.state.engine, name, body)
 
 
 @router.post(
@@ -103,40 +81,13 @@ async def search(request: Request, name: Name, body: SearchBody) -> Response:
 async def search_image(
     request: Request,
     name: Name,
-    image: Annotated[UploadFile, File(description="An image file.")],
-    add: Annotated[list[Text] | None, Form(max_length=_LIMITS.max_terms)] = None,
-    subtract: Annotated[list[Text] | None, Form(max_length=_LIMITS.max_terms)] = None,
-    k: Annotated[int, Form(ge=1, le=_LIMITS.max_k)] = 10,
-    offset: Annotated[int, Form(ge=0, le=_LIMITS.max_offset)] = 0,
-    where: Annotated[Text | None, Form()] = None,
-    target: Annotated[Literal["image", "caption"], Form()] = "image",
-    min_score: Annotated[
-        Annotated[float, Field(ge=-1, le=1)] | Literal["auto"] | None, Form()
-    ] = None,
-    hybrid: Annotated[bool, Form()] = False,
-    exact: Annotated[bool, Form()] = False,
+    form: Annotated[SearchForm, Form(media_type="multipart/form-data")],
 ) -> Response:
     """Search by a picture, with words added or subtracted.
 
     curl http://127.0.0.1:7860/v1/indexes/photos/search/image -F image=@beach.jpg -F add=sunset
     """
-    engine: Engine = request.app.state.engine
-    index = engine.index(name)
-    (data,) = read_uploads(request, [image])
-    query = Query.image(data)
-    words = _query(None, add or [], subtract or [])
-    if words is not None:
-        query = query + words
-    options = SearchOptions(
-        k=k,
-        offset=offset,
-        where=await _checked(index, where),
-        target=target,
-        min_score=min_score,
-        hybrid=hybrid,
-        exact=exact,
-    )
-    return _answer(await engine.search(name, query, options))
+    return await _answer(request.app.state.engine, name, form)
 
 
 @router.get("/{name}/items/{item_id}", response_model=ItemDocument)
@@ -146,7 +97,7 @@ def get_item(request: Request, name: Name, item_id: ItemId) -> Response:
     curl http://127.0.0.1:7860/v1/indexes/photos/items/17
     """
     engine: Engine = request.app.state.engine
-    return JSONResponse(item_of(engine.index(name).item(item_id)))
+    return JSONResponse(public_item(engine.index(name).item(item_id)))
 
 
 @router.get("/{name}/items/{item_id}/image", response_class=Response, responses=_PICTURE_RESPONSES)
@@ -203,29 +154,8 @@ def _described(name: str, index: Index) -> dict[str, Any]:
     }
 
 
-def _query(text: str | None, add: list[str], subtract: list[str]) -> Query | None:
-    positive = [Query.text(words) for words in ([text] if text else []) + add]
-    negative = [-Query.text(words) for words in subtract]
-    terms = positive + negative
-    if not terms:
-        return None
-    query = terms[0]
-    for term in terms[1:]:
-        query = query + term
-    return query
-
-
-async def _checked(index: Index, where: str | None) -> str | None:
-    """A filter that may be asked; parsing one is no work for the thread that serves everyone."""
-    return where if where is None else await run_in_threadpool(checked_where, index.fields(), where)
-
-
-def _answer(hits: Hits) -> Response:
-    return JSONResponse(
-        {
-            "hits": [hit_of(hit) for hit in hits],
-            "generation": hits.generation,
-            "approximate": hits.approximate,
-            "took_ms": round(hits.took_ms, 3),
-        }
-    )
+async def _answer(engine: Engine, name: str, asked: SearchBody | SearchForm) -> Response:
+    # Parsing a filter is no work for the thread that serves everyone.
+    where = await run_in_threadpool(checked_where, engine.index(name).fields(), asked.where)
+    hits = await engine.answer(name, replace(asked.asked(), where=where))
+    return JSONResponse(hits_document(hits, public_hit))

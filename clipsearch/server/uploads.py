@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import Request, UploadFile
+from pydantic import BaseModel
 
 from ..errors import InvalidInputError
 from .problems import Problem
@@ -20,13 +22,22 @@ async def check_form(request: Request) -> None:
     Raises:
         InvalidInputError: There is one; otherwise it would be left out of the answer unseen.
     """
-    known = [field.alias for field in request.scope["route"].dependant.body_params]
+    known = [
+        name for field in request.scope["route"].dependant.body_params for name in _names(field)
+    ]
     given = [name for name, _ in (await request.form()).multi_items()]
     for name in given:
         if name not in known:
             raise InvalidInputError(f"unknown field; the fields are: {', '.join(known)}")
         if given.count(name) > 1 and name not in _REPEATED:
             raise InvalidInputError(f"{name} is given twice")
+
+
+def _names(field: Any) -> list[str]:
+    """The form fields of a route's parameter: its own name, or those of its model."""
+    model = field.field_info.annotation
+    is_model = isinstance(model, type) and issubclass(model, BaseModel)
+    return list(model.model_fields) if is_model else [field.alias]
 
 
 def read_uploads(request: Request, uploads: Sequence[UploadFile]) -> list[bytes]:

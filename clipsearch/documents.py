@@ -1,0 +1,151 @@
+"""An item's columns as `types.Item` lists them, and the JSON documents made of items and hits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, get_origin, get_type_hints
+
+from .types import Column, FieldType, Hit, Hits, Item
+
+__all__ = [
+    "COLUMNS",
+    "DEFAULTS",
+    "FIELDS",
+    "FIELD_COLUMNS",
+    "HIDDEN_FIELDS",
+    "PUBLIC",
+    "STORED",
+    "TYPES",
+    "hit_document",
+    "hits_document",
+    "hits_of_public",
+    "holds_path",
+    "item_of_public",
+    "public_hit",
+    "public_item",
+]
+
+# An absolute path, a home folder, a drive or share, or a URL of a file, also within a list.
+_PATH = re.compile(
+    r"(?:^|[\s\"'\[({,=:;|])(?:/[^/\s]|~[\w.-]*[/\\]|[A-Za-z]:[/\\](?!/)|\\\\|file:)", re.I
+)
+
+
+def _columns() -> dict[str, Column]:
+    """Every field of an item with what is said of it, `id` first."""
+    hints = get_type_hints(Item, include_extras=True)
+    found = {
+        field.name: next(iter(getattr(hints[field.name], "__metadata__", ())), Column())
+        for field in fields(Item)
+    }
+    return {"id": found.pop("id"), **found}
+
+
+COLUMNS = _columns()
+TYPES: dict[str, Any] = get_type_hints(Item)  # of every column, as Python has it
+DEFAULTS: dict[str, Any] = {
+    field.name: field.default if field.default_factory is MISSING else field.default_factory()
+    for field in fields(Item)
+    if field.default is not MISSING or field.default_factory is not MISSING
+}
+
+# The columns of the catalog's table of items, besides `row`, which is the id.
+STORED = tuple(name for name, column in COLUMNS.items() if column.stored)
+
+_FILTERED = [
+    (column.field_name or name, name, column.field)
+    for name, column in COLUMNS.items()
+    if column.field is not None
+]
+# The columns that stand behind the fields of filters.
+FIELD_COLUMNS = {field: name for field, name, _ in _FILTERED}
+# The fields that filters know in every index, with their types.
+FIELDS: dict[str, FieldType] = {
+    **{field: kind for field, _, kind in _FILTERED},
+    "name": "text",  # the last part of the path or key
+}
+# Filters from outside must not use these: `path like '/home/a%'` would spell out the server's
+# folders letter by letter.
+HIDDEN_FIELDS = frozenset(
+    {"name", *(name for name, of in FIELD_COLUMNS.items() if COLUMNS[of].tells_place)}
+)
+
+# What HTTP shows of an item, in order; never where its file is.
+PUBLIC = tuple(
+    name
+    for _, name in sorted(
+        (column.public, name) for name, column in COLUMNS.items() if column.public is not None
+    )
+)
+
+
+def holds_path(value: Any) -> bool:
+    """Whether a value of an extra column holds the place of a file on this machine."""
+    return isinstance(value, str) and _PATH.search(value) is not None
+
+
+def hit_document(hit: Hit) -> dict[str, Any]:
+    """A hit for the person whose index it is: its score, then all that is known of its item."""
+    head: dict[str, Any] = {
+        "id": hit.item.id,
+        "path": hit.item.path,
+        "score": round(hit.score, 6),
+    }
+    if hit.percentile is not None:
+        head["percentile"] = round(hit.percentile, 3)
+    known = {name: getattr(hit.item, name) for name in COLUMNS if name not in head}
+    return {**head, **{name: value for name, value in known.items() if value not in (None, (), {})}}
+
+
+def public_item(item: Item) -> dict[str, Any]:
+    """An item for anybody who may ask over HTTP: without its key, path and hashes."""
+    document = {name: getattr(item, name) for name in PUBLIC}
+    document["extra"] = {k: v for k, v in item.extra.items() if not holds_path(v)}
+    return document
+
+
+def public_hit(hit: Hit) -> dict[str, Any]:
+    """A hit for anybody who may ask over HTTP."""
+    return {**public_item(hit.item), "score": hit.score, "percentile": hit.percentile}
+
+
+def hits_document(hits: Hits, hit: Callable[[Hit], dict[str, Any]]) -> dict[str, Any]:
+    """Hits with the state that they are of, and where there are shards, which are missing.
+
+    Args:
+        hits: What a search found.
+        hit: How one hit is shown.
+    """
+    document: dict[str, Any] = {
+        "hits": [hit(one) for one in hits],
+        "generation": hits.generation,
+        "approximate": hits.approximate,
+        "took_ms": round(hits.took_ms, 3),
+    }
+    if hits.shards is not None:
+        document |= {"partial": hits.partial, "missing_shards": list(hits.missing)}
+    return document
+
+
+def item_of_public(document: Mapping[str, Any]) -> Item:
+    """The item of a document that `public_item` made; its key says only its id."""
+    known = {name: document[name] for name in PUBLIC if name in document}
+    known |= {name: tuple(known[name]) for name in known if get_origin(TYPES[name]) is tuple}
+    return Item(key=f"#{document['id']}", **known)
+
+
+def hits_of_public(document: Mapping[str, Any]) -> Hits:
+    """The hits of a document that `hits_document` made with `public_hit`."""
+    missing = document.get("missing_shards")
+    return Hits(
+        hits=tuple(
+            Hit(item=item_of_public(hit), score=hit["score"], percentile=hit["percentile"])
+            for hit in document["hits"]
+        ),
+        generation=document["generation"],
+        took_ms=document["took_ms"],
+        approximate=document["approximate"],
+        missing=tuple(missing or ()),
+    )

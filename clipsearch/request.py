@@ -1,0 +1,166 @@
+"""A search as a value, which every kind of index answers."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from .errors import InvalidInputError
+from .query import Query
+from .types import Hits, Modality
+
+if TYPE_CHECKING:
+    from .query import QueryLike
+
+__all__ = ["MAX_K", "SearchRequest", "Searchable"]
+
+MAX_K = 100_000  # hits with their items are held in memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """Everything that a search asks; `Searchable.search` says what each part means.
+
+    Raises:
+        InvalidInputError: A value is outside what a search accepts.
+    """
+
+    query: Query
+    k: int = 10
+    where: str | None = None
+    target: Modality = "image"
+    min_score: float | Literal["auto"] | None = None
+    hybrid: bool = False
+    exact: bool = False
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.where is not None and not isinstance(self.where, str):
+            raise InvalidInputError(
+                f"where must be a text such as 'width >= 800', got {self.where!r}"
+            )
+        for name in ("k", "offset"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise InvalidInputError(f"{name} must be a whole number, got {value!r}")
+            object.__setattr__(self, name, int(value))
+        if self.k < 1 or self.offset < 0 or self.k + self.offset > MAX_K:
+            raise InvalidInputError(
+                f"k must be at least 1, offset at least 0 and their sum at most {MAX_K}, got "
+                f"k={self.k} and offset={self.offset}"
+            )
+        if self.target not in get_args(Modality):
+            raise InvalidInputError(f"target must be 'image' or 'caption', got {self.target!r}")
+        limit = self.min_score
+        if limit not in (None, "auto") and (
+            isinstance(limit, str | bool) or not math.isfinite(float(limit))
+        ):
+            raise InvalidInputError(f"min_score must be a number or 'auto', got {limit!r}")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything but the query, by name; requests that agree in it are answered together."""
+        return {name: getattr(self, name) for name in PARAMETERS}
+
+
+PARAMETERS = tuple(field.name for field in fields(SearchRequest) if field.name != "query")
+
+
+class Searchable(ABC):
+    """What can be searched: an index here, on a server or on a cluster."""
+
+    @abstractmethod
+    def answer(self, request: SearchRequest) -> Hits:
+        """Answer a request; `search` makes one of its arguments."""
+
+    def answer_many(self, requests: Sequence[SearchRequest]) -> list[Hits]:
+        """Answer several requests, in order."""
+        return [self.answer(request) for request in requests]
+
+    def search(
+        self,
+        query: QueryLike,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        target: Modality = "image",
+        min_score: float | Literal["auto"] | None = None,
+        hybrid: bool = False,
+        exact: bool = False,
+        offset: int = 0,
+    ) -> Hits:
+        """Find the items that fit a query best.
+
+        Args:
+            query: A text, a `Query`, a vector [dim], a PIL image, the `Path` or bytes of an image
+                file, or what `Query.to_dict` gave.
+            k: How many hits at most, at least 1.
+            where: Only items that satisfy this expression, such as
+                `width >= 800 and taken_at >= '2024-01-01'`; see `fields`.
+            target: Whether image or caption vectors are searched.
+            min_score: Drop hits that score lower; "auto" drops those that score no better than
+                unrelated pairs do (with `hybrid`, unless a rare word is in their captions).
+            hybrid: Whether to fuse the ranking with a keyword ranking of the captions. Hits are
+                then ordered by that fusion, not by score. Words that most captions have do not
+                count.
+            exact: Whether to leave ANN files aside.
+            offset: How many of the best hits to leave out, for a next page.
+
+        Returns:
+            As many hits as there are, at most k: best first, ties by ascending id, all of one
+            committed state.
+
+        Raises:
+            InvalidInputError: A bad query, expression or number.
+            ItemNotFoundError: The query names an item that is not there.
+            ImageDecodeError: An image of the query cannot be read.
+            ClipSearchError: The index cannot be read or reached; `answer` says how.
+        """
+        return self.search_many(
+            [query],
+            k,
+            where=where,
+            target=target,
+            min_score=min_score,
+            hybrid=hybrid,
+            exact=exact,
+            offset=offset,
+        )[0]
+
+    def search_many(
+        self,
+        queries: Sequence[QueryLike],
+        k: int = 10,
+        *,
+        where: str | None = None,
+        target: Modality = "image",
+        min_score: float | Literal["auto"] | None = None,
+        hybrid: bool = False,
+        exact: bool = False,
+        offset: int = 0,
+    ) -> list[Hits]:
+        """`search` for several queries; an `Index` encodes and scores them together.
+
+        Returns:
+            What `search` returns, for each query in order.
+        """
+        return self.answer_many(
+            [
+                SearchRequest(
+                    query=Query.of(query),
+                    k=k,
+                    where=where,
+                    target=target,
+                    min_score=min_score,
+                    hybrid=hybrid,
+                    exact=exact,
+                    offset=offset,
+                )
+                for query in queries
+            ]
+        )
