@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import sqlite3
 
 import pyarrow.parquet as pq
@@ -19,7 +21,8 @@ from clipsearch.documents import (
     public_item,
 )
 from clipsearch.engine.catalog import CATALOG
-from clipsearch.server.documents import HitsDocument, ItemDocument
+from clipsearch.request import Searchable, SearchRequest
+from clipsearch.server.documents import HitsDocument, ItemDocument, SearchBody, SearchForm
 from clipsearch.types import Hit, Hits, Item
 
 from .fakes import FakeEncoder, fill
@@ -109,3 +112,13 @@ def test_hits_of_shards_say_which_did_not_answer():
     assert list(part) == [*whole, "partial", "missing_shards"]
     assert hits_of_public(part).partial
     assert hits_of_public(part).missing == (2,)
+
+
+def test_a_search_has_the_same_parameters_and_defaults_in_every_interface():
+    fields = {field.name: field.default for field in dataclasses.fields(SearchRequest)}
+    del fields["query"]
+    for method in (Searchable.search, Searchable.search_many):
+        _, _, *parameters = inspect.signature(method).parameters.values()
+        assert {p.name: p.default for p in parameters} == fields
+    for model in (SearchBody, SearchForm):
+        assert {name: model.model_fields[name].default for name in fields} == fields

@@ -1,4 +1,4 @@
-"""`clipsearch search`: find photos by words, by picture, or by both."""
+"""`clipsearch search`: find images by words, by image, or by both."""
 
 from __future__ import annotations
 
@@ -46,27 +46,35 @@ def search(
     text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
     name: IndexName = None,
     image: Annotated[
-        list[str] | None, typer.Option("--image", help="A picture to look for; may be repeated.")
+        list[str] | None,
+        typer.Option("--image", help="Find images similar to this image file. Repeatable."),
     ] = None,
     item: Annotated[
-        list[str] | None, typer.Option("--item", help="The id of an item to look for the like of.")
+        list[str] | None,
+        typer.Option("--item", help="Find items similar to this item ID. Repeatable."),
     ] = None,
     add: Annotated[
-        list[str] | None, typer.Option("-a", "--add", help="Further words to look for.")
+        list[str] | None,
+        typer.Option("-a", "--add", help="Additional words to look for. Repeatable."),
     ] = None,
     subtract: Annotated[
-        list[str] | None, typer.Option("-s", "--subtract", help="Words to steer away from.")
+        list[str] | None,
+        typer.Option("-s", "--subtract", help="Words to steer away from. Repeatable."),
     ] = None,
     subtract_image: Annotated[
-        list[str] | None, typer.Option("--subtract-image", help="A picture to steer away from.")
+        list[str] | None,
+        typer.Option("--subtract-image", help="An image file to steer away from. Repeatable."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
     where: Annotated[
         str | None, typer.Option(help="Filter, e.g. \"width >= 800 and path like '%/2024/%'\".")
     ] = None,
-    target: Annotated[Target, typer.Option(help="Search images or captions.")] = Target.image,
+    target: Annotated[Target, typer.Option(help="Search image or caption vectors.")] = Target.image,
     min_score: Annotated[
-        str | None, typer.Option(help="Least cosine, or 'auto': better than chance.")
+        str | None,
+        typer.Option(
+            help="Minimum similarity (-1 to 1), or 'auto' to hide results no better than chance."
+        ),
     ] = None,
     hybrid: Annotated[
         bool, typer.Option("--hybrid", help="Also match the words of captions (BM25).")
@@ -77,9 +85,9 @@ def search(
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Search an index by words, by picture, or by both.
+    """Search an index by words, by image, or by both.
 
-    Each part that a flag names may end in ^ and its weight; without one it weighs 1, as TEXT does.
+    The value of a flag may end in ^ and a weight; without one its weight is 1, like that of TEXT.
 
     clipsearch search "a red bus" -i photos
 

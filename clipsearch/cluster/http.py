@@ -97,7 +97,7 @@ async def _search(request: HttpRequest, router: Router) -> Response:
     if any(term.image for term in body.terms):
         raise InvalidInputError("send the vector of the image, as POST /v1/embed/image gives it")
     where = checked_where(await router.fields(), body.where)
-    hits = await router.answer(replace(body.asked(), where=where))
+    hits = await router.answer(replace(body.request(), where=where))
     return JSONResponse(hits_document(hits, public_hit))
 
 

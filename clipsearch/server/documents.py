@@ -90,13 +90,17 @@ class SearchParameters(_Document):
     hybrid: bool = Field(False, description="Fuse with a keyword ranking of the captions.")
     exact: bool = Field(False, description="Leave ANN files aside.")
 
-    def request(self, *parts: QueryLike | None) -> SearchRequest:
-        """The search for some parts, with the words to add and subtract.
+    def parts(self) -> list[QueryLike | None]:
+        """What is looked for besides the words to add."""
+        return []
+
+    def request(self) -> SearchRequest:
+        """The whole search.
 
         Raises:
             InvalidInputError: There is nothing to look for.
         """
-        query = Query.combine([*parts, *self.add], self.subtract)
+        query = Query.combine([*self.parts(), *self.add], self.subtract)
         return SearchRequest(query=query, **self.model_dump(include=set(PARAMETERS)))
 
 
@@ -116,9 +120,9 @@ class SearchBody(SearchParameters):
     text: Text | None = None
     terms: list[TermBody] = Field([], max_length=_LIMITS.max_terms)
 
-    def asked(self) -> SearchRequest:
-        """The whole search."""
-        return self.request(self.text, *(term.query() for term in self.terms))
+    def parts(self) -> list[QueryLike | None]:
+        """The text and the terms."""
+        return [self.text, *(term.query() for term in self.terms)]
 
 
 class SearchForm(SearchParameters):
@@ -126,9 +130,9 @@ class SearchForm(SearchParameters):
 
     image: UploadFile = Field(description="An image file.")
 
-    def asked(self) -> SearchRequest:
-        """The whole search."""
-        return self.request(self.image.file.read())
+    def parts(self) -> list[QueryLike | None]:
+        """The image."""
+        return [self.image.file.read()]
 
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from .documents import (
     ItemDocument,
     SearchBody,
     SearchForm,
+    SearchParameters,
 )
 from .engine import Engine, public_name
 from .filtering import checked_where, visible_fields
@@ -154,8 +155,13 @@ def _described(name: str, index: Index) -> dict[str, Any]:
     }
 
 
-async def _answer(engine: Engine, name: str, asked: SearchBody | SearchForm) -> Response:
-    # Parsing a filter is no work for the thread that serves everyone.
-    where = await run_in_threadpool(checked_where, engine.index(name).fields(), asked.where)
-    hits = await engine.answer(name, replace(asked.asked(), where=where))
-    return JSONResponse(hits_document(hits, public_hit))
+async def _answer(engine: Engine, name: str, asked: SearchParameters) -> Response:
+    request = asked.request()
+    if request.where is not None:  # no work for the thread that serves everyone
+        where = await run_in_threadpool(_checked, engine.index(name), request.where)
+        request = replace(request, where=where)
+    return JSONResponse(hits_document(await engine.answer(name, request), public_hit))
+
+
+def _checked(index: Index, where: str) -> str | None:
+    return checked_where(index.fields(), where)
