@@ -10,14 +10,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .app import Settings, create_app, mount
+    from .app import create_app, mount
     from .library import Library
+    from .settings import Settings
 
 __all__ = ["Library", "Settings", "create_app", "mount"]
 
 _LAZY = {
     "Library": "library",
-    "Settings": "app",
+    "Settings": "settings",
     "create_app": "app",
     "mount": "app",
 }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,36 +14,13 @@ from .guard import Doorway
 from .jobs import Jobs
 from .library import Library
 from .media import media_router
+from .settings import Settings
 from .strings import LANGUAGES, Words
 from .theme import asset, css, make_theme
 
-__all__ = ["Settings", "build", "create_app", "mount"]
+__all__ = ["build", "create_app", "mount"]
 
 MAX_BODY_BYTES = 32 * 1024**2  # of one request: a dozen pictures, reduced by the browser
-_TEMPORARY_S = 600  # whatever Gradio keeps is removed after ten minutes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What the operator decides.
-
-    Attributes:
-        names: Indexes to show, names or folders; None for all in the home of indexes.
-        roots: Folders below which the Build tab may index; none allows uploads only.
-        language: "en" or "es" whatever the browser says; None follows the browser.
-        device: Where models run.
-        max_pixels: Of one picture that a visitor gives.
-        max_upload_bytes: Of one picture that a visitor gives.
-        may_build: Whether the Build tab is there.
-    """
-
-    names: tuple[str, ...] | None = None
-    roots: tuple[Path, ...] = ()
-    language: str | None = None
-    device: str = "auto"
-    max_pixels: int = 50_000_000
-    max_upload_bytes: int = 16 * 1024**2
-    may_build: bool = True
 
 
 def build(

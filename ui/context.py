@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
 
 from .jobs import Jobs
 from .library import Library
+from .settings import Settings
 from .strings import Words
 from .theme import asset
-
-if TYPE_CHECKING:
-    from .app import Settings
 
 __all__ = ["LATEST", "QUIET", "ROUTED", "Context", "address", "drop_zone", "html", "sent"]
 

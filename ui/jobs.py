@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from clipsearch import ClipSearchError, Index, IngestReport
 from clipsearch.types import Progress
@@ -73,9 +73,9 @@ class Jobs:
         """Ask the running job to stop at the next chance."""
         self._stop.set()
 
-    def _update(self, **changes: object) -> None:
+    def _update(self, **changes: Any) -> None:
         if self._job is not None:
-            self._job = replace(self._job, **changes)  # type: ignore[arg-type]
+            self._job = replace(self._job, **changes)
 
     def _run(self, open_index: Callable[[], Index], add: Callable[..., IngestReport]) -> None:
         def tell(progress: Progress) -> None:
@@ -96,7 +96,7 @@ class Jobs:
         finally:
             if (
                 self._job is not None and self._job.state == "running"
-            ):  # a defect, logged by threading
+            ):  # a defect; threading logs it
                 self._update(state="failed", problem="unexpected error; see the server's log")
             if index is not None:
                 index.close()

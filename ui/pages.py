@@ -63,12 +63,13 @@ def assemble(context: Context) -> gr.Blocks:
         asked = address(search).get("tab", [""])[0]
         return gr.Tabs(selected=asked if asked in chosen else "search")
 
-    with gr.Blocks(
+    blocks = gr.Blocks(
         analytics_enabled=False,
         title="clipsearch",
         fill_width=True,
-        delete_cache=(600, 600),
-    ) as blocks:
+        delete_cache=(600, 600),  # seconds: how often, and how old, of what Gradio keeps
+    )
+    with blocks:
         gr.HTML(header(words), apply_default_css=False, elem_id="cs-header", js_on_load=None)
         router = gr.HTML("", apply_default_css=False, elem_id="cs-router", js_on_load=script)
         with gr.Tabs(elem_id="cs-tabs") as tabs:
@@ -79,4 +80,4 @@ def assemble(context: Context) -> gr.Blocks:
                     page(context, router)
         for name, tab in shown.items():
             tab.select(None, None, None, js=_SELECTED.format(name=name), **QUIET)
-    return blocks  # type: ignore[no-any-return]
+    return blocks

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
@@ -15,10 +15,8 @@ from clipsearch.exploring.thumbnails import reduced
 from clipsearch.images import load_image
 
 from .problems import PageError, explained
+from .settings import Settings
 from .strings import Words
-
-if TYPE_CHECKING:
-    from .app import Settings
 
 __all__ = ["GivenPicture", "data_url", "read_picture", "read_pictures"]
 

@@ -1,0 +1,31 @@
+"""What the operator of the page decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator decides.
+
+    Attributes:
+        names: Indexes to show, names or folders; None for all in the home of indexes.
+        roots: Folders below which the Build tab may index; none allows uploads only.
+        language: "en" or "es" whatever the browser says; None follows the browser.
+        device: Where models run.
+        max_pixels: Of one image that a visitor gives.
+        max_upload_bytes: Of one image that a visitor gives.
+        may_build: Whether the Build tab is there.
+    """
+
+    names: tuple[str, ...] | None = None
+    roots: tuple[Path, ...] = ()
+    language: str | None = None
+    device: str = "auto"
+    max_pixels: int = 50_000_000
+    max_upload_bytes: int = 16 * 1024**2
+    may_build: bool = True
