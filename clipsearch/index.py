@@ -28,7 +28,7 @@ from .errors import (
 from .files import output_file
 from .query import encode_together
 from .request import Searchable, SearchRequest
-from .types import Hit, Hits, IngestReport, Item, MigrationReport, Modality, Progress
+from .types import Facets, Hit, Hits, IngestReport, Item, MigrationReport, Modality, Progress
 from .vectors import Floats, Rows, check_ids
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Index"]
 
 _ITEM_PAGE = 1000
+_MOST_CHOICES = 50  # cameras or tags of a menu
+_SAMPLE_SEED = 0  # one committed state always gives the same sample
 
 
 class Index(Searchable):
@@ -200,6 +202,10 @@ class Index(Searchable):
     def fields(self) -> dict[str, str]:
         """Names and types of the fields that `where` knows."""
         return self._reader.run(lambda conn, snapshot: {**FIELDS, **catalog.extra_fields(conn)})
+
+    def facets(self) -> Facets:
+        """What the items have in common, for building filters: cameras, tags, dates."""
+        return self._reader.run(lambda conn, snapshot: catalog.facets(conn, _MOST_CHOICES))
 
     # --- searching ----------------------------------------------------------------------------
 
@@ -386,6 +392,26 @@ class Index(Searchable):
         for rows, vectors in shelf.living():
             for start in range(0, rows.size, batch):
                 yield rows[start : start + batch], vectors[start : start + batch]
+
+    def sample(self, count: int, modality: Modality = "image") -> tuple[Rows, Floats]:
+        """A random sample of the vectors, which stands for all where all would be too many.
+
+        Only what is returned is read. One committed state always gives the same sample.
+
+        Args:
+            count: How many at most, at least 1; where there are no more, all are returned.
+            modality: Which vectors.
+
+        Returns:
+            Ids, int64 [n], ascending, and float32 [n, dim] unit vectors.
+
+        Raises:
+            InvalidInputError: `count` is below 1.
+        """
+        if count < 1:
+            raise InvalidInputError(f"count must be at least 1, not {count}")
+        rng = np.random.default_rng(_SAMPLE_SEED)
+        return self._reader.run(lambda conn, snapshot: snapshot.shelf(modality).sample(count, rng))
 
     def _no_item(self, id: int, modality: str | None = None) -> ItemNotFoundError:  # noqa: A002
         what = f"item {id} has no {modality} vector" if modality else f"there is no item {id}"

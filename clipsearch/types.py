@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, overload
 
 __all__ = [
     "Column",
+    "Facets",
     "FieldType",
     "Hit",
     "Hits",
@@ -133,6 +134,18 @@ class Hits(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facets:
+    """What the items of an index have in common: choices for filters."""
+
+    cameras: tuple[str, ...] = ()  # most frequent first, ties by name
+    tags: tuple[str, ...] = ()
+    first_taken: str | None = None  # ISO 8601 date; None where no item has one
+    last_taken: str | None = None
+    has_sizes: bool = False  # whether any item knows its width
+    captions: int = 0  # items with a caption vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,18 @@ import pytest
 from PIL import Image
 
 from clipsearch import Index, Query
+from clipsearch.engine.segments import Segment
 from clipsearch.errors import ImageDecodeError, InvalidInputError
 from clipsearch.exploring.explain import explain, overlay
-from clipsearch.exploring.facets import facets
 from clipsearch.exploring.feedback import LIKED_WEIGHT, UNLIKED_WEIGHT, refine
 from clipsearch.exploring.mapping import make_map
 from clipsearch.exploring.nearest import name_groups, nearest_words
 from clipsearch.exploring.outliers import outliers
-from clipsearch.exploring.sampling import sample_vectors
 from clipsearch.exploring.scoring import spread
 from clipsearch.exploring.thumbnails import THUMBNAIL_SIDE, thumbnail
+from clipsearch.types import Facets
+
+from .fakes import FakeEncoder, fill, record
 
 
 @pytest.fixture(scope="module")
@@ -178,18 +180,38 @@ def test_liking_a_result_lifts_what_is_like_it(album):
 
 
 def test_a_sample_is_the_whole_where_it_fits_and_always_the_same(album):
-    rows, vectors = sample_vectors(album, 1000)
+    rows, vectors = album.sample(1000)
     assert len(rows) == len(album)
     np.testing.assert_array_equal(vectors, album.vectors(rows.tolist(), "image"))
-    few, _ = sample_vectors(album, 5)
-    again, _ = sample_vectors(album, 5)
+    few, _ = album.sample(5)
+    again, _ = album.sample(5)
     assert len(few) == 5
     assert set(few.tolist()) <= set(rows.tolist())
     np.testing.assert_array_equal(few, again)
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        album.sample(0)
+
+
+def test_a_sample_reads_only_what_it_returns(tmp_path, monkeypatch):
+    encoder = FakeEncoder()
+    with Index.create(tmp_path / "index", encoder) as index:
+        fill(index, encoder, 2000, commits=3)
+        index.remove([1, 700, 2000])
+        read = []
+        take = Segment.take
+        monkeypatch.setattr(
+            Segment, "take", lambda self, at: read.append(at.size) or take(self, at)
+        )
+        monkeypatch.setattr(Segment, "blocks", lambda *_given, **_options: pytest.fail("a scan"))
+        rows, vectors = index.sample(100)
+        assert 90 <= len(rows) == sum(read) <= 100
+        assert not {1, 700, 2000} & set(rows.tolist())
+        assert (np.diff(rows) > 0).all()
+        np.testing.assert_array_equal(vectors, index.vectors(rows.tolist()))
 
 
 def test_the_spread_counts_every_vector_once(album):
-    _, vectors = sample_vectors(album, 1000)
+    _, vectors = album.sample(1000)
     query = album.encoder.encode_texts(["a cat"])[0]
     found = spread(vectors, query, total=len(album))
     assert sum(found.counts) == found.sampled == len(album)
@@ -269,7 +291,34 @@ def test_an_outlier_is_least_like_its_neighbours():
 
 
 def test_facets_are_what_the_items_have(album):
-    found = facets(album)
+    found = album.facets()
     assert found.has_sizes
     assert found.captions == 0
     assert found.tags == ()
+
+
+def test_facets_are_of_all_items_however_many(tmp_path):
+    """Most frequent first; the newest items count as well, the removed ones do not."""
+    encoder = FakeEncoder()
+    vector = encoder.vector("any")
+    with Index.create(tmp_path / "index", encoder) as index:
+        with index.writer() as writer:
+            for number in range(20_500):
+                name, camera = f"{number:05}", "Old One" if number < 20_100 else "New One"
+                facts = {"camera": camera, "taken_at": f"{2000 + number // 1000}-05-01T10:00:00"}
+                writer.put(record(name, **facts), image=vector)
+            last = writer.put(record("last", camera="Gone", taken_at="2031-01-01"), image=vector)
+            writer.put(record("none", camera="", width=40), image=vector, caption=vector)
+            writer.commit()
+            writer.set_tags([1, 2, 20_400], ["dog", "cat", "cat"], name="one")
+            writer.set_tags([1], ["dog"], name="other")
+            writer.remove([last])
+        found = index.facets()
+    assert found == Facets(
+        cameras=("Old One", "New One"),
+        tags=("cat", "dog"),
+        first_taken="2000-05-01",
+        last_taken="2020-05-01",
+        has_sizes=True,
+        captions=1,
+    )

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from clipsearch import Index, load_encoder
 from clipsearch.errors import ClipSearchError, IndexMigratedError, IndexNotFoundError
-from clipsearch.exploring.facets import Facets, facets
 from clipsearch.exploring.mapping import IndexMap, make_map
-from clipsearch.exploring.sampling import sample_vectors
 from clipsearch.locations import existing_index, index_names
 from clipsearch.models import BUNDLED_MODEL
+from clipsearch.types import Facets
 from clipsearch.vectors import Floats, Rows
 
 from .problems import CollectionGoneError
@@ -168,7 +167,7 @@ class Library:
         index = self.index(name)
         key = (name, index.generation)
         if key not in self._facets:
-            self._facets[key] = facets(index)
+            self._facets[key] = index.facets()
         return self._facets[key]
 
     def sample(self, name: str) -> tuple[Rows, Floats]:
@@ -176,7 +175,7 @@ class Library:
         index = self.index(name)
         key = (name, index.generation)
         if key not in self._samples:
-            self._samples[key] = sample_vectors(index, _SAMPLE)
+            self._samples[key] = index.sample(_SAMPLE)
         return self._samples[key]
 
     def map(self, name: str) -> IndexMap | None:

@@ -10,11 +10,10 @@ from typing import Any
 import gradio as gr
 
 from clipsearch import ClipSearchError, Index, InvalidInputError, Item, Query
-from clipsearch.exploring.facets import Facets
 from clipsearch.exploring.nearest import nearest_words
 from clipsearch.exploring.scoring import spread
 from clipsearch.locations import index_path
-from clipsearch.types import Hits
+from clipsearch.types import Facets, Hits
 from clipsearch.vectors import Floats
 
 from . import gallery

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..documents import STORED, holds_path
-from ..types import Item, Record
+from ..types import Facets, Item, Record
 from ..vectors import Rows
 from .database import CATALOG, connect, translated
 from .files import AnnEntry, FileFacts, SegmentEntry
@@ -251,6 +251,27 @@ def counts(conn: sqlite3.Connection) -> dict[str, int]:
         "stray_tags": "SELECT count(*) FROM tags WHERE row NOT IN (SELECT row FROM items)",
     }
     return {name: int(conn.execute(sql).fetchone()[0]) for name, sql in names.items()}
+
+
+def facets(conn: sqlite3.Connection, most: int) -> Facets:
+    """What all items have in common, with at most `most` cameras and as many tags."""
+    by_camera = conn.execute(
+        "SELECT camera, min(nullif(taken_at, '')), max(taken_at), count(width), sum(has_caption) "
+        "FROM items GROUP BY camera ORDER BY count(*) DESC, camera"
+    ).fetchall()
+    by_tag = conn.execute(
+        "SELECT label FROM tags GROUP BY label ORDER BY count(DISTINCT row) DESC, label LIMIT ?",
+        (most,),
+    )
+    taken = [date[:10] for group in by_camera for date in group[1:3] if date]
+    return Facets(
+        cameras=tuple(group[0] for group in by_camera if group[0])[:most],
+        tags=tuple(label for (label,) in by_tag),
+        first_taken=min(taken, default=None),
+        last_taken=max(taken, default=None),
+        has_sizes=any(group[3] for group in by_camera),
+        captions=sum(group[4] for group in by_camera),
+    )
 
 
 def delete_item(conn: sqlite3.Connection, row: int) -> None:

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from ..cache import cached_key, read_entry, write_entry
 from ..errors import InvalidInputError
 from ..vectors import Floats, Rows
-from .sampling import sample_vectors
 
 if TYPE_CHECKING:
     from ..index import Index
@@ -84,7 +83,7 @@ def make_map(
     kept = _load(name)
     if kept is not None:
         return kept
-    _, sample = sample_vectors(index, _SAMPLE)
+    _, sample = index.sample(_SAMPLE)
     if len(sample) < 3:
         raise InvalidInputError(f"a map needs at least 3 pictures; there are {len(sample)}")
     count = clusters or min(_MOST_CLUSTERS, max(3, round((len(sample) / 2) ** 0.5)))
