@@ -108,6 +108,44 @@ def test_a_body_over_the_limit_is_refused(site):
     assert answer.status_code == 413
 
 
+def test_pages_of_other_sites_cannot_use_the_page(site):
+    url, _ = site
+    event = f"{url}/gradio_api/run/predict"
+    for origin in ("http://evil.example", "null"):
+        answer = httpx.post(event, json={}, headers={"Origin": origin})
+        assert (answer.status_code, answer.json()["code"]) == (403, "wrong_origin")
+    assert httpx.get(f"{url}/config", headers={"Origin": url}).status_code == 200
+
+
+def test_the_page_answers_under_its_own_names_only(site):
+    _, folder = site
+    library = Library([str(folder / "site")])
+    with served(create_app(Settings(allowed_hosts=("localhost",)), library=library)) as url:
+        port = url.rsplit(":", 1)[1]
+        for path in ("/", "/config", "/media/site/1/thumbnail", "/healthz"):
+            assert httpx.get(url + path).status_code == 421
+            assert httpx.get(f"http://localhost:{port}{path}").status_code == 200
+    library.close()
+
+
+def test_every_answer_has_the_same_security_headers(site):
+    url, _ = site
+    for path in ("/", "/config", "/media/site/1/thumbnail", "/healthz", "/nothing", "/file=x"):
+        headers = httpx.get(url + path).headers
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        (policy,) = headers.get_list("content-security-policy")
+        assert "frame-ancestors 'none'" in policy
+
+
+def test_a_link_with_absurdly_many_fields_opens_the_page(site):
+    answer = httpx.get(f"{site[0]}/?{'&'.join(['up=1'] * 2000)}")
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "query", "word"),
     [

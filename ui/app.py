@@ -9,18 +9,19 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
+from clipsearch.server.guard import add_guard
+from clipsearch.server.settings import ServerSettings
+
 from . import pages
-from .guard import Doorway
 from .jobs import Jobs
 from .library import Library
 from .media import media_router
+from .pageguard import PageGuard
 from .settings import Settings
 from .strings import LANGUAGES, Words
 from .theme import asset, css, make_theme
 
 __all__ = ["build", "create_app", "mount"]
-
-MAX_BODY_BYTES = 32 * 1024**2  # of one request: a dozen pictures, reduced by the browser
 
 
 def build(
@@ -33,7 +34,7 @@ def build(
 def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/") -> FastAPI:
     """Serve the page from an application, below `path`; its other routes must come first.
 
-    The application keeps its own doors: whatever guards its routes guards these.
+    Whatever guards the application's routes guards these: put `add_guard` around it.
     """
     app.include_router(media_router(library))
     holders = {}
@@ -72,7 +73,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
             yield state
 
     app.router.lifespan_context = lifespan
-    app.mount(path, Doorway(holders, language=settings.language, max_body_bytes=MAX_BODY_BYTES))
+    app.mount(path, PageGuard(holders, language=settings.language))
     return app
 
 
@@ -85,7 +86,9 @@ def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    return mount(app, library, settings)
+    mount(app, library, settings)
+    add_guard(app, ServerSettings(allowed_hosts=settings.allowed_hosts))
+    return app
 
 
 def _head(words: Words) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
 
 import gradio as gr
+
+from clipsearch.server.guard import query_fields
 
 from .jobs import Jobs
 from .library import Library
@@ -48,7 +49,7 @@ def sent(event: gr.EventData) -> dict[str, Any]:
 
 def address(search: str) -> dict[str, list[str]]:
     """The fields of the page's address."""
-    return parse_qs(search[:20_000].lstrip("?"), max_num_fields=300)
+    return query_fields(search[:20_000].lstrip("?"))
 
 
 def html(value: str = "", script: str | None = None, **options: Any) -> gr.HTML:

@@ -20,6 +20,7 @@ class Settings:
         max_pixels: Of one image that a visitor gives.
         max_upload_bytes: Of one image that a visitor gives.
         may_build: Whether the Build tab is there.
+        allowed_hosts: Host headers answered by an application of the page's own; None answers all.
     """
 
     names: tuple[str, ...] | None = None
@@ -29,3 +30,4 @@ class Settings:
     max_pixels: int = 50_000_000
     max_upload_bytes: int = 16 * 1024**2
     may_build: bool = True
+    allowed_hosts: tuple[str, ...] | None = None

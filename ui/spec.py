@@ -8,13 +8,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 import numpy as np
 
 from clipsearch.exploring.feedback import refine
 from clipsearch.query import Query
 from clipsearch.request import SearchRequest
+from clipsearch.server.guard import query_fields
 from clipsearch.types import Modality
 from clipsearch.vectors import Floats
 
@@ -231,7 +232,7 @@ def from_link(search: str, known: Sequence[str]) -> SearchSpec:
         known: Names of the indexes there are; the first is the default. Another name is kept: to
             show the results of an index that was not asked for would be wrong.
     """
-    fields = parse_qs(search.lstrip("?"), max_num_fields=200)
+    fields = query_fields(search.lstrip("?"))
     spec = SearchSpec(index=_first(fields, "index") or (known[0] if known else ""))
     least = _first(fields, "min")
     chips = [chip for text in fields.get("c", []) if (chip := _read_chip(text)) is not None]

@@ -19,7 +19,7 @@ from .output import note
 __all__ = ["Lang", "Language", "Root", "checked_roots", "ui"]
 
 _HOST = "127.0.0.1"
-_HOSTS = ["127.0.0.1", "localhost"]  # no other name, so that no other site's page can reach in
+_HOSTS = ("127.0.0.1", "localhost")  # no other name, so that no other site's page can reach in
 
 
 class Language(StrEnum):
@@ -77,8 +77,6 @@ def ui(
     for name in names or []:
         existing_index(name)
     roots = checked_roots(root)
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-
     from ..server.running import listen, run
 
     sock = listen(_HOST, port)
@@ -89,9 +87,9 @@ def ui(
         roots=roots,
         language=lang.value if lang else None,
         device=device,
+        allowed_hosts=_HOSTS,
     )
     app = page.create_app(settings)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_HOSTS)
     url = f"http://{_HOST}:{sock.getsockname()[1]}/"
 
     def ready() -> None:

@@ -23,10 +23,10 @@ from . import classifying, searching, status
 from .docs import docs_page
 from .documents import ProblemDocument
 from .engine import Engine
-from .guard import BodyMiddleware, GuardMiddleware
+from .guard import add_guard
 from .problems import PROBLEM_TYPE, Problem, of_error, problem_response
 from .settings import ServerSettings
-from .telemetry import Telemetry, TelemetryMiddleware
+from .telemetry import Telemetry
 
 __all__ = ["create_app"]
 
@@ -92,10 +92,7 @@ def create_app(
     _add_docs(app)
     _add_errors(app, telemetry)
     _add_front(app, engine, ui)
-    # The last one added is the outermost.
-    app.add_middleware(BodyMiddleware, settings=settings, telemetry=telemetry)
-    app.add_middleware(GuardMiddleware, settings=settings, telemetry=telemetry)
-    app.add_middleware(TelemetryMiddleware, telemetry=telemetry)
+    add_guard(app, settings, telemetry=telemetry)
     return app
 
 

@@ -1,4 +1,7 @@
-"""Who may ask, how often, and how much: decided before a body is read."""
+"""Who may ask, how often and how much, decided before a request is looked at.
+
+`add_guard` puts one guard around an application, whether it serves the API, the page or both.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +14,91 @@ from collections import OrderedDict
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
+from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problems import Problem, problem_response
 from .settings import ServerSettings
-from .telemetry import Telemetry
+from .telemetry import Telemetry, TelemetryMiddleware
 
-__all__ = ["BodyMiddleware", "GuardMiddleware"]
+__all__ = [
+    "GuardMiddleware",
+    "HeadersMiddleware",
+    "add_guard",
+    "query_fields",
+    "read_body",
+    "replay",
+]
 
 _COOKIE = "clipsearch_session"
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-_LOGIN = "/login"
 _MAX_CLIENTS = 10_000  # remembered by the rate limit; the one that was quiet longest is forgotten
+_MAX_FIELDS = 300  # of a query: more than the longest link of the page has
 _LOGIN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>clipsearch</title>
 <body style="font-family:sans-serif;max-width:24em;margin:4em auto">
 <h1>clipsearch</h1><form method="get" action="/"><label>Token
 <input name="token" type="password" autofocus autocomplete="current-password"></label>
 <button>Open</button></form></body></html>"""
+_LOGIN_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+)
+# Of every answer that does not bring its own; pages that need more say so in their policy.
+_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+_UNKEPT = (b"cache-control", b"no-store")  # of the API's answers
+
+
+def add_guard(
+    app: Starlette, settings: ServerSettings, *, telemetry: Telemetry | None = None
+) -> None:
+    """Put the guard around an application; middleware that is added later lies outside of it.
+
+    Args:
+        app: What is guarded.
+        settings: The limits and tokens.
+        telemetry: Counts and logs requests, refused ones among them; None counts none.
+    """
+    # The last one added is the outermost.
+    app.add_middleware(GuardMiddleware, settings=settings, telemetry=telemetry)
+    if telemetry is not None:
+        app.add_middleware(TelemetryMiddleware, telemetry=telemetry)
+    app.add_middleware(HeadersMiddleware)
+
+
+class HeadersMiddleware:
+    """Security headers for every answer, those of refusals and failures among them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in headers}
+                ours = (*_HEADERS, _UNKEPT) if scope["path"].startswith("/v1/") else _HEADERS
+                headers += [pair for pair in ours if pair[0] not in names]
+                message["headers"] = headers
+            await send(message)
+
+        await self._app(scope, receive, dressed if scope["type"] == "http" else send)
 
 
 class GuardMiddleware:
-    """Host, origin, token, rate and number of requests."""
+    """Host, origin, token, rate, number of requests, and the size and speed of the body."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, telemetry: Telemetry) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ServerSettings, telemetry: Telemetry | None = None
+    ) -> None:
         self._app = app
         self._settings = settings
         self._telemetry = telemetry
@@ -58,10 +122,7 @@ class GuardMiddleware:
         try:
             answer = self._admit(scope, headers)
         except Problem as problem:
-            self._telemetry.refused.labels(problem.code).inc()
-            state = scope.get("state", {})
-            answer = problem_response(problem, state.get("request_id", ""))
-            answer.headers["connection"] = "close"  # whatever body there is stays unread
+            answer = self._refusal(problem, scope)
         if answer is not None:
             await answer(scope, receive, send)
             return
@@ -69,9 +130,34 @@ class GuardMiddleware:
         work = scope["path"].startswith("/v1/")
         self._in_flight += work
         try:
-            await self._app(scope, receive, send)
+            await self._serve(headers, scope, receive, send)
         finally:
             self._in_flight -= work
+
+    async def _serve(
+        self, headers: dict[bytes, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve one request with its body in memory, or refuse the body."""
+        try:
+            body = await self._body(headers, receive)
+        except Problem as problem:
+            await self._refusal(problem, scope)(scope, receive, send)
+            return
+        if body is not None:
+            await self._app(scope, replay(body, receive), send)
+
+    async def _body(self, headers: dict[bytes, str], receive: Receive) -> bytes | None:
+        """The body, within the limits; None when the client has gone."""
+        limit, seconds = self._settings.max_body_bytes, self._settings.body_timeout_s
+        length = headers.get(b"content-length", "0")
+        if not length.isdigit() or int(length) > limit:
+            raise _too_large(limit)
+        try:
+            async with asyncio.timeout(seconds):
+                return await read_body(receive, limit)
+        except TimeoutError:
+            told = f"the body did not arrive within {seconds:g} s"
+            raise Problem(408, "body_too_slow", told) from None
 
     def _admit(self, scope: Scope, headers: dict[bytes, str]) -> Response | None:
         """None to go on, or the answer; raises `Problem` to refuse."""
@@ -153,7 +239,7 @@ class GuardMiddleware:
     def _login(self, scope: Scope, headers: dict[bytes, str]) -> Response:
         """Turn `/?token=...` into a session cookie; ask browsers for the token."""
         page = "text/html" in headers.get(b"accept", "") and scope["method"] == "GET"
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=20)
+        query = query_fields(scope.get("query_string", b"").decode("latin-1"))
         if page and scope["path"] == "/" and query.get("token"):
             who = self._match(query["token"][0])
             if who is not None:
@@ -167,7 +253,8 @@ class GuardMiddleware:
                 )
                 return answer
         if page and not scope["path"].startswith("/v1/"):
-            return HTMLResponse(_LOGIN_PAGE, 401, {"WWW-Authenticate": "Bearer"})
+            challenge = {"WWW-Authenticate": "Bearer", "Content-Security-Policy": _LOGIN_POLICY}
+            return HTMLResponse(_LOGIN_PAGE, 401, challenge)
         raise Problem(
             401,
             "unauthorized",
@@ -175,70 +262,58 @@ class GuardMiddleware:
             headers={"WWW-Authenticate": "Bearer"},
         )
 
-
-class BodyMiddleware:
-    """Reads a body whole, within a size and a time, before anything looks at it."""
-
-    def __init__(self, app: ASGIApp, settings: ServerSettings, telemetry: Telemetry) -> None:
-        self._app = app
-        self._settings = settings
-        self._telemetry = telemetry
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request with its body in memory, or refuse it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        try:
-            body = await self._body(scope, receive)
-        except Problem as problem:
+    def _refusal(self, problem: Problem, scope: Scope) -> Response:
+        if self._telemetry is not None:
             self._telemetry.refused.labels(problem.code).inc()
-            state = scope.get("state", {})
-            answer = problem_response(problem, state.get("request_id", ""))
-            answer.headers["connection"] = "close"
-            await answer(scope, receive, send)
-            return
-        if body is None:
-            return
-        delivered = False
+        answer = problem_response(problem, scope.get("state", {}).get("request_id", ""))
+        answer.headers["connection"] = "close"  # whatever body there is stays unread
+        return answer
 
-        async def replay() -> Message:
-            nonlocal delivered
-            if delivered:
-                return await receive()  # the client's going away
-            delivered = True
-            return {"type": "http.request", "body": body, "more_body": False}
 
-        await self._app(scope, replay, send)
+def query_fields(query: str) -> dict[str, list[str]]:
+    """The fields of an address after its `?`; none where there are too many."""
+    try:
+        return parse_qs(query, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        return {}
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The body; None when the client has gone."""
-        limit = self._settings.max_body_bytes
-        too_large = Problem(
-            413, "body_too_large", f"a body may have {limit:,} bytes at most", headers={}
-        )
-        for name, value in scope["headers"]:
-            if name == b"content-length" and (not value.isdigit() or int(value) > limit):
-                raise too_large
-        parts: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._settings.body_timeout_s):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > limit:
-                        raise too_large
-                    if not message.get("more_body", False):
-                        return b"".join(parts)
-        except TimeoutError:
-            seconds = self._settings.body_timeout_s
-            raise Problem(
-                408, "body_too_slow", f"the body did not arrive within {seconds:g} s"
-            ) from None
+
+async def read_body(receive: Receive, limit: int | None = None) -> bytes | None:
+    """The whole body of a request; None when the client has gone.
+
+    Raises:
+        Problem: It has more bytes than `limit`.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if limit is not None and size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A body that was read, once more, and then whatever else arrives."""
+    delivered = False
+
+    async def again() -> Message:
+        nonlocal delivered
+        if delivered:
+            return await receive()  # the client's going away
+        delivered = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "body_too_large", f"a body may have {limit:,} bytes at most")
 
 
 def _split(address: str) -> tuple[str, str | None]:

@@ -26,15 +26,6 @@ error_log = logging.getLogger("clipsearch.server")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SECURITY_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-)
-_API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
-_PAGE_POLICY = b"frame-ancestors 'none'"
 
 
 class Telemetry:
@@ -124,7 +115,7 @@ class _Watched(Collector):
 
 
 class TelemetryMiddleware:
-    """Outermost layer: request id, security headers, metrics, access log, last-resort errors."""
+    """Request id, metrics, access log, last-resort errors."""
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self._app = app
@@ -144,7 +135,8 @@ class TelemetryMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _dress(message, scope, request_id)
+                identified = (b"x-request-id", request_id.encode())
+                message["headers"] = [*message.get("headers", ()), identified]
             await send(message)
 
         self._telemetry.in_flight.inc()
@@ -199,16 +191,3 @@ def _request_id(scope: Scope) -> str:
             if _REQUEST_ID.fullmatch(text):
                 return str(text)
     return uuid.uuid4().hex
-
-
-def _dress(message: Message, scope: Scope, request_id: str) -> None:
-    headers = list(message.get("headers", ()))
-    names = {name.lower() for name, _ in headers}
-    api = scope["path"].startswith("/v1/")
-    if b"content-security-policy" not in names:
-        headers.append((b"content-security-policy", _API_POLICY if api else _PAGE_POLICY))
-    if api and b"cache-control" not in names:
-        headers.append((b"cache-control", b"no-store"))
-    headers += [pair for pair in _SECURITY_HEADERS if pair[0] not in names]
-    headers.append((b"x-request-id", request_id.encode()))
-    message["headers"] = headers

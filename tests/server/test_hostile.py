@@ -271,7 +271,7 @@ def test_slow_bodies_time_out(home, encoder):
     import asyncio
 
     from clipsearch.server import ServerSettings
-    from clipsearch.server.guard import BodyMiddleware
+    from clipsearch.server.guard import GuardMiddleware
     from clipsearch.server.telemetry import Telemetry
 
     sent = []
@@ -285,7 +285,7 @@ def test_slow_bodies_time_out(home, encoder):
     async def never(scope, receive, send):
         raise AssertionError
 
-    middleware = BodyMiddleware(never, ServerSettings(body_timeout_s=0.05), Telemetry())
+    middleware = GuardMiddleware(never, ServerSettings(body_timeout_s=0.05), Telemetry())
     scope = {"type": "http", "headers": [], "path": "/", "method": "POST", "state": {}}
     asyncio.run(middleware(scope, receive, send))
     assert sent[0]["status"] == 408
@@ -368,6 +368,7 @@ def test_browsers_get_a_session_by_the_token(guarded):
     assert guarded.get("/v1/indexes", headers=session).status_code == 200
     assert guarded.get("/v1/indexes", headers={"Cookie": "clipsearch_session=x"}).is_error
     assert guarded.get("/?token=wrong", headers=page).status_code == 401
+    assert guarded.get("/?" + "&".join(["token=wrong"] * 400), headers=page).status_code == 401
 
 
 def test_too_many_requests_are_told_when_to_return(guarded):

@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["LANGUAGE_COOKIE", "Doorway"]
+from clipsearch.server.guard import query_fields, read_body, replay
+
+__all__ = ["LANGUAGE_COOKIE", "PageGuard"]
 
 LANGUAGE_COOKIE = "clipsearch_lang"
 _OPEN = re.compile(
@@ -25,33 +26,25 @@ _OPEN = re.compile(
     r"|gradio_api/(?:run/predict/?$|queue/(?:join|data)$|heartbeat/[\w-]+$|reset/?$|cancel$"
     r"|startup-events$|info/?$|theme\.css$))"
 )
-_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),
-    (b"x-frame-options", b"SAMEORIGIN"),
-    (
-        b"content-security-policy",
-        b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self'; "
-        b"form-action 'self'; base-uri 'self'; object-src 'none'",
-    ),
+_POLICY = (  # Gradio's page has scripts and styles of its own within it
+    b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self'; "
+    b"form-action 'self'; base-uri 'self'; object-src 'none'; frame-ancestors 'none'"
 )
 
 
-class Doorway:
+class PageGuard:
     """Lets the page's own requests through, to the application in the right language.
+
+    Who may ask and how much a request may hold is for the guard around the whole application.
 
     Args:
         apps: Gradio applications by language.
         language: Used whatever the browser says; None to follow the browser.
-        max_body_bytes: Of one request.
     """
 
-    def __init__(
-        self, apps: Mapping[str, ASGIApp], *, language: str | None, max_body_bytes: int
-    ) -> None:
+    def __init__(self, apps: Mapping[str, ASGIApp], *, language: str | None) -> None:
         self._apps = dict(apps)
         self._language = language
-        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve or refuse one request."""
@@ -65,17 +58,13 @@ class Doorway:
             await PlainTextResponse("there is nothing here", 404)(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self._max_body_bytes:
-            await PlainTextResponse("too large", 413)(scope, receive, send)
-            return
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=300)
+        query = query_fields(scope.get("query_string", b"").decode("latin-1"))
         asked = query.get("lang", [""])[0]
         page = inner in ("", "/")
 
-        async def hardened(message: Message) -> None:
+        async def answered(message: Message) -> None:
             if message["type"] == "http.response.start":
-                extra = list(_HEADERS)
+                extra = [(b"content-security-policy", _POLICY)]
                 if page and asked in self._apps:
                     cookie = f"{LANGUAGE_COOKIE}={asked}; Path=/; SameSite=Lax; Max-Age=31536000"
                     extra.append((b"set-cookie", cookie.encode()))
@@ -83,13 +72,13 @@ class Doorway:
             await send(message)
 
         app = self._apps[self._choose(asked, headers)]
-        body = await self._body(receive) if scope["method"] == "POST" else b""
+        body = await read_body(receive) if scope["method"] == "POST" else b""
         if body is None:
-            await PlainTextResponse("too large", 413)(scope, receive, send)
-        elif _names_a_file(body):
+            return  # the visitor has gone
+        if _names_a_file(body):
             await PlainTextResponse("files are not taken here", 400)(scope, receive, send)
         else:
-            await app(scope, _replay(body, receive), hardened)
+            await app(scope, replay(body, receive), answered)
 
     def _choose(self, asked: str, headers: Mapping[bytes, bytes]) -> str:
         """The language of one request: asked for, remembered, configured, the browser's."""
@@ -110,19 +99,6 @@ class Doorway:
                 return tag
         return next(iter(self._apps))
 
-    async def _body(self, receive: Receive) -> bytes | None:
-        """The whole body; None where it exceeds the limit without having said so."""
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body_bytes:
-                return None
-            if not message.get("more_body", False):
-                return b"".join(parts)
-
 
 def _names_a_file(body: bytes) -> bool:
     """Whether JSON holds an object with a `path`: Gradio would copy or fetch what it names."""
@@ -141,17 +117,3 @@ def _names_a_file(body: bytes) -> bool:
         elif isinstance(value, list):
             left.extend(value)
     return False
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once more, then whatever else arrives."""
-    told = False
-
-    async def again() -> Message:
-        nonlocal told
-        if told:
-            return await receive()
-        told = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
