@@ -344,6 +344,11 @@ class Index(Searchable):
 
         return self._reader.run(work)
 
+    def tags(self, ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """Tags of those items that have any, by id, most probable first."""
+        rows = check_ids(ids).tolist()
+        return self._reader.run(lambda conn, snapshot: catalog.tags_of(conn, rows))
+
     def vectors(self, ids: Sequence[int], modality: Modality | None = None) -> Floats:
         """Stored vectors of items.
 

@@ -313,6 +313,7 @@ def test_facets_are_of_all_items_however_many(tmp_path):
             writer.set_tags([1, 2, 20_400], ["dog", "cat", "cat"], name="one")
             writer.set_tags([1], ["dog"], name="other")
             writer.remove([last])
+        assert index.tags([1, 2, 3, 99_999]) == {1: ("dog",), 2: ("cat",)}
         found = index.facets()
     assert found == Facets(
         cameras=("Old One", "New One"),

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +10,12 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from clipsearch import ClipSearchError, Encoder, Prediction, ZeroShotClassifier
-from clipsearch.vectors import Floats
+from clipsearch import ClipSearchError, Encoder, ZeroShotClassifier
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
-from .pictures import read_pictures
+from .dataurls import data_url
+from .pictures import EncodedPicture, encoded, read_pictures
+from .predictions import bars, table
 from .problems import PageError, explained
 from .render import blank, escape, message, model_screen
 from .strings import Words
@@ -26,7 +23,6 @@ from .strings import Words
 __all__ = ["page"]
 
 _MOST_PICTURES = 200
-_LISTED = 3  # labels a picture in the table
 _SETS: dict[str, tuple[str, ...]] = {
     "animals": ("cat", "dog", "horse", "bird", "fish", "lion", "cheetah", "insect"),
     "scenes": ("beach", "mountain", "forest", "city street", "indoor room", "night sky"),
@@ -35,20 +31,11 @@ _SETS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """A picture that was given: its name, a small copy and its vector."""
-
-    name: str
-    thumb: str
-    vector: Floats
-
-
-@dataclass(frozen=True, slots=True)
 class _State:
     """What one visitor has given."""
 
-    pictures: tuple[_Given, ...] = ()
-    examples: tuple[tuple[str, _Given], ...] = ()
+    pictures: tuple[EncodedPicture, ...] = ()
+    examples: tuple[tuple[str, EncodedPicture], ...] = ()
     problem: str = ""  # with what was given last
     pack: bytes | None = None
     learnt: str = ""  # what was learnt, as HTML
@@ -125,19 +112,12 @@ class _Desk:
     def _encoder(self) -> Encoder:
         return self._context.library.encoder(self._context.library.model())
 
-    def _given(self, event: gr.EventData) -> tuple[list[_Given], str]:
+    def _given(self, event: gr.EventData) -> tuple[list[EncodedPicture], str]:
         """The pictures of an event that can be read, and what is wrong with the others."""
         pictures, problem = read_pictures(
             sent(event).get("pictures", []), self._context.settings, self._words
         )
-        if not pictures:
-            return [], problem
-        vectors = self._encoder().encode_images([picture.image for picture in pictures])
-        given = [
-            _Given(picture.name, picture.thumb, vector)
-            for picture, vector in zip(pictures, vectors, strict=True)
-        ]
-        return given, problem
+        return (encoded(pictures, self._encoder()) if pictures else []), problem
 
     def add(self, state: _State, event: gr.EventData) -> _State:
         """Take pictures."""
@@ -176,9 +156,9 @@ class _Desk:
             return message(explained(exc, self._words))
         note = message(self._words("classify.with_pack"), kind="info") if state.pack else ""
         shown = (
-            _bars(state.pictures[0], found[0], self._words)
+            bars(state.pictures[0], found[0], self._words)
             if len(found) == 1
-            else _table(state.pictures, found, self._words)
+            else table(state.pictures, found, self._words)
         )
         return note + shown
 
@@ -230,14 +210,15 @@ class _Desk:
                 zero=f"{report.zero_shot_accuracy:.0%}",
             )
         link = (
-            f'<a class="cs-button" download="labels.clip" href="data:application/octet-stream;'
-            f'base64,{base64.b64encode(pack).decode()}">{self._words("classify.download_pack")}</a>'
+            f'<a class="cs-button" download="labels.clip" '
+            f'href="{data_url(pack, "application/octet-stream")}">'
+            f"{self._words('classify.download_pack')}</a>"
         )
         state = replace(state, pack=pack)
         return state, message(told, kind="info") + link + self._examples(state)
 
     def _examples(self, state: _State) -> str:
-        groups: dict[str, list[_Given]] = {}
+        groups: dict[str, list[EncodedPicture]] = {}
         for label, picture in state.examples:
             groups.setdefault(label, []).append(picture)
         return "".join(
@@ -263,61 +244,3 @@ def _strip(state: _State, words: Words) -> str:
         f'<button type="button" class="cs-link" data-do="all">'
         f"{words('classify.remove_all')}</button>"
     )
-
-
-def _bars(picture: _Given, found: Sequence[Prediction], words: Words) -> str:
-    """Probabilities of one picture as bars."""
-    rows = "".join(
-        f'<li{" class=cs-best" if place == 0 else ""}><span class="cs-barlabel">'
-        f"{escape(_said(p.label, words))}</span>"
-        f'<span class="cs-bartrack"><span style="width:{100 * p.probability:.1f}%"></span></span>'
-        f'<span class="cs-barvalue">{100 * p.probability:.1f} %</span></li>'
-        for place, p in enumerate(found)
-    )
-    return (
-        f'<figure class="cs-barfigure"><img src="{picture.thumb}" alt="{escape(picture.name)}">'
-        f"<figcaption>{escape(picture.name)}</figcaption></figure>"
-        f'<ol class="cs-bars" aria-label="{words("classify.probabilities")}">{rows}</ol>'
-    )
-
-
-def _table(pictures: Sequence[_Given], found: Sequence[Sequence[Prediction]], words: Words) -> str:
-    """The best labels of many pictures, with a CSV file to download."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["picture", "label", "probability", "score"])
-    rows = []
-    for picture, predictions in zip(pictures, found, strict=True):
-        for p in predictions:
-            writer.writerow(
-                [_inert(picture.name), _inert(p.label), f"{p.probability:.6f}", f"{p.score:.6f}"]
-            )
-        cells = "".join(
-            f"<td>{escape(_said(p.label, words))} <span class='cs-score'>"
-            f"{100 * p.probability:.0f} %</span></td>"
-            for p in predictions[:_LISTED]
-        )
-        rows.append(
-            f'<tr><th scope="row"><img src="{picture.thumb}" alt=""> {escape(picture.name)}</th>'
-            f"{cells}</tr>"
-        )
-    heads = "".join(
-        f'<th scope="col">{words(f"classify.column_{place}")}</th>' for place in range(_LISTED + 1)
-    )
-    data = base64.b64encode(text.getvalue().encode("utf-8-sig")).decode()
-    return (
-        f'<div class="cs-tablebox" tabindex="0" role="region" '
-        f'aria-label="{words("classify.probabilities")}"><table class="cs-table"><thead><tr>{heads}'
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        f'<a class="cs-button" download="classification.csv" href="data:text/csv;base64,{data}">'
-        f"{words('classify.csv')}</a>"
-    )
-
-
-def _said(label: str, words: Words) -> str:
-    return words("classify.none_label") if label == "none of these" else label
-
-
-def _inert(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

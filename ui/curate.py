@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -15,6 +12,7 @@ from clipsearch import ClipSearchError, Index, Item
 from clipsearch.exploring.outliers import outliers
 
 from .context import LATEST, QUIET, Context, html, sent
+from .dataurls import csv_url, data_url
 from .media import thumb_url
 from .problems import explained
 from .render import escape, item_name, message, state_screen
@@ -194,25 +192,16 @@ class _Desk:
         return "".join(parts) + f'<span class="cs-hint">{self._words("curate.safe")}</span></div>'
 
     def _exports(self, state: _Marks) -> tuple[str, str]:
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["id", "path", "caption"])
-        paths = []
+        rows: list[tuple[object, ...]] = [("id", "path", "caption")]
         for row in state.ids:
             try:
                 item = self._library.index(state.index).item(row)
             except ClipSearchError:
                 continue  # removed meanwhile
-            writer.writerow([row, item.path or item.key, item.caption or ""])
-            paths.append(item.path or item.key)
-        return _data_url("text/csv", text.getvalue()), _data_url(
-            "text/plain", "\n".join(paths) + "\n"
-        )
+            rows.append((row, item.path or item.key, item.caption or ""))
+        paths = "".join(f"{path}\n" for _, path, _ in rows[1:])
+        return csv_url(rows), data_url(paths.encode(), "text/plain;charset=utf-8")
 
 
 def _button(do: str, label: str) -> str:
     return f'<button type="button" class="cs-button" data-do="{do}">{label}</button>'
-
-
-def _data_url(kind: str, text: str) -> str:
-    return f"data:{kind};charset=utf-8;base64," + base64.b64encode(text.encode()).decode()

@@ -11,11 +11,11 @@ import numpy as np
 from clipsearch import ClipSearchError, Item, ZeroShotClassifier
 from clipsearch.classification.prompts import fill, resolve_templates
 from clipsearch.exploring.thumbnails import THUMBNAIL_SIDE, thumbnail
-from clipsearch.vectors import Floats
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
+from .dataurls import jpeg_url
 from .media import thumb_url
-from .pictures import data_url, read_pictures
+from .pictures import EncodedPicture, encoded, read_pictures
 from .problems import PageError, explained
 from .render import escape, item_name, message, model_screen
 
@@ -29,19 +29,10 @@ _TEMPLATES = ("none", "simple", "openai")
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """A picture of the matrix."""
-
-    name: str
-    thumb: str
-    vector: Floats
-
-
-@dataclass(frozen=True, slots=True)
 class _State:
     """What one visitor looks at."""
 
-    pictures: tuple[_Shown, ...] = ()
+    pictures: tuple[EncodedPicture, ...] = ()
     problem: str = ""  # with what was given last
 
 
@@ -129,7 +120,9 @@ class _Desk:
             vectors = index.vectors([item.id for item in items], "image")
             return _State(
                 tuple(
-                    _Shown(item_name(item), data_url(thumbnail(item, THUMBNAIL_SIDE)), vector)
+                    EncodedPicture(
+                        item_name(item), jpeg_url(thumbnail(item, THUMBNAIL_SIDE)), vector
+                    )
                     for item, vector in zip(items, vectors, strict=True)
                 )
             )
@@ -182,8 +175,8 @@ class _Desk:
         try:
             index = self._context.library.index(str(chosen.get("index", "")))
             item = index.item(int(chosen.get("id", 0)))
-            name, thumb = item_name(item), data_url(thumbnail(item, THUMBNAIL_SIDE))
-            shown = _Shown(name, thumb, index.vectors([item.id], "image")[0])
+            name, thumb = item_name(item), jpeg_url(thumbnail(item, THUMBNAIL_SIDE))
+            shown = EncodedPicture(name, thumb, index.vectors([item.id], "image")[0])
         except ClipSearchError as exc:
             return replace(state, problem=explained(exc, self._words))
         others = (other for other in state.pictures if other.thumb != thumb)
@@ -203,11 +196,9 @@ class _Desk:
             read, problem = read_pictures(pictures, self._context.settings, self._words)
             if not read:
                 return replace(state, problem=problem)
-            read = read[:_PICTURES]
-            vectors = library.encoder(library.model()).encode_images([p.image for p in read])
+            fresh = encoded(read[:_PICTURES], library.encoder(library.model()))
         except ClipSearchError as exc:
             return replace(state, problem=explained(exc, self._words))
-        fresh = [_Shown(p.name, p.thumb, v) for p, v in zip(read, vectors, strict=True)]
         return _State((*fresh, *state.pictures)[:_PICTURES], problem)
 
     def show(self, state: _State, texts: str, scale: float) -> tuple[str, str]:
@@ -218,7 +209,9 @@ class _Desk:
         matrix, prompts = self._compared(state.pictures, texts, scale)
         return problem + matrix, prompts
 
-    def _compared(self, pictures: tuple[_Shown, ...], texts: str, scale: float) -> tuple[str, str]:
+    def _compared(
+        self, pictures: tuple[EncodedPicture, ...], texts: str, scale: float
+    ) -> tuple[str, str]:
         library = self._context.library
         asked = [line.strip() for line in texts.splitlines() if line.strip()][:_TEXTS]
         try:
@@ -238,7 +231,7 @@ class _Desk:
             return message(explained(exc, self._words)), ""
 
     def _matrix(
-        self, pictures: tuple[_Shown, ...], asked: list[str], cosines: Any, chances: Any
+        self, pictures: tuple[EncodedPicture, ...], asked: list[str], cosines: Any, chances: Any
     ) -> str:
         heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in asked)
         low, high = float(cosines.min()), float(cosines.max())
@@ -261,7 +254,7 @@ class _Desk:
             f'<p class="cs-hint">{self._words("learn.matrix_help")}</p>'
         )
 
-    def _prompts(self, picture: _Shown, asked: list[str]) -> str:
+    def _prompts(self, picture: EncodedPicture, asked: list[str]) -> str:
         library = self._context.library
         encoder = library.encoder(library.model())
         distinct = list(dict.fromkeys(text.removeprefix("a ") for text in asked))

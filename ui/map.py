@@ -137,15 +137,15 @@ class _Desk:
 
     def _tags(self, name: str, index: Index, rows: Any) -> tuple[list[str], Any, Any]:
         tags = list(self._library.facets(name).tags[:_MOST_TAGS])
-        groups = np.full(len(rows), len(tags), np.int64)
-        at = {int(row): place for place, row in enumerate(rows)}
-        after = 0
-        while tags and (page := index.items(after=after, limit=2000)):
-            for item in page:
-                first = next((tag for tag in item.tags if tag in tags), None)
-                if first is not None and item.id in at:
-                    groups[at[item.id]] = tags.index(first)
-            after = page[-1].id
+        places = {tag: place for place, tag in enumerate(tags)}
+        of_items = index.tags(rows.tolist())
+        groups = np.array(
+            [
+                next((places[tag] for tag in of_items.get(row, ()) if tag in places), len(tags))
+                for row in rows.tolist()
+            ],
+            np.int64,
+        )
         return [*tags, self._words("map.no_tag")], groups, None
 
     def _page(self, data: dict[str, Any], labels: list[str], counts: Any, scored: bool) -> str:

@@ -10,15 +10,18 @@ from typing import Any
 
 from PIL import Image
 
+from clipsearch import Encoder
 from clipsearch.errors import ImageDecodeError
 from clipsearch.exploring.thumbnails import reduced
 from clipsearch.images import load_image
+from clipsearch.vectors import Floats
 
+from .dataurls import jpeg_url
 from .problems import PageError, explained
 from .settings import Settings
 from .strings import Words
 
-__all__ = ["GivenPicture", "data_url", "read_picture", "read_pictures"]
+__all__ = ["EncodedPicture", "GivenPicture", "encoded", "read_picture", "read_pictures"]
 
 _THUMB_SIDE = 96  # pixels, of the small copy that the page keeps
 _MOST = 24  # pictures in one event
@@ -31,6 +34,23 @@ class GivenPicture:
     name: str
     image: Image.Image
     thumb: str
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """A picture as the model sees it: a unit vector [dim], with a small copy as a data URL."""
+
+    name: str
+    thumb: str
+    vector: Floats
+
+
+def encoded(pictures: Sequence[GivenPicture], encoder: Encoder) -> list[EncodedPicture]:
+    """Pictures with their vectors, in order."""
+    if not pictures:
+        return []
+    vectors = encoder.encode_images([picture.image for picture in pictures])
+    return [EncodedPicture(p.name, p.thumb, v) for p, v in zip(pictures, vectors, strict=True)]
 
 
 def read_pictures(
@@ -71,9 +91,4 @@ def read_picture(given: Any, settings: Settings, words: Words) -> GivenPicture:
         image = load_image(data, max_pixels=settings.max_pixels)
     except (binascii.Error, ImageDecodeError) as exc:
         raise PageError("js.unreadable", name=name) from exc
-    return GivenPicture(name, image, data_url(reduced(image, _THUMB_SIDE)))
-
-
-def data_url(jpeg: bytes) -> str:
-    """JPEG bytes as an address that needs no server."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+    return GivenPicture(name, image, jpeg_url(reduced(image, _THUMB_SIDE)))

@@ -9,25 +9,24 @@ from typing import Any
 
 import gradio as gr
 
-from clipsearch import ClipSearchError, Index, InvalidInputError, Item, Query
+from clipsearch import ClipSearchError, Index, Item, Query
 from clipsearch.exploring.nearest import nearest_words
 from clipsearch.exploring.scoring import spread
 from clipsearch.locations import index_path
-from clipsearch.types import Facets, Hits
+from clipsearch.types import Hits
 from clipsearch.vectors import Floats
 
-from . import gallery
+from . import filters, gallery
+from .changes import changed
 from .context import LATEST, QUIET, ROUTED, Context, html, sent
-from .pictures import read_picture
-from .problems import PageError, explained
+from .problems import explained
 from .render import item_name, message, screen, state_screen
-from .spec import MAX_CHIPS, Chip, SearchSpec, clamp_weight, from_link, pack_vector
+from .spec import SearchSpec, from_link
 
 __all__ = ["page"]
 
 PAGE = 48  # cards at a time; more than a 1440-pixel screen shows
 _COUNTED = 241  # hits asked for at once, so that small numbers of results are exact
-_WIDTHS = (0, 640, 1024, 1600, 2400, 4000)
 _CAPTIONS = 5
 
 
@@ -82,7 +81,7 @@ def page(context: Context, router: gr.HTML) -> None:
         summary = html("", "summary.js", elem_id="cs-summary", min_width=300)
         relevance = html("", "relevance.js", elem_id="cs-relevance", min_width=260)
     with gr.Accordion(words("search.filters"), open=False, elem_id="cs-filters"):
-        fields = _filters(context)
+        fields = filters.layout(context)
     results = html("", "gallery.js", elem_id="cs-gallery")
     further = html("", "further.js", elem_id="cs-further")
     dialog = html("", "dialog.js", elem_id="cs-dialog")
@@ -95,8 +94,8 @@ def page(context: Context, router: gr.HTML) -> None:
         text = text.strip()[:500]
         if name != spec.index:
             asked = replace(_for_another_index(spec), index=name, text=text)
-            return [*searcher.run(asked), *_field_updates(context, asked)]
-        asked = _with_fields(spec, values)
+            return [*searcher.run(asked), *filters.updates(context, asked)]
+        asked = filters.applied(spec, values)
         if text != spec.text:  # marks belong to the words they were given for
             asked = replace(asked, liked=(), unliked=())
         return [*searcher.run(replace(asked, text=text)), *(gr.skip() for _ in fields)]
@@ -108,7 +107,7 @@ def page(context: Context, router: gr.HTML) -> None:
         names = library.names()
         spec = from_link(search[:20_000], names)
         choice = gr.Dropdown(names, value=spec.index if spec.index in names else None)
-        return [*searcher.run(spec), choice, spec.text, *_field_updates(context, spec)]
+        return [*searcher.run(spec), choice, spec.text, *filters.updates(context, spec)]
 
     for trigger in (box.submit, go.click, index.input, *(field.input for field in fields[:-2])):
         trigger(typed, inputs, [*shown, *fields], **LATEST)
@@ -117,7 +116,7 @@ def page(context: Context, router: gr.HTML) -> None:
     for source in (chips, summary, relevance, results, dialog, picture):
         source.act(acted, state, shown, **QUIET)
     chips.clear(
-        lambda spec: [*searcher.run(SearchSpec(index=spec.index)), "", *_no_fields()],
+        lambda spec: [*searcher.run(SearchSpec(index=spec.index)), "", *filters.emptied()],
         state,
         [*shown, box, *fields],
         **QUIET,
@@ -128,85 +127,18 @@ def page(context: Context, router: gr.HTML) -> None:
     dialog.caption(searcher.caption, state, dialog, **QUIET)
 
 
-def _filters(context: Context) -> list[Any]:
-    words = context.words
-    with gr.Row():
-        date_from = gr.Textbox(label=words("search.date_from"), placeholder="2024-01-01")
-        date_to = gr.Textbox(label=words("search.date_to"), placeholder="2024-12-31")
-        width = gr.Dropdown(
-            [(words("search.any") if w == 0 else f"≥ {w}", w) for w in _WIDTHS],
-            value=0,
-            label=words("search.min_width"),
-        )
-        camera = gr.Dropdown([(words("search.any"), "")], value="", label=words("search.camera"))
-    with gr.Row():
-        tags = gr.Dropdown([], multiselect=True, label=words("search.tags"))
-        target = gr.Radio(
-            [(words("search.target_image"), "image"), (words("search.target_caption"), "caption")],
-            value="image",
-            label=words("search.target"),
-        )
-        where = gr.Textbox(
-            label=words("search.where"), placeholder=words("search.where_info"), max_length=2000
-        )
-        hybrid = gr.Checkbox(label=words("search.hybrid"), value=False)
-    return [date_from, date_to, width, camera, tags, target, where, hybrid]
-
-
 def _for_another_index(spec: SearchSpec) -> SearchSpec:
     """What is asked of another index as well: no filters, and nothing that names items of this."""
     return SearchSpec(chips=tuple(chip for chip in spec.chips if chip.kind != "item"))
-
-
-def _with_fields(spec: SearchSpec, values: tuple[Any, ...]) -> SearchSpec:
-    date_from, date_to, width, camera, tags, target, where, hybrid = values
-    return replace(
-        spec,
-        date_from=(date_from or "").strip(),
-        date_to=(date_to or "").strip(),
-        min_width=int(width or 0),
-        camera=camera or "",
-        tags=tuple(tags or ()),
-        target="caption" if target == "caption" else "image",
-        where_text=(where or "").strip(),
-        hybrid=bool(hybrid),
-    )
-
-
-def _no_fields() -> list[Any]:
-    return ["", "", 0, "", [], "image", "", False]
-
-
-def _field_updates(context: Context, spec: SearchSpec) -> list[Any]:
-    """Choices that this index has, and the values of the search."""
-    try:
-        found = context.library.facets(spec.index)
-    except ClipSearchError:
-        found = Facets()  # the gallery says why
-    any_camera = (context.words("search.any"), "")
-    return [
-        gr.Textbox(spec.date_from, placeholder=found.first_taken or "2024-01-01"),
-        gr.Textbox(spec.date_to, placeholder=found.last_taken or "2024-12-31"),
-        gr.Dropdown(value=spec.min_width if spec.min_width in _WIDTHS else 0),
-        gr.Dropdown(
-            [any_camera, *((camera, camera) for camera in found.cameras)],
-            value=spec.camera,
-            visible=bool(found.cameras),
-        ),
-        gr.Dropdown(list(found.tags), value=list(spec.tags), visible=bool(found.tags)),
-        gr.Radio(value=spec.target, visible=found.captions > 0),
-        spec.where_text,
-        gr.Checkbox(value=spec.hybrid, visible=found.captions > 0),
-    ]
 
 
 class _Searcher:
     """Runs searches for the tab and renders what they find."""
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._words = context.words
         self._library = context.library
-        self._settings = context.settings
 
     def run(self, spec: SearchSpec) -> list[Any]:
         """State and all parts for a search; an error becomes a message in place."""
@@ -217,7 +149,7 @@ class _Searcher:
             waiting = state_screen(self._library, spec.index, self._words, model=not spec.is_empty)
             if waiting is not None:
                 return [spec, *_Shown(chips, gallery=gallery.in_place(spec, waiting)).values]
-            _check_filters(self._library.index(spec.index), spec)
+            filters.check(self._library.index(spec.index), spec)
             shown = self._browse(spec) if spec.is_empty else self._search(spec)
         except ClipSearchError as exc:
             problem = gallery.in_place(spec, self._problem(exc))
@@ -348,87 +280,12 @@ class _Searcher:
     def act(self, spec: SearchSpec, data: dict[str, Any]) -> list[Any]:
         """Change the search as the page asks, and run it."""
         try:
-            return self.run(self._changed(spec, data))
+            return self.run(changed(spec, data, self._context))
         except ClipSearchError as exc:
             chips = gallery.chips_row(spec, self._words)
             return [spec, *_Shown(chips, gallery=self._problem(exc)).values]
-
-    def _changed(self, spec: SearchSpec, data: dict[str, Any]) -> SearchSpec:
-        do = data.get("do")
-        place = int(data.get("place", -1))
-        chips = list(spec.chips)
-        if do == "vote":
-            return _voted(spec, int(data["id"]), str(data["way"]))
-        if do == "undo":
-            return replace(spec, liked=(), unliked=())
-        if do == "least":
-            return replace(spec, min_score=_least(data.get("value")))
-        if do in ("more", "less"):
-            return self._with_item(spec, int(data["id"]), 1.0 if do == "more" else -1.0)
-        if do == "picture":
-            return self._with_picture(spec, data)
-        if do == "add" and str(data.get("text", "")).strip():
-            chips.append(
-                Chip("text", str(data["text"]).strip()[:300], clamp_weight(data["weight"]))
-            )
-        elif 0 <= place < len(chips):
-            if do == "remove":
-                del chips[place]
-            elif do == "weight":
-                chips[place] = replace(chips[place], weight=clamp_weight(data.get("weight")))
-        return replace(spec, chips=tuple(chips[:MAX_CHIPS]))
-
-    def _with_item(self, spec: SearchSpec, id: int, weight: float) -> SearchSpec:  # noqa: A002
-        name = item_name(self._library.index(spec.index).item(id))[:40]
-        others = [c for c in spec.chips if (c.kind, c.value) != ("item", str(id))]
-        return replace(spec, chips=(*others, Chip("item", str(id), weight, name))[:MAX_CHIPS])
-
-    def _with_picture(self, spec: SearchSpec, data: dict[str, Any]) -> SearchSpec:
-        given = read_picture(data, self._settings, self._words)
-        encoder = self._library.index(spec.index).encoder
-        vector = encoder.encode_images([given.image])[0]
-        packed = pack_vector(vector, encoder.fingerprint)
-        chip = Chip("vector", packed, 1.0, given.name, given.thumb)
-        return replace(spec, chips=(*spec.chips, chip)[:MAX_CHIPS])
-
-
-def _check_filters(index: Index, spec: SearchSpec) -> None:
-    """Read the filters alone, so that a visitor hears which of them is wrong.
-
-    Raises:
-        PageError: One cannot be read.
-    """
-    for date in filter(None, (spec.date_from, spec.date_to)):
-        try:
-            index.items(SearchSpec(date_from=date).where, limit=0)
-        except InvalidInputError as exc:
-            raise PageError("search.bad_date", text=date) from exc
-    try:
-        index.items(spec.where, limit=0)
-    except InvalidInputError as exc:
-        raise PageError("search.bad_filter", detail=exc) from exc
 
 
 def _named(index: Index) -> str:
     """How a command names an index: by its name where that leads to it, else by its folder."""
     return index.path.name if index_path(index.path.name) == index.path else str(index.path)
-
-
-def _voted(spec: SearchSpec, id: int, way: str) -> SearchSpec:  # noqa: A002
-    """A mark set, or taken back where it is set already."""
-    liked = [other for other in spec.liked if other != id]
-    unliked = [other for other in spec.unliked if other != id]
-    if way == "up" and id not in spec.liked:
-        liked.append(id)
-    if way == "down" and id not in spec.unliked:
-        unliked.append(id)
-    return replace(spec, liked=tuple(liked), unliked=tuple(unliked))
-
-
-def _least(value: Any) -> Any:
-    if value == "auto":
-        return "auto"
-    try:
-        return min(max(float(value), -1.0), 1.0)
-    except (TypeError, ValueError):
-        return None

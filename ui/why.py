@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ from clipsearch.exploring.explain import HeatMap, explain, overlay
 from clipsearch.exploring.thumbnails import PREVIEW_SIDE, reduced, thumbnail
 
 from .context import LATEST, QUIET, ROUTED, Context, address, drop_zone, html, sent
+from .dataurls import jpeg_url
 from .pictures import read_picture
 from .problems import explained
 from .render import blank, escape, item_name, message, model_screen
@@ -153,9 +153,8 @@ class _Desk:
 
 
 def _plain(state: _Picture) -> str:
-    data = base64.b64encode(state.data).decode()
     return (
-        f'<div class="cs-heats"><figure><img src="data:image/jpeg;base64,{data}" '
+        f'<div class="cs-heats"><figure><img src="{jpeg_url(state.data)}" '
         f'alt="{escape(state.name)}"></figure></div>'
     )
 
@@ -163,4 +162,4 @@ def _plain(state: _Picture) -> str:
 def _url(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=86)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return jpeg_url(buffer.getvalue())

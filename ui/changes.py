@@ -1,0 +1,88 @@
+"""What the buttons of the Search tab change in a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from .context import Context
+from .pictures import read_picture
+from .render import item_name
+from .spec import MAX_CHIPS, Chip, SearchSpec, clamp_weight, pack_vector
+
+__all__ = ["changed"]
+
+
+def changed(spec: SearchSpec, data: Mapping[str, Any], context: Context) -> SearchSpec:
+    """The search as a button, a slider or a given picture of the page changes it.
+
+    Args:
+        spec: The search on show.
+        data: What the page's script sent: `do` says what to do.
+        context: Where items and models come from.
+
+    Raises:
+        ClipSearchError: The item is not there, or the picture cannot be read.
+    """
+    do = data.get("do")
+    place = int(data.get("place", -1))
+    chips = list(spec.chips)
+    if do == "vote":
+        return _voted(spec, int(data["id"]), str(data["way"]))
+    if do == "undo":
+        return replace(spec, liked=(), unliked=())
+    if do == "least":
+        return replace(spec, min_score=_least(data.get("value")))
+    if do in ("more", "less"):
+        return _with_item(spec, int(data["id"]), 1.0 if do == "more" else -1.0, context)
+    if do == "picture":
+        return _with_picture(spec, data, context)
+    if do == "add" and str(data.get("text", "")).strip():
+        chips.append(Chip("text", str(data["text"]).strip()[:300], clamp_weight(data["weight"])))
+    elif 0 <= place < len(chips):
+        if do == "remove":
+            del chips[place]
+        elif do == "weight":
+            chips[place] = replace(chips[place], weight=clamp_weight(data.get("weight")))
+    return replace(spec, chips=tuple(chips[:MAX_CHIPS]))
+
+
+def _with_item(
+    spec: SearchSpec,
+    id: int,  # noqa: A002 - the word of Item.id
+    weight: float,
+    context: Context,
+) -> SearchSpec:
+    name = item_name(context.library.index(spec.index).item(id))[:40]
+    others = [c for c in spec.chips if (c.kind, c.value) != ("item", str(id))]
+    return replace(spec, chips=(*others, Chip("item", str(id), weight, name))[:MAX_CHIPS])
+
+
+def _with_picture(spec: SearchSpec, data: Mapping[str, Any], context: Context) -> SearchSpec:
+    given = read_picture(data, context.settings, context.words)
+    encoder = context.library.index(spec.index).encoder
+    vector = encoder.encode_images([given.image])[0]
+    packed = pack_vector(vector, encoder.fingerprint)
+    chip = Chip("vector", packed, 1.0, given.name, given.thumb)
+    return replace(spec, chips=(*spec.chips, chip)[:MAX_CHIPS])
+
+
+def _voted(spec: SearchSpec, id: int, way: str) -> SearchSpec:  # noqa: A002
+    """A mark set, or taken back where it is set already."""
+    liked = [other for other in spec.liked if other != id]
+    unliked = [other for other in spec.unliked if other != id]
+    if way == "up" and id not in spec.liked:
+        liked.append(id)
+    if way == "down" and id not in spec.unliked:
+        unliked.append(id)
+    return replace(spec, liked=tuple(liked), unliked=tuple(unliked))
+
+
+def _least(value: Any) -> Any:
+    if value == "auto":
+        return "auto"
+    try:
+        return min(max(float(value), -1.0), 1.0)
+    except (TypeError, ValueError):
+        return None

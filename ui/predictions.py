@@ -1,0 +1,66 @@
+"""The labels of pictures with their probabilities, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clipsearch import Prediction
+
+from .dataurls import csv_url
+from .pictures import EncodedPicture
+from .render import escape
+from .strings import Words
+
+__all__ = ["bars", "table"]
+
+_LISTED = 3  # labels a picture in the table
+
+
+def bars(picture: EncodedPicture, found: Sequence[Prediction], words: Words) -> str:
+    """Probabilities of one picture as bars."""
+    rows = "".join(
+        f'<li{" class=cs-best" if place == 0 else ""}><span class="cs-barlabel">'
+        f"{escape(_said(p.label, words))}</span>"
+        f'<span class="cs-bartrack"><span style="width:{100 * p.probability:.1f}%"></span></span>'
+        f'<span class="cs-barvalue">{100 * p.probability:.1f} %</span></li>'
+        for place, p in enumerate(found)
+    )
+    return (
+        f'<figure class="cs-barfigure"><img src="{picture.thumb}" alt="{escape(picture.name)}">'
+        f"<figcaption>{escape(picture.name)}</figcaption></figure>"
+        f'<ol class="cs-bars" aria-label="{words("classify.probabilities")}">{rows}</ol>'
+    )
+
+
+def table(
+    pictures: Sequence[EncodedPicture], found: Sequence[Sequence[Prediction]], words: Words
+) -> str:
+    """The best labels of many pictures, with a CSV file to download."""
+    file: list[tuple[str, ...]] = [("picture", "label", "probability", "score")]
+    rows = []
+    for picture, predictions in zip(pictures, found, strict=True):
+        for p in predictions:
+            file.append((picture.name, p.label, f"{p.probability:.6f}", f"{p.score:.6f}"))
+        cells = "".join(
+            f"<td>{escape(_said(p.label, words))} <span class='cs-score'>"
+            f"{100 * p.probability:.0f} %</span></td>"
+            for p in predictions[:_LISTED]
+        )
+        rows.append(
+            f'<tr><th scope="row"><img src="{picture.thumb}" alt=""> {escape(picture.name)}</th>'
+            f"{cells}</tr>"
+        )
+    heads = "".join(
+        f'<th scope="col">{words(f"classify.column_{place}")}</th>' for place in range(_LISTED + 1)
+    )
+    return (
+        f'<div class="cs-tablebox" tabindex="0" role="region" '
+        f'aria-label="{words("classify.probabilities")}"><table class="cs-table"><thead><tr>{heads}'
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<a class="cs-button" download="classification.csv" href="{csv_url(file)}">'
+        f"{words('classify.csv')}</a>"
+    )
+
+
+def _said(label: str, words: Words) -> str:
+    return words("classify.none_label") if label == "none of these" else label
