@@ -128,7 +128,7 @@ def test_a_packed_picture_means_nothing_to_another_model():
     packed = pack_vector(np.ones(64, np.float32), MODEL)
     before = packed.partition(".")[2]  # as links were that named no model
     for value, model in ((packed, OTHER_MODEL), (before, MODEL)):
-        with pytest.raises(PageError, match="read by another model"):
+        with pytest.raises(PageError, match="encoded with a different model"):
             SearchSpec(chips=(Chip("vector", value),)).query(model)
 
 
@@ -169,7 +169,7 @@ def test_words_that_look_like_an_option_are_copied_as_words(cli, tmp_path, encod
 def test_nothing_but_things_to_avoid_is_no_search():
     avoided = SearchSpec(chips=(Chip("text", "people", -1.0),))
     for spec in (avoided, replace(avoided, unliked=(3,))):
-        with pytest.raises(PageError, match="nothing to look for"):
+        with pytest.raises(PageError, match="nothing to search for"):
             spec.query(MODEL)
 
 

@@ -80,9 +80,9 @@ def test_a_picture_is_not_searched_with_among_vectors_of_another_model(site):
     assert "cs-score" in parts[-1]
     spec = search._for_another_index(spec)
     _, gallery = run(site, SearchSpec("scans", chips=spec.chips))
-    assert gallery.startswith("The picture in this search was read by another model")
+    assert gallery.startswith("The image in this search was encoded with a different model")
     _, gallery = run(site, SearchSpec("scans", chips=spec.chips), "es")
-    assert gallery.startswith("La imagen de esta búsqueda la leyó un modelo distinto")
+    assert gallery.startswith("La imagen de esta búsqueda se codificó con un modelo distinto")
     assert "cs-score" not in gallery
 
 
@@ -131,19 +131,19 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
 
 def test_a_map_without_a_collection_asks_for_one(site):
     shown = map_page._Desk(context(site)).show(None, "cluster", "")
-    assert "No collection is chosen" in shown
+    assert "No collection is selected" in shown
 
 
 def test_what_is_browsed_is_counted_with_its_filters(site):
     def summary(where):
         return run(site, SearchSpec("photos", where_text=where))[0]
 
-    assert summary("") == "300 pictures in photos"
-    assert summary("width < 15") == "15 of 300 pictures in photos · 1 filter"
-    assert summary("width > 2") == "more than 240 of 300 pictures in photos · 1 filter"
+    assert summary("") == "300 images in photos"
+    assert summary("width < 15") == "15 of 300 images in photos · 1 filter"
+    assert summary("width > 2") == "more than 240 of 300 images in photos · 1 filter"
     told, gallery = run(site, SearchSpec("photos", where_text="width > 900"))
-    assert told == "0 of 300 pictures in photos · 1 filter"
-    assert gallery == "Nothing found No picture meets these filters."
+    assert told == "0 of 300 images in photos · 1 filter"
+    assert gallery == "Nothing found No image matches these filters."
 
 
 def test_nothing_can_be_marked_down_where_nothing_is_asked(site):
@@ -170,12 +170,12 @@ def test_nothing_can_be_marked_down_where_nothing_is_asked(site):
         ),
         (
             SearchSpec("photos", chips=(Chip("item", "999"),)),
-            "That picture is not in this collection any more",
+            "That image is no longer in this collection",
             "Esa imagen ya no está en esta colección",
         ),
         (
             SearchSpec("photos", chips=(Chip("text", "rain", -1.0),)),
-            "There is nothing to look for",
+            "There is nothing to search for",
             "No hay nada que buscar",
         ),
     ],
@@ -189,17 +189,17 @@ def test_classify_keeps_good_pictures_and_says_every_problem(site):
     desk = classify._Desk(context(site))
     state = desk.add(classify._State(), event(pictures=[letter()]))
     _, shown = desk.classify(state, "cat\ncat", True, "none")
-    assert "notes.png cannot be read as a picture." in shown
+    assert "notes.png cannot be read as an image." in shown
     assert shown.count("cs-error") == 2  # and the label that is there twice
     given = [picture("a.png"), letter(), picture("b.png")]
     state = desk.add(classify._State(), event(pictures=given))
     strip, shown = desk.classify(state, "cat\ndog", True, "none")
     assert [name in strip for name in ("a.png", "notes.png", "b.png")] == [True, False, True]
-    assert "notes.png cannot be read as a picture." in shown
+    assert "notes.png cannot be read as an image." in shown
     assert "cs-table" in shown
     state, shown = desk.add_examples(state, "cat", event(pictures=given))
     assert len(state.examples) == 2
-    assert "notes.png cannot be read as a picture." in shown
+    assert "notes.png cannot be read as an image." in shown
 
 
 def test_build_keeps_good_pictures_and_says_what_is_wrong_with_others(site, monkeypatch):
@@ -209,11 +209,11 @@ def test_build_keeps_good_pictures_and_says_what_is_wrong_with_others(site, monk
     monkeypatch.setattr(Jobs, "start", lambda jobs, name, *_: not started.append(name))
     desk = build._Desk(context(site))
     problem, *_ = desk.upload("photos", event(pictures=[letter()]))
-    assert "notes.png cannot be read as a picture." in problem
+    assert "notes.png cannot be read as an image." in problem
     assert not started
     given = [picture("a.png"), letter(), picture("b.png")]
     problem, *_ = desk.upload("photos", event(pictures=given))
-    assert "notes.png cannot be read as a picture." in problem
+    assert "notes.png cannot be read as an image." in problem
     assert started == ["photos"]
     kept = sorted(path.name[:2] for path in (folder / ".uploads" / "photos").iterdir())
     assert kept == ["a-", "b-"]
@@ -223,7 +223,7 @@ def test_learn_keeps_good_pictures_and_says_what_is_wrong_with_others(site):
     given = [letter(), picture("a.png"), picture("b.png"), picture("c.png")]
     state = learn._Desk(context(site)).given(learn._State(), event(pictures=given))
     assert [shown.name for shown in state.pictures] == ["a.png", "b.png", "c.png"]
-    assert state.problem == "notes.png cannot be read as a picture."
+    assert state.problem == "notes.png cannot be read as an image."
 
 
 def test_a_collection_that_was_made_anew_is_shown_as_it_is_now(site):

@@ -1,4 +1,4 @@
-"""The Classify tab: pictures against labels, and labels learnt from examples."""
+"""The Classify tab: pictures against labels, and labels learned from examples."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _State:
     examples: tuple[tuple[str, EncodedPicture], ...] = ()
     problem: str = ""  # with what was given last
     pack: bytes | None = None
-    learnt: str = ""  # what was learnt, as HTML
+    learnt: str = ""  # what was learned, as HTML
 
 
 def page(context: Context, _router: gr.HTML) -> None:

@@ -130,7 +130,7 @@ class _Desk:
             return _State()  # the visitor brings pictures of their own
 
     def scale(self) -> int | None:
-        """What the model learnt, within the slider's range; None while it is not loaded."""
+        """What the model learned, within the slider's range; None while it is not loaded."""
         library = self._context.library
         try:
             if library.is_loaded(library.model()):
@@ -140,7 +140,7 @@ class _Desk:
         return None
 
     def slider(self, scale: int | None) -> Any:
-        """The slider at what the model learnt, or as it is."""
+        """The slider at what the model learned, or as it is."""
         if scale is None:
             return gr.skip()
         return gr.Slider(value=scale, info=self._words("learn.scale_learnt", scale=scale))

@@ -13,13 +13,10 @@ LANGUAGES = ("en", "es")
 # key: (English, Spanish). Placeholders in braces are the same in both.
 STRINGS: dict[str, tuple[str, str]] = {
     # header and tabs
-    "tagline": (
-        "Find pictures by what is in them",
-        "Encuentra imágenes por lo que muestran",
-    ),
+    "tagline": ("Find images by what they show", "Encuentra imágenes por lo que muestran"),
     "other_language": ("Español", "English"),
     "theme": ("Switch between light and dark", "Cambiar entre claro y oscuro"),
-    "skip": ("Skip to the content", "Ir al contenido"),
+    "skip": ("Skip to content", "Ir al contenido"),
     "tab.search": ("Search", "Buscar"),
     "tab.classify": ("Classify", "Clasificar"),
     "tab.why": ("Why", "Por qué"),
@@ -34,11 +31,8 @@ STRINGS: dict[str, tuple[str, str]] = {
     ),
     "js.back": ("The server is back.", "El servidor ha vuelto."),
     "js.copied": ("Copied", "Copiado"),
-    "js.unreadable": (
-        "{name} cannot be read as a picture.",
-        "{name} no se puede leer como imagen.",
-    ),
-    "js.too_many": ("At most {n} pictures at once.", "Como máximo {n} imágenes a la vez."),
+    "js.unreadable": ("{name} cannot be read as an image.", "{name} no se puede leer como imagen."),
+    "js.too_many": ("At most {n} images at a time.", "Como máximo {n} imágenes a la vez."),
     # search
     "search.label": ("What are you looking for?", "¿Qué buscas?"),
     "search.placeholder": (
@@ -47,8 +41,8 @@ STRINGS: dict[str, tuple[str, str]] = {
     ),
     "search.go": ("Search", "Buscar"),
     "search.index": ("Collection", "Colección"),
-    "search.picture": ("Drop, paste or choose a picture", "Suelta, pega o elige una imagen"),
-    "search.picture_short": ("Picture", "Imagen"),
+    "search.picture": ("Drop, paste or choose an image", "Suelta, pega o elige una imagen"),
+    "search.picture_short": ("Image", "Imagen"),
     "search.refine_label": ("Add or avoid …", "Añadir o evitar …"),
     "search.add": ("Add", "Añadir"),
     "search.avoid": ("Avoid", "Evitar"),
@@ -62,12 +56,12 @@ STRINGS: dict[str, tuple[str, str]] = {
         "{label}: evitado; añadirlo",
     ),
     "search.chip_remove": ("Remove {label}", "Quitar {label}"),
-    "search.chip_picture": ("picture", "imagen"),
+    "search.chip_picture": ("image", "imagen"),
     "search.chip_item": ("item {id}", "elemento {id}"),
     "search.filters": ("Filters and options", "Filtros y opciones"),
     "search.date_from": ("Taken from", "Tomada desde"),
     "search.date_to": ("Taken until", "Tomada hasta"),
-    "search.min_width": ("Least width in pixels", "Anchura mínima en píxeles"),
+    "search.min_width": ("Minimum width (pixels)", "Anchura mínima (píxeles)"),
     "search.any": ("any", "cualquiera"),
     "search.camera": ("Camera", "Cámara"),
     "search.tags": ("Tags", "Etiquetas"),
@@ -77,30 +71,28 @@ STRINGS: dict[str, tuple[str, str]] = {
         "width >= 800 and path like '%/2024/%'",
     ),
     "search.target": ("Compare with", "Comparar con"),
-    "search.target_image": ("pictures", "imágenes"),
+    "search.target_image": ("images", "imágenes"),
     "search.target_caption": ("captions", "descripciones"),
     "search.hybrid": (
-        "Also match the words of captions",
-        "Buscar también las palabras de las descripciones",
+        "Also match words in captions",
+        "Buscar también palabras en las descripciones",
     ),
-    "search.apply": ("Apply", "Aplicar"),
     "search.clear": ("Clear all", "Borrar todo"),
-    "search.browse": ("{n} pictures in {index}", "{n} imágenes en {index}"),
-    "search.browse_one": ("1 picture in {index}", "1 imagen en {index}"),
+    "search.browse": ("{n} images in {index}", "{n} imágenes en {index}"),
+    "search.browse_one": ("1 image in {index}", "1 imagen en {index}"),
     "search.browse_some": (
-        "{found} of {n} pictures in {index}",
+        "{found} of {n} images in {index}",
         "{found} de {n} imágenes en {index}",
     ),
     "search.more_than": ("more than {n}", "más de {n}"),
     "search.count": ("{n} results", "{n} resultados"),
     "search.count_one": ("1 result", "1 resultado"),
     "search.count_more": ("more than {n} results", "más de {n} resultados"),
-    "search.ranked": ("all {n} pictures, best first", "las {n} imágenes, mejores primero"),
+    "search.ranked": ("all {n} images, best first", "las {n} imágenes, mejores primero"),
     "search.took": ("in {ms} ms", "en {ms} ms"),
     "search.approximate": ("approximate index used", "con índice aproximado"),
     "search.filtered": ("{n} filters", "{n} filtros"),
     "search.filtered_one": ("1 filter", "1 filtro"),
-    "search.chosen": ("{n} pictures chosen on the map", "{n} imágenes elegidas en el mapa"),
     "search.refined": (
         "Refined by {up} liked and {down} disliked",
         "Afinado con {up} a favor y {down} en contra",
@@ -109,15 +101,15 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.copy_link": ("Copy link", "Copiar enlace"),
     "search.copy_command": ("Copy command", "Copiar comando"),
     "search.copy_python": ("Copy Python", "Copiar Python"),
-    "search.share": ("The same search elsewhere", "La misma búsqueda en otro lugar"),
+    "search.share": ("Use this search elsewhere", "Usar esta búsqueda en otro lugar"),
     "search.inexact": (
-        "The command leaves out thumbs up and down, and pictures of the collection to avoid; the Python does not. A picture of yours is named by its file.",
-        "El comando omite los votos y las imágenes de la colección que se evitan; el código Python no. Una imagen tuya se nombra por su archivo.",
+        "The command leaves out thumbs up and down and avoided images of the collection; the Python code includes them. Your own images appear by file name.",
+        "El comando omite los votos y las imágenes de la colección que se evitan; el código Python los incluye. Tus imágenes aparecen por su nombre de archivo.",
     ),
-    "search.relevance": ("Least relevance", "Relevancia mínima"),
+    "search.relevance": ("Minimum relevance", "Relevancia mínima"),
     "search.relevance_help": (
-        "How the scores of {n} pictures are spread; drag to hide what scores lower.",
-        "Cómo se reparten las puntuaciones de {n} imágenes; arrastra para ocultar las menores.",
+        "Distribution of the scores of {n} images. Drag to hide lower scores.",
+        "Distribución de las puntuaciones de {n} imágenes. Arrastra para ocultar las menores.",
     ),
     "search.relevance_off": ("Show all", "Mostrar todo"),
     "search.relevance_auto": ("Better than chance", "Mejor que el azar"),
@@ -132,23 +124,23 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.show_more": ("Show more", "Mostrar más"),
     "search.none_title": ("Nothing found", "No se ha encontrado nada"),
     "search.none_text": (
-        "No picture meets these filters and the least relevance.",
+        "No image matches these filters and the minimum relevance.",
         "Ninguna imagen cumple estos filtros y la relevancia mínima.",
     ),
     "search.none_filtered": (
-        "No picture meets these filters.",
+        "No image matches these filters.",
         "Ninguna imagen cumple estos filtros.",
     ),
     "search.nothing_asked": (
-        "There is nothing to look for; add words or a picture first.",
+        "There is nothing to search for; add words or an image first.",
         "No hay nada que buscar; añade primero palabras o una imagen.",
     ),
     "search.other_model": (
-        "The picture in this search was read by another model than that of this collection; add the picture again.",
-        "La imagen de esta búsqueda la leyó un modelo distinto del de esta colección; añádela de nuevo.",
+        "The image in this search was encoded with a different model from this collection's; add the image again.",
+        "La imagen de esta búsqueda se codificó con un modelo distinto del de esta colección; añádela de nuevo.",
     ),
     "search.damaged": (
-        "The picture in this link is damaged; add it again.",
+        "The image in this link is damaged; add it again.",
         "La imagen de este enlace está dañada; añádela de nuevo.",
     ),
     "search.bad_date": (
@@ -166,10 +158,10 @@ STRINGS: dict[str, tuple[str, str]] = {
     "item.caption": ("Find its caption", "Buscar su descripción"),
     "item.why": ("Why this?", "¿Por qué esta?"),
     "item.close": ("Close", "Cerrar"),
-    "item.next": ("Next picture", "Imagen siguiente"),
-    "item.previous": ("Previous picture", "Imagen anterior"),
+    "item.next": ("Next image", "Imagen siguiente"),
+    "item.previous": ("Previous image", "Imagen anterior"),
     "item.score": ("Score", "Puntuación"),
-    "item.id": ("Id", "Id"),
+    "item.id": ("ID", "ID"),
     "item.file": ("File", "Archivo"),
     "item.path": ("Folder", "Carpeta"),
     "item.size": ("Size", "Tamaño"),
@@ -177,110 +169,109 @@ STRINGS: dict[str, tuple[str, str]] = {
     "item.camera": ("Camera", "Cámara"),
     "item.place": ("Place", "Lugar"),
     "item.tags": ("Tags", "Etiquetas"),
-    "item.captions_found": ("Captions that fit best", "Descripciones que mejor encajan"),
+    "item.captions_found": ("Best-matching captions", "Descripciones que mejor encajan"),
     "item.words_found": (
-        "This collection has no captions. Words that fit best:",
+        "This collection has no captions. Best-matching words:",
         "Esta colección no tiene descripciones. Palabras que mejor encajan:",
     ),
     "item.picture_gone": (
-        "The picture's file is gone or cannot be shown.",
-        "El archivo de la imagen ya no está o no se puede mostrar.",
+        "The image file is missing or cannot be shown.",
+        "El archivo de la imagen falta o no se puede mostrar.",
     ),
     "pictures.too_large": (
         "{name} is larger than {mb} MB.",
         "{name} ocupa más de {mb} MB.",
     ),
     # classify
-    "classify.drop": ("Drop, paste or choose pictures", "Suelta, pega o elige imágenes"),
-    "classify.given": ("Pictures given", "Imágenes añadidas"),
+    "classify.drop": ("Drop, paste or choose images", "Suelta, pega o elige imágenes"),
+    "classify.given": ("Added images", "Imágenes añadidas"),
     "classify.remove_all": ("Remove all", "Quitar todas"),
-    "classify.sets": ("Saved labels", "Etiquetas guardadas"),
+    "classify.sets": ("Label sets", "Conjuntos de etiquetas"),
     "classify.own": ("my own", "propias"),
     "classify.set_animals": ("animals", "animales"),
     "classify.set_scenes": ("scenes", "escenas"),
-    "classify.set_things": ("kinds of pictures", "tipos de imágenes"),
+    "classify.set_things": ("kinds of images", "tipos de imágenes"),
     "classify.labels": ("Labels", "Etiquetas"),
     "classify.labels_info": (
-        "One a line; synonyms after a colon: “cat: kitten, tabby”",
+        "One per line; synonyms after a colon: “cat: kitten, tabby”",
         "Una por línea; sinónimos tras dos puntos: «cat: kitten, tabby»",
     ),
     "classify.none": ("Allow “none of these”", "Permitir «ninguna de estas»"),
     "classify.none_label": ("none of these", "ninguna de estas"),
-    "classify.templates": ("Sentences around the label", "Frases alrededor de la etiqueta"),
-    "classify.templates_openai": ("the 80 of the CLIP paper", "las 80 del artículo de CLIP"),
-    "classify.templates_simple": ("seven good ones", "siete buenas"),
-    "classify.templates_none": ("the bare label", "solo la etiqueta"),
+    "classify.templates": ("Prompt templates", "Plantillas de frases"),
+    "classify.templates_openai": (
+        "80 templates of the CLIP paper",
+        "80 plantillas del artículo de CLIP",
+    ),
+    "classify.templates_simple": ("7 short templates", "7 plantillas cortas"),
+    "classify.templates_none": ("label only", "solo la etiqueta"),
     "classify.go": ("Classify", "Clasificar"),
     "classify.hint": (
-        "Add one or many pictures and see which label fits each.",
-        "Añade una o varias imágenes y verás qué etiqueta encaja con cada una.",
+        "Add one or more images to see which label fits each.",
+        "Añade una o varias imágenes para ver qué etiqueta encaja con cada una.",
     ),
     "classify.no_labels": ("Type at least one label.", "Escribe al menos una etiqueta."),
     "classify.probabilities": ("Probabilities", "Probabilidades"),
-    "classify.column_0": ("Picture", "Imagen"),
+    "classify.column_0": ("Image", "Imagen"),
     "classify.column_1": ("Best", "Mejor"),
     "classify.column_2": ("Second", "Segunda"),
     "classify.column_3": ("Third", "Tercera"),
     "classify.csv": ("Download as CSV", "Descargar como CSV"),
     "classify.learn": ("Learn labels from examples", "Aprender etiquetas con ejemplos"),
     "classify.learn_info": (
-        "Two or three pictures a label are enough: name a label, drop its pictures, go on with the "
-        "next, then learn.",
-        "Bastan dos o tres imágenes por etiqueta: nombra una, suelta sus imágenes, sigue con la "
-        "siguiente y aprende.",
+        "Two or three images per label are enough: name a label, drop its images, continue with the next label, then press Learn.",
+        "Bastan dos o tres imágenes por etiqueta: nombra una, suelta sus imágenes, continúa con la siguiente y pulsa Aprender.",
     ),
     "classify.example_label": ("Label of the examples", "Etiqueta de los ejemplos"),
     "classify.example_drop": ("Examples of this label", "Ejemplos de esta etiqueta"),
     "classify.example_needs_label": (
-        "Name the label first, then drop its pictures.",
+        "Name the label first, then drop its images.",
         "Primero nombra la etiqueta y después suelta sus imágenes.",
     ),
     "classify.train": ("Learn", "Aprender"),
     "classify.forget": ("Start again", "Empezar de nuevo"),
     "classify.two_labels": (
-        "Give examples of at least two labels.",
-        "Da ejemplos de al menos dos etiquetas.",
+        "Add examples of at least two labels.",
+        "Añade ejemplos de al menos dos etiquetas.",
     ),
     "classify.accuracy": (
-        "Learnt from {n} examples. Cross-validated accuracy: {fitted}; from the words alone: {zero}.",
-        "Aprendido de {n} ejemplos. Exactitud por validación cruzada: {fitted}; solo con las "
-        "palabras: {zero}.",
+        "Learned from {n} examples. Cross-validated accuracy: {fitted}; zero-shot, from the words alone: {zero}.",
+        "Aprendido de {n} ejemplos. Exactitud por validación cruzada: {fitted}; zero-shot, solo con las palabras: {zero}.",
     ),
     "classify.accuracy_unknown": (
-        "Learnt. Too few examples to measure the accuracy; give at least two a label.",
-        "Aprendido. Hay muy pocos ejemplos para medir la exactitud; da al menos dos por etiqueta.",
+        "Learned. There are too few examples to measure the accuracy; add at least two per label.",
+        "Aprendido. Hay muy pocos ejemplos para medir la exactitud; añade al menos dos por etiqueta.",
     ),
     "classify.download_pack": ("Download the label pack", "Descargar el paquete de etiquetas"),
     "classify.with_pack": (
-        "Classified with the labels learnt from your examples.",
+        "Classified with the labels learned from your examples.",
         "Clasificado con las etiquetas aprendidas de tus ejemplos.",
     ),
     # why
     "why.lead": (
-        "Which part of a picture speaks for a text? Drop a picture, or open “Why this?” on a result.",
-        "¿Qué parte de una imagen habla a favor de un texto? Suelta una imagen, o abre «¿Por qué "
-        "esta?» en un resultado.",
+        "Which part of an image matches a text? Drop an image, or open “Why this?” on a result.",
+        "¿Qué parte de una imagen corresponde a un texto? Suelta una imagen, o abre «¿Por qué esta?» en un resultado.",
     ),
-    "why.drop": ("Drop, paste or choose a picture", "Suelta, pega o elige una imagen"),
+    "why.drop": ("Drop, paste or choose an image", "Suelta, pega o elige una imagen"),
     "why.texts": ("Texts", "Textos"),
-    "why.texts_info": ("One a line, four at most", "Uno por línea, cuatro como máximo"),
+    "why.texts_info": ("One per line, up to four", "Uno por línea, hasta cuatro"),
     "why.placeholder": ("a cat", "un gato"),
     "why.go": ("Show the regions", "Mostrar las regiones"),
-    "why.hint": ("Add a picture and a text.", "Añade una imagen y un texto."),
+    "why.hint": ("Add an image and a text.", "Añade una imagen y un texto."),
     "why.need_text": (
-        "Now type what to look for in it.",
-        "Ahora escribe qué buscar en ella.",
+        "Now type what to look for in the image.",
+        "Ahora escribe qué buscar en la imagen.",
     ),
-    "why.strength": ("Strength of the colours", "Intensidad de los colores"),
-    "why.less": ("says little", "dice poco"),
-    "why.more": ("speaks for the text", "habla a favor del texto"),
+    "why.strength": ("Color strength", "Intensidad de los colores"),
+    "why.less": ("weak match", "poca relación"),
+    "why.more": ("strong match", "mucha relación"),
     "why.method_layers": (
-        "Read from the layers of the model, against the average everyday word.",
-        "Leído de las capas del modelo, frente a la palabra cotidiana media.",
+        "Computed from the layers of the model, relative to the average everyday word.",
+        "Calculado a partir de las capas del modelo, respecto a la palabra cotidiana media.",
     ),
     "why.method_covering": (
-        "Measured by blurring one region after the other, against the average everyday word.",
-        "Medido difuminando una región tras otra, frente a la palabra cotidiana media.",
+        "Measured by blurring one region at a time, relative to the average everyday word.",
+        "Medido difuminando las regiones de una en una, respecto a la palabra cotidiana media.",
     ),
     "why.alt": (
         "Heat map for “{text}”: strongest at {place}",
@@ -290,19 +281,19 @@ STRINGS: dict[str, tuple[str, str]] = {
     "why.middle": ("middle", "en medio"),
     "why.bottom": ("bottom", "abajo"),
     "why.left": ("left", "izquierda"),
-    "why.centre": ("centre", "centro"),
+    "why.centre": ("center", "centro"),
     "why.right": ("right", "derecha"),
     # map
     "map.lead": (
-        "Your whole collection on one plane: pictures that look alike to the model lie together.",
-        "Toda tu colección en un plano: las imágenes que el modelo ve parecidas están juntas.",
+        "Your whole collection on one map: images that the model finds similar are close together.",
+        "Toda tu colección en un mapa: las imágenes que el modelo ve parecidas están juntas.",
     ),
     "map.making_title": ("Drawing the map", "Dibujando el mapa"),
     "map.making_text": (
-        "Every picture is given its place; the first time this takes a while.",
-        "Cada imagen recibe su lugar; la primera vez tarda un poco.",
+        "Computing a position for every image; this takes a while the first time.",
+        "Calculando la posición de cada imagen; la primera vez tarda un poco.",
     ),
-    "map.colour": ("Colour by", "Color según"),
+    "map.colour": ("Color by", "Color según"),
     "map.by_cluster": ("group", "grupo"),
     "map.by_tag": ("tag", "etiqueta"),
     "map.by_score": ("score for a text", "puntuación de un texto"),
@@ -315,7 +306,7 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Choose a group here, or drag a rectangle on the map, then search in it.",
         "Elige un grupo aquí, o traza un rectángulo en el mapa, y busca en él.",
     ),
-    "map.chosen": ("Pictures chosen: {n}", "Imágenes elegidas: {n}"),
+    "map.chosen": ("Selected images: {n}", "Imágenes seleccionadas: {n}"),
     "map.search": ("Search in these", "Buscar entre estas"),
     "map.alt": (
         "Map of the collection; its {n} groups are listed beside it",
@@ -323,37 +314,40 @@ STRINGS: dict[str, tuple[str, str]] = {
     ),
     # curate
     "curate.lead": (
-        "Find what does not belong: mark pictures and take the list with you.",
-        "Encuentra lo que sobra: marca imágenes y llévate la lista.",
+        "Find what does not belong: mark images and download the list.",
+        "Encuentra lo que sobra: marca imágenes y descarga la lista.",
     ),
     "curate.safe": ("Nothing is deleted from disk.", "No se borra nada del disco."),
     "curate.what": ("Look for", "Buscar"),
     "curate.duplicates": ("near-duplicates", "casi duplicados"),
-    "curate.pairs": ("captions that do not fit", "descripciones que no encajan"),
+    "curate.pairs": ("mismatched captions", "descripciones que no encajan"),
     "curate.outliers": ("outliers", "imágenes atípicas"),
-    "curate.threshold": ("Alike from (cosine)", "Iguales desde (coseno)"),
+    "curate.threshold": ("Minimum similarity (cosine)", "Similitud mínima (coseno)"),
     "curate.find": ("Find", "Buscar"),
     "curate.no_duplicates": (
-        "No two pictures are that alike. Lower the threshold to see more.",
+        "No two images are that similar. Lower the threshold to see more.",
         "No hay dos imágenes tan parecidas. Baja el umbral para ver más.",
     ),
     "curate.groups": (
-        "Groups: {n}; pictures beyond the first of each: {more}",
+        "Groups: {n}; images besides the first of each: {more}",
         "Grupos: {n}; imágenes además de la primera de cada uno: {more}",
     ),
     "curate.group": ("Group {n}", "Grupo {n}"),
     "curate.no_pairs": (
-        "No picture of this collection has a caption.",
+        "No image of this collection has a caption.",
         "Ninguna imagen de esta colección tiene descripción.",
     ),
     "curate.pairs_help": (
-        "Pictures whose captions fit them least, worst first",
-        "Imágenes cuyas descripciones encajan peor, las peores primero",
+        "Images that match their captions least, worst first",
+        "Imágenes que menos encajan con su descripción, las peores primero",
     ),
-    "curate.no_outliers": ("Too few pictures to compare.", "Hay muy pocas imágenes que comparar."),
+    "curate.no_outliers": (
+        "There are too few images to compare.",
+        "Hay muy pocas imágenes que comparar.",
+    ),
     "curate.outliers_help": (
-        "Pictures least like all others; the number is the likeness to the nearest five",
-        "Imágenes menos parecidas a las demás; el número es el parecido con las cinco más cercanas",
+        "Images least similar to all others; the number is the mean similarity to the nearest five",
+        "Imágenes menos parecidas a las demás; el número es la similitud media con las cinco más cercanas",
     ),
     "curate.mark": ("Mark {name}", "Marcar {name}"),
     "curate.marked": ("{n} marked", "{n} marcadas"),
@@ -366,45 +360,40 @@ STRINGS: dict[str, tuple[str, str]] = {
     "curate.paths": ("List of paths", "Lista de rutas"),
     # build
     "build.lead": (
-        "Make a collection searchable. Pictures stay where they are; only their vectors are kept.",
-        "Haz que una colección se pueda buscar. Las imágenes no se mueven; solo se guardan sus "
-        "vectores.",
+        "Make a collection searchable. Images stay where they are; only their embeddings are stored.",
+        "Haz que una colección se pueda buscar. Las imágenes no se mueven; solo se guardan sus vectores.",
     ),
     "build.name": ("Collection", "Colección"),
     "build.name_info": (
-        "An existing one grows; a new name makes a new one",
-        "Una existente crece; un nombre nuevo crea otra",
+        "An existing name adds to that collection; a new name creates one",
+        "Un nombre existente amplía esa colección; uno nuevo crea otra",
     ),
     "build.bad_name": (
-        "A collection's name has letters, digits, dots, dashes and underscores, 64 at most.",
-        "El nombre de una colección tiene letras, cifras, puntos y guiones, 64 como máximo.",
+        "A collection's name has at most 64 letters, digits, dots, dashes and underscores.",
+        "El nombre de una colección tiene como máximo 64 letras, cifras, puntos, guiones y guiones bajos.",
     ),
     "build.from_server": ("A folder or table on the server", "Una carpeta o tabla del servidor"),
     "build.no_roots": (
-        "No folder of the server may be indexed from here. The operator allows one with: "
-        "clipsearch ui --root FOLDER",
-        "Desde aquí no se puede indexar ninguna carpeta del servidor. El operador permite una con: "
-        "clipsearch ui --root CARPETA",
+        "No folder on the server may be indexed from here. The operator can allow one with: clipsearch ui --root FOLDER",
+        "Desde aquí no se puede indexar ninguna carpeta del servidor. El operador puede permitir una con: clipsearch ui --root CARPETA",
     ),
     "build.root": ("Allowed folder", "Carpeta permitida"),
-    "build.below": ("Within it", "Dentro de ella"),
+    "build.below": ("Subfolder or table", "Subcarpeta o tabla"),
     "build.below_info": (
-        "A subfolder, or a table (.csv, .jsonl, .parquet); empty for all of it",
-        "Una subcarpeta o una tabla (.csv, .jsonl, .parquet); vacío para todo",
+        "Optional: a subfolder, or a table (.csv, .jsonl, .parquet); empty for the whole folder",
+        "Opcional: una subcarpeta o una tabla (.csv, .jsonl, .parquet); vacío para toda la carpeta",
     ),
     "build.start": ("Index", "Indexar"),
-    "build.from_browser": ("Pictures from this device", "Imágenes de este dispositivo"),
-    "build.drop": ("Drop, paste or choose pictures", "Suelta, pega o elige imágenes"),
+    "build.from_browser": ("Images from this device", "Imágenes de este dispositivo"),
+    "build.drop": ("Drop, paste or choose images", "Suelta, pega o elige imágenes"),
     "build.drop_info": (
-        "24 at once. They are reduced to 1280 pixels, without their EXIF data, and kept on the "
-        "server beside the collections.",
-        "24 a la vez. Se reducen a 1280 píxeles, sin sus datos EXIF, y se guardan en el servidor "
-        "junto a las colecciones.",
+        "Up to 24 at a time. They are reduced to 1280 pixels, stripped of EXIF data and stored on the server beside the collections.",
+        "Hasta 24 a la vez. Se reducen a 1280 píxeles, sin datos EXIF, y se guardan en el servidor junto a las colecciones.",
     ),
-    "build.nothing_there": ("Nothing is at {path}.", "No hay nada en {path}."),
+    "build.nothing_there": ("There is nothing at {path}.", "No hay nada en {path}."),
     "build.not_allowed": (
-        "That folder is not one that may be indexed from here.",
-        "Esa carpeta no es de las que se pueden indexar desde aquí.",
+        "That folder may not be indexed from here.",
+        "Esa carpeta no se puede indexar desde aquí.",
     ),
     "build.leads_out": (
         "That path leads out of the allowed folder.",
@@ -417,57 +406,52 @@ STRINGS: dict[str, tuple[str, str]] = {
     "build.state_running": ("Building {name}", "Construyendo {name}"),
     "build.state_done": ("{name} is ready", "{name} está lista"),
     "build.state_cancelled": (
-        "Cancelled; {name} keeps what was done",
-        "Cancelado; {name} conserva lo hecho",
+        "Canceled; {name} keeps what was indexed",
+        "Cancelado; {name} conserva lo indexado",
     ),
     "build.state_failed": ("{name} was not built", "{name} no se ha construido"),
     "build.preparing": (
-        "Loading the model and looking at the files …",
-        "Cargando el modelo y mirando los archivos …",
+        "Loading the model and listing the files …",
+        "Cargando el modelo y listando los archivos …",
     ),
     "build.progress": ("Progress", "Progreso"),
     "build.rate": (
-        "{seen} of {total} files · {rate} pictures a second · {seconds} s",
+        "{seen} of {total} files · {rate} images per second · {seconds} s",
         "{seen} de {total} archivos · {rate} imágenes por segundo · {seconds} s",
     ),
     "build.cancel": ("Cancel", "Cancelar"),
-    "build.kept": ("{n} new pictures were kept.", "Se han conservado {n} imágenes nuevas."),
+    "build.kept": ("{n} new images were kept.", "Se han conservado {n} imágenes nuevas."),
     "build.indexed": ("indexed", "indexadas"),
     "build.unchanged": ("unchanged", "sin cambios"),
     "build.duplicate": ("duplicates", "duplicadas"),
     "build.skipped": ("skipped", "omitidas"),
     "build.speed": (
-        "{rate} pictures a second, {seconds} s in all.",
+        "{rate} images per second, {seconds} s in total.",
         "{rate} imágenes por segundo, {seconds} s en total.",
     ),
     "build.bottleneck": (
         "The bottleneck was {stage}, busy {share} of the time.",
         "El cuello de botella fue {stage}, ocupado el {share} del tiempo.",
     ),
-    "build.stage_decode": ("decoding pictures", "decodificar imágenes"),
+    "build.stage_decode": ("decoding images", "decodificar imágenes"),
     "build.stage_encode": ("the model", "el modelo"),
     "build.stage_write": ("writing", "escribir"),
     "build.stage_read": ("reading", "leer"),
     "build.reasons": ("Why files were skipped", "Por qué se han omitido archivos"),
     "build.search_it": ("Search it", "Buscar en ella"),
     # learn
-    "learn.title": ("One space for pictures and words", "Un espacio para imágenes y palabras"),
+    "learn.title": ("One space for images and words", "Un espacio para imágenes y palabras"),
     "learn.p1": (
-        "A CLIP model has two towers: one turns a picture into an arrow (a vector of a few hundred numbers), "
-        "the other does the same with a text. Both arrows live in one space and have length one. "
-        "How well a text fits a picture is the cosine of the angle between them. Try it:",
-        "Un modelo CLIP tiene dos torres: una convierte una imagen en una flecha (un vector de unos "
-        "cientos de números) y la otra hace lo mismo con un texto. Ambas flechas viven en un mismo espacio y "
-        "miden uno. Lo bien que un texto encaja con una imagen es el coseno del ángulo entre ellas. "
-        "Pruébalo:",
+        "A CLIP model has two encoders: the image encoder turns an image into an arrow (a vector of a few hundred numbers), and the text encoder does the same with a text. Both arrows live in one space and have length one. How well a text fits an image is the cosine of the angle between them. Try it:",
+        "Un modelo CLIP tiene dos codificadores: el de imágenes convierte una imagen en una flecha (un vector de unos cientos de números) y el de texto hace lo mismo con un texto. Ambas flechas viven en un mismo espacio y miden uno. Lo bien que un texto encaja con una imagen es el coseno del ángulo entre ellas. Pruébalo:",
     ),
     "learn.default_texts": ("a cat\na cup of coffee", "a cat\na cup of coffee"),
     "learn.texts": ("Texts", "Textos"),
     "learn.texts_info": (
-        "One a line, three at most",
-        "Uno por línea, tres como máximo; el modelo incluido entiende mejor el inglés",
+        "One per line, up to three",
+        "Uno por línea, hasta tres; el modelo incluido entiende mejor el inglés",
     ),
-    "learn.drop": ("Other pictures", "Otras imágenes"),
+    "learn.drop": ("Other images", "Otras imágenes"),
     "learn.pick": ("Or pick from {index}", "O elige de {index}"),
     "learn.pick_one": ("Show {name}", "Mostrar {name}"),
     "learn.scale": ("Scale (1 / temperature)", "Escala (1 / temperatura)"),
@@ -476,76 +460,60 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Muchos modelos CLIP aprenden 100",
     ),
     "learn.scale_learnt": (
-        "This model learnt {scale}; many CLIP models learn 100",
+        "This model learned {scale}; many CLIP models learn 100",
         "Este modelo aprendió {scale}; muchos modelos CLIP aprenden 100",
     ),
     "learn.need": (
-        "Type at least one text and give at least one picture.",
-        "Escribe al menos un texto y da al menos una imagen.",
+        "Type at least one text and add at least one image.",
+        "Escribe al menos un texto y añade al menos una imagen.",
     ),
     "learn.matrix": (
-        "Cosine, and softmax over the texts of each picture",
+        "Cosine, and softmax over the texts of each image",
         "Coseno, y softmax sobre los textos de cada imagen",
     ),
     "learn.matrix_help": (
-        "The number is the cosine. The bar is what the softmax makes of a row at this scale: drag "
-        "the scale down and the model becomes unsure, though no cosine has changed.",
-        "El número es el coseno. La barra es lo que la softmax hace de una fila con esta escala: "
-        "baja la escala y el modelo duda, aunque ningún coseno haya cambiado.",
+        "The number is the cosine. The bar is the softmax of the row at this scale. Drag the scale down and the model becomes unsure, although no cosine has changed.",
+        "El número es el coseno. La barra es la softmax de la fila con esta escala. Baja la escala y el modelo duda, aunque ningún coseno haya cambiado.",
     ),
     "learn.h_softmax": (
         "From cosines to probabilities",
         "De cosenos a probabilidades",
     ),
     "learn.p2": (
-        "Cosines of good pairs are small and close together, 0.3 against 0.2. The model multiplies "
-        "them by its scale before the softmax, p = exp(s·c) / Σ exp(s·c), so that a small "
-        "difference decides. The probabilities of a row add up to one: the softmax always picks "
-        "one of the texts that you gave, even if none of them fits.",
-        "Los cosenos de los buenos pares son pequeños y cercanos, 0,3 frente a 0,2. El modelo los "
-        "multiplica por su escala antes de la softmax, p = exp(s·c) / Σ exp(s·c), para que una "
-        "diferencia pequeña decida. Las probabilidades de una fila suman uno: la softmax siempre "
-        "elige uno de los textos dados, aunque ninguno encaje.",
+        "Cosines of good pairs are small and close together, such as 0.3 and 0.2. The model multiplies them by its scale before the softmax, p = exp(s·c) / Σ exp(s·c), so that a small difference decides. The probabilities of a row add up to one: the softmax always picks one of the texts that you gave, even if none of them fits.",
+        "Los cosenos de los buenos pares son pequeños y cercanos, 0,3 frente a 0,2. El modelo los multiplica por su escala antes de la softmax, p = exp(s·c) / Σ exp(s·c), para que una diferencia pequeña decida. Las probabilidades de una fila suman uno: la softmax siempre elige uno de los textos dados, aunque ninguno encaje.",
     ),
     "learn.h_prompts": ("The sentence around a word", "La frase alrededor de una palabra"),
     "learn.p3": (
-        "The model was trained on captions, not on single words. Putting a label into sentences "
-        "such as “a photo of a …” and averaging their arrows gives a steadier class arrow. The "
-        "same picture and labels, with three sets of sentences:",
-        "El modelo se entrenó con descripciones, no con palabras sueltas. Poner una etiqueta en "
-        "frases como «a photo of a …» y promediar sus flechas da una flecha de clase más estable. "
-        "La misma imagen y etiquetas, con tres conjuntos de frases:",
+        "The model was trained on captions, not on single words. Putting a label into sentences such as “a photo of a …” and averaging their arrows gives a more stable class arrow. Here are the same image and labels with three sets of templates:",
+        "El modelo se entrenó con descripciones, no con palabras sueltas. Poner una etiqueta en frases como «a photo of a …» y promediar sus flechas da una flecha de clase más estable. Aquí están la misma imagen y las mismas etiquetas con tres conjuntos de plantillas:",
     ),
     "learn.prompts": (
-        "Probabilities of the first picture by sentences",
-        "Probabilidades de la primera imagen según las frases",
+        "Probabilities of the first image, by template set",
+        "Probabilidades de la primera imagen, por conjunto de plantillas",
     ),
-    "learn.h_train": ("How it was learnt", "Cómo se aprendió"),
+    "learn.h_train": ("How it was trained", "Cómo se entrenó"),
     "learn.p4": (
-        "Training shows the model a batch of pictures with their captions, and asks for a matrix "
-        "like the one above whose diagonal wins in every row and every column. That is all: no "
-        "class was ever named. Search is the same matrix with one text and all your pictures.",
-        "El entrenamiento muestra al modelo un lote de imágenes con sus descripciones y pide una "
-        "matriz como la de arriba cuya diagonal gane en cada fila y cada columna. Eso es todo: "
-        "nunca se nombró una clase. Buscar es la misma matriz con un texto y todas tus imágenes.",
+        "Training shows the model a batch of images with their captions, and asks for a matrix like the one above whose diagonal wins in every row and every column. That is all: no class was ever named. Search is the same matrix with one text and all your images.",
+        "El entrenamiento muestra al modelo un lote de imágenes con sus descripciones y pide una matriz como la de arriba cuya diagonal gane en cada fila y cada columna. Eso es todo: nunca se nombró una clase. Buscar es la misma matriz con un texto y todas tus imágenes.",
     ),
     # screens
     "screen.none_title": ("No collection yet", "Aún no hay ninguna colección"),
     "screen.none_text": (
-        "Index a folder of pictures, here in the Build tab or in a terminal:",
+        "Index a folder of images, here in the Build tab or in a terminal:",
         "Indexa una carpeta de imágenes, aquí en la pestaña Indexar o en una terminal:",
     ),
     "screen.gone_text": (
         "Choose another collection.",
         "Elige otra colección.",
     ),
-    "screen.choose_title": ("No collection is chosen", "No hay ninguna colección elegida"),
+    "screen.choose_title": ("No collection is selected", "No hay ninguna colección seleccionada"),
     "screen.empty_title": ("This collection is empty", "Esta colección está vacía"),
-    "screen.empty_text": ("Add pictures to it:", "Añade imágenes:"),
+    "screen.empty_text": ("Add images to it:", "Añade imágenes:"),
     "screen.loading_title": ("Loading the model", "Cargando el modelo"),
     "screen.loading_text": (
-        "{model} is being loaded. Your search starts by itself in a moment.",
-        "Se está cargando {model}. Tu búsqueda empezará sola en un momento.",
+        "Loading {model}. Your search will start automatically.",
+        "Cargando {model}. Tu búsqueda empezará automáticamente.",
     ),
     "screen.failed_title": (
         "The model could not be loaded",
@@ -558,8 +526,8 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Aquí no hay ninguna colección llamada «{name}»",
     ),
     "problem.index_not_found": (
-        "This collection is not here any more.",
-        "Esta colección ya no está aquí.",
+        "This collection no longer exists.",
+        "Esta colección ya no existe.",
     ),
     "problem.index_migrated": (
         "This collection has just changed its model; try again.",
@@ -570,7 +538,7 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Otro programa está cambiando esta colección; inténtalo más tarde.",
     ),
     "problem.item_not_found": (
-        "That picture is not in this collection any more.",
+        "That image is no longer in this collection.",
         "Esa imagen ya no está en esta colección.",
     ),
     "problem.image_decode": (

@@ -131,7 +131,7 @@ def test_the_map_names_its_groups_and_a_part_of_it_becomes_a_filter(visit):
     page.mouse.move(x + 45, y + 45, steps=4)
     page.mouse.up()
     told = page.locator(".cs-selected").inner_text()
-    chosen = int(re.match(r"Pictures chosen: (\d+)", told).group(1))
+    chosen = int(re.match(r"Selected images: (\d+)", told).group(1))
     page.get_by_role("button", name="Search in these").click()
     page.wait_for_url(re.compile("ids="))
     page.wait_for_selector("#cs-gallery .cs-card")
@@ -169,7 +169,7 @@ def test_curate_marks_and_exports(visit):
 def build(page, name, below=""):
     page.wait_for_selector("#cs-build-name")
     page.fill("#cs-build-name textarea, #cs-build-name input", name)
-    page.get_by_label("Within it").fill(below)
+    page.get_by_label("Subfolder or table").fill(below)
     page.get_by_role("button", name="Index", exact=True).click()
 
 
@@ -179,7 +179,7 @@ def test_build_indexes_a_folder_and_says_what_was_skipped(visit):
     page.get_by_text("made-here is ready").wait_for()
     figures = page.locator(".cs-figures dd").all_inner_texts()
     assert figures[0] == "3"
-    assert "pictures a second" in page.locator("#cs-job").inner_text()
+    assert "images per second" in page.locator("#cs-job").inner_text()
     assert "The bottleneck was" in page.locator("#cs-job").inner_text()
     assert "broken.jpg" in page.locator("#cs-job").inner_text()
     page.get_by_role("link", name="Search it").click()
@@ -217,18 +217,18 @@ def test_build_cancelled_keeps_what_was_done(visit):
         timeout=180_000,
     )
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("Cancelled; cut-short keeps what was done").wait_for()
+    page.get_by_text("Canceled; cut-short keeps what was indexed").wait_for()
     told = page.locator("#cs-job").inner_text()
-    kept = int(re.search(r"([\d,]+) new pictures were kept", told).group(1).replace(",", ""))
+    kept = int(re.search(r"([\d,]+) new images were kept", told).group(1).replace(",", ""))
     assert 0 < kept < 2000
-    visit("?index=cut-short").get_by_text(f"{kept:,} pictures in cut-short").wait_for()
+    visit("?index=cut-short").get_by_text(f"{kept:,} images in cut-short").wait_for()
 
 
 @pytest.mark.parametrize(
     ("name", "below", "told"),
     [
         ("x", "../", "leads out of the allowed folder"),
-        ("x", "nowhere", "Nothing is at nowhere"),
+        ("x", "nowhere", "There is nothing at nowhere"),
         ("../x", "few", "letters, digits"),
     ],
 )
@@ -244,7 +244,7 @@ def test_learn_shows_the_matrix_and_the_temperature(visit):
     page.wait_for_selector(".cs-matrix td b")
     sharp = page.locator(".cs-matrix small").first.inner_text()
     slider = page.locator("input[type=range][max='200']")
-    page.get_by_text("This model learnt 21").wait_for()  # its logit scale, 21.3
+    page.get_by_text("This model learned 21").wait_for()  # its logit scale, 21.3
     assert slider.input_value() == "21"
     slider.focus()
     slider.press("Home")

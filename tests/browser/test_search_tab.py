@@ -114,7 +114,7 @@ def test_the_least_relevance_hides_the_rest_and_filters_work(visit, site, encode
 def test_the_copied_lines_find_the_same(visit, site, cli, link, monkeypatch):
     page = visit("?" + link)
     page.wait_for_selector(".cs-score")
-    page.get_by_text("The same search elsewhere").click()
+    page.get_by_text("Use this search elsewhere").click()
     command, code = page.locator(".cs-share code").all_inner_texts()
     shown = names(page)[:20]
     found: dict = {}
@@ -130,7 +130,7 @@ def test_the_copied_lines_find_the_same(visit, site, cli, link, monkeypatch):
 def test_python_keeps_what_the_command_cannot_say(visit):
     page = visit("?q=an+animal&c=0.5:t:spots&up=2")
     page.wait_for_selector(".cs-score")
-    page.get_by_text("The same search elsewhere").click()
+    page.get_by_text("Use this search elsewhere").click()
     assert "leaves out thumbs up and down" in page.locator(".cs-share").inner_text()
     found: dict = {}
     exec(page.locator(".cs-share code").nth(1).inner_text(), found)
@@ -213,7 +213,7 @@ def test_the_slider_shows_the_spread_of_scores_and_hides_what_is_below(visit):
     page = visit("?q=a+cat")
     page.wait_for_selector(".cs-score")
     assert page.locator(".cs-relevance rect").count() > 3
-    slider = page.get_by_label("Least relevance")
+    slider = page.get_by_label("Minimum relevance")
     best = float(page.locator(".cs-score").first.inner_text())
     slider.fill(f"{best - 0.05:.3f}")
     page.wait_for_url(re.compile("min="))
@@ -230,5 +230,5 @@ def test_a_file_that_is_no_picture_is_said_in_place(visit, tmp_path):
     page = visit()
     page.wait_for_selector(".cs-card")
     page.set_input_files("#cs-picture input", str(tmp_path / "letter.png"))
-    page.get_by_text("letter.png cannot be read as a picture").first.wait_for()
+    page.get_by_text("letter.png cannot be read as an image").first.wait_for()
     assert "Traceback" not in page.inner_text("body")

@@ -131,7 +131,7 @@ def test_no_index_has_a_friendly_screen(visit, encoder):
             panel = page.get_by_role("tabpanel").filter(visible=True)
             panel.get_by_role("heading", name="No collection yet").wait_for()
         page.evaluate("cs.go('tab=learn')")
-        page.get_by_text("Type at least one text and give at least one picture").wait_for()
+        page.get_by_text("Type at least one text and add at least one image").wait_for()
         page.close()
     library.close()
 
