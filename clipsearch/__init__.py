@@ -36,6 +36,7 @@ from .errors import (
     StorageError,
 )
 from .types import (
+    Facets,
     Hit,
     Hits,
     IngestReport,
@@ -69,6 +70,7 @@ __all__ = [
     "ClusterError",
     "Encoder",
     "EncoderMismatchError",
+    "Facets",
     "Hit",
     "Hits",
     "ImageDecodeError",
