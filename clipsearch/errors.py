@@ -118,7 +118,7 @@ class EncoderMismatchError(ClipSearchError, ValueError):
 
 
 class IndexMigratedError(EncoderMismatchError, ValueError):
-    """An index has been migrated to another model, or replaced, since it was opened."""
+    """An index was migrated to another model, or replaced, after it was opened."""
 
     code = "index_migrated"
     http_status = 503

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -22,6 +23,8 @@ from .engine.snapshot import EXACT_ELEMENTS, Snapshot
 from .engine.writer import Writer
 from .errors import (
     EncoderMismatchError,
+    IndexMigratedError,
+    IndexNotFoundError,
     InvalidInputError,
     ItemNotFoundError,
 )
@@ -55,6 +58,7 @@ class Index(Searchable):
         path: Path,
         encoder: Encoder | Callable[[], Encoder] | None,
         *,
+        load: Callable[[str, str], Encoder] | None = None,
         exact_elements: int = EXACT_ELEMENTS,
         device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
@@ -70,7 +74,13 @@ class Index(Searchable):
         self._encoder: Encoder | None = None
         self._load_encoder: Callable[[], Encoder] | None = None
         try:
-            self._set_encoder(encoder)
+            if load is not None:
+                self._load_encoder = partial(load, self._model_name, self._fingerprint)
+            elif hasattr(encoder, "encode_texts"):
+                self._encoder = cast("Encoder", encoder)
+                self.check_encoder(self._encoder)
+            else:
+                self._load_encoder = encoder
         except BaseException:
             self._reader.close()
             raise
@@ -101,6 +111,7 @@ class Index(Searchable):
         path: str | Path,
         encoder: Encoder | Callable[[], Encoder] | None = None,
         *,
+        load: Callable[[str, str], Encoder] | None = None,
         exact_elements: int = EXACT_ELEMENTS,
         device: Literal["cpu", "cuda"] = "cpu",
     ) -> Index:
@@ -110,6 +121,8 @@ class Index(Searchable):
             path: Its folder.
             encoder: The model it was made with, or a function that loads it when it is needed;
                 without one, search takes vectors only.
+            load: Instead of `encoder`: a function that loads the model when it is needed, given
+                the name and the fingerprint of the model that the index was made with.
             exact_elements: Up to how many numbers (vectors times dimension) search is exact.
             device: Where to search. "cuda" copies the vectors to the GPU on first need and searches
                 them there exactly; training an ANN file uses a GPU in any case if there is one.
@@ -119,10 +132,13 @@ class Index(Searchable):
             IndexVersionError: It was written by a newer clipsearch.
             IndexCorruptError: A file of it is missing or damaged.
             EncoderMismatchError: It was made with another model.
+            InvalidInputError: Both `encoder` and `load` are given.
         """
+        if encoder is not None and load is not None:
+            raise InvalidInputError("give either encoder or load, not both")
         folder = Path(path).expanduser().absolute()
         storage.check_openable(folder)
-        return cls(folder, encoder, exact_elements=exact_elements, device=device)
+        return cls(folder, encoder, load=load, exact_elements=exact_elements, device=device)
 
     # --- what it is ---------------------------------------------------------------------------
 
@@ -151,6 +167,34 @@ class Index(Searchable):
         """Number of the last committed state."""
         return self._reader.run(lambda conn, snapshot: snapshot.generation)
 
+    @property
+    def commit_id(self) -> str:
+        """Random id of the last committed state.
+
+        States with the same id are equal. Those with the same number need not be, because an older
+        copy of the index may have been restored.
+        """
+        return self._reader.state().commit_id
+
+    def is_current(self) -> bool:
+        """Whether this open index may still be used.
+
+        It may not once it is closed, its folder is gone or holds another index, or it was migrated
+        to another model; then open it again. What others commit is no reason: whatever is asked
+        next sees it.
+
+        Raises:
+            StorageError: The catalog cannot be read.
+            IndexCorruptError: It is damaged.
+        """
+        if self._reader.closed:
+            return False
+        try:
+            self._reader.state()
+        except (IndexMigratedError, IndexNotFoundError):
+            return False
+        return True
+
     def __len__(self) -> int:
         return self._reader.run(lambda conn, snapshot: int(snapshot.meta["items"]))
 
@@ -169,18 +213,17 @@ class Index(Searchable):
                         f"{self._path.name} was opened without an encoder; texts and images need "
                         f"one: Index.open(path, load_encoder({self._model_name!r}))"
                     )
-                self._encoder = self._checked(self._load_encoder())
+                loaded = self._load_encoder()
+                self.check_encoder(loaded)
+                self._encoder = loaded
             return self._encoder
 
-    def _set_encoder(self, encoder: Encoder | Callable[[], Encoder] | None) -> None:
-        if encoder is None:
-            return
-        if hasattr(encoder, "encode_texts"):
-            self._encoder = self._checked(cast("Encoder", encoder))
-        else:
-            self._load_encoder = encoder
+    def check_encoder(self, encoder: Encoder) -> None:
+        """Check that an encoder is the model that the index was made with.
 
-    def _checked(self, encoder: Encoder) -> Encoder:
+        Raises:
+            EncoderMismatchError: It is another one, or another version of it.
+        """
         if encoder.fingerprint != self._fingerprint:
             name, made = self._path.name, self._fingerprint[:12]
             if encoder.name == self._model_name:  # after an update
@@ -193,7 +236,6 @@ class Index(Searchable):
                 f"{other} ({encoder.fingerprint[:12]}); their vectors cannot be compared. "
                 f"{ways}: clipsearch migrate -i {name} -m {encoder.name}"
             )
-        return encoder
 
     def info(self) -> dict[str, Any]:
         """What the index is and holds, as JSON-able data."""
@@ -432,11 +474,11 @@ class Index(Searchable):
 
         Raises:
             IndexLockedError: Another process is writing; the message names it.
-            IndexMigratedError: The index has been migrated or replaced since it was opened.
+            IndexMigratedError: The index was migrated or replaced since it was opened.
             StorageError: The folder cannot be written.
         """
-        self._reader.check_place()
-        return Writer(self._path, wait=wait, fingerprint=self._fingerprint)
+        self._reader.state()  # an index that is gone is no reason to wait for its writer
+        return Writer(self._path, wait=wait, opened=self._reader.opened)
 
     def add(
         self,
@@ -530,7 +572,8 @@ class Index(Searchable):
 
     def _encoded_probes(self, encoder: Encoder | None) -> list[tuple[str, bytes]]:
         if encoder is not None:
-            return refresh.encode_probes(self._checked(encoder))
+            self.check_encoder(encoder)
+            return refresh.encode_probes(encoder)
         if self._encoder is None and self._load_encoder is None:
             return []
         return refresh.encode_probes(self.encoder)

@@ -106,8 +106,7 @@ class Migration:
     def run(self) -> MigrationReport:
         """Embed what is lacking, and switch unless something cannot be had."""
         meta = self._read(catalog.meta)
-        self._old = str(meta["fingerprint"])
-        if self._old == self._model:
+        if meta["fingerprint"] == self._model:
             raise InvalidInputError(f"index {self._folder.name} uses {meta['model_name']} already")
         with WriterLock(self._folder / LOCK_FILE, purpose="migrating").acquire():
             with self._writer() as writer:
@@ -156,7 +155,7 @@ class Migration:
         return self._reader.run(lambda conn, snapshot: work(conn))
 
     def _writer(self) -> Writer:
-        return Writer(self._folder, wait=True, fingerprint=self._old)
+        return Writer(self._folder, wait=True, opened=self._reader.opened)
 
     def _lacking(self) -> dict[Modality, Rows]:
         meta = self._read(catalog.meta)

@@ -454,7 +454,7 @@ def test_a_newer_format_is_refused(index):
         Index.open(index.path)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_an_older_format_is_migrated(tmp_path, encoder, version):
     path = tmp_path / "old"
     (path / "ann").mkdir(parents=True)
@@ -464,10 +464,10 @@ def test_an_older_format_is_migrated(tmp_path, encoder, version):
     connection.executescript((fixture / "catalog.sql").read_text())
     connection.close()
     with Index.open(path, encoder) as index:
-        if version == 2:
+        if version >= 2:
             assert index.item(1).tags == ("dog",)
             assert index.search("cat", min_score="auto") is not None
-        assert index.info()["format_version"] == 3
+        assert index.info()["format_version"] == 4
         assert index.info()["model"]["name"] == "fake"
         assert [item.key for item in index.items()] == [f"/photos/{n}.jpg" for n in "acd"]
         assert index.search(encoder.vector("image c"), k=1)[0].item.caption == "a cat"

@@ -219,7 +219,9 @@ def test_an_index_that_is_gone_or_another_one_is_not_answered_for(tmp_path):
                 ask()
         make(5)
         for ask in (lambda: opened.search("a dog"), lambda: len(opened), lambda: opened.remove(1)):
-            with pytest.raises(IndexMigratedError, match="another index in the place"):
+            with pytest.raises(
+                IndexMigratedError, match="index was replaced after it was opened; reopen it"
+            ):
                 ask()
     with Index.open(tmp_path / "index", encoder) as opened:
         assert len(opened.search("a dog")) == 5

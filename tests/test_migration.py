@@ -182,7 +182,7 @@ def test_others_write_and_search_meanwhile(index, folder, encoder, other_encoder
         assert index.migrate(other_encoder, progress=meanwhile, batch_size=3).switched
         assert done
         for use in (lambda: bystander.search("a cat"), bystander.writer):
-            with pytest.raises(IndexMigratedError, match=r"has been migrated.*open it again"):
+            with pytest.raises(IndexMigratedError, match=r"was migrated to .*reopen it"):
                 use()
     paths = {Path(item.path).name for item in index.items()}
     assert {"added.png", "moon.png"} <= paths

@@ -100,17 +100,14 @@ def build(
 def _build(
     folder: Path, reader: Reader, modality: Modality, *, force: bool, wait: bool | float
 ) -> str | None:
-    def look(
-        conn: Any, snapshot: Snapshot
-    ) -> tuple[Shelf, AnnEntry | None, Mapping[str, bytes], str]:
+    def look(conn: Any, snapshot: Snapshot) -> tuple[Shelf, AnnEntry | None, Mapping[str, bytes]]:
         return (
             snapshot.shelf(modality),
             catalog.ann_entries(conn).get(modality),
             catalog.probes(conn),
-            str(snapshot.meta["fingerprint"]),
         )
 
-    shelf, entry, probes, model = reader.run(look)
+    shelf, entry, probes = reader.run(look)
     captions = reader.run(lambda conn, snapshot: snapshot.shelf("caption"))
     what = needed(shelf, entry, can_tune_on_texts=bool(probes) or len(captions) > 0)
     if force:
@@ -118,7 +115,7 @@ def _build(
     if what is None:
         return None
     if what == "drop":
-        with Writer(folder, wait=wait, fingerprint=model) as writer:
+        with Writer(folder, wait=wait, opened=reader.opened) as writer:
             writer.change(lambda conn: catalog.delete_ann(conn, modality))
         return what
     path = ann_file(folder, f"{modality}-{secrets.token_hex(8)}")
@@ -154,7 +151,7 @@ def _build(
         )
         del trained
         with (
-            Writer(folder, wait=wait, fingerprint=model) as writer,
+            Writer(folder, wait=wait, opened=reader.opened) as writer,
             translated(folder / CATALOG),
         ):
             beside.rename(path)

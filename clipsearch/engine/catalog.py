@@ -65,14 +65,6 @@ def meta(conn: sqlite3.Connection) -> dict[str, Any]:
     return {**dict(conn.execute("SELECT key, value FROM meta")), **dict(of_model)}
 
 
-def generation(conn: sqlite3.Connection) -> int:
-    """Number of the committed state."""
-    found = conn.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-    if found is None:
-        raise sqlite3.DatabaseError("the generation is missing")
-    return int(found[0])
-
-
 def set_meta(conn: sqlite3.Connection, values: dict[str, str | int]) -> None:
     """Change what the catalog says of the index as a whole."""
     conn.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", values.items())

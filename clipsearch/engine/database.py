@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from ..errors import ClipSearchError, IndexCorruptError, IndexLockedError, StorageError
 from .parts import CATALOG, refuse_links
 
-__all__ = ["CATALOG", "Connection", "connect", "translated"]
+__all__ = ["CATALOG", "Connection", "connect", "stamp", "translated"]
 
 _BUSY_S = 30.0
 _READER_CACHE_KIB = 8 * 1024
@@ -22,6 +22,17 @@ class Connection(sqlite3.Connection):
     """A connection that knows whether it may be kept."""
 
     reusable = True  # False: SQLite was told that the file does not change, so nobody may wait
+    stamp: tuple[int, ...] = ()  # of the file, as it was just before it was opened
+
+
+def stamp(folder: Path) -> tuple[int, ...]:
+    """What is another after a catalog's file was replaced, or written by whatever program.
+
+    SQLite takes a file for unchanged that SQLite has not changed, such as one that a backup was
+    copied over: a connection of before would go on with the pages that it remembers.
+    """
+    found = os.stat(folder / CATALOG)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _basename(path: str | None) -> str | None:

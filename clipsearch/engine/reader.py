@@ -15,10 +15,11 @@ from ..errors import (
     IndexMigratedError,
     IndexNotFoundError,
     InvalidInputError,
+    StorageError,
 )
-from . import catalog
-from .database import CATALOG, Connection, connect, translated
-from .snapshot import EXACT_ELEMENTS, Snapshot, check_model, load_snapshot
+from .database import CATALOG, Connection, connect, stamp, translated
+from .identity import State, check_same, state_of
+from .snapshot import EXACT_ELEMENTS, Snapshot, load_snapshot
 
 __all__ = ["Reader"]
 
@@ -46,9 +47,19 @@ class Reader:
         self._idle: list[Connection] = []
         self._pid = os.getpid()
         self._latest: Snapshot | None = None
-        self._fingerprint: str | None = None  # of the model that the index had when it was opened
-        self._file: tuple[int, int] | None = None  # device and number of its catalog then
+        self._opened: State | None = None
+        self._stamp: tuple[int, ...] = ()  # of the catalog that the idle connections are of
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    @property
+    def opened(self) -> State | None:
+        """The first state that was read: what is read later is of the same index and model."""
+        return self._opened
 
     def run(self, work: Callable[[sqlite3.Connection, Snapshot], T]) -> T:
         """Run work within one read transaction.
@@ -60,56 +71,42 @@ class Reader:
             What `work` returns.
 
         Raises:
-            IndexNotFoundError: The index has been deleted or moved.
-            IndexMigratedError: The index has been migrated to another model since it was opened,
-                or there is another one in its place.
+            IndexNotFoundError: The index was deleted or moved.
+            IndexMigratedError: The index was migrated to another model, or replaced, since it was
+                opened.
             IndexCorruptError: A file of the index is missing or damaged.
             StorageError: A file cannot be read.
         """
-        self.check_place()
-        seen = -1
+        seen = ""
         for _ in range(_ATTEMPTS):
-            with self._transaction() as conn:
-                generation = catalog.generation(conn)
+            with self._transaction() as (conn, state):
                 try:
-                    snapshot = self._snapshot(conn, generation)
+                    snapshot = self._snapshot(conn, state)
                 except IndexCorruptError:
                     # A commit after our transaction began may have deleted files that this state
                     # names; then a new transaction sees a newer state.
-                    if generation == seen:
+                    if state.commit_id == seen:
                         raise
-                    seen = generation
+                    seen = state.commit_id
                     continue
-                check_model(self._folder, snapshot.meta, self._fingerprint)
-                self._fingerprint = str(snapshot.meta["fingerprint"])
                 return work(conn, snapshot)
         raise IndexCorruptError(
             f"{self._folder} changes faster than it can be opened. Try again when the writer is "
             "done; if there is none, run `clipsearch verify --full`."
         )
 
-    def check_place(self) -> None:
-        """Raise what `run` raises where the index is not in its folder any more.
+    def state(self) -> State:
+        """The state that there is now, of which no file is read but the catalog.
 
-        Its open files outlive it: without this, they would answer for it.
+        Raises:
+            IndexNotFoundError, IndexMigratedError, StorageError: As `run`.
         """
-        try:
-            found = os.stat(self._folder / CATALOG)
-        except FileNotFoundError as exc:
-            if self._file is None:
-                return  # opening it says what is missing
-            raise IndexNotFoundError(f"index {self._folder.name} is gone") from exc
-        file = (found.st_dev, found.st_ino)
-        if self._file not in (None, file):
-            raise IndexMigratedError(
-                f"there is another index in the place of {self._folder.name} since it was opened; "
-                "open it again, or run the command again"
-            )
-        self._file = file
+        with self._transaction() as (_, state):
+            return state
 
-    def _snapshot(self, conn: sqlite3.Connection, generation: int) -> Snapshot:
+    def _snapshot(self, conn: sqlite3.Connection, state: State) -> Snapshot:
         latest = self._latest
-        if latest is not None and latest.generation == generation:
+        if latest is not None and latest.commit_id == state.commit_id:
             return latest
         loaded = load_snapshot(
             self._folder,
@@ -119,27 +116,51 @@ class Reader:
             on_gpu=self._on_gpu,
         )
         with self._lock:
-            if self._latest is None or self._latest.generation < generation:
+            # Another thread may have read a newer one meanwhile. A lower number alone means
+            # nothing: an older copy may have been restored.
+            if self._latest is latest or (
+                self._latest is not None and self._latest.generation < loaded.generation
+            ):
                 self._latest = loaded
         return loaded
 
     def forget(self) -> None:
-        """Open the index anew for the next piece of work, whatever its model is by then."""
+        """Read the index from now on whatever it is, and whatever its model."""
+        with self._lock:
+            self._opened = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep nothing open or in memory."""
         with self._lock:
             self._latest = None
-            self._fingerprint = None
+            idle, self._idle = self._idle, []
+            if self._pid != os.getpid():
+                _abandoned.extend(idle)
+                return
+        for conn in idle:
+            conn.close()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self) -> Iterator[tuple[Connection, State]]:
+        """A connection within a transaction, and the state that it sees."""
         conn = self._take()
         try:
             with translated(self._folder / CATALOG):
                 conn.execute("BEGIN")
-                yield conn
+                state = state_of(conn)
+                check_same(self._folder, conn, state, self._opened)
+                if self._opened is None:
+                    self._opened = state
+                yield conn, state
+        except IndexMigratedError:
+            self._let_go()
+            raise
         finally:
             self._give(conn)
 
     def _take(self) -> Connection:
+        now = self._look()
         with self._lock:
             if self._closed:
                 raise InvalidInputError(f"{self._folder} is closed; open it again to use it")
@@ -147,9 +168,31 @@ class Reader:
                 _abandoned.extend(self._idle)
                 self._idle = []
                 self._pid = os.getpid()
-            if self._idle:
-                return self._idle.pop()
-        return connect(self._folder)
+            outdated: list[Connection] = []
+            if self._stamp != now:
+                outdated, self._idle = self._idle, []
+                self._stamp = now
+            known = self._idle.pop() if self._idle else None
+        for conn in outdated:
+            conn.close()
+        if known is not None:
+            return known
+        new = connect(self._folder)
+        new.stamp = now
+        return new
+
+    def _look(self) -> tuple[int, ...]:
+        """The stamp of the catalog. Open files outlive an index that is gone: they tell nothing."""
+        try:
+            with translated(self._folder / CATALOG):
+                return stamp(self._folder)
+        except StorageError as exc:
+            if not isinstance(exc.__cause__, FileNotFoundError):
+                raise
+            if self._opened is None:
+                return ()  # opening it says what is missing
+            self._let_go()
+            raise IndexNotFoundError(f"index {self._folder.name} is gone") from exc
 
     def _give(self, conn: Connection) -> None:
         try:
@@ -159,7 +202,7 @@ class Reader:
             conn.close()
             return
         with self._lock:
-            if not self._closed and conn.reusable:
+            if not self._closed and conn.reusable and conn.stamp == self._stamp:
                 self._idle.append(conn)
                 return
         conn.close()
@@ -168,10 +211,4 @@ class Reader:
         """Close all files. Work that is under way ends as it should."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
-            self._latest = None
-        if self._pid != os.getpid():
-            _abandoned.extend(idle)
-            return
-        for conn in idle:
-            conn.close()
+        self._let_go()

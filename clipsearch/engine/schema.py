@@ -10,11 +10,12 @@ import sqlite3
 from collections.abc import Mapping
 
 from ..errors import IndexCorruptError, IndexVersionError
+from .identity import advance, new_id
 
 __all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "migrate", "version_of"]
 
 APPLICATION_ID = 0x434C5053  # "CLPS"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 _ITEMS = """
 CREATE TABLE items (
@@ -156,9 +157,8 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
     counters = {"generation": 0, "next_row": 1, "items": 0, "images": 0, "captions": 0}
     of_model = ("model_name", "dim", "model_details")
     own = {key: value for key, value in meta.items() if key not in of_model}
-    conn.executemany(
-        "INSERT INTO meta (key, value) VALUES (?, ?)", [*counters.items(), *own.items()]
-    )
+    ids = {"index_id": new_id(), "commit_id": new_id()}
+    conn.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", (counters | ids | own).items())
     conn.execute(
         "INSERT INTO models VALUES (?, ?, ?, ?, NULL)",
         (meta["fingerprint"], *(meta[key] for key in of_model)),
@@ -205,6 +205,9 @@ def migrate(conn: sqlite3.Connection, version: int) -> None:
             _migrate_1_to_2(conn)
         if version < 3:
             _migrate_2_to_3(conn)
+        if version < 4:
+            _migrate_3_to_4(conn)
+        advance(conn)
         conn.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         conn.execute("COMMIT")
     except BaseException:
@@ -227,7 +230,6 @@ def _migrate_1_to_2(conn: sqlite3.Connection) -> None:
         FROM items, json_each(items.extra) AS j WHERE items.extra IS NOT NULL GROUP BY j.key
         """
     )
-    conn.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
 
 
 def _migrate_2_to_3(conn: sqlite3.Connection) -> None:
@@ -256,7 +258,11 @@ def _migrate_2_to_3(conn: sqlite3.Connection) -> None:
         (fingerprint,),
     )
     conn.execute("DELETE FROM meta WHERE key IN ('model_name', 'dim', 'model_details')")
-    conn.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+
+
+def _migrate_3_to_4(conn: sqlite3.Connection) -> None:
+    """Version 3 told indexes and states apart by times and numbers."""
+    conn.execute("INSERT INTO meta (key, value) VALUES ('index_id', ?)", (new_id(),))
 
 
 def _run(conn: sqlite3.Connection, script: str) -> None:

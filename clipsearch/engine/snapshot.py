@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import IndexCorruptError, IndexMigratedError
+from ..errors import IndexCorruptError
 from ..types import Modality
 from ..vectors import Block, Floats, Rows, best, exact_top_k, exact_top_k_many, is_in
 from . import catalog
@@ -25,7 +25,6 @@ __all__ = [
     "Found",
     "Shelf",
     "Snapshot",
-    "check_model",
     "load_snapshot",
 ]
 
@@ -279,6 +278,7 @@ class Snapshot:
     """Everything that a search needs of one committed state, except the items themselves."""
 
     generation: int
+    commit_id: str
     meta: Mapping[str, Any]
     shelves: Mapping[Modality, Shelf]
     backgrounds: Mapping[tuple[str, str], Mapping[str, Any]]
@@ -289,19 +289,6 @@ class Snapshot:
     def shelf(self, modality: Modality) -> Shelf:
         """The vectors of one modality."""
         return self.shelves[modality]
-
-
-def check_model(folder: Path, meta: Mapping[str, Any], fingerprint: str | None) -> None:
-    """Check that an index still is of the model that its user opened it with.
-
-    Raises:
-        IndexMigratedError: It has been migrated meanwhile.
-    """
-    if fingerprint not in (None, meta["fingerprint"]):
-        raise IndexMigratedError(
-            f"index {folder.name} has been migrated to {meta['model_name']} since it was opened; "
-            "open it again, or run the command again"
-        )
 
 
 def load_snapshot(
@@ -317,7 +304,7 @@ def load_snapshot(
     Args:
         folder: The folder of the index.
         conn: A connection within a read transaction.
-        previous: An earlier state; files that both name are not opened again.
+        previous: Another state; files that both name, with the same content, are not opened again.
         exact_elements: Up to how many numbers the search is exact.
         on_gpu: Whether a CUDA device searches.
 
@@ -335,13 +322,17 @@ def load_snapshot(
             open_anns[shelf.ann.entry.name] = shelf.ann
     by_modality: dict[Modality, list[Segment]] = {modality: [] for modality in MODALITIES}
     for entry in catalog.segments(conn):
-        segment = open_segments.get(entry.name) or Segment(folder, entry, dim)
+        segment = open_segments.get(entry.name)
+        if segment is None or segment.entry != entry:
+            segment = Segment(folder, entry, dim)
         by_modality[entry.modality].append(segment)
     notes: list[str] = []
-    anns = {
-        modality: open_anns.get(entry.name) or _ann_or_note(folder, entry, dim, notes)
-        for modality, entry in catalog.ann_entries(conn).items()
-    }
+    anns: dict[str, Ann | None] = {}
+    for modality, of_modality in catalog.ann_entries(conn).items():
+        ann = open_anns.get(of_modality.name)
+        if ann is None or ann.entry != of_modality:
+            ann = _ann_or_note(folder, of_modality, dim, notes)
+        anns[modality] = ann
     shelves = {
         modality: Shelf(
             by_modality[modality],
@@ -355,6 +346,7 @@ def load_snapshot(
     }
     return Snapshot(
         generation=int(meta["generation"]),
+        commit_id=str(meta["commit_id"]),
         meta=meta,
         shelves=shelves,
         backgrounds=catalog.backgrounds(conn),

@@ -19,6 +19,7 @@ from .ann import ANN_REMEDY, Ann, ann_file, open_ann
 from .database import CATALOG, connect, translated
 from .files import SegmentEntry, check_file
 from .garbage import strangers
+from .identity import State, state_of
 from .segments import BLOCK_ROWS, Segment, segment_files
 from .snapshot import EXACT_ELEMENTS, MODALITIES, Shelf
 from .storage import check_openable
@@ -91,7 +92,7 @@ class _Check:
         self._problems: list[str] = []
         self._notes: list[str] = []
         self._bytes = 0
-        self._generation = -1
+        self._state: State | None = None
 
     def run(self) -> Verification:
         items = 0
@@ -101,7 +102,7 @@ class _Check:
             try:
                 with translated(self._folder / CATALOG):
                     conn.execute("BEGIN")
-                    self._generation = catalog.generation(conn)
+                    self._state = state_of(conn)
                     items = self._catalog(conn)
                     entries = catalog.segments(conn)
                     dim = int(catalog.meta(conn)["dim"])
@@ -123,7 +124,7 @@ class _Check:
         if len(self._problems) > _MOST_PROBLEMS:
             problems.append(f"... and {len(self._problems) - _MOST_PROBLEMS} more")
         return Verification(
-            generation=max(self._generation, 0),
+            generation=0 if self._state is None else self._state.generation,
             full=self._full,
             items=items,
             segments=len(entries),
@@ -136,7 +137,7 @@ class _Check:
         try:
             conn = connect(self._folder)
             try:
-                return catalog.generation(conn) == self._generation
+                return state_of(conn) == self._state
             finally:
                 conn.close()
         except (ClipSearchError, sqlite3.Error):

@@ -21,9 +21,10 @@ from .catalog import Known
 from .database import CATALOG, connect, translated
 from .files import SegmentEntry
 from .garbage import sweep
+from .identity import State, advance, check_same, state_of
 from .lock import WriterLock
 from .segments import write_segment
-from .snapshot import MODALITIES, Snapshot, check_model, load_snapshot
+from .snapshot import MODALITIES, Snapshot, load_snapshot
 
 __all__ = ["LOCK_FILE", "Writer"]
 
@@ -45,16 +46,16 @@ class Writer:
     Args:
         folder: The folder of the index.
         wait: As for `WriterLock.acquire`.
-        fingerprint: The model that the caller has in mind; None for any.
+        opened: A state that the caller has seen; None for any.
 
     Raises:
         IndexLockedError: Another process is writing.
-        IndexMigratedError: The index has been migrated to another model.
+        IndexMigratedError: The index was migrated or replaced since that state.
         StorageError: The folder cannot be written.
     """
 
     def __init__(
-        self, folder: Path, *, wait: bool | float = False, fingerprint: str | None = None
+        self, folder: Path, *, wait: bool | float = False, opened: State | None = None
     ) -> None:
         self._folder = folder
         self._catalog = folder / CATALOG
@@ -66,7 +67,7 @@ class Writer:
             raise
         try:
             with self._translated():
-                check_model(folder, catalog.meta(self._conn), fingerprint)
+                check_same(folder, self._conn, state_of(self._conn), opened)
                 self._reset()
                 self._base: Snapshot | None = None
                 sweep(folder, self._conn)
@@ -328,7 +329,7 @@ class Writer:
         if self._staged == 0:
             self.rollback()
             with self._translated():
-                return catalog.generation(conn)
+                return state_of(conn).generation
         try:
             with self._translated():
                 for modality in MODALITIES:
@@ -372,11 +373,10 @@ class Writer:
 
     def _finish(self) -> int:
         meta = catalog.meta(self._conn)
-        generation = int(meta["generation"]) + 1
+        generation = advance(self._conn)
         catalog.set_meta(
             self._conn,
             {
-                "generation": generation,
                 "next_row": self._next_row,
                 "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 **{name: int(meta[name]) + by for name, by in self._change.items()},
@@ -394,7 +394,7 @@ class Writer:
         self._rewrite(lambda entries, dead: merging.plan_full(entries, dead))
         with self._translated():
             self._conn.execute("INSERT INTO words (words) VALUES ('optimize')")
-            return catalog.generation(self._conn)
+            return state_of(self._conn).generation
 
     def _tidy(self) -> None:
         """Merge middling segments and rewrite those that are mostly removed rows."""

@@ -76,9 +76,7 @@ def make_map(
     method = method or ("umap" if there else "pca")
     if method == "umap" and not there:
         raise InvalidInputError("UMAP is not installed; run: pip install 'clipsearch[map]'")
-    key = cached_key(
-        index.fingerprint, str(index.path), index.generation, len(index), clusters, method, 3
-    )
+    key = cached_key(index.commit_id, clusters, method, 4)
     name = f"maps/{key}.npz"
     kept = _load(name)
     if kept is not None:
