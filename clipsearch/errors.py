@@ -122,7 +122,7 @@ class IndexMigratedError(EncoderMismatchError, ValueError):
 
     code = "index_migrated"
     http_status = 503
-    public_detail = "the index has another model now, which is being loaded; try again soon"
+    public_detail = "the index has another model now, which is not loaded; try again soon"
 
 
 class IndexNotFoundError(ClipSearchError, FileNotFoundError):

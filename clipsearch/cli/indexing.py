@@ -194,8 +194,14 @@ def open_or_create(
         dim: Dimensions of the vectors to be added, if known already.
     """
     path = index_path(name)
+
+    def load(known: str, fingerprint: str) -> clipsearch.Encoder:
+        if model is None or model == known:  # loaded when there is something new to encode
+            return load_text_encoder(known, fingerprint, device=device, precision=precision)
+        return clipsearch.load_encoder(model, device=device, precision=precision)
+
     try:
-        existing = clipsearch.Index.open(path)
+        existing = clipsearch.Index.open(path, load=load)
     except IndexNotFoundError:
         new = clipsearch.load_encoder(model or BUNDLED_MODEL, device=device, precision=precision)
         if dim is not None and dim != new.dim:
@@ -205,13 +211,12 @@ def open_or_create(
             ) from None
         # Another command may have made it meanwhile; the lock then tells which one waits.
         return clipsearch.Index.create(path, new, exist_ok=True)
-    known, fingerprint = existing.model_name, existing.fingerprint
-    existing.close()
-    if model is None or model == known:  # loaded when there is something new to encode
-        encoder = load_text_encoder(known, fingerprint, device=device, precision=precision)
-    else:
-        encoder = clipsearch.load_encoder(model, device=device, precision=precision)
-    return clipsearch.Index.open(path, encoder)
+    try:
+        _ = existing.encoder  # what is wrong with it is an error now, not at the first image
+    except BaseException:
+        existing.close()
+        raise
+    return existing
 
 
 def summarise(report: IngestReport) -> list[str]:

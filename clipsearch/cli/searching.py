@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -190,11 +191,9 @@ def parse_min_score(value: str | None) -> float | Literal["auto"] | None:
 
 def open_for_search(name: str | None, device: str = "auto") -> clipsearch.Index:
     """Open an index; its model is loaded only when something has to be encoded."""
-    path = existing_index(name)
-    index = clipsearch.Index.open(path)
-    model, fingerprint = index.model_name, index.fingerprint
-    index.close()
-    return clipsearch.Index.open(path, lambda: load_text_encoder(model, fingerprint, device=device))
+    return clipsearch.Index.open(
+        existing_index(name), load=partial(load_text_encoder, device=device)
+    )
 
 
 def print_hits(hits: Hits, output: Format, query: Query, *, null: bool = False) -> None:

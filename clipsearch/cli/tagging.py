@@ -66,12 +66,11 @@ def tag(
     from ..index import Index
     from ..tagging import tag_index
 
-    path = existing_index(name)
-    with Index.open(path) as index:
-        model = index.model_name
-    encoder = load_encoder(model, device=device)
-    classifier = build_classifier(encoder, label, labels, template)
-    with Index.open(path, encoder) as index:
+    def load(model: str, fingerprint: str) -> Encoder:
+        return load_encoder(model, device=device)
+
+    with Index.open(existing_index(name), load=load) as index:
+        classifier = build_classifier(index.encoder, label, labels, template)
         report = tag_index(
             index,
             classifier,

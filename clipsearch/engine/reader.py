@@ -131,9 +131,10 @@ class Reader:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Keep nothing open or in memory."""
+        """Keep nothing open or in memory, nor connections that are given back later."""
         with self._lock:
             self._latest = None
+            self._stamp = ()
             idle, self._idle = self._idle, []
             if self._pid != os.getpid():
                 _abandoned.extend(idle)

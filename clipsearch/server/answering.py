@@ -3,48 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped, unused-ignore]
 
-from ..index import Index
+from ..encoder import Encoder
 from ..request import SearchRequest
-from ..types import Hits
+from ..types import Hits, Item
 from .batching import Batcher
 from .settings import ServerSettings
 
-__all__ = ["SharedSearch"]
+__all__ = ["ServedIndex", "SharedSearch"]
+
+
+class ServedIndex(Protocol):
+    """What the server needs of an open index; `Index` is one."""
+
+    @property
+    def model_name(self) -> str:
+        """Name of its model."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of its model."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Number of the last committed state."""
+        ...
+
+    @property
+    def encoder(self) -> Encoder:
+        """Its model, loaded on first need."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of items."""
+        ...
+
+    def is_current(self) -> bool:
+        """Whether it may still be used."""
+        ...
+
+    def fields(self) -> dict[str, str]:
+        """Names and types of the fields that `where` knows."""
+        ...
+
+    def item(self, id: int) -> Item:  # noqa: A002 - the word of Item.id
+        """One item."""
+        ...
+
+    def get_meta(self, key: str) -> Any:
+        """A small JSON document, or None."""
+        ...
+
+    def answer_many(self, requests: Sequence[SearchRequest]) -> list[Hits]:
+        """The hits of each request, whose texts and images are encoded already."""
+        ...
+
+    def close(self) -> None:
+        """Close all files."""
+        ...
+
+
+_Asked = tuple[ServedIndex, SearchRequest]
 
 
 class SharedSearch:
-    """One index that many requests search, safe for any number of threads.
+    """Searches of one index by many requests, safe for any number of threads.
 
     Scanning all vectors costs little more for many queries than for one, so plain searches that
     come while another is under way are scored together. What takes a time of its own (a filter,
     keywords, an ANN file) is not waited for by others.
 
     Args:
-        index: What is searched.
         settings: How many are scored together at most.
         observe: Called with the size of every batch.
     """
 
-    def __init__(
-        self, index: Index, settings: ServerSettings, observe: Callable[[int], None]
-    ) -> None:
-        self._index = index
+    def __init__(self, settings: ServerSettings, observe: Callable[[int], None]) -> None:
         self._threads = ThreadpoolController()
         self._scans = True  # until an answer says that an ANN file took part
-        self._together: Batcher[SearchRequest, Hits] = Batcher(
+        self._together: Batcher[_Asked, Hits] = Batcher(
             self._answer, max_batch=settings.max_batch, wait_ms=0, observe=observe
         )
 
-    async def answer(self, request: SearchRequest) -> Hits:
-        """As `Index.answer`; the query's texts and images should be encoded already."""
+    async def answer(self, index: ServedIndex, request: SearchRequest) -> Hits:
+        """As `Index.answer`; the query's texts and images should be encoded already.
+
+        Args:
+            index: The index as it is open now; it may have been opened again since the last one.
+            request: What is asked.
+        """
         if request.where is not None or request.hybrid or not self._scans:
-            hits = await run_in_threadpool(self._index.answer, request)
+            (hits,) = await run_in_threadpool(index.answer_many, [request])
         else:
-            (hits,) = await self._together.soon([request])
+            (hits,) = await self._together.soon([(index, request)])
         if request.where is None:
             self._scans = not hits.approximate
         return hits
@@ -54,10 +116,17 @@ class SharedSearch:
         """How many searches wait."""
         return self._together.waiting
 
-    def _answer(self, requests: list[SearchRequest]) -> Sequence[Hits]:
-        # A second thread of BLAS spends more time on waiting than this product takes.
-        with self._threads.limit(limits=1, user_api="blas"):
-            return self._index.answer_many(requests)
+    def _answer(self, asked: list[_Asked]) -> Sequence[Hits]:
+        by_index: dict[ServedIndex, list[int]] = {}
+        for place, (index, _) in enumerate(asked):
+            by_index.setdefault(index, []).append(place)
+        found: dict[int, Hits] = {}
+        for index, places in by_index.items():
+            # A second thread of BLAS spends more time on waiting than this product takes.
+            with self._threads.limit(limits=1, user_api="blas"):
+                hits = index.answer_many([asked[place][1] for place in places])
+            found.update(zip(places, hits, strict=True))
+        return [found[place] for place in range(len(asked))]
 
     def close(self) -> None:
         """Finish what is under way."""

@@ -18,17 +18,20 @@ from starlette.routing import Match, Route
 
 from ..encoder import Encoder
 from ..errors import ClipSearchError, ImageDecodeError
+from ..hub import Hub
+from ..index import Index
 from ..models import load_encoder
 from . import classifying, searching, status
 from .docs import docs_page
 from .documents import ProblemDocument
+from .encoding import SharedEncoder, sharing
 from .engine import Engine
 from .guard import add_guard
 from .problems import PROBLEM_TYPE, Problem, of_error, problem_response
 from .settings import ServerSettings
 from .telemetry import Telemetry
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "serve_engine"]
 
 _log = logging.getLogger("clipsearch.server")
 _HTTP_CODES = {
@@ -60,11 +63,31 @@ def create_app(
         load: From a model's name to the model, for an index that is migrated meanwhile.
 
     Raises:
-        EncoderMismatchError, IndexNotFoundError: As `Engine`.
+        EncoderMismatchError: An index is of another model.
+        IndexNotFoundError: A folder is no index.
     """
     settings = settings or ServerSettings()
     telemetry = Telemetry()
-    engine = Engine(encoder, indexes, settings=settings, telemetry=telemetry, load=load)
+    hub = Hub(sharing(load, settings, telemetry), open_index=Index.open)
+    hub.add_model(SharedEncoder(encoder, settings, telemetry))
+    try:
+        for folder in indexes.values():
+            hub.index(folder).check_encoder(encoder)
+    except BaseException:
+        hub.close()
+        raise
+    engine = Engine(hub, indexes, model=encoder.name, settings=settings, telemetry=telemetry)
+    return serve_engine(engine, page=hub if ui else None)
+
+
+def serve_engine(engine: Engine, *, page: Hub[Index] | None = None) -> FastAPI:
+    """The ASGI application that answers with an engine, which it closes at its end.
+
+    Args:
+        engine: What it answers with.
+        page: The hub of the front end at `/`; None for no front end.
+    """
+    settings, telemetry = engine.settings, engine.telemetry
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -91,7 +114,7 @@ def create_app(
         app.include_router(router)
     _add_docs(app)
     _add_errors(app, telemetry)
-    _add_front(app, engine, ui)
+    _add_front(app, engine, page)
     add_guard(app, settings, telemetry=telemetry)
     return app
 
@@ -171,13 +194,13 @@ def _add_errors(app: FastAPI, telemetry: Telemetry) -> None:
         return answer(request, problem)
 
 
-def _add_front(app: FastAPI, engine: Engine, ui: bool) -> None:
+def _add_front(app: FastAPI, engine: Engine, hub: Hub[Index] | None) -> None:
     """The page for people at `/`; it adds a route for every path, so it comes last."""
-    if ui:
+    if hub is not None:
         from .front import mount_front
 
         _keep_refusals(app)
-        mount_front(app, engine)
+        mount_front(app, engine, hub)
         return
 
     @app.get("/", include_in_schema=False)

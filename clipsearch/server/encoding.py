@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from .batching import Batcher
 from .settings import ServerSettings
 from .telemetry import Telemetry
 
-__all__ = ["SharedEncoder"]
+__all__ = ["SharedEncoder", "sharing"]
 
 
 # On a processor a few images keep every core busy, and while they are encoded the next are decoded.
@@ -137,6 +137,13 @@ class SharedEncoder:
         self._texts.close()
         self._pixels.close()
         self._pool.__exit__(None, None, None)
+
+
+def sharing(
+    load: Callable[[str], Encoder], settings: ServerSettings, telemetry: Telemetry
+) -> Callable[[str], Encoder]:
+    """A loader of models that many requests share."""
+    return lambda name: SharedEncoder(load(name), settings, telemetry)
 
 
 def most_images(encoder: Encoder) -> int:

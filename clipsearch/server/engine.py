@@ -2,154 +2,121 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
+
+from starlette.concurrency import run_in_threadpool
 
 from ..classification.labels import Groups, label_groups
 from ..classification.prompts import resolve_templates
-from ..encoder import Encoder
 from ..errors import (
     ClipSearchError,
     IndexMigratedError,
     IndexNotFoundError,
     InvalidInputError,
 )
-from ..index import Index
-from ..models import load_encoder
+from ..hub import Hub
 from ..request import SearchRequest
 from ..types import Hits
 from ..zeroshot import ZeroShotClassifier
-from .answering import SharedSearch
+from .answering import ServedIndex, SharedSearch
 from .encoding import SharedEncoder
 from .settings import ServerSettings
 from .telemetry import Telemetry
 
 __all__ = ["Engine", "public_name"]
 
-_log = logging.getLogger("clipsearch.server")
-_LOOK_S = 0.5  # between two looks at whether an index has been migrated
-_RETRY_S = 30.0  # after a model could not be loaded
-
-
-@dataclass(frozen=True, slots=True)
-class _Served:
-    """An open index with its model."""
-
-    index: Index
-    encoder: SharedEncoder
-    search: SharedSearch
-
 
 class Engine:
-    """Holds the model and the indexes of one server; safe for threads.
-
-    An index that is migrated meanwhile is opened anew, with the model that it has by then.
+    """Answers for the indexes and models of a hub; safe for threads.
 
     Args:
-        encoder: The model in memory.
-        indexes: Name and folder of every index; all must be of that model.
+        hub: What is open. Its models are `SharedEncoder`s, as `sharing` loads them.
+        indexes: Name and folder of every index that is served.
+        model: Name of the model that classifies and embeds where no index is served.
         settings: Limits.
         telemetry: Where batches and queues are reported.
-        load: From a model's name to the model.
-
-    Raises:
-        EncoderMismatchError: An index is of another model.
-        IndexNotFoundError: A folder is no index.
     """
 
     def __init__(
         self,
-        encoder: Encoder,
+        hub: Hub[ServedIndex],
         indexes: Mapping[str, Path],
         *,
+        model: str,
         settings: ServerSettings,
         telemetry: Telemetry,
-        load: Callable[[str], Encoder] = load_encoder,
     ) -> None:
         self.settings = settings
-        self._telemetry = telemetry
-        self._load = load
-        # Models are kept to the end: pages and requests may still use one that no index has.
-        self._models = {encoder.name: SharedEncoder(encoder, settings, telemetry)}
-        self._served: dict[str, _Served] = {}
-        self._replaced: list[_Served] = []
+        self.telemetry = telemetry
+        self._hub = hub
+        self._folders = dict(indexes)
+        self._model = model
+        observe = telemetry.batch_observer("search")
+        self._searches = {name: SharedSearch(settings, observe) for name in indexes}
         self._classifiers: OrderedDict[str, ZeroShotClassifier] = OrderedDict()
         self._lock = threading.Lock()
-        self._loading = threading.Lock()
-        self._stop = threading.Event()
-        self._follower = threading.Thread(target=self._follow, daemon=True, name="migrations")
-        served = self._served
-        telemetry.watch_queue("search", lambda: sum(s.search.waiting for s in served.values()))
-        try:
-            for name, folder in indexes.items():
-                self._serve(name, folder, self._models[encoder.name])
-        except BaseException:
-            self.close()
-            raise
-        self._follower.start()
-
-    def _serve(self, name: str, folder: Path, encoder: SharedEncoder) -> None:
-        index = Index.open(folder, encoder)
-        search = SharedSearch(index, self.settings, self._telemetry.batch_observer("search"))
-        if name in self._served:
-            self._replaced.append(self._served[name])
-        self._served[name] = _Served(index, encoder, search)
-        self._telemetry.watch_index(name, partial(_numbers, index))
-
-    def _follow(self) -> None:
-        """Open indexes anew that have been migrated, until the engine is closed."""
-        while not self._stop.wait(_LOOK_S):
-            for name, served in list(self._served.items()):
-                if not isinstance(_trouble(served.index), IndexMigratedError):
-                    continue
-                try:
-                    with Index.open(served.index.path) as now:
-                        model = now.model_name
-                    self._serve(name, served.index.path, self.load(model))
-                except ClipSearchError as exc:
-                    _log.error("%s was migrated and cannot be served: %s", name, exc)
-                    self._stop.wait(_RETRY_S)
+        searches = self._searches.values()
+        telemetry.watch_queue("search", lambda: sum(search.waiting for search in searches))
+        for name in indexes:
+            telemetry.watch_index(name, partial(self._numbers, name))
 
     @property
-    def indexes(self) -> Mapping[str, Index]:
-        """The open indexes by name."""
-        return {name: served.index for name, served in self._served.items()}
+    def indexes(self) -> Mapping[str, ServedIndex]:
+        """The indexes by name, as they are now."""
+        return {name: self.index(name) for name in self._folders}
 
     @property
-    def encoder(self) -> SharedEncoder:
-        """The model of the first index, which also classifies and embeds."""
-        return next((s.encoder for s in self._served.values()), next(iter(self._models.values())))
+    def folders(self) -> list[Path]:
+        """The folders of the indexes that are served."""
+        return list(self._folders.values())
 
-    def load(self, model: str) -> SharedEncoder:
-        """A model by name, which stays in memory.
-
-        Raises:
-            ModelNotFoundError, ModelLoadError: As `load_encoder`.
-        """
-        with self._loading:
-            if model not in self._models:
-                loaded = self._load(model)
-                self._models[model] = SharedEncoder(loaded, self.settings, self._telemetry)
-            return self._models[model]
-
-    def index(self, name: str) -> Index:
-        """An index by name, which is looked up here and never becomes a path.
+    def folder(self, name: str) -> Path:
+        """The folder of an index by name, which is looked up here and never becomes a path.
 
         Raises:
             IndexNotFoundError: There is none of that name.
         """
-        return self._found(name).index
-
-    def _found(self, name: str) -> _Served:
-        if name not in self._served:
+        if name not in self._folders:
             raise IndexNotFoundError("there is no such index; GET /v1/indexes lists them")
-        return self._served[name]
+        return self._folders[name]
+
+    def index(self, name: str) -> ServedIndex:
+        """An index by name, as it is now. Looks at the disk, so not for an event loop.
+
+        Raises:
+            IndexNotFoundError: There is none of that name, or it is gone.
+            ClipSearchError: It cannot be opened.
+        """
+        return self._hub.index(self.folder(name))
+
+    @property
+    def encoder(self) -> SharedEncoder:
+        """The model of the first index, which also classifies and embeds."""
+        for name in list(self._folders)[:1]:
+            with contextlib.suppress(ClipSearchError):  # the model that it had still serves
+                self._model = self._ready(name).model_name
+        return cast("SharedEncoder", self._hub.encoder(self._model))
+
+    def _ready(self, name: str) -> ServedIndex:
+        """An index by name, as it is now, with its model loaded.
+
+        Raises:
+            IndexMigratedError: It was migrated to a model that cannot be loaded.
+        """
+        index = self.index(name)
+        try:
+            _ = index.encoder
+        except ClipSearchError as exc:
+            raise IndexMigratedError(f"{name} was migrated and cannot be served: {exc}") from exc
+        return index
 
     async def answer(self, name: str, request: SearchRequest) -> Hits:
         """Search an index; what other requests ask meanwhile is encoded and scored with it.
@@ -163,13 +130,35 @@ class Engine:
             raise InvalidInputError(
                 f"a query of {terms} terms is over the limit of {self.settings.max_terms}"
             )
-        served = self._found(name)
-        query = await served.encoder.encoded(request.query)
-        return await served.search.answer(replace(request, query=query))
+        index = self._hub.held(self.folder(name))
+        if index is not None and self._hub.is_loaded(index.model_name):
+            try:
+                return await self._answer(name, index, request)
+            except IndexMigratedError:
+                pass  # the search has looked at the disk; a look before it would cost a thread
+        index = await run_in_threadpool(self._ready, name)
+        return await self._answer(name, index, request)
+
+    async def _answer(self, name: str, index: ServedIndex, request: SearchRequest) -> Hits:
+        query = await cast("SharedEncoder", index.encoder).encoded(request.query)
+        return await self._searches[name].answer(index, replace(request, query=query))
 
     def broken(self) -> list[str]:
-        """Names of the indexes that cannot be read now."""
-        return [name for name, served in self._served.items() if _trouble(served.index)]
+        """Names of the indexes that cannot be searched now."""
+        return [name for name in self._folders if not self._is_usable(name)]
+
+    def _is_usable(self, name: str) -> bool:
+        try:
+            index = self.index(name)
+            len(index)  # reads its state
+            ready = self._hub.model_state(index.model_name) == "ready"
+            return ready and index.encoder is not None
+        except ClipSearchError:
+            return False
+
+    def _numbers(self, name: str) -> tuple[int, int]:
+        index = self.index(name)
+        return index.generation, len(index)
 
     def classifier(
         self, labels: Sequence[str] | Groups, templates: str | Sequence[str]
@@ -220,28 +209,10 @@ class Engine:
         return made
 
     def close(self) -> None:
-        """Finish what is under way and close all files."""
-        self._stop.set()
-        if self._follower.is_alive():
-            self._follower.join()
-        for encoder in self._models.values():
-            encoder.close()
-        for served in [*self._served.values(), *self._replaced]:
-            served.search.close()
-            served.index.close()
-
-
-def _numbers(index: Index) -> tuple[int, int]:
-    return index.generation, len(index)
-
-
-def _trouble(index: Index) -> ClipSearchError | None:
-    """Why an open index cannot be read now."""
-    try:
-        index.generation  # noqa: B018 - looks at the file
-    except ClipSearchError as exc:
-        return exc
-    return None
+        """Finish what is under way and close the hub."""
+        for search in self._searches.values():
+            search.close()
+        self._hub.close()
 
 
 def public_name(model: str) -> str:

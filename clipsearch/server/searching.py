@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 from ..documents import hits_document, public_hit, public_item
 from ..errors import ImageDecodeError, ItemNotFoundError
 from ..exploring.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
-from ..index import Index
 from ..ingest import ROOTS
+from .answering import ServedIndex
 from .documents import (
     HitsDocument,
     IndexDocument,
@@ -143,7 +143,7 @@ def _copy(data: bytes, item_id: int) -> bytes:
         raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
 
 
-def _described(name: str, index: Index) -> dict[str, Any]:
+def _described(name: str, index: ServedIndex) -> dict[str, Any]:
     return {
         "name": name,
         "items": len(index),
@@ -158,10 +158,10 @@ def _described(name: str, index: Index) -> dict[str, Any]:
 async def _answer(engine: Engine, name: str, asked: SearchParameters) -> Response:
     request = asked.request()
     if request.where is not None:  # no work for the thread that serves everyone
-        where = await run_in_threadpool(_checked, engine.index(name), request.where)
+        where = await run_in_threadpool(_checked, engine, name, request.where)
         request = replace(request, where=where)
     return JSONResponse(hits_document(await engine.answer(name, request), public_hit))
 
 
-def _checked(index: Index, where: str) -> str | None:
-    return checked_where(index.fields(), where)
+def _checked(engine: Engine, name: str, where: str) -> str | None:
+    return checked_where(engine.index(name).fields(), where)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import importlib
 import pkgutil
+import shutil
 import threading
 import time
 
 import numpy as np
 import pytest
+from clipsearch.ui import Library
 from fastapi.testclient import TestClient
 
 import clipsearch
 from clipsearch import Index, errors
+from clipsearch.hub import Hub
 from clipsearch.server import create_app
 from clipsearch.server.batching import Batcher
 from clipsearch.server.problems import of_error
 from clipsearch.server.settings import is_loopback
 from tests.fakes import FakeEncoder, put
+from tests.test_index_restored import WAYS
 
 
 def every_error():
@@ -152,15 +156,50 @@ def test_a_model_that_cannot_be_loaded_after_a_migration(tmp_path, caplog):
     with TestClient(create_app(old, folders, ui=False, load=load)) as http:
         with Index.open(folders["moved"], old) as index:
             assert index.migrate(new).switched
-        for _ in range(6000):
-            if "new: the file is gone" in caplog.text:
-                break
-            time.sleep(0.01)
-        assert "moved was migrated and cannot be served: new: the file is gone" in caplog.text
         query = {"text": "x", "target": "caption"}
         refused = http.post("/v1/indexes/moved/search", json=query)
         assert (refused.status_code, refused.json()["code"]) == (503, "index_migrated")
+        assert "moved was migrated and cannot be served: new: the file is gone" in caplog.text
         assert http.get("/readyz").status_code == 503
         answer = http.post("/v1/indexes/kept/search", json=query)
         assert len(answer.json()["hits"]) == 3
         assert http.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("change", WAYS)
+def test_a_restored_and_then_replaced_index_is_served_as_it_is(tmp_path, change):
+    """Over HTTP and on the page: each answer is of one state, whatever was there before."""
+    fake, path, other = FakeEncoder(), tmp_path / "photos", tmp_path / "other"
+
+    def add(folder, *names):
+        with Index.open(folder, fake) as index:
+            for name in names:
+                with index.writer() as writer:
+                    put(writer, fake, name, caption=name)
+
+    for folder in (path, other):
+        Index.create(folder, fake).close()
+    add(path, "a", "b")
+    add(other, "x")
+    shutil.copytree(path, tmp_path / "backup")
+    add(path, "c", "d")
+    hub = Hub(lambda name: fake, open_index=Index.open)
+    library = Library([str(path)], hub=hub)
+    with TestClient(create_app(fake, {"photos": path}, ui=False)) as http:
+
+        def captions():
+            answer = http.post("/v1/indexes/photos/search", json={"text": "any", "k": 9}).json()
+            listed = [item.caption for item in library.index("photos").items()]
+            assert sorted(hit["caption"] for hit in answer["hits"]) == listed
+            assert len(library.sample("photos")[0]) == len(listed)
+            return "".join(listed)
+
+        assert captions() == "abcd"
+        change(tmp_path / "backup", path)
+        assert captions() == "ab"
+        add(path, "y", "z")
+        assert captions() == "abyz"
+        change(other, path)
+        assert captions() == "x"
+    library.close()
+    hub.close()
