@@ -88,7 +88,7 @@ def test_ctrl_c_as_a_commit_succeeds_leaves_the_new_state(index, encoder, monkey
 
 
 def test_ctrl_c_between_an_item_and_its_vector_leaves_neither(index, encoder, monkeypatch):
-    insert = catalog.insert_item
+    insert = catalog.insert_items
 
     def interrupted(*arguments, **options):
         insert(*arguments, **options)
@@ -97,7 +97,7 @@ def test_ctrl_c_between_an_item_and_its_vector_leaves_neither(index, encoder, mo
     writer = index.writer()
     put(writer, encoder, "before")
     with monkeypatch.context() as patch:
-        patch.setattr(catalog, "insert_item", interrupted)
+        patch.setattr(catalog, "insert_items", interrupted)
         with pytest.raises(KeyboardInterrupt):
             put(writer, encoder, "interrupted")
     put(writer, encoder, "after")
@@ -114,6 +114,31 @@ def test_an_item_that_is_refused_leaves_the_staged_one_that_it_would_replace(ind
         put(writer, encoder, "later")
     sound(index.path, 42)
     np.testing.assert_allclose(index.vectors(first)[0], encoder.vector("image twice"), atol=1e-3)
+
+
+def test_an_item_that_is_refused_costs_no_other_of_its_batch(index, encoder):
+    records = [record(f"new {n}", caption="fine") for n in range(20)]
+    records[3] = record("half", caption="cut \ud83d")
+    records[11] = record("too large", caption="fine", size_bytes=2**70)
+    records[12] = record("new 5", caption="again")
+    at, vectors = np.arange(20), np.stack([encoder.vector(f"{n}") for n in range(20)])
+    vectors[7] = np.nan
+    with index.writer() as writer:
+        ends = writer.put_many(records, images=(at, vectors), captions=(at[:0], vectors[:0]))
+        refused = {n for n, end in enumerate(ends) if isinstance(end, InvalidInputError)}
+        assert refused == {3, 7, 11}
+        assert "image vector of /photos/new 7.jpg" in str(ends[7])
+        rows = [end for end in ends if not isinstance(end, InvalidInputError)]
+        assert rows == list(range(41, 41 + 17))
+        assert writer.vector(ends[5]) is None  # which the twelfth has replaced
+        np.testing.assert_allclose(writer.vector(ends[12]), vectors[12], atol=1e-3)
+        with pytest.raises(InvalidInputError, match="an item needs an image or a caption"):
+            writer.put(record("nothing"))
+        with pytest.raises(InvalidInputError, match=r"shape \[16\], got \[8\]"):
+            writer.put(record("nothing"), image=np.ones(8))
+        with pytest.raises(InvalidInputError, match="2 image vectors came for 1"):
+            writer.put_many([record("nothing")], images=(at[:1], np.ones((2, 16))))
+    sound(index.path, 56)
 
 
 # --- the writer lock ------------------------------------------------------------------------------

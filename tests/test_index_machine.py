@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from clipsearch.errors import InvalidInputError
 from clipsearch.index import Index
 from clipsearch.vectors import exact_top_k
 from tests.fakes import DIM, FakeEncoder, record
@@ -65,6 +66,42 @@ class IndexMachine(RuleBasedStateMachine):
         assert row > self.last_row
         self.last_row = row
         self.staged[record(name).key] = (row, image, caption, None)
+
+    @precondition(lambda self: self.writer is not None)
+    @rule(
+        batch=st.lists(
+            st.tuples(
+                NAMES, VERSIONS, st.sampled_from(["image", "caption", "both", "neither", "cut"])
+            ),
+            max_size=6,
+        )
+    )
+    def put_many(self, batch):
+        """Names may come twice; what lacks a vector or cannot be stored is refused."""
+        records, given = [], {"image": ([], []), "caption": ([], [])}
+        for at, (name, version, what) in enumerate(batch):
+            caption = f"word{version}" if what in ("caption", "both") else None
+            records.append(record(name, sha256=f"v{version}", caption=caption))
+            if what == "cut":
+                records[-1] = record(name, sha256="\ud83d")
+            for modality, content in (("image", f"v{version}"), ("caption", f"word{version}")):
+                if what in (modality, "both") or (what, modality) == ("cut", "image"):
+                    given[modality][0].append(at)
+                    given[modality][1].append(ENCODER.vector(content))
+        blocks = {
+            f"{modality}s": (np.array(at, np.int64), np.array(vectors).reshape(-1, DIM))
+            for modality, (at, vectors) in given.items()
+        }
+        ends = self.writer.put_many(records, **blocks)
+        for (name, version, what), end in zip(batch, ends, strict=True):
+            if what in ("neither", "cut"):
+                assert isinstance(end, InvalidInputError)
+                continue
+            assert end > self.last_row
+            self.last_row = end
+            image = f"v{version}" if what != "caption" else None
+            caption = f"word{version}" if what != "image" else None
+            self.staged[record(name).key] = (end, image, caption, None)
 
     @precondition(lambda self: self.writer is not None)
     @rule(names=st.sets(NAMES))

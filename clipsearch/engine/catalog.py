@@ -10,6 +10,7 @@ import contextlib
 import datetime as dt
 import json
 import math
+import operator
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,13 @@ __all__ = ["CATALOG", "Known", "connect", "extra_json", "translated"]
 _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
 
 _COLUMNS = ", ".join(STORED)
-_INSERT = f"INSERT INTO items (row, {_COLUMNS}) VALUES ({', '.join('?' * (1 + len(STORED)))})"
+_OF_INDEX = ("extra", "has_image", "has_caption")  # the others are a record's as they are
+_OF_RECORD = tuple(name for name in STORED if name not in _OF_INDEX)
+_INSERT = (
+    f"INSERT INTO items (row, {', '.join((*_OF_RECORD, *_OF_INDEX))}) "
+    f"VALUES ({', '.join('?' * (1 + len(STORED)))})"
+)
+_values_of = operator.attrgetter(*_OF_RECORD)
 # What both SQLite and Python read as a day, or a moment of it.
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
@@ -84,21 +91,38 @@ def set_document(conn: sqlite3.Connection, key: str, value: Any) -> None:
 # --- items --------------------------------------------------------------------------------------
 
 
-def insert_item(
-    conn: sqlite3.Connection, row: int, record: Record, *, has_image: bool, has_caption: bool
+def insert_items(
+    conn: sqlite3.Connection,
+    first: int,
+    records: Sequence[Record],
+    *,
+    has_image: Iterable[bool],
+    has_caption: Iterable[bool],
 ) -> None:
-    """Store an item under a new row."""
-    extra = extra_json(record.extra)
-    if extra is not None:
-        _note_fields(conn, json.loads(extra))
-    computed = {"extra": extra, "has_image": int(has_image), "has_caption": int(has_caption)}
-    values = (computed[n] if n in computed else getattr(record, n) for n in STORED)
-    conn.execute(_INSERT, (row, *values))
+    """Store items under new rows, which are numbered on from `first`."""
+    extras = [_plain_columns(record.extra) for record in records]
+    _note_fields(conn, extras)
+    conn.executemany(
+        _INSERT,
+        (
+            (row, *_values_of(record), _as_json(extra), image, caption)
+            for row, (record, extra, image, caption) in enumerate(
+                zip(records, extras, has_image, has_caption, strict=True), first
+            )
+        ),
+    )
 
 
 def extra_json(extra: Mapping[str, Any]) -> str | None:
     """The extra columns of an item as they are stored; None without any."""
-    plain = {str(name): _plain(value) for name, value in extra.items()}
+    return _as_json(_plain_columns(extra))
+
+
+def _plain_columns(extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name): _plain(value) for name, value in extra.items()}
+
+
+def _as_json(plain: Mapping[str, Any]) -> str | None:
     return json.dumps(plain, ensure_ascii=False) if plain else None
 
 
@@ -111,10 +135,13 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | None) else str(value)
 
 
-def _note_fields(conn: sqlite3.Connection, extra: dict[str, Any]) -> None:
+def _note_fields(conn: sqlite3.Connection, extras: Sequence[Mapping[str, Any]]) -> None:
     """Remember names and types of extra columns; a column of mixed types is text."""
+    if not any(extras):
+        return
     known = extra_fields(conn)
-    for name, value in extra.items():
+    before = dict(known)
+    for name, value in (pair for extra in extras for pair in extra.items()):
         if value is None:
             continue
         kind = _kind(value)
@@ -123,8 +150,9 @@ def _note_fields(conn: sqlite3.Connection, extra: dict[str, Any]) -> None:
             kind = "path"
         elif old != kind:
             kind = "number" if {old, kind} == {"integer", "number"} else "text"
-        if known.get(name) != kind:
-            conn.execute("INSERT OR REPLACE INTO extra_fields VALUES (?, ?)", (name, kind))
+        known[name] = kind
+    new = [(name, kind) for name, kind in known.items() if before.get(name) != kind]
+    conn.executemany("INSERT OR REPLACE INTO extra_fields VALUES (?, ?)", new)
 
 
 def _kind(value: Any) -> str:
@@ -266,16 +294,18 @@ def facets(conn: sqlite3.Connection, most: int) -> Facets:
     )
 
 
-def delete_item(conn: sqlite3.Connection, row: int) -> None:
-    """Delete an item with its tags."""
-    conn.execute("DELETE FROM items WHERE row = ?", (row,))
-    conn.execute("DELETE FROM tags WHERE row = ?", (row,))
+def delete_items(conn: sqlite3.Connection, rows: Sequence[int]) -> None:
+    """Delete items with their tags."""
+    for chunk in _chunks(rows):
+        marks = ", ".join("?" * len(chunk))
+        conn.execute(f"DELETE FROM items WHERE row IN ({marks})", chunk)
+        conn.execute(f"DELETE FROM tags WHERE row IN ({marks})", chunk)
 
 
 def update_item(conn: sqlite3.Connection, row: int, values: dict[str, str | int]) -> None:
     """Change some columns of an item."""
     if isinstance(extra := values.get("extra"), str):
-        _note_fields(conn, json.loads(extra))
+        _note_fields(conn, [json.loads(extra)])
     if values:
         changes = ", ".join(f"{name} = ?" for name in values)
         conn.execute(f"UPDATE items SET {changes} WHERE row = ?", (*values.values(), row))
@@ -351,9 +381,11 @@ def tombstones(conn: sqlite3.Connection, modality: str) -> Rows:
     return np.fromiter((row for (row,) in cursor), np.int64)
 
 
-def insert_tombstone(conn: sqlite3.Connection, modality: str, row: int) -> None:
-    """Mark a row as removed."""
-    conn.execute("INSERT OR IGNORE INTO tombstones VALUES (?, ?)", (modality, row))
+def insert_tombstones(conn: sqlite3.Connection, modality: str, rows: Iterable[int]) -> None:
+    """Mark rows as removed."""
+    conn.executemany(
+        "INSERT OR IGNORE INTO tombstones VALUES (?, ?)", ((modality, row) for row in rows)
+    )
 
 
 def delete_tombstones(conn: sqlite3.Connection, modality: str, first: int, last: int) -> None:

@@ -176,18 +176,24 @@ def _import_shard(
         stop = min(start + _BATCH, total)
         rows = [{}] * (stop - start) if table is None else table.slice(start, stop - start)
         columns = rows if isinstance(rows, list) else rows.to_pylist()
-        for i, row in enumerate(columns):
+        records = [
+            _record(row, f"{folder.name}/{name}#{number}")
+            for number, row in enumerate(columns, start)
+        ]
+        at = np.arange(stop - start)
+        vectors = {modality: (at, array[start:stop]) for modality, array in arrays.items()}
+        known = set(writer.lookup([record.key for record in records]))
+        ends = writer.put_many(
+            records, images=vectors.get("image"), captions=vectors.get("caption")
+        )
+        for record, end in zip(records, ends, strict=True):
             counts["seen"] += 1
-            record = _record(row, f"{folder.name}/{name}#{start + i}")
-            vectors = {m: array[start + i] for m, array in arrays.items()}
-            known = bool(writer.lookup([record.key]))
-            try:
-                writer.put(record, image=vectors.get("image"), caption=vectors.get("caption"))
-            except InvalidInputError:
+            if isinstance(end, InvalidInputError):
                 counts["skipped"] += 1
                 continue
             counts["indexed"] += 1
-            counts["updated"] += known
+            counts["updated"] += record.key in known
+            known.add(record.key)
         if writer.staged >= _COMMIT_ROWS:
             writer.commit()
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from ..errors import InvalidInputError
 from ..types import Modality, Record
-from ..vectors import Floats, Halves, Rows, check_ids, check_vector
+from ..vectors import Block, Floats, Halves, Rows, check_ids, check_vectors
 from . import catalog, merging
 from .catalog import Known
 from .database import CATALOG, connect, translated
@@ -25,6 +25,7 @@ from .identity import State, advance, check_same, state_of
 from .lock import WriterLock
 from .segments import write_segment
 from .snapshot import MODALITIES, Snapshot, load_snapshot
+from .staged import StagedVectors
 
 __all__ = ["LOCK_FILE", "Writer"]
 
@@ -33,6 +34,8 @@ _PAGE = 1000
 # A segment with more removed rows than living ones is written again when a writer closes: the
 # work is proportional to what was removed.
 _DEAD_SHARE = 0.5
+
+T = TypeVar("T")
 
 _log = logging.getLogger("clipsearch")
 
@@ -79,11 +82,11 @@ class Writer:
         """Begin with nothing staged."""
         meta = catalog.meta(self._conn)
         self._dim = int(meta["dim"])
-        self._vectors: dict[Modality, dict[int, Halves]] = {m: {} for m in MODALITIES}
+        self._vectors = {modality: StagedVectors() for modality in MODALITIES}
         self._first_row = self._next_row = int(meta["next_row"])
         self._change = {"items": 0, "images": 0, "captions": 0}
         self._staged = 0
-        self._dropped: list[tuple[Modality, int]] = []  # vectors, by the change under way
+        self._dropped: list[int] = []  # rows, by the change under way
         self._has_new_files = False
 
     # --- looking up ---------------------------------------------------------------------------
@@ -92,6 +95,11 @@ class Writer:
     def staged(self) -> int:
         """How many changes are staged."""
         return self._staged
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Look something up in the catalog, staged changes included."""
+        with self._translated():
+            return work(self._conn)
 
     def lookup(self, keys: Sequence[str]) -> dict[str, Known]:
         """Stored or staged items by key; keys that are not there are left out."""
@@ -109,11 +117,8 @@ class Writer:
 
     def vector(self, row: int, modality: Modality = "image") -> Floats | None:
         """The stored or staged vector of a row, float32 [dim], or None."""
-        staged = self._vectors[modality].get(row)
-        if staged is not None:
-            return staged.astype(np.float32)
         if row >= self._first_row:
-            return None
+            return self._vectors[modality].get(row)
         with self._translated():
             if self._base is None:
                 self._base = load_snapshot(self._folder, self._conn)
@@ -148,33 +153,91 @@ class Writer:
             InvalidInputError: No vector, a bad vector, or a value that cannot be stored.
             StorageError: The disk refused; everything staged is dropped.
         """
-        if image is None and caption is None:
-            raise InvalidInputError(f"{record.key}: an item needs an image or a caption vector")
-        given: dict[Modality, Any] = {"image": image, "caption": caption}
-        vectors = {
-            modality: check_vector(vector, self._dim, what=f"{modality} vector of {record.key}")
-            for modality, vector in given.items()
-            if vector is not None
-        }
-        row = self._next_row
+        images = _alone(image, self._dim, f"image vector of {record.key}")
+        captions = _alone(caption, self._dim, f"caption vector of {record.key}")
+        (row,) = self.put_many([record], images=images, captions=captions)
+        if isinstance(row, InvalidInputError):
+            raise row
+        return row
+
+    def put_many(
+        self,
+        records: Sequence[Record],
+        *,
+        images: Block | None = None,
+        captions: Block | None = None,
+    ) -> list[int | InvalidInputError]:
+        """Stage items in their order; each replaces the one with the same key.
+
+        Args:
+            records: What is known of them.
+            images: Positions in `records`, int64 [n] ascending, of those with an image, with the
+                image vectors, [n, dim].
+            captions: The same for captions; every record needs one of the two.
+
+        Returns:
+            The row of each, ascending, or why it cannot be stored, which costs no other one.
+
+        Raises:
+            InvalidInputError: There are more or fewer vectors than positions.
+            StorageError: The disk refused; everything staged is dropped.
+        """
+        self._connection()
+        given: dict[Modality, Block | None] = {"image": images, "caption": captions}
+        for modality, block in given.items():
+            if block is not None and len(block[0]) != len(block[1]):
+                raise InvalidInputError(
+                    f"{len(block[1])} {modality} vectors came for {len(block[0])} items"
+                )
+        try:
+            return [*self._put_together(records, given)] if records else []
+        except InvalidInputError as exc:  # one of them: halves are tried by themselves
+            if len(records) == 1:
+                return [exc]
+        ends: list[int | InvalidInputError] = []
+        half = len(records) // 2
+        for start, stop in ((0, half), (half, len(records))):
+            ends += self.put_many(
+                records[start:stop],
+                images=_part(images, start, stop),
+                captions=_part(captions, start, stop),
+            )
+        return ends
+
+    def _put_together(
+        self, records: Sequence[Record], given: Mapping[Modality, Block | None]
+    ) -> range:
+        first, count = self._next_row, len(records)
+        name = f"vector of {records[0].key}" if count == 1 else "vectors"
+        has = {modality: np.zeros(count, bool) for modality in MODALITIES}
+        staged: dict[Modality, tuple[Rows, Halves]] = {}
+        for modality, block in given.items():
+            if block is not None and block[0].size:
+                vectors = check_vectors(block[1], self._dim, what=f"{modality} {name}")
+                staged[modality] = first + block[0], vectors.astype(np.float16)
+                has[modality][block[0]] = True
+        lone = ~(has["image"] | has["caption"])
+        if lone.any():
+            key = records[int(lone.argmax())].key
+            raise InvalidInputError(f"{key}: an item needs an image or a caption vector")
 
         def change() -> None:
-            for old in catalog.known_by(self._conn, "key", [record.key]):
-                self._delete(old)
-            catalog.insert_item(
+            keys = [record.key for record in records]
+            self._delete(list(catalog.known_by(self._conn, "key", keys)))
+            catalog.insert_items(
                 self._conn,
-                row,
-                record,
-                has_image="image" in vectors,
-                has_caption="caption" in vectors,
+                first,
+                records,
+                has_image=has["image"].tolist(),
+                has_caption=has["caption"].tolist(),
             )
-            for modality, vector in vectors.items():
-                self._vectors[modality][row] = vector.astype(np.float16)
-            self._next_row += 1
-            self._count(1, "image" in vectors, "caption" in vectors)
+            for modality, block in staged.items():
+                self._vectors[modality].add(*block)
+            self._next_row += count
+            self._count(count, int(has["image"].sum()), int(has["caption"].sum()))
 
-        self._stage(change, record.key)
-        return row
+        self._stage(change, records[0].key, count)
+        return range(first, first + count)
 
     def touch(
         self,
@@ -195,9 +258,8 @@ class Writer:
 
         def change() -> None:
             if key is not None:
-                for old in catalog.known_by(self._conn, "key", [key]):
-                    if old.row != row:
-                        self._delete(old)
+                there = catalog.known_by(self._conn, "key", [key])
+                self._delete([old for old in there if old.row != row])
             catalog.update_item(
                 self._conn,
                 row,
@@ -217,9 +279,9 @@ class Writer:
 
         def change() -> None:
             nonlocal removed
-            for known in list(catalog.known_by(self._conn, "row", wanted)):
-                self._delete(known)
-                removed += 1
+            known = list(catalog.known_by(self._conn, "row", wanted))
+            self._delete(known)
+            removed = len(known)
 
         self._stage(change, "rows to remove")
         self._staged += removed - 1
@@ -264,7 +326,7 @@ class Writer:
         self._stage(lambda: work(self._conn), "a change")
         self._dim = int(catalog.meta(self._conn)["dim"])
 
-    def _stage(self, change: Callable[[], None], what: str) -> None:
+    def _stage(self, change: Callable[[], None], what: str, count: int = 1) -> None:
         """Make a change within the transaction, wholly or not at all.
 
         What is refused leaves what was staged before; what is interrupted leaves nothing staged.
@@ -291,28 +353,33 @@ class Writer:
                     self._change = before
                     raise InvalidInputError(f"{what!r} cannot be stored: {exc}") from exc
                 conn.execute("RELEASE staged")
-                for modality, row in self._dropped:
-                    self._vectors[modality].pop(row, None)
-                self._staged += 1
+                for staged in self._vectors.values():
+                    staged.drop(self._dropped)
+                self._staged += count
         except InvalidInputError:
             raise
         except BaseException:
             self.rollback()
             raise
 
-    def _delete(self, known: Known) -> None:
-        catalog.delete_item(self._conn, known.row)
-        has: dict[Modality, bool] = {"image": known.has_image, "caption": known.has_caption}
-        for modality, stored in has.items():
-            if stored and known.row < self._first_row:
-                catalog.insert_tombstone(self._conn, modality, known.row)
-            self._dropped.append((modality, known.row))
-        self._count(-1, known.has_image, known.has_caption)
+    def _delete(self, known: Sequence[Known]) -> None:
+        if not known:
+            return
+        rows = [one.row for one in known]
+        images = [one.row for one in known if one.has_image]
+        captions = [one.row for one in known if one.has_caption]
+        catalog.delete_items(self._conn, rows)
+        for modality, stored in (("image", images), ("caption", captions)):
+            catalog.insert_tombstones(
+                self._conn, modality, (row for row in stored if row < self._first_row)
+            )
+        self._dropped += rows
+        self._count(-len(rows), -len(images), -len(captions))
 
-    def _count(self, sign: int, image: bool, caption: bool) -> None:
-        self._change["items"] += sign
-        self._change["images"] += sign * image
-        self._change["captions"] += sign * caption
+    def _count(self, items: int, images: int, captions: int) -> None:
+        self._change["items"] += items
+        self._change["images"] += images
+        self._change["captions"] += captions
 
     # --- committing ---------------------------------------------------------------------------
 
@@ -344,11 +411,9 @@ class Writer:
         return generation
 
     def _write_staged(self, modality: Modality) -> None:
-        staged = self._vectors[modality]
-        if staged:
+        rows, vectors = self._vectors[modality].all(self._dim)
+        if rows.size:
             self._has_new_files = True
-            rows = np.fromiter(staged, np.int64, len(staged))  # ascending, as they were given out
-            vectors = np.stack(list(staged.values()))
             self._add_segment(
                 write_segment(self._folder, modality, self._dim, rows.size, [(rows, vectors)])
             )
@@ -482,3 +547,21 @@ class Writer:
                 self._tidy()
         finally:
             self.close()
+
+
+def _alone(vector: Any, dim: int, what: str) -> Block | None:
+    """A vector from outside, [dim] or [1, dim], as that of the only record."""
+    if vector is None:
+        return None
+    array = np.asarray(vector)
+    if array.shape not in ((dim,), (1, dim)):
+        raise InvalidInputError(f"{what} must have the shape [{dim}], got {list(array.shape)}")
+    return np.zeros(1, np.int64), array.reshape(1, dim)
+
+
+def _part(block: Block | None, start: int, stop: int) -> Block | None:
+    """The vectors of the records from `start` to `stop`, with positions counted from `start`."""
+    if block is None:
+        return None
+    first, last = np.searchsorted(block[0], (start, stop))
+    return block[0][first:last] - start, block[1][first:last]
