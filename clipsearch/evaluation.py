@@ -22,7 +22,7 @@ from .classification.metrics import (
 )
 from .encoder import Encoder
 from .errors import InvalidInputError, SourceError
-from .intake.encoding import encode_files
+from .intake.embedding import embed_files
 from .zeroshot import ZeroShotClassifier
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def evaluate_zeroshot(
     if missing:
         raise InvalidInputError(f"classes without a label: {', '.join(missing[:5])}")
     started = perf_counter()
-    encoded = encode_files(data.images, classifier.encoder)
+    encoded = embed_files(data.images, classifier.encoder)
     seconds = perf_counter() - started
     if not len(encoded.kept):
         raise SourceError("none of the images could be read")
@@ -149,7 +149,7 @@ def evaluate_retrieval(encoder: Encoder, data: Captioned) -> RetrievalReport:
     Raises:
         SourceError: No image could be read.
     """
-    encoded = encode_files(data.images, encoder)
+    encoded = embed_files(data.images, encoder)
     if not len(encoded.kept):
         raise SourceError("none of the images could be read")
     new_row = {int(old): new for new, old in enumerate(encoded.kept)}

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -231,7 +231,7 @@ def prepare_with_facts(
     return Prepared(_fit(image, spec), facts)
 
 
-def read_facts(path: str | os.PathLike[str]) -> ImageFacts:
+def read_facts(path: str | os.PathLike[str] | IO[bytes]) -> ImageFacts:
     """The facts of a file that is known to decode, from its header alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

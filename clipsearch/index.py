@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from .engine.snapshot import EXACT_ELEMENTS, Snapshot
 from .engine.writer import Writer
 from .errors import (
     EncoderMismatchError,
+    IndexLockedError,
     IndexMigratedError,
     IndexNotFoundError,
     InvalidInputError,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from .engine.vectorsets import KeptModel
     from .engine.verify import Verification
     from .ingest import IngestOptions
+    from .intake.embedding import Embeds
 
 __all__ = ["Index"]
 
@@ -487,6 +490,7 @@ class Index(Searchable):
         on_error: Literal["skip", "raise"] = "skip",
         progress: Callable[[Progress], None] | None = None,
         options: IngestOptions | None = None,
+        embedder: Embeds | None = None,
     ) -> IngestReport:
         """Bring the index up to date with a source: encode what is new or changed, keep the rest.
 
@@ -496,6 +500,7 @@ class Index(Searchable):
                 report, or raises. What was finished before stays either way.
             progress: Called now and then with how far it has come.
             options: Everything else: batch size, workers, limits, `prune`, ...
+            embedder: Who decodes and encodes; None for this machine.
 
         Returns:
             How every pair of the source ended; the numbers add up to the pairs seen.
@@ -506,12 +511,22 @@ class Index(Searchable):
             IndexLockedError: Another process is writing, and `options.wait` does not allow for it.
             StorageError: The disk is full or refuses.
         """
+        from .encoders.textencoder import keep_text_tower
         from .ingest import IngestOptions, add
 
         settings = options or IngestOptions()
         if on_error != "skip":  # "raise" counts wherever it is asked for
             settings = replace(settings, on_error=on_error)
-        return add(self, source, progress=progress, options=settings)
+        opened = settings.opened(source)  # before others are kept waiting: is there anything?
+        with self.writer(wait=settings.wait) as writer:
+            encoder = self.encoder
+            report = add(
+                writer, encoder, opened, options=settings, progress=progress, embedder=embedder
+            )
+        keep_text_tower(encoder)
+        with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures at its end
+            self.refresh_background(encoder)
+        return report
 
     def remove(self, ids: Sequence[int], *, wait: bool | float = False) -> int:
         """Remove items; ids that are not there are ignored.

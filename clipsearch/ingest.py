@@ -1,158 +1,106 @@
-"""Bringing an index up to date with a source: options in, report out.
+"""Bringing an index up to date with a source, from top to bottom: triage, embed, store, report.
 
 Every pair of the source ends in exactly one of: indexed, unchanged, duplicate, skipped with a
-reason; the report's numbers add up to the pairs seen.
+reason; the report's numbers add up to the pairs seen. Pairs are stored in the order of the source
+whatever is decoded and encoded beside each other, so row ids follow it and every run of the same
+source gives the same index.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from .encoder import batch_for, decoders_for
-from .encoders.textencoder import keep_text_tower
-from .errors import IndexLockedError, InvalidInputError
-from .images import DEFAULT_MAX_PIXELS
-from .intake.decoding import DEFAULT_TIMEOUT_S, DecoderPool
-from .intake.ledger import Ledger
+from .engine import catalog
+from .errors import InvalidInputError
+from .intake.embedding import Embedder, Embeds
+from .intake.log import IngestLog
+from .intake.options import IngestOptions
 from .intake.pairs import Source
-from .intake.pipeline import Run
-from .intake.sources import open_source
-from .intake.triage import is_gone
+from .intake.store import Store
+from .intake.triage import Triage, is_gone
 from .types import IngestReport, Progress
 
 if TYPE_CHECKING:
+    from .encoder import Encoder
     from .engine.writer import Writer
-    from .index import Index
 
-__all__ = [
-    "LAST_REPORT",
-    "ROOTS",
-    "IngestOptions",
-    "add",
-    "keep_root",
-    "make_report",
-    "prune",
-    "with_total",
-]
+__all__ = ["LAST_REPORT", "ROOTS", "IngestOptions", "add"]
 
 LAST_REPORT = "last_report"  # name of the document that keeps the last run's report
 ROOTS = "roots"  # name of the document with the folders that were indexed, links resolved
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class IngestOptions:
-    """How `Index.add` works; the defaults suit most sources."""
-
-    on_error: Literal["skip", "raise"] = "skip"
-    batch_size: int | None = None  # images encoded together; None: 32, on a GPU 256
-    workers: int | None = None  # decoder processes; None: one a core, for a GPU two fewer
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    timeout_s: float = DEFAULT_TIMEOUT_S  # of one file's decoding
-    exclude: tuple[str, ...] = ()  # shell patterns that a folder source leaves out
-    images: str | None = None  # column of a table with the image
-    captions: str | None = None  # column of a table with the caption
-    ids: str | None = None  # column of a table that identifies the row
-    allow_outside: bool = False  # whether a table may name images outside its folder
-    prune: bool = False  # remove items of this folder whose files are gone
-    retry_skipped: bool = False  # try files again that could not be read before
-    wait: bool | float = False  # for another writer: not at all, for ever, or so many seconds
-    report_append: bool = False  # to a report file that is already there
-    report_file: str | os.PathLike[str] | None = None  # one JSON line for every pair
-
-    def __post_init__(self) -> None:
-        if self.on_error not in ("skip", "raise"):
-            raise InvalidInputError(f"on_error must be 'skip' or 'raise', not {self.on_error!r}")
-        if any(count is not None and count < 1 for count in (self.batch_size, self.workers)):
-            raise InvalidInputError("batch_size and workers must be at least 1")
-        if not 0 < self.timeout_s < math.inf:
-            raise InvalidInputError("timeout_s must be a positive number of seconds")
-
-
 def add(
-    index: Index,
+    writer: Writer,
+    encoder: Encoder,
     source: str | os.PathLike[str] | Source | Iterable[Any],
     *,
+    options: IngestOptions,
     progress: Callable[[Progress], None] | None = None,
-    options: IngestOptions | None = None,
+    embedder: Embeds | None = None,
 ) -> IngestReport:
-    """Bring `index` up to date with `source`.
+    """Bring an index up to date with `source`.
+
+    What is stored is committed now and then, and after an interruption too.
 
     Args:
-        index: An index that was opened with its encoder.
+        writer: Of the index.
+        encoder: The model of the index.
         source: As for `open_source`.
-        progress: Called now and then.
         options: How to work.
+        progress: Called now and then; what it raises ends the run.
+        embedder: Who embeds in place of this machine; whoever made it closes it.
 
     Raises:
         SourceError: The source is not there, is empty, or lacks a column.
-        IndexLockedError: Another process is writing.
         ImageDecodeError: With `on_error="raise"`: the first pair that cannot be indexed.
+        StorageError: The disk refused.
     """
-    options = options or IngestOptions()
-    opened = open_source(
-        source,
-        exclude=options.exclude,
-        images=options.images,
-        captions=options.captions,
-        ids=options.ids,
-        outside=options.allow_outside,
-    )
-    started = monotonic()
+    opened = options.opened(source)
+    total = _counted(opened) if progress is not None else None
     with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(index.writer(wait=options.wait))
-        encoder = index.encoder
-        batch_size = batch_for(encoder, options.batch_size)
-        workers = decoders_for(encoder, options.workers)
-        pool = stack.enter_context(
-            DecoderPool(
-                encoder.preprocessing,
-                workers=workers,
-                max_pixels=options.max_pixels,
-                timeout_s=options.timeout_s,
-            )
+        log = stack.enter_context(
+            IngestLog(options.report_file, append=options.report_append, on_error=options.on_error)
         )
-        ledger_file = None
-        if options.report_file is not None:
-            ledger_file = stack.enter_context(
-                Path(options.report_file).open(
-                    "a" if options.report_append else "w", encoding="utf-8"
+        if embedder is None:
+            embedder = stack.enter_context(
+                Embedder(
+                    encoder,
+                    batch_size=options.batch_size,
+                    workers=options.workers,
+                    max_pixels=options.max_pixels,
+                    timeout_s=options.timeout_s,
                 )
             )
-        ledger = Ledger(ledger_file, options.on_error)
-        run = Run(
+        triage = Triage(
             writer,
-            index.path,
-            encoder,
-            pool,
-            ledger,
-            batch_size=batch_size,
-            ahead=4 * workers + batch_size,
+            log,
             retry_skipped=options.retry_skipped,
-            hash_first=len(index) > 0,
+            hash_first=embedder.hash_first and writer.read(catalog.meta)["items"] > 0,
         )
-        keep_root(writer, index, opened.root)
-        run.through(opened, with_total(opened, progress))
-        pruned = prune(writer, opened.root) if options.prune else 0
-        seconds = monotonic() - started
-        report = make_report(run, ledger, seconds, workers, pruned, getattr(encoder, "notes", ()))
-        writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
-    keep_text_tower(encoder)
-    with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures at its end
-        index.refresh_background(encoder)
+        store = stack.enter_context(Store(writer, log, embedder.again))
+        keep_root(writer, opened.root)
+        candidates = map(triage, embedder.chunks(opened))
+        for batch in embedder.embed(candidates, log=log, stored=writer.by_sha256):
+            store(batch)
+            if progress is not None and total is not None:
+                progress(log.progress(total()))
+    pruned = prune(writer, opened.root) if options.prune else 0
+    notes = getattr(encoder, "notes", ())
+    report = log.report(workers=embedder.workers, pruned=pruned, encoder_notes=notes)
+    writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
     return report
 
 
-def keep_root(writer: Writer, index: Index, root: str | None) -> None:
-    """Remember a folder that is indexed: below it, a picture may be reached through links."""
-    known: list[str] = index.get_meta(ROOTS) or []
+def keep_root(writer: Writer, root: str | None) -> None:
+    """Remember a folder that is indexed: below it, an image may be reached through links."""
+    known: list[str] = writer.read(lambda conn: catalog.document(conn, ROOTS)) or []
     if root is not None and not any(Path(root).is_relative_to(other) for other in known):
         writer.set_meta(ROOTS, sorted([*known, root]))
 
@@ -169,45 +117,8 @@ def prune(writer: Writer, root: str | None) -> int:
     return writer.remove(gone)
 
 
-def make_report(
-    run: Run,
-    ledger: Ledger,
-    seconds: float,
-    workers: int,
-    pruned: int,
-    encoder_notes: Iterable[str] = (),
-) -> IngestReport:
-    """The report of a finished run."""
-    counts = ledger.counts
-    notes = [f"{note}: {count:,}" for note, count in run.notes.items() if count]
-    notes += encoder_notes
-    busy = {**run.busy, "decode": run.busy["decode"] / workers}
-    return IngestReport(
-        seen=run.seen,
-        indexed=counts["indexed"],
-        unchanged=counts["unchanged"],
-        duplicate=counts["duplicate"],
-        skipped=counts["skipped"],
-        updated=counts["updated"],
-        moved=counts["moved"],
-        ignored=counts["ignored"],
-        pruned=pruned,
-        skips=tuple(ledger.skips),
-        seconds=seconds,
-        busy={
-            stage: min(1.0, busy.get(stage, 0.0) / max(seconds, 1e-6))
-            for stage in ("encode", "decode", "write")
-        },
-        notes=tuple(notes),
-    )
-
-
-def with_total(
-    source: Source, progress: Callable[[Progress], None] | None
-) -> Callable[[Progress], None]:
-    """`progress` with the total, which a thread counts meanwhile so that work starts at once."""
-    if progress is None:
-        return lambda _: None
+def _counted(source: Source) -> Callable[[], int | None]:
+    """The number of pairs, which a thread counts meanwhile so that work starts at once."""
     answer: list[int | None] = [None]
 
     def count() -> None:
@@ -215,4 +126,4 @@ def with_total(
             answer[0] = source.count()
 
     threading.Thread(target=count, daemon=True, name="count").start()
-    return lambda now: progress(dataclasses.replace(now, total=answer[0]))
+    return lambda: answer[0]

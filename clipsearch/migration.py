@@ -9,12 +9,10 @@ that lock, so that the switch, one transaction, leaves out nothing.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import sqlite3
-import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,14 +21,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from .encoder import batch_for, decoders_for
 from .encoders.textencoder import keep_text_tower
 from .engine import catalog, refresh, vectorsets
 from .engine.lock import WriterLock
 from .engine.reader import Reader
 from .engine.writer import Writer
-from .errors import ImageDecodeError, InvalidInputError, MissingExtraError, SourceError
-from .intake.decoding import Decoded, DecoderPool
+from .errors import InvalidInputError, MissingExtraError, SourceError
+from .intake.embedding import Embedder
+from .intake.pairs import Pair
 from .intake.places import is_url
 from .intake.sources import open_source
 from .types import Item, MigrationReport, Modality, Outcome, Progress
@@ -54,14 +52,15 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Picture:
-    """One content to embed, for every item that has it."""
+class _Content:
+    """One image to embed, for every item that has it."""
 
     key: str
     rows: list[int]
     sha256: str | None
     sources: list[str | bytes] = field(default_factory=list)  # to try one after the other
-    decoding: Future[Decoded] | None = None
+    name: str = ""  # of the file that is being read
+    reason: str = ""  # why the first source would not do
 
 
 class Migration:
@@ -96,8 +95,8 @@ class Migration:
         self._model = encoder.fingerprint
         self._drop_missing = drop_missing
         self._tell = progress or (lambda _: None)
-        self._batch_size = batch_for(encoder, batch_size)
-        self._workers = decoders_for(encoder, workers)
+        self._batch_size = batch_size
+        self._workers = workers
         self._failed: dict[int, str] = {}  # row -> why it cannot be embedded
         self._parts: dict[Modality, list[tuple[Rows, Floats]]] = {"image": [], "caption": []}
         self._total = self._encoded = self._before = 0
@@ -185,26 +184,28 @@ class Migration:
 
     def _embed(self, rows: Mapping[Modality, Rows], writer: Writer | None = None) -> None:
         """Embed and store rows: in commits of their own, or in the transaction of a writer."""
-        try:
-            self._captions(rows["caption"], writer)
-            if rows["image"].size:
-                self._images(rows["image"], writer)
-        except KeyboardInterrupt:
-            self._store(writer)
-            raise
+        with Embedder(
+            self._encoder, batch_size=self._batch_size, workers=self._workers
+        ) as embedder:
+            try:
+                self._captions(rows["caption"], embedder, writer)
+                self._images(rows["image"], embedder, writer)
+            except KeyboardInterrupt:
+                self._store(writer)
+                raise
         self._store(writer)
 
-    def _captions(self, rows: Rows, writer: Writer | None) -> None:
-        for items in self._items(rows):
-            known = [item for item in items if item.caption is not None]
-            self._fail(
-                [i.id for i in items if i.caption is None], "its caption is not kept as text"
-            )
-            if known:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # cut to the context, as when it was indexed
-                    vectors = self._encoder.encode_texts([item.caption or "" for item in known])
-                self._keep("caption", np.array([i.id for i in known], np.int64), vectors, writer)
+    def _captions(self, rows: Rows, embedder: Embedder, writer: Writer | None) -> None:
+        def pairs() -> Iterator[Pair]:
+            for item in itertools.chain.from_iterable(self._items(rows)):
+                if item.caption:
+                    yield Pair(key=str(item.id), caption=item.caption)
+                else:
+                    self._fail([item.id], "its caption is not kept as text")
+
+        for batch in embedder.embed_pairs(pairs()):
+            vectors = [one.caption for one in batch if one.caption is not None]
+            self._keep("caption", [int(one.pair.key) for one in batch], vectors, writer)
 
     def _items(self, rows: Rows) -> Iterator[list[Item]]:
         for start in range(0, rows.size, _CHUNK):
@@ -212,79 +213,53 @@ class Migration:
             found = self._read(partial(catalog.items, rows=some))
             yield [found[row] for row in some if row in found]  # others were removed meanwhile
 
-    def _images(self, rows: Rows, writer: Writer | None) -> None:
-        """Decode ahead in child processes, and encode what comes out."""
-        waiting: deque[_Picture] = deque()
-        batch: list[tuple[_Picture, Decoded]] = []
-        with DecoderPool(self._encoder.preprocessing, workers=self._workers) as pool:
-
-            def take(keep: int) -> None:
-                while len(waiting) > keep:
-                    picture = waiting.popleft()
-                    decoded = self._decoded(picture, pool)
-                    if decoded is not None:
-                        batch.append((picture, decoded))
-                    if len(batch) >= self._batch_size:
-                        self._encode(batch, writer)
-                        batch.clear()
-
-            for picture in self._pictures(rows):
-                picture.decoding = pool.submit(picture.sources[0])
-                waiting.append(picture)
-                take(4 * self._workers + self._batch_size)
-            take(0)
-            if batch:
-                self._encode(batch, writer)
-
-    def _decoded(self, picture: _Picture, pool: DecoderPool) -> Decoded | None:
-        """The first of a picture's sources that still has its content; None marks it as failed."""
-        reasons = []
-        for number, source in enumerate(picture.sources):
-            future = picture.decoding if number == 0 else pool.submit(source)
-            try:
-                decoded = future.result() if future is not None else None
-            except ImageDecodeError as exc:
-                name = "the image" if isinstance(source, bytes) else Path(source).name
-                reasons.append(str(exc).removeprefix(f"{name}: "))
-                continue
-            if decoded is not None and picture.sha256 in (None, decoded.sha256):
-                return decoded
-            reasons.append(_CHANGED)
-        self._fail(picture.rows, reasons[0])
-        return None
-
-    def _encode(self, batch: list[tuple[_Picture, Decoded]], writer: Writer | None) -> None:
-        # [n, H, W, 3]
-        pixels = np.stack([decoded.prepared.pixels for _, decoded in batch])
-        vectors = self._encoder.encode_pixels(pixels)
-        rows = [row for picture, _ in batch for row in picture.rows]
-        times = [len(picture.rows) for picture, _ in batch]
-        self._keep("image", np.array(rows, np.int64), np.repeat(vectors, times, axis=0), writer)
+    def _images(self, rows: Rows, embedder: Embedder, writer: Writer | None) -> None:
+        """Embed each content from the first of its sources that still has it."""
+        contents: Iterable[_Content] = self._contents(rows)
+        while contents:
+            under_way: dict[str, _Content] = {}
+            others: list[_Content] = []  # to be read from their next source
+            for batch in embedder.embed_pairs(_pairs(contents, under_way)):
+                done, vectors = list[int](), list[Floats]()
+                for one in batch:
+                    content = under_way.pop(one.pair.key)
+                    if one.image is not None and content.sha256 in (None, one.sha256):
+                        done += content.rows
+                        vectors += [one.image] * len(content.rows)
+                        continue
+                    reason = (one.error or _CHANGED).removeprefix(f"{content.name}: ")
+                    content.reason = content.reason or reason
+                    if content.sources:
+                        others.append(content)
+                    else:
+                        self._fail(content.rows, content.reason)
+                self._keep("image", done, vectors, writer)
+            contents = others
 
     def _fail(self, rows: list[int], reason: str) -> None:
         self._failed.update(dict.fromkeys(rows, reason))
 
     # --- where the images are -------------------------------------------------------------------
 
-    def _pictures(self, rows: Rows) -> Iterator[_Picture]:
+    def _contents(self, rows: Rows) -> Iterator[_Content]:
         """The contents to embed: those in files of their own first, then those in others."""
         wanted = set(rows.tolist())
-        inside: dict[str, dict[str, _Picture]] = {}
+        inside: dict[str, dict[str, _Content]] = {}
         for items in self._items(rows):
-            for picture in self._distinct(items, wanted):
-                if picture.sources:
-                    yield picture
+            for content in self._distinct(items, wanted):
+                if content.sources:
+                    yield content
                     continue
-                found = _CONTAINER.match(picture.key)
-                if found is None and not is_url(picture.key):
-                    self._fail(picture.rows, "there is no file that its image could be read from")
+                found = _CONTAINER.match(content.key)
+                if found is None and not is_url(content.key):
+                    self._fail(content.rows, "there is no file that its image could be read from")
                     continue
-                container = picture.key if found is None else found[1] or found[2]
-                inside.setdefault(container, {})[picture.key] = picture
-        for container, pictures in inside.items():
-            yield from self._within(container, pictures)
+                container = content.key if found is None else found[1] or found[2]
+                inside.setdefault(container, {})[content.key] = content
+        for container, contents in inside.items():
+            yield from self._within(container, contents)
 
-    def _distinct(self, items: list[Item], wanted: set[int]) -> Iterator[_Picture]:
+    def _distinct(self, items: list[Item], wanted: set[int]) -> Iterator[_Content]:
         """Items by content, each wanted row once, with the files that have or had that content."""
         hashes = sorted({item.sha256 for item in items if item.sha256 is not None})
         twins: dict[str, list[catalog.Known]] = {}
@@ -295,33 +270,41 @@ class Migration:
             if item.id not in wanted:
                 continue
             same = twins.get(item.sha256, []) if item.sha256 is not None else []
-            picture = _Picture(item.key, [item.id], item.sha256)
-            picture.rows += [k.row for k in same if k.row != item.id and k.row in wanted]
-            wanted.difference_update(picture.rows)
+            content = _Content(item.key, [item.id], item.sha256)
+            content.rows += [k.row for k in same if k.row != item.id and k.row in wanted]
+            wanted.difference_update(content.rows)
             paths = [item.path, *(known.path for known in same)]
-            picture.sources = list(dict.fromkeys(path for path in paths if path is not None))
-            yield picture
+            content.sources = list(dict.fromkeys(path for path in paths if path is not None))
+            yield content
 
-    def _within(self, container: str, pictures: dict[str, _Picture]) -> Iterator[_Picture]:
+    def _within(self, container: str, contents: dict[str, _Content]) -> Iterator[_Content]:
         """The images that a tar shard, a table or a URL holds."""
         reason = "it is no longer in its source"
         try:
             for pair in open_source(container, outside=True):
-                picture = pictures.get(pair.key)
-                if picture is not None and pair.image is not None:
-                    del pictures[pair.key]
-                    picture.sources = [pair.image]
-                    yield picture
+                content = contents.get(pair.key)
+                if content is not None and pair.image is not None:
+                    del contents[pair.key]
+                    content.sources = [pair.image]
+                    yield content
         except (SourceError, MissingExtraError) as exc:
             reason = str(exc)
-        for picture in pictures.values():
-            self._fail(picture.rows, reason)
+        for content in contents.values():
+            self._fail(content.rows, reason)
 
     # --- storing --------------------------------------------------------------------------------
 
-    def _keep(self, modality: Modality, rows: Rows, vectors: Floats, writer: Writer | None) -> None:
-        self._parts[modality].append((rows, vectors))
-        self._encoded += rows.size
+    def _keep(
+        self,
+        modality: Modality,
+        rows: Sequence[int],
+        vectors: Sequence[Floats],
+        writer: Writer | None,
+    ) -> None:
+        if not rows:
+            return
+        self._parts[modality].append((np.array(rows, np.int64), np.stack(vectors)))
+        self._encoded += len(rows)
         seconds = monotonic() - self._started
         self._tell(
             Progress(
@@ -356,6 +339,15 @@ class Migration:
                     writer.change(store)
                     parts.clear()
         self._committed = monotonic()
+
+
+def _pairs(contents: Iterable[_Content], under_way: dict[str, _Content]) -> Iterator[Pair]:
+    """Contents as pairs with their next source; they are noted under the keys of their pairs."""
+    for content in contents:
+        under_way[content.key] = content
+        source = content.sources.pop(0)
+        content.name = Path(source).name if isinstance(source, str) else ""
+        yield Pair(key=content.key, image=source)
 
 
 def _count(rows: Mapping[Modality, Rows]) -> int:

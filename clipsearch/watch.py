@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import SourceError
-from .ingest import IngestOptions, add
+from .ingest import IngestOptions
 from .intake.sources import FolderSource
 from .types import IngestReport
 
@@ -85,7 +85,7 @@ def _take_in(
 ) -> None:
     for folder in folders:
         source = FolderSource(folder, exclude=options.exclude, within=root, may_be_empty=True)
-        report = add(index, source, options=options)
+        report = index.add(source, options=options)
         if on_report is not None:
             on_report(report)
 

@@ -1,6 +1,6 @@
 """Measure what the documentation claims, as ratios from one run.
 
-python scripts/benchmark.py index|embed|serve|page|ray [options]
+python scripts/benchmark.py index|road|embed|serve|page|ray [options]
 
 Each prints a table with its bars and exits with 1 when one is missed. `docs/benchmarks.md` keeps
 runs with the machine named. A benchmark is not a test: nothing in `make test` depends on time.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 SUBJECTS = {
     "index": "the index engine: exact against approximate search, growth, memory",
+    "road": "the road in with an encoder that costs nothing: decoding, batching, storing",
     "embed": "the embedding pipeline: files on disk to a committed index",
     "serve": "the HTTP service: requests a second, batching",
     "page": "the page for people in real Chromium: first load, from Enter to the gallery",

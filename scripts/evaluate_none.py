@@ -20,7 +20,7 @@ import numpy.typing as npt
 from clipsearch import ZeroShotClassifier, load_encoder
 from clipsearch.classification.labelled import Labelled, read_labelled
 from clipsearch.encoder import Encoder
-from clipsearch.intake.encoding import encode_files
+from clipsearch.intake.embedding import embed_files
 from clipsearch.vectors import Floats
 from clipsearch.zeroshot import DEFAULT_NONE_MARGIN
 
@@ -43,7 +43,7 @@ def part_of(encoder: Encoder, data: Labelled, which: bool) -> tuple[Floats, list
             count[label] += 1
             images.append(image)
             labels.append(label)
-    encoded = encode_files(images, encoder)
+    encoded = embed_files(images, encoder)
     return encoded.vectors, [labels[at] for at in encoded.kept]
 
 

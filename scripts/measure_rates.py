@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from clipsearch.cluster.reading import pack, unpack
-from clipsearch.cluster.receiving import receive
-from clipsearch.cluster.worker import Embedded
+from clipsearch.cluster.embedding import ClusterEmbedder
+from clipsearch.cluster.slices import pack, unpack
+from clipsearch.cluster.worker import EmbeddedSlice
 from clipsearch.images import ImageFacts, prepare
 from clipsearch.index import Index
-from clipsearch.ingest import IngestOptions
-from clipsearch.intake.ledger import Ledger
+from clipsearch.ingest import IngestOptions, add
+from clipsearch.intake.embedding import Embedded
 from clipsearch.intake.pairs import Pair, Source
+from clipsearch.intake.triage import Candidate
 from clipsearch.vectors import score, unit
 
 if TYPE_CHECKING:
@@ -101,15 +102,12 @@ def measure_driver(dim: int, *, items: int = 4096, captions: bool = False) -> fl
         index = Index.create(Path(folder) / "rate", _Nameless(dim))
         with index, index.writer() as writer:
             started = perf_counter()
-            receive(
-                (found for table in sent for found in unpack(table)),
+            add(
+                writer,
+                _Nameless(dim),  # never asked for anything
                 Source(),
-                writer=writer,
-                folder=index.path,
-                encoder=_Nameless(dim),  # never asked for anything
-                ledger=Ledger(None, "raise"),
-                options=IngestOptions(),
-                tell=lambda _: None,
+                options=IngestOptions(on_error="raise"),
+                embedder=ClusterEmbedder(found for table in sent for found in unpack(table)),
             )
             return items / (perf_counter() - started)
 
@@ -118,23 +116,17 @@ def _slice_of(numbers: range, dim: int, captions: bool) -> pa.Table:
     """A slice of results as a worker sends it."""
     vectors = unit(np.random.default_rng(0).standard_normal((len(numbers), dim), np.float32))
     facts = ImageFacts(width=640, height=480, format="JPEG")
-    return pack(
-        [
-            Embedded(
-                pair=Pair(
-                    key=f"/mnt/web/{number // 10_000:05}.tar!{number:09}",
-                    image=b"",
-                    caption=f"a caption of nine or so words, number {number}" if captions else None,
-                ),
-                sha256=f"{number * _SCATTER % 2**256:064x}",
-                size_bytes=50_000,
-                facts=facts,
-                vector=vector,
-                caption=vector if captions else None,
-            )
-            for number, vector in zip(numbers, vectors, strict=True)
-        ]
-    )
+    embedded = []
+    for number, vector in zip(numbers, vectors, strict=True):
+        pair = Pair(
+            key=f"/mnt/web/{number // 10_000:05}.tar!{number:09}",
+            image=b"",
+            caption=f"a caption of nine or so words, number {number}" if captions else None,
+        )
+        sha256 = f"{number * _SCATTER % 2**256:064x}"
+        caption = vector if captions else None
+        embedded.append(Embedded(Candidate(pair), sha256, 50_000, facts, vector, caption))
+    return pack(EmbeddedSlice(embedded, {}, {}))
 
 
 class _Nameless:

@@ -13,7 +13,7 @@ import pytest
 
 from clipsearch.errors import ImageDecodeError
 from clipsearch.images import Preprocessing, prepare
-from clipsearch.intake.decoding import DecoderPool
+from clipsearch.intake.decoders import DecoderPool
 
 SPEC = Preprocessing(size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -49,6 +49,20 @@ def test_a_hanging_and_a_crashing_decoder_cost_their_file_alone(photos, tmp_path
         assert pool.submit(str(photos[2])).result().size_bytes > 0
 
 
+def test_files_that_one_process_decodes_together_have_an_end_each(photos, tmp_path):
+    pipe, broken = tmp_path / "never.jpg", tmp_path / "broken.jpg"
+    os.mkfifo(pipe)
+    broken.write_bytes(b"broken")
+    some = [photos[0], broken, pipe, photos[1], tmp_path / "absent.jpg", photos[2]]
+    with DecoderPool(SPEC, workers=1, timeout_s=2) as pool:
+        ends = pool.submit_many([str(path) for path in some]).result()
+    for at in (0, 3, 5):
+        np.testing.assert_array_equal(ends[at].prepared.pixels, prepare(some[at], SPEC))
+    assert "broken.jpg: not an image" in str(ends[1])
+    assert "never.jpg: took over 2 s" in str(ends[2])
+    assert "absent.jpg: the file is gone" in str(ends[4])
+
+
 def test_no_process_is_left(photos):
     with DecoderPool(SPEC, workers=2) as pool:
         pool.submit(str(photos[0])).result()
@@ -60,7 +74,7 @@ def test_decoding_works_from_a_script_without_a_main_guard(photos, tmp_path):
     """A `multiprocessing` pool would run such a script again in every child."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from clipsearch.intake.decoding import DecoderPool\n"
+        "from clipsearch.intake.decoders import DecoderPool\n"
         "from clipsearch.images import Preprocessing\n"
         "spec = Preprocessing(size=(8, 8), mean=(0, 0, 0), std=(1, 1, 1))\n"
         "with DecoderPool(spec, workers=2) as pool:\n"

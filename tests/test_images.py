@@ -193,7 +193,7 @@ def dng(bayer: np.ndarray, orientation: int = 1) -> bytes:
 def test_camera_raw_is_developed(tmp_path):
     pytest.importorskip("rawpy", reason="needs the extra raw")
     from clipsearch.images import image_suffixes
-    from clipsearch.intake.decoding import DecoderPool
+    from clipsearch.intake.decoders import DecoderPool
 
     assert ".dng" in image_suffixes()
     red = np.full((600, 800), 2000)

@@ -133,7 +133,7 @@ def test_a_hanging_decoder_costs_its_file_alone(tmp_path, index, monkeypatch):
     paths[2].unlink()
     os.mkfifo(paths[2])
     looked = lambda pair: (facts, None) if pair.key == str(paths[2]) else status_of(pair)  # noqa: E731
-    monkeypatch.setattr("clipsearch.intake.pipeline.status_of", looked)
+    monkeypatch.setattr("clipsearch.intake.triage.status_of", looked)
     everything = [str(path) for path in paths]
     report = index.add(everything, options=IngestOptions(timeout_s=1.5))
     assert (report.indexed, report.skipped) == (5, 1)
@@ -170,6 +170,44 @@ def test_identical_pictures_in_one_run_are_encoded_once(tmp_path, index):
     assert (report.indexed, report.duplicate, index.encoder.pixels) == (3, 27, 3)
     assert len({item.id for item in index.items()}) == 30
     assert [item.key for item in index.items()] == [str(path) for path in paths]  # in order
+
+
+def test_files_that_exchange_their_bytes_keep_a_vector_of_their_own(tmp_path, index):
+    """Each has the bytes of an item that is replaced in the same run."""
+    folder = tmp_path / "pictures"
+    paths = [picture(folder / f"{number}.png", number) for number in range(5)]
+    index.add(folder)
+    before = contents(index)
+    data = [path.read_bytes() for path in paths]
+    for path, other in zip(paths, data[1:] + data[:1], strict=True):
+        path.write_bytes(other)
+    pairs = [Pair(key=f"row {number}", image=content) for number, content in enumerate(data)]
+    report = index.add([*map(str, paths), *pairs], options=IngestOptions(batch_size=2))
+    assert (report.seen, report.skipped, total(report)) == (10, 0, 10)
+    after = contents(index)
+    for number, path in enumerate(paths):
+        same = before[str(paths[(number + 1) % 5])]
+        assert after[str(path)] == same
+        assert after[f"row {(number + 1) % 5}"] == same
+    assert index.verify(full=True).ok
+
+
+def test_pictures_that_came_before_in_a_batch_are_found(tmp_path, index):
+    """A copy of a copy, a move with a copy, and one key with other bytes, a few images apart."""
+    paths = [picture(tmp_path / f"{n}.png", n) for n in range(4)]
+    index.add(map(str, paths))
+    ids = {item.key: item.id for item in index.items()}
+    paths[0].rename(tmp_path / "moved.png")
+    shutil.copy(tmp_path / "moved.png", tmp_path / "copy.png")
+    picture(tmp_path / "new.png", 9)
+    shutil.copy(tmp_path / "new.png", tmp_path / "new copy.png")
+    names = ["moved.png", "copy.png", "new.png", "new copy.png", "1.png"]
+    report = index.add([str(tmp_path / name) for name in names])
+    assert (report.moved, report.duplicate, report.indexed, report.unchanged) == (1, 2, 1, 2)
+    now = {item.key: item.id for item in index.items()}
+    assert now[str(tmp_path / "moved.png")] == ids[str(paths[0])]
+    assert list(now)[-3:] == [str(tmp_path / name) for name in names[1:4]]
+    assert index.encoder.pixels == 5
 
 
 def test_files_that_failed_are_not_tried_again_unless_asked(tmp_path, index):
@@ -268,13 +306,13 @@ def test_options_are_checked(index, tmp_path):
 
 SCRIPT = """
 import os, sys, time
-import clipsearch.intake.pipeline as pipeline
+import clipsearch.intake.store as store
 from clipsearch import Index
 from clipsearch.ingest import IngestOptions
 sys.path.insert(0, {root!r})
 from tests.test_ingest import PixelEncoder
 
-pipeline._COMMIT_ITEMS = 100
+store._COMMIT_ITEMS = 100
 
 class Slow(PixelEncoder):
     def encode_pixels(self, pixels):

@@ -290,7 +290,7 @@ def embedding_workers(root: int) -> list[int]:
 
 def decoders(pid: int) -> list[int]:
     return [
-        child for child, line in descendants(pid).items() if "clipsearch.intake.decoding" in line
+        child for child, line in descendants(pid).items() if "clipsearch.intake.decoders" in line
     ]
 
 

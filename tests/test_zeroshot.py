@@ -382,14 +382,14 @@ def test_useless_examples_do_no_harm():
 
 def caltech_vectors(encoder, shared_data, *, per_class, classes=20):
     from clipsearch.classification.labelled import read_labelled
-    from clipsearch.intake.encoding import encode_files
+    from clipsearch.intake.embedding import embed_files
 
     data = read_labelled(shared_data / "caltech101")
     chosen = []
     for label in data.classes[:classes]:
         rows = [row for row, its in enumerate(data.labels) if its == label]
         chosen += rows[:per_class]
-    encoded = encode_files([data.images[row] for row in chosen], encoder)
+    encoded = embed_files([data.images[row] for row in chosen], encoder)
     return encoded.vectors, np.array([data.labels[chosen[at]] for at in encoded.kept])
 
 

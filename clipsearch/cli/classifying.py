@@ -79,14 +79,14 @@ def classify(
 
     find . -name '*.jpg' | clipsearch classify - --labels flowers.clip
     """
-    from ..intake.encoding import iter_encoded
+    from ..intake.embedding import iter_files
 
     _check_labels(label, labels)
     sources = list(_sources(images))
     encoder = load_encoder(model, device=device)
     classifier = build_classifier(encoder, label, labels, template)
     results: list[tuple[str, list[Prediction]]] = []
-    for positions, vectors in iter_encoded(
+    for positions, vectors in iter_files(
         (data for _, data in sources), encoder, on_skip=lambda at, why: _skip(sources[at][0], why)
     ):
         predictions = classifier.predict_vectors(
@@ -134,7 +134,7 @@ def _check_labels(label: list[str] | None, labels: Path | None) -> None:
 
 def _skip(name: str, reason: str) -> None:
     """A decoder's reason begins with the file's bare name; say which one it was."""
-    note(f"skipped {short_path(name)}: {reason.partition(': ')[2] or reason}")
+    note(f"skipped {short_path(name)}: {reason}")
 
 
 def _sources(images: list[str]) -> Iterator[tuple[str, str | bytes]]:

@@ -186,13 +186,13 @@ def _examples(
 ) -> tuple[ZeroShotClassifier, Floats, list[str], int]:
     """A classifier, with the vectors and labels of the readable examples."""
     from ..classification.labelled import read_labelled
-    from ..intake.encoding import encode_files
+    from ..intake.embedding import embed_files
 
     examples = read_labelled(data)
     if not label and labels is None:
         label = list(examples.classes)
     classifier = build_classifier(encoder, label, labels, template)
-    encoded = encode_files(examples.images, encoder)
+    encoded = embed_files(examples.images, encoder)
     for at, why in encoded.skipped:
         note(f"skipped {examples.images[at]}: {why}")
     truth = [examples.labels[at] for at in encoded.kept]

@@ -1,39 +1,37 @@
 """Indexing on a cluster: Ray Data reads and embeds, the driver stores and commits meanwhile.
 
-Results come back from the workers in the order of the source, and the driver takes them in (see
-`receiving`) as one machine does. So an interrupted job also resumes the same way.
+Results come back from the workers in the order of the source, and the driver triages and stores
+them by the same lines of code as one machine: only who embeds is another. So an interrupted job
+also resumes the same way.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..encoders.textencoder import keep_text_tower
-from ..errors import ClipSearchError, IndexLockedError, InvalidInputError
-from ..ingest import LAST_REPORT, IngestOptions, keep_root, make_report, prune, with_total
-from ..intake.ledger import Ledger
-from ..intake.pairs import Source
+from ..errors import ClipSearchError, InvalidInputError
+from ..ingest import IngestOptions
+from ..intake.embedding import Embedded
+from ..intake.log import IngestLog
+from ..intake.pairs import Pair, Source
 from ..intake.places import is_url
-from ..intake.sources import open_source
+from ..intake.triage import Candidate
 from ..types import IngestReport, Precision, Progress
 from .connection import connected, of_ray, require_ray
 from .preflight import Worker, check_nodes, size_workers, watched_nodes
-from .reading import pair_datasource, parts_of, unpack
-from .receiving import receive
-from .worker import Embedded, EmbedWorker, KnownItems, WorkerSettings
+from .slices import pair_datasource, parts_of, unpack
+from .worker import EmbeddedSlice, EmbedWorker, KnownItems, WorkerSettings
 
 if TYPE_CHECKING:
     from ..index import Index
 
-__all__ = ["ClusterOptions", "add_on_cluster"]
+__all__ = ["ClusterEmbedder", "ClusterOptions", "add_on_cluster"]
 
 # Pairs that a worker takes at a time, which is also what is done again when it dies: a second or
 # so of work, long against the milliseconds that Ray needs for a task.
@@ -88,17 +86,9 @@ def add_on_cluster(
         ImageDecodeError: With `on_error="raise"`: the first pair that cannot be indexed.
     """
     options = options or IngestOptions()
-    opened = open_source(
-        source,
-        exclude=options.exclude,
-        images=options.images,
-        captions=options.captions,
-        ids=options.ids,
-        outside=options.allow_outside,
-    )
+    opened = options.opened(source)
     with contextlib.ExitStack() as stack:
         stack.enter_context(connected(cluster.address))
-        encoder = index.encoder
         capacities = check_nodes(
             model=index.model_name,
             sources=_shared_paths(source),
@@ -118,40 +108,70 @@ def add_on_cluster(
             max_pixels=options.max_pixels,
             timeout_s=options.timeout_s,
         )
-        started = monotonic()
-        writer = stack.enter_context(index.writer(wait=options.wait))
-        file = None
-        if options.report_file is not None:
-            file = stack.enter_context(
-                Path(options.report_file).open(
-                    "a" if options.report_append else "w", encoding="utf-8"
-                )
-            )
-        ledger = Ledger(file, options.on_error)
         stream = stack.enter_context(
             contextlib.closing(_results(opened, index.path, settings, count, worker))
         )
-        keep_root(writer, index, opened.root)
-        with _translated(), watched_nodes(cluster.gpus_per_worker):
-            run = receive(
-                stream,
-                opened,
-                writer=writer,
-                folder=index.path,
-                encoder=encoder,
-                ledger=ledger,
-                options=options,
-                tell=with_total(opened, progress),
-            )
-        pruned = prune(writer, opened.root) if options.prune else 0
-        run.busy["encode"] /= count
-        seconds = monotonic() - started
-        report = make_report(run, ledger, seconds, count * worker.threads, pruned)
-        writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
-    keep_text_tower(encoder)
-    with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures at its end
-        index.refresh_background(encoder)
-    return report
+        stack.enter_context(_translated())
+        stack.enter_context(watched_nodes(cluster.gpus_per_worker))
+        return index.add(
+            opened,
+            progress=progress,
+            options=options,
+            embedder=ClusterEmbedder(stream, workers=count, decoders=count * worker.threads),
+        )
+
+
+class ClusterEmbedder:
+    """What workers have embedded, in place of the embedding of this machine.
+
+    Args:
+        results: What they made of the slices of the source, in its order.
+        workers: How many there are.
+        decoders: How many decoders they have together.
+    """
+
+    hash_first = False  # workers hash
+
+    def __init__(
+        self, results: Iterable[EmbeddedSlice], *, workers: int = 1, decoders: int = 1
+    ) -> None:
+        self.workers = decoders
+        self._models = workers
+        self._results = results
+        self._slice = EmbeddedSlice([], {}, {})
+
+    def chunks(self, source: Source) -> Iterator[list[Pair]]:
+        """The pairs of a source, which the workers have read, slice by slice."""
+        for found in self._results:
+            self._slice = found
+            yield [one.pair for one in found.embedded]
+
+    def embed(
+        self,
+        chunks: Iterable[Sequence[Candidate]],
+        *,
+        log: IngestLog | None = None,
+        stored: Callable[[Sequence[str]], Container[str]] | None = None,
+    ) -> Iterator[list[Embedded]]:
+        """The candidates among the pairs of `chunks`, with what the workers made of them."""
+        for candidates in chunks:
+            made = {id(one.pair): one for one in self._slice.embedded}
+            batch = []
+            for candidate in candidates:
+                one = made[id(candidate.pair)]
+                one.candidate = candidate
+                if one.error is None and candidate.pair.caption and one.caption is None:
+                    self.again(one)
+                batch.append(one)
+            if log is not None:
+                log.notes.update(self._slice.notes)
+                for stage, seconds in self._slice.busy.items():
+                    log.busy[stage] += seconds / (self._models if stage == "encode" else 1)
+            yield batch
+
+    def again(self, embedded: Embedded) -> None:
+        """Nobody is left to ask."""
+        embedded.error = "the file changed while the job ran; index it again"
 
 
 def _shared_paths(source: Any) -> list[str]:
@@ -167,7 +187,7 @@ def _shared_paths(source: Any) -> list[str]:
 
 def _results(
     source: Source, folder: Path, settings: WorkerSettings, count: int, worker: Worker
-) -> Generator[list[Embedded]]:
+) -> Generator[EmbeddedSlice]:
     """Run the job; yields slices of results in the order of the source as they are ready."""
     ray = require_ray()
     from ray.data import ActorPoolStrategy, read_datasource

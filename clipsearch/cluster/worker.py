@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import itertools
 import os
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
-from ..encoder import batch_for
 from ..engine.catalog import Known, known_by
 from ..engine.reader import Reader
-from ..errors import ClipSearchError, ClusterError, EncoderMismatchError, ImageDecodeError
-from ..images import ImageFacts, read_facts
-from ..intake.decoding import Decoded, DecoderPool
+from ..errors import ClipSearchError, ClusterError, EncoderMismatchError
+from ..intake.embedding import Embedded, Embedder
+from ..intake.log import IngestLog
 from ..intake.pairs import Pair
-from ..intake.pipeline import ENCODED_AT_ONCE
-from ..intake.triage import content_hash, is_unchanged, problem, status_of
-from ..vectors import Floats
-from .reading import pack, unpack
+from ..intake.store import facts_of
+from ..intake.triage import Candidate, content_hash, is_unchanged, problem, status_of
+from .slices import pack, unpack
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
     from ..types import Precision
 
-__all__ = ["EmbedWorker", "Embedded", "KnownItems", "WorkerSettings"]
+__all__ = ["EmbedWorker", "EmbeddedSlice", "KnownItems", "WorkerSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,24 +44,17 @@ class WorkerSettings:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embedded:
-    """A pair with what a worker made of it; the image's bytes stay behind.
+@dataclass(frozen=True, slots=True)
+class EmbeddedSlice:
+    """What a worker made of a slice of pairs; the bytes of images stay behind.
 
-    Without facts and without an error there was nothing to do: the pair was refused, is a caption
-    alone, or its file is unchanged. With facts and without a vector, its bytes are stored already.
+    A pair for which there was nothing to do, because it was refused or is unchanged, comes as it
+    was. An image whose bytes are stored under the pair's own key comes without a vector.
     """
 
-    pair: Pair  # its `image` is a path, b"" for bytes that stayed behind, or None
-    sha256: str | None = None
-    size_bytes: int = 0
-    facts: ImageFacts | None = None
-    vector: Floats | None = None  # float32 [dim]; None where the same bytes are stored already
-    caption: Floats | None = None  # float32 [dim]
-    cut: bool = False  # whether captions of its slice were longer than the model reads
-    error: str | None = None  # why the image cannot be decoded
-    busy_s: float = 0.0  # of its decoder
-    encode_s: float = 0.0  # its share of the model's time
+    embedded: list[Embedded]  # of every pair, in order; bytes of images are b""
+    busy: dict[str, float]  # stage -> seconds
+    notes: dict[str, int]
 
 
 class KnownItems:
@@ -120,50 +106,40 @@ class EmbedWorker:
                 f"driver's (fingerprints {self._encoder.fingerprint[:12]} and "
                 f"{settings.fingerprint[:12]}); copy the same files to all nodes"
             )
-        self._batch_size = batch_for(self._encoder, settings.batch_size)
-        self._pool = DecoderPool(
-            self._encoder.preprocessing,
+        self._embedder = Embedder(
+            self._encoder,
+            batch_size=settings.batch_size,
             workers=settings.threads,
             max_pixels=settings.max_pixels,
             timeout_s=settings.timeout_s,
         )
-        # Slices are worked on side by side; so many batches are encoded at once, as on one machine.
-        self._model = threading.BoundedSemaphore(ENCODED_AT_ONCE)
-        self._captioning = threading.Lock()  # warnings are caught for the whole process
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Embed the slices of a block, one result each."""
+        """Embed the slices of a block, one result each; several threads call at once."""
         tables = [pack(self._slice(slice_)) for slice_ in unpack(table)]
         return pa.concat_tables(tables)
 
-    def _slice(self, pairs: list[Pair] | ClipSearchError) -> list[Embedded] | ClipSearchError:
+    def _slice(self, pairs: list[Pair] | ClipSearchError) -> EmbeddedSlice | ClipSearchError:
         if isinstance(pairs, ClipSearchError):
             return pairs
+        found = [Embedded(Candidate(_light(pair))) for pair in pairs]
         usable = [n for n, pair in enumerate(pairs) if not (pair.refused or problem(pair))]
-        done = {n: Embedded(pair=_light(pair)) for n, pair in enumerate(pairs)}
         known = self._stored([pairs[n].key for n in usable])
-        todo = []
+        todo = {}
         for n in usable:
             status, reason = status_of(pairs[n])
             before = known.get(pairs[n].key)
             if reason is None and not (before and is_unchanged(pairs[n], status, before)):
-                todo.append(n)
-        decoding: dict[int, Future[Decoded]] = {}
-        for n in todo:
-            image, before = pairs[n].image, known.get(pairs[n].key)
-            if image is None:
-                continue
-            facts = _facts_if_same(pairs[n], before)
-            if before is None or facts is None:
-                decoding[n] = self._pool.submit(image)
-            else:
-                done[n] = replace(
-                    done[n], sha256=before.sha256, size_bytes=before.size_bytes or 0, facts=facts
-                )
-        self._captions(pairs, todo, done)
-        for batch in self._decoded(decoding, done):
-            self._images(batch, done)
-        return [done[n] for n in range(len(pairs))]
+                todo[n] = Candidate(pairs[n], sha256=_hash_if_same(pairs[n], before))
+        log = IngestLog()
+        # Equal bytes are encoded once in a slice; the driver sees to the rest.
+        batches = self._embedder.embed([list(todo.values())], log=log, stored=lambda _: ())
+        for n, one in zip(todo, itertools.chain.from_iterable(batches), strict=True):
+            if one.sha256 is not None and one.facts is None:
+                one.facts = facts_of(pairs[n])
+            one.candidate, one.pixels = found[n].candidate, None
+            found[n] = one
+        return EmbeddedSlice(found, dict(log.busy), dict(log.notes))
 
     def _stored(self, keys: list[str]) -> dict[str, Known]:
         import ray
@@ -174,69 +150,16 @@ class EmbedWorker:
             return {}  # work is done again, nothing is wrong
         return found
 
-    def _decoded(
-        self, decoding: dict[int, Future[Decoded]], done: dict[int, Embedded]
-    ) -> Iterator[list[tuple[int, Decoded]]]:
-        """Batches of decoded images; the reasons of the others are noted."""
-        batch: list[tuple[int, Decoded]] = []
-        for n, future in decoding.items():
-            try:
-                batch.append((n, future.result()))
-            except ImageDecodeError as exc:
-                done[n] = replace(done[n], error=str(exc))
-            if len(batch) >= self._batch_size:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
-
-    def _images(self, batch: list[tuple[int, Decoded]], done: dict[int, Embedded]) -> None:
-        # Equal bytes are encoded once in a batch; the driver sees to the rest.
-        first = {decoded.sha256: at for at, (_, decoded) in reversed(list(enumerate(batch)))}
-        chosen = sorted(first.values())
-        pixels = np.stack([batch[at][1].prepared.pixels for at in chosen])  # [n, H, W, 3]
-        with self._model:
-            started = perf_counter()
-            vectors = self._encoder.encode_pixels(pixels)
-            share = (perf_counter() - started) / len(batch)
-        by_hash = {batch[at][1].sha256: v for at, v in zip(chosen, vectors, strict=True)}
-        for n, decoded in batch:
-            done[n] = replace(
-                done[n],
-                sha256=decoded.sha256,
-                size_bytes=decoded.size_bytes,
-                facts=decoded.prepared.facts,
-                vector=by_hash[decoded.sha256],
-                busy_s=decoded.busy_s,
-                encode_s=share,
-            )
-
-    def _captions(self, pairs: list[Pair], todo: list[int], done: dict[int, Embedded]) -> None:
-        chosen = [n for n in todo if pairs[n].caption]
-        if not chosen:
-            return
-        with self._captioning, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            vectors = self._encoder.encode_texts([pairs[n].caption or "" for n in chosen])
-        for n, vector in zip(chosen, vectors, strict=True):
-            done[n] = replace(done[n], caption=vector, cut=bool(caught))
-
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # the process is ending
-            self._pool.__exit__(None, None, None)
+            self._embedder.__exit__(None, None, None)
 
 
-def _facts_if_same(pair: Pair, before: Known | None) -> ImageFacts | None:
-    """The facts of an image whose very bytes are stored under its key, so that it decodes."""
-    image = pair.image
-    if before is None or before.sha256 is None or image is None or not before.has_image:
+def _hash_if_same(pair: Pair, before: Known | None) -> str | None:
+    """The hash of an image whose very bytes are stored under its key."""
+    if before is None or before.sha256 is None or pair.image is None or not before.has_image:
         return None
-    if before.sha256 != content_hash(image):
-        return None
-    try:
-        return read_facts(io.BytesIO(image) if isinstance(image, bytes) else image)  # type: ignore[arg-type]
-    except (OSError, ValueError):
-        return None  # the decoder will say more
+    return before.sha256 if before.sha256 == content_hash(pair.image) else None
 
 
 def _light(pair: Pair) -> Pair:

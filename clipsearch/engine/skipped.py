@@ -5,9 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from . import catalog
 
 __all__ = ["Skipped", "forget", "recall", "remember"]
 
@@ -24,21 +21,16 @@ class Skipped:
     reason: str
 
 
-def recall(folder: Path, keys: Sequence[str]) -> dict[str, Skipped]:
-    """What is remembered of these keys in the last committed state of an index."""
+def recall(conn: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Skipped]:
+    """What is remembered of these keys."""
     found: dict[str, Skipped] = {}
-    conn = catalog.connect(folder)
-    try:
-        with catalog.translated(folder / catalog.CATALOG):
-            if not _has_table(conn):
-                return {}
-            for start in range(0, len(keys), _PAGE):
-                some = keys[start : start + _PAGE]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT * FROM skipped_files WHERE key IN ({marks})"
-                found.update((row[0], Skipped(*row)) for row in conn.execute(query, some))
-    finally:
-        conn.close()
+    if not _has_table(conn):
+        return found
+    for start in range(0, len(keys), _PAGE):
+        some = keys[start : start + _PAGE]
+        marks = ",".join("?" * len(some))
+        query = f"SELECT * FROM skipped_files WHERE key IN ({marks})"
+        found.update((row[0], Skipped(*row)) for row in conn.execute(query, some))
     return found
 
 

@@ -1,21 +1,29 @@
-"""What can be said of a pair before it is decoded."""
+"""Triage: which pairs of a source need no decoding, and how these end."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine import skipped
 from ..engine.catalog import extra_json
 from ..engine.skipped import Skipped
+from .log import IngestLog
 from .pairs import Pair
 
 if TYPE_CHECKING:
     from ..engine.catalog import Known
+    from ..engine.writer import Writer
 
 __all__ = [
+    "Candidate",
+    "Triage",
     "content_hash",
     "has_columns",
     "is_gone",
@@ -24,6 +32,87 @@ __all__ = [
     "problem",
     "status_of",
 ]
+
+_HASHERS = 4
+_NOT_TRIED_AGAIN = "skipped before and not tried again (--retry-skipped does)"
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A pair that is to be embedded and stored."""
+
+    pair: Pair
+    status: os.stat_result | None = None  # of its file, if it has one
+    before: Known | None = None  # the item that is stored under its key
+    sha256: str | None = None  # of its image, where the same bytes are stored already
+
+    @property
+    def path(self) -> str | None:
+        """Path of its image, if that is a file of its own."""
+        return self.pair.image if isinstance(self.pair.image, str) else None
+
+
+class Triage:
+    """Closes the pairs that are refused, unchanged or known as broken; the rest are candidates.
+
+    Args:
+        writer: Of the index.
+        log: Takes the end of the pairs that end here.
+        retry_skipped: Whether files that could not be read before are tried again.
+        hash_first: Whether files are hashed before they are decoded, which spares known ones.
+    """
+
+    def __init__(
+        self, writer: Writer, log: IngestLog, *, retry_skipped: bool, hash_first: bool
+    ) -> None:
+        self._writer = writer
+        self._log = log
+        self._retry_skipped = retry_skipped
+        self._hash_first = hash_first
+
+    def __call__(self, pairs: Sequence[Pair]) -> list[Candidate]:
+        """The candidates among some pairs, in order."""
+        self._log.seen += len(pairs)
+        usable = [pair for pair in pairs if self._is_usable(pair)]
+        keys = [pair.key for pair in usable]
+        known = self._writer.lookup(keys)
+        broken = self._writer.read(lambda conn: skipped.recall(conn, keys))
+        chosen: dict[str, Candidate] = {}
+        for pair in usable:
+            status, reason = status_of(pair)
+            before = known.get(pair.key)
+            if reason is not None:
+                self._log.close(pair.key, "skipped", reason)
+            elif pair.key in chosen:
+                self._log.close(pair.key, "skipped", "the source names it twice")
+            elif before and is_unchanged(pair, status, before):
+                self._log.close(pair.key, "unchanged")
+            elif not self._retry_skipped and is_same(status, broken.get(pair.key)):
+                self._log.notes[_NOT_TRIED_AGAIN] += 1
+                self._log.close(pair.key, "skipped", broken[pair.key].reason)
+            else:
+                chosen[pair.key] = Candidate(pair, status, before)
+        if again := [key for key in chosen if key in broken]:
+            self._writer.change(lambda conn: skipped.forget(conn, again))
+        candidates = list(chosen.values())
+        if self._hash_first:
+            self._hash(candidates)
+        return candidates
+
+    def _is_usable(self, pair: Pair) -> bool:
+        reason = pair.refused or problem(pair)
+        if reason is not None:
+            self._log.close(pair.key, "skipped", reason, "ignored" if pair.ignored else None)
+        return reason is None
+
+    def _hash(self, candidates: Sequence[Candidate]) -> None:
+        """Mark those whose bytes are stored."""
+        with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as threads:
+            hashes = list(threads.map(content_hash, [c.pair.image for c in candidates]))
+        stored = self._writer.by_sha256([sha256 for sha256 in hashes if sha256 is not None])
+        for candidate, sha256 in zip(candidates, hashes, strict=True):
+            if sha256 in stored:
+                candidate.sha256 = sha256
 
 
 def problem(pair: Pair) -> str | None:

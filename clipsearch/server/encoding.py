@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from ..encoder import Encoder, is_on_gpu
 from ..errors import ImageDecodeError, InvalidInputError
 from ..images import ImageInput, Preprocessing, prepare
-from ..intake.decoding import DecoderPool
+from ..intake.decoders import DecoderPool
 from ..query import Query, encode_together
 from ..vectors import Floats
 from .batching import Batcher

@@ -6,13 +6,15 @@ Python processes that import this module, with Pillow and numpy but never torch.
 `multiprocessing` pool would import the user's script again in every child.)
 
 Where a GPU encodes thousands of images a second, taking them from the children is what limits the
-rate: each time that a thread waits for bytes it has to queue for Python's lock again. So pixels
-come beside the pickled rest (protocol 5) and are read to their end in one call.
+rate: each time that a thread waits for bytes it has to queue for Python's lock again. So a child
+gets several files in one message, and answers for each: a few plain values, with the pixels beside
+them, which are read to their end in one call.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import pickle
@@ -22,6 +24,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +33,12 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import ImageDecodeError
 from ..images import (
     DEFAULT_MAX_PIXELS,
+    ImageFacts,
     Prepared,
     Preprocessing,
     image_suffixes,
@@ -43,7 +48,8 @@ from ..images import (
 __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "serve"]
 
 _CHILD = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
-_SIZES = struct.Struct("=QQ")  # bytes of the pickled message, and of the array that it holds
+_SIZES = struct.Struct("=QQ")  # bytes of the pickled message, and of the pixels that follow it
+_STOPPED = "decoding was stopped"
 DEFAULT_TIMEOUT_S = 60.0  # a 179-megapixel PNG takes under 10 s to decode on one slow core
 
 
@@ -91,38 +97,61 @@ class DecoderPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; what they were decoding is given up."""
         self._closed = True
-        for child in list(self._children):
+        for child in self._children.copy():
             child.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for child in self._children:  # which were just starting
+            child.kill()
 
     def submit(self, source: str | bytes) -> Future[Decoded]:
         """Queue a path or the bytes of a file; the future raises `ImageDecodeError`."""
-        return self._threads.submit(self._decode, source)
+        return self._threads.submit(self._decode_one, source)
 
-    def _decode(self, source: str | bytes) -> Decoded:
-        child: _Child | None = getattr(self._own, "child", None)
-        if child is None:
-            child = self._own.child = _Child(self._settings, self._timeout_s)
-            self._children.append(child)
-        name = "the image" if isinstance(source, bytes) else Path(source).name
-        try:
-            answer = child.ask(source)
-        except (TimeoutError, EOFError, OSError) as exc:
-            child.kill()
-            self._children.remove(child)
-            self._own.child = None
+    def submit_many(
+        self, sources: Sequence[str | bytes]
+    ) -> Future[list[Decoded | ImageDecodeError]]:
+        """Queue files that one process decodes one after the other, with an end for each."""
+        return self._threads.submit(self._decode, sources)
+
+    def _decode_one(self, source: str | bytes) -> Decoded:
+        (end,) = self._decode([source])
+        if isinstance(end, ImageDecodeError):
+            raise end
+        return end
+
+    def _decode(self, sources: Sequence[str | bytes]) -> list[Decoded | ImageDecodeError]:
+        ends: list[Decoded | ImageDecodeError] = []
+        while len(ends) < len(sources):
             if self._closed:
-                raise ImageDecodeError(f"{name}: decoding was stopped") from exc
-            how = (
-                f"took over {self._timeout_s:g} s to decode"
-                if isinstance(exc, TimeoutError)
-                else f"crashed the decoder ({child.how_it_died()})"
-            )
-            raise ImageDecodeError(f"{name}: {how}") from exc
-        if isinstance(answer, str):
-            raise ImageDecodeError(answer)
-        return answer
+                ends.append(ImageDecodeError(f"{_name(sources[len(ends)])}: {_STOPPED}"))
+                continue
+            child: _Child | None = getattr(self._own, "child", None)
+            if child is None:
+                child = self._own.child = _Child(self._settings, self._timeout_s)
+                self._children.append(child)
+            try:
+                for end in child.ask(sources[len(ends) :]):
+                    ends.append(end)
+            except (TimeoutError, EOFError, OSError) as exc:  # the file after the last that ended
+                child.kill()
+                self._children.remove(child)
+                self._own.child = None
+                ends.append(self._failure(sources[len(ends)], child, exc))
+        return ends
+
+    def _failure(self, source: str | bytes, child: _Child, exc: Exception) -> ImageDecodeError:
+        if self._closed:
+            how = _STOPPED
+        elif isinstance(exc, TimeoutError):
+            how = f"took over {self._timeout_s:g} s to decode"
+        else:
+            how = f"crashed the decoder ({child.how_it_died()})"
+        return ImageDecodeError(f"{_name(source)}: {how}")
 
 
 class _Child:
@@ -143,16 +172,24 @@ class _Child:
         self._is_ready = False
         self._limit = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))  # a timeval
 
-    def ask(self, source: str | bytes) -> Decoded | str:
+    def ask(self, sources: Sequence[str | bytes]) -> Iterator[Decoded | ImageDecodeError]:
+        """The end of each file, in order, as it comes."""
         if not self._is_ready:  # starting, which a busy machine draws out, is no file's fault
-            self._is_ready = _receive(self._socket)
+            _receive(self._socket)
+            self._is_ready = True
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._limit)
-        _send(self._socket, source)
-        try:
-            answer: Decoded | str = _receive(self._socket)
-        except BlockingIOError as exc:
-            raise TimeoutError from exc
-        return answer
+        _send(self._socket, sources)
+        for _ in sources:
+            try:
+                answer, pixels = _receive(self._socket)
+            except BlockingIOError as exc:
+                raise TimeoutError from exc
+            if isinstance(answer, str):
+                yield ImageDecodeError(answer)
+                continue
+            shape, facts, sha256, size_bytes, busy_s = answer
+            prepared = Prepared(np.frombuffer(pixels, np.uint8).reshape(shape), ImageFacts(**facts))
+            yield Decoded(prepared, sha256, size_bytes, busy_s)
 
     def kill(self) -> None:
         self._process.kill()
@@ -165,30 +202,34 @@ class _Child:
 
 
 def serve(descriptor: int) -> None:
-    """The child's loop: a source comes in, a `Decoded` or the reason against it goes out."""
+    """The child's loop: sources come in, an answer or the reason against it goes out for each."""
     pipe = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    spec, max_pixels = _receive(pipe)
+    (spec, max_pixels), _ = _receive(pipe)
     with contextlib.suppress(EOFError, OSError):  # the parent is gone, or done
         image_suffixes()  # loads the decoders
         _send(pipe, True)
         while True:
-            source = _receive(pipe)
-            try:
-                answer: Decoded | str = _decode_one(source, spec, max_pixels)
-            except ImageDecodeError as exc:
-                answer = str(exc)
-            except Exception as exc:  # whatever a decoder does, it costs this file alone
-                answer = f"{type(exc).__name__} while decoding: {exc}"
-            _send(pipe, answer)
+            sources, _ = _receive(pipe)
+            for source in sources:
+                try:
+                    answer, pixels = _decoded(source, spec, max_pixels)
+                except ImageDecodeError as exc:
+                    answer, pixels = str(exc), None
+                except Exception as exc:  # whatever a decoder does, it costs this file alone
+                    answer, pixels = f"{type(exc).__name__} while decoding: {exc}", None
+                _send(pipe, answer, pixels)
 
 
-def _decode_one(source: str | bytes, spec: Preprocessing, max_pixels: int) -> Decoded:
+def _decoded(
+    source: str | bytes, spec: Preprocessing, max_pixels: int
+) -> tuple[Any, npt.NDArray[np.uint8]]:
+    """What `_Child.ask` makes a `Decoded` of, in values that are quick to pickle."""
     started = perf_counter()
+    name = _name(source)
     if isinstance(source, bytes):
-        data, name = source, "the image"
+        data = source
     else:
-        name = Path(source).name
         try:
             data = Path(source).read_bytes()
         except FileNotFoundError as exc:
@@ -199,23 +240,32 @@ def _decode_one(source: str | bytes, spec: Preprocessing, max_pixels: int) -> De
             raise ImageDecodeError(f"{name}: {exc.strerror or exc}") from exc
     prepared = prepare_with_facts(data, spec, max_pixels=max_pixels, name=name)
     digest = hashlib.sha256(data).hexdigest()
-    return Decoded(prepared, digest, len(data), perf_counter() - started)
+    facts = dataclasses.asdict(prepared.facts)
+    pixels = np.ascontiguousarray(prepared.pixels)
+    return (pixels.shape, facts, digest, len(data), perf_counter() - started), pixels
 
 
-def _send(pipe: socket.socket, message: Any) -> None:
-    """Send a message, with the array that it may hold beside it."""
-    arrays: list[pickle.PickleBuffer] = []
-    pickled = pickle.dumps(message, protocol=5, buffer_callback=arrays.append)
-    array = arrays[0].raw() if arrays else memoryview(b"")
-    pipe.sendall(_SIZES.pack(len(pickled), array.nbytes) + pickled)
-    pipe.sendall(array)
+def _name(source: str | bytes) -> str:
+    return "the image" if isinstance(source, bytes) else Path(source).name
 
 
-def _receive(pipe: socket.socket) -> Any:
-    """The next message. Raises `EOFError` at the end, `BlockingIOError` after the time limit."""
-    pickled, array = _SIZES.unpack(_read(pipe, _SIZES.size))
-    message = _read(pipe, pickled)
-    return pickle.loads(message, buffers=[_read(pipe, array)] if array else None)  # noqa: S301 - a child
+def _send(pipe: socket.socket, message: Any, pixels: npt.NDArray[np.uint8] | None = None) -> None:
+    """Send a message, with pixels that go beside it."""
+    pickled = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    size_bytes = 0 if pixels is None else pixels.nbytes
+    pipe.sendall(_SIZES.pack(len(pickled), size_bytes) + pickled)
+    if pixels is not None:
+        pipe.sendall(pixels.data.cast("B"))
+
+
+def _receive(pipe: socket.socket) -> tuple[Any, memoryview]:
+    """The next message, and the pixels beside it.
+
+    Raises `EOFError` at the end, `BlockingIOError` after the time limit.
+    """
+    pickled, size_bytes = _SIZES.unpack(_read(pipe, _SIZES.size))
+    message = pickle.loads(_read(pipe, pickled))  # noqa: S301 - a child
+    return message, _read(pipe, size_bytes)
 
 
 def _read(pipe: socket.socket, size: int) -> memoryview:

@@ -1,0 +1,357 @@
+"""Embedding: the one loop that decodes ahead, gathers batches and encodes them.
+
+Decoder processes work ahead by a few images a core, and two threads encode a batch each while the
+next one gathers. Batches come out in the order of the source, whatever happens beside them.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ..encoder import Encoder, batch_for, decoders_for
+from ..errors import ImageDecodeError
+from ..images import DEFAULT_MAX_PIXELS, ImageFacts
+from ..vectors import Floats
+from .decoders import DEFAULT_TIMEOUT_S, Decoded, DecoderPool
+from .log import IngestLog
+from .pairs import Pair, Source, in_chunks
+from .triage import Candidate
+
+__all__ = ["Embedded", "EmbeddedFiles", "Embedder", "Embeds", "embed_files", "iter_files"]
+
+# Two batches are encoded at a time: where the blocks of one run out, those of the next keep the
+# cores busy, which else wait for the slowest block of every batch (a tenth of the time).
+ENCODED_AT_ONCE = 2
+_CHUNK = 256  # pairs looked up in the catalog together ...
+_CHUNK_BYTES = 64 * 1024 * 1024  # ... or fewer, when they carry the bytes of their images
+_GROUP = 8  # images that a decoder gets together, which spares this process messages
+
+Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
+
+
+@dataclass(slots=True)
+class Embedded:
+    """A candidate with what was made of it."""
+
+    candidate: Candidate
+    sha256: str | None = None  # of the image's bytes, hex
+    size_bytes: int | None = None
+    facts: ImageFacts | None = None  # None for a caption alone, and for bytes that are stored
+    image: Floats | None = None  # float32 [dim]; None where the same bytes are stored, or soon are
+    caption: Floats | None = None  # float32 [dim]
+    error: str | None = None  # why its image cannot be decoded
+    pixels: Pixels | None = None  # while they may have to be encoded
+
+    @property
+    def pair(self) -> Pair:
+        """The pair that it is made of."""
+        return self.candidate.pair
+
+
+class Embeds(Protocol):
+    """Who embeds the pairs of a source: this machine, or a cluster."""
+
+    workers: int  # decoders
+    hash_first: bool  # whether it spares work to hash files before they are embedded
+
+    def chunks(self, source: Source) -> Iterator[list[Pair]]:
+        """The pairs of a source, as many as are looked up together."""
+        ...
+
+    def embed(
+        self,
+        chunks: Iterable[Sequence[Candidate]],
+        *,
+        log: IngestLog | None = None,
+        stored: Callable[[Sequence[str]], Container[str]] | None = None,
+    ) -> Iterator[list[Embedded]]:
+        """Batches of candidates with their vectors; see `Embedder.embed`."""
+        ...
+
+    def again(self, embedded: Embedded) -> None:
+        """Encode an image that was left out because its bytes were stored."""
+        ...
+
+
+_Group = tuple[list[Candidate], "Future[list[Decoded | ImageDecodeError]] | None"]
+
+
+class Embedder:
+    """The embedding of this machine: an encoder, with the processes and threads that feed it.
+
+    A context manager. Several threads may call it at once.
+
+    Args:
+        encoder: The model.
+        batch_size: Images encoded together; None for what its device is fast with.
+        workers: Decoder processes; None for one a core, for a GPU two fewer.
+        max_pixels: Larger images are refused before they are decoded.
+        timeout_s: A file that takes longer to decode is given up.
+    """
+
+    hash_first = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self.workers = decoders_for(encoder, workers)
+        self._encoder = encoder
+        self._batch_size = batch_for(encoder, batch_size)
+        self._ahead = 4 * self.workers + self._batch_size
+        self._decoders = DecoderPool(
+            encoder.preprocessing,
+            workers=self.workers,
+            max_pixels=max_pixels,
+            timeout_s=timeout_s,
+        )
+        self._threads = ThreadPoolExecutor(ENCODED_AT_ONCE, thread_name_prefix="encode")
+        self._captioning = threading.Lock()  # warnings are caught for the whole process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._decoders.close()
+
+    def chunks(self, source: Iterable[Pair]) -> Iterator[list[Pair]]:
+        """The pairs of a source, as many as are looked up together."""
+        return in_chunks(source, _CHUNK, _CHUNK_BYTES)
+
+    def embed_pairs(self, pairs: Iterable[Pair]) -> Iterator[list[Embedded]]:
+        """`embed` for pairs that need no triage."""
+        return self.embed([Candidate(pair) for pair in chunk] for chunk in self.chunks(pairs))
+
+    def embed(
+        self,
+        chunks: Iterable[Sequence[Candidate]],
+        *,
+        log: IngestLog | None = None,
+        stored: Callable[[Sequence[str]], Container[str]] | None = None,
+    ) -> Iterator[list[Embedded]]:
+        """Decode ahead, gather batches and encode them; memory stays bounded.
+
+        Args:
+            chunks: Candidates. An image whose `sha256` is given is neither decoded nor encoded.
+            log: Takes the busy times, and a note of captions that are cut.
+            stored: Tells which of some content hashes are stored. With it equal bytes are encoded
+                once: neither what is stored nor what came before. Without it every image is.
+
+        Yields:
+            Every candidate, in order, in batches; empty ones too, so that whoever consumes them
+            is not kept waiting while chunks are empty. An image that cannot be decoded has an
+            `error`.
+        """
+        log = log or IngestLog()
+        decoding: deque[_Group] = deque()
+        batch: list[Embedded] = []
+        images = 0  # that the batch has decoded
+        encoding: deque[tuple[list[Embedded], Future[None]]] = deque()
+        ahead: set[str] = set()  # hashes of images on their way to the store
+
+        def gather(keep: int) -> None:
+            """Move decoded groups into batches until `keep` candidates wait for their decoder."""
+            nonlocal images
+            waiting = sum(len(group) for group, _ in decoding)
+            while waiting > keep:
+                group = decoding.popleft()
+                waiting -= len(group[0])
+                for embedded in _decoded(group, log):
+                    batch.append(embedded)
+                    images += embedded.pixels is not None
+                    if images >= self._batch_size or len(batch) >= 4 * self._batch_size:
+                        send()
+
+        def send() -> None:
+            nonlocal batch, images
+            some, batch, images = batch, [], 0
+            fresh = _fresh(some, ahead, stored)
+            encoding.append((some, self._threads.submit(self._encode, some, fresh, log)))
+
+        def finished(most: int) -> Iterator[list[Embedded]]:
+            """Encoded batches, oldest first, until at most `most` are being encoded."""
+            while encoding and (len(encoding) > most or encoding[0][1].done()):
+                some, future = encoding.popleft()
+                future.result()
+                yield some
+                ahead.difference_update(one.sha256 for one in some if one.sha256)
+
+        for chunk in chunks:
+            for group in self._groups(chunk):
+                decoding.append((group, self._submit(group)))
+                gather(self._ahead)
+                yield from finished(ENCODED_AT_ONCE)
+            yield []
+        gather(0)
+        if batch:
+            send()
+        yield from finished(0)
+
+    def again(self, embedded: Embedded) -> None:
+        """Encode an image that was left out because its bytes were stored, and no longer are.
+
+        Its `image` is there afterwards, or its `error`.
+        """
+        if embedded.pixels is None and embedded.pair.image:
+            group = [embedded.candidate]
+            embedded.candidate.sha256 = None
+            (decoded,) = _decoded((group, self._submit(group)), IngestLog())
+            for name in ("sha256", "size_bytes", "facts", "error", "pixels"):
+                setattr(embedded, name, getattr(decoded, name))
+        elif embedded.pixels is None:
+            embedded.error = "its bytes changed while they were read"
+        if embedded.pixels is not None:
+            embedded.image = self._encoder.encode_pixels(embedded.pixels[None])[0]
+
+    def _groups(self, chunk: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+        """Candidates that one decoder gets together; fewer where there are too few for all."""
+        most = min(self._ahead, len(chunk)) // (2 * self.workers)
+        size = max(1, min(_GROUP, most))
+        for start in range(0, len(chunk), size):
+            yield list(chunk[start : start + size])
+
+    def _submit(
+        self, group: Sequence[Candidate]
+    ) -> Future[list[Decoded | ImageDecodeError]] | None:
+        images = [c.pair.image for c in group if c.pair.image is not None and c.sha256 is None]
+        return self._decoders.submit_many(images) if images else None
+
+    def _encode(self, batch: list[Embedded], fresh: list[Embedded], log: IngestLog) -> None:
+        with log.timed("encode"):
+            if fresh:
+                pixels = np.stack([one.pixels for one in fresh if one.pixels is not None])
+                vectors = self._encoder.encode_pixels(pixels)  # [n, H, W, 3] -> [n, dim]
+                by_hash = {}
+                for one, vector in zip(fresh, vectors, strict=True):
+                    one.image, one.pixels = vector, None
+                    by_hash[one.sha256] = vector
+                for one in batch:
+                    if one.pixels is not None and one.sha256 in by_hash:
+                        one.image, one.pixels = by_hash[one.sha256], None
+            captioned = [one for one in batch if one.pair.caption and one.error is None]
+            if captioned:
+                vectors = self._encode_captions([one.pair.caption or "" for one in captioned], log)
+                for one, vector in zip(captioned, vectors, strict=True):
+                    one.caption = vector
+
+    def _encode_captions(self, captions: Sequence[str], log: IngestLog) -> Floats:
+        with self._captioning, warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            vectors = self._encoder.encode_texts(captions)
+            if caught:
+                log.notes["captions cut to the model's context"] += len(caught)
+        return vectors
+
+
+def _decoded(group: _Group, log: IngestLog) -> Iterator[Embedded]:
+    """The candidates of a group with their pixels, once they are decoded."""
+    candidates, future = group
+    results = iter(future.result() if future is not None else ())
+    for candidate in candidates:
+        pair = candidate.pair
+        if pair.image is None or candidate.sha256 is not None:
+            yield Embedded(candidate, candidate.sha256)
+            continue
+        result = next(results)
+        if isinstance(result, ImageDecodeError):
+            reason = str(result).removeprefix(f"{Path(pair.key).name}: ")
+            yield Embedded(candidate, error=reason.removeprefix("the image: "))
+            continue
+        if isinstance(pair.image, bytes):
+            candidate.pair = replace(pair, image=b"")  # only the pixels matter now
+        log.busy["decode"] += result.busy_s
+        yield Embedded(
+            candidate,
+            result.sha256,
+            result.size_bytes,
+            result.prepared.facts,
+            pixels=result.prepared.pixels,
+        )
+
+
+def _fresh(
+    batch: Sequence[Embedded],
+    ahead: set[str],
+    stored: Callable[[Sequence[str]], Container[str]] | None,
+) -> list[Embedded]:
+    """Those of a batch whose image is to be encoded; their hashes join those ahead."""
+    decoded = [one for one in batch if one.pixels is not None]
+    if stored is None:
+        return decoded
+    known = stored([one.sha256 for one in decoded if one.sha256])
+    fresh = []
+    for one in decoded:
+        if one.sha256 and one.sha256 not in known and one.sha256 not in ahead:
+            fresh.append(one)
+            ahead.add(one.sha256)
+    return fresh
+
+
+# --- images alone -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedFiles:
+    """Vectors of the files that could be decoded, and the reasons for the others."""
+
+    kept: npt.NDArray[np.int64]  # positions of the files that have a vector, [n]
+    vectors: Floats  # [n, dim]
+    skipped: tuple[tuple[int, str], ...]  # position and reason
+
+
+def iter_files(
+    images: Iterable[str | bytes], encoder: Encoder, *, on_skip: Callable[[int, str], None]
+) -> Iterator[tuple[list[int], Floats]]:
+    """Encode image files as they come.
+
+    Args:
+        images: Paths, or the bytes of files.
+        encoder: The model.
+        on_skip: Called with position and reason of an image that cannot be decoded.
+
+    Yields:
+        Positions in `images`, ascending, with float32 [n, dim] unit vectors.
+    """
+    pairs = (Pair(key=i if isinstance(i, str) else "the image", image=i) for i in images)
+    with Embedder(encoder) as embedder:
+        done = 0
+        for batch in embedder.embed_pairs(pairs):
+            positions, vectors = [], []
+            for position, one in enumerate(batch, done):
+                if one.image is None:
+                    on_skip(position, one.error or "")
+                else:
+                    positions.append(position)
+                    vectors.append(one.image)
+            done += len(batch)
+            if vectors:
+                yield positions, np.stack(vectors)
+
+
+def embed_files(images: Iterable[str | bytes], encoder: Encoder) -> EmbeddedFiles:
+    """All of `images` at once; what cannot be decoded is in `skipped`."""
+    skipped: list[tuple[int, str]] = []
+    kept: list[int] = []
+    parts = [np.empty((0, encoder.dim), np.float32)]
+    for positions, vectors in iter_files(
+        images, encoder, on_skip=lambda at, why: skipped.append((at, why))
+    ):
+        kept += positions
+        parts.append(vectors)
+    return EmbeddedFiles(np.array(kept, np.int64), np.concatenate(parts), tuple(skipped))

@@ -1,0 +1,138 @@
+"""The log of a run: how every pair of a source ended, and where the time went."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Literal, Self, TextIO
+
+from ..errors import ImageDecodeError
+from ..types import IngestReport, Outcome, Progress, Status
+
+__all__ = ["IngestLog"]
+
+_MAX_LISTED_SKIPS = 1000
+_ENDS = ("indexed", "unchanged", "duplicate", "skipped")
+
+
+class IngestLog:
+    """Counts how every pair ended, and keeps the reasons; a context manager for its file.
+
+    Args:
+        path: A file that takes one JSON line for every pair, or None.
+        append: Whether the file is added to.
+        on_error: "raise" makes the first skip an `ImageDecodeError`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        append: bool = False,
+        on_error: Literal["skip", "raise"] = "skip",
+    ) -> None:
+        self._path = path
+        self._append = append
+        self._on_error = on_error
+        self._file: TextIO | None = None
+        self._started = monotonic()
+        self._clock = threading.Lock()
+        self._at_work: Counter[str] = Counter()  # stage -> threads
+        self._since: dict[str, float] = {}  # stage -> when the first of them began
+        self.counts: Counter[str] = Counter()
+        self.skips: list[Outcome] = []
+        self.notes: Counter[str] = Counter()
+        self.busy: defaultdict[str, float] = defaultdict(float)  # stage -> seconds
+        self.seen = 0
+
+    def __enter__(self) -> Self:
+        if self._path is not None:
+            self._file = Path(self._path).open("a" if self._append else "w", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def close(
+        self, key: str, status: Status, reason: str | None = None, also: str | None = None
+    ) -> None:
+        """Record the end of one pair; `also` names a sub-count such as "moved"."""
+        self.counts[status] += 1
+        if also:
+            self.counts[also] += 1
+        if self._file is not None:
+            line = {"key": key, "status": status, "reason": reason}
+            self._file.write(json.dumps(line) + "\n")
+        if status == "skipped" and also != "ignored":
+            if self._on_error == "raise":
+                raise ImageDecodeError(f"{key}: {reason}")
+            if len(self.skips) < _MAX_LISTED_SKIPS:
+                self.skips.append(Outcome(key, status, reason))
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count the time during which at least one thread is at work on a stage."""
+        with self._clock:
+            if not self._at_work[stage]:
+                self._since[stage] = perf_counter()
+            self._at_work[stage] += 1
+        try:
+            yield
+        finally:
+            with self._clock:
+                self._at_work[stage] -= 1
+                if not self._at_work[stage]:
+                    self.busy[stage] += perf_counter() - self._since[stage]
+
+    def progress(self, total: int | None) -> Progress:
+        """How far the run has come."""
+        seconds = max(monotonic() - self._started, 1e-6)
+        return Progress(
+            seen=sum(self.counts[end] for end in _ENDS),
+            total=total,
+            indexed=self.counts["indexed"],
+            skipped=self.counts["skipped"],
+            images_per_s=self.counts["indexed"] / seconds,
+        )
+
+    def report(
+        self, *, workers: int, pruned: int = 0, encoder_notes: Iterable[str] = ()
+    ) -> IngestReport:
+        """The report of a finished run.
+
+        Args:
+            workers: Decoders, among which their time is shared.
+            pruned: Items that were removed because their file is gone.
+            encoder_notes: What the encoder has to say of the run.
+        """
+        seconds = monotonic() - self._started
+        busy = {**self.busy, "decode": self.busy["decode"] / workers}
+        counts = self.counts
+        return IngestReport(
+            seen=self.seen,
+            indexed=counts["indexed"],
+            unchanged=counts["unchanged"],
+            duplicate=counts["duplicate"],
+            skipped=counts["skipped"],
+            updated=counts["updated"],
+            moved=counts["moved"],
+            ignored=counts["ignored"],
+            pruned=pruned,
+            skips=tuple(self.skips),
+            seconds=seconds,
+            busy={
+                stage: min(1.0, busy.get(stage, 0.0) / max(seconds, 1e-6))
+                for stage in ("encode", "decode", "write")
+            },
+            notes=(
+                *(f"{note}: {count:,}" for note, count in self.notes.items() if count),
+                *encoder_notes,
+            ),
+        )

@@ -1,0 +1,61 @@
+"""How indexing works: the options of `Index.add`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from ..errors import InvalidInputError
+from ..images import DEFAULT_MAX_PIXELS
+from .decoders import DEFAULT_TIMEOUT_S
+from .pairs import Source
+from .sources import open_source
+
+__all__ = ["IngestOptions"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class IngestOptions:
+    """How `Index.add` works; the defaults suit most sources."""
+
+    on_error: Literal["skip", "raise"] = "skip"
+    batch_size: int | None = None  # images encoded together; None: 32, on a GPU 256
+    workers: int | None = None  # decoder processes; None: one a core, for a GPU two fewer
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    timeout_s: float = DEFAULT_TIMEOUT_S  # of one file's decoding
+    exclude: tuple[str, ...] = ()  # shell patterns that a folder source leaves out
+    images: str | None = None  # column of a table with the image
+    captions: str | None = None  # column of a table with the caption
+    ids: str | None = None  # column of a table that identifies the row
+    allow_outside: bool = False  # whether a table may name images outside its folder
+    prune: bool = False  # remove items of this folder whose files are gone
+    retry_skipped: bool = False  # try files again that could not be read before
+    wait: bool | float = False  # for another writer: not at all, for ever, or so many seconds
+    report_append: bool = False  # to a report file that is already there
+    report_file: str | os.PathLike[str] | None = None  # one JSON line for every pair
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("skip", "raise"):
+            raise InvalidInputError(f"on_error must be 'skip' or 'raise', not {self.on_error!r}")
+        if any(count is not None and count < 1 for count in (self.batch_size, self.workers)):
+            raise InvalidInputError("batch_size and workers must be at least 1")
+        if not 0 < self.timeout_s < math.inf:
+            raise InvalidInputError("timeout_s must be a positive number of seconds")
+
+    def opened(self, source: str | os.PathLike[str] | Source | Iterable[Any]) -> Source:
+        """What a caller names as a source, opened with these columns and patterns.
+
+        Raises:
+            SourceError, InvalidInputError, MissingExtraError: As `open_source`.
+        """
+        return open_source(
+            source,
+            exclude=self.exclude,
+            images=self.images,
+            captions=self.captions,
+            ids=self.ids,
+            outside=self.allow_outside,
+        )

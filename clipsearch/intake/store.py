@@ -1,0 +1,223 @@
+"""The store: what was embedded becomes items of an index, a batch at a time, in order."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from ..engine import skipped
+from ..errors import InvalidInputError
+from ..images import PASSING_REASONS, ImageFacts, read_facts
+from ..types import Record, Status
+from ..vectors import Block, Floats
+from .embedding import Embedded
+from .log import IngestLog
+from .pairs import Pair
+from .triage import has_columns, is_gone
+
+if TYPE_CHECKING:
+    from ..engine.catalog import Known
+    from ..engine.writer import Writer
+
+__all__ = ["Store", "facts_of"]
+
+_COMMIT_ITEMS = 2048  # an interruption costs at most so many items ...
+_COMMIT_SECONDS = 5.0  # ... or so much time
+_FACTS = tuple(field.name for field in fields(ImageFacts))  # which `Record` has too
+
+
+@dataclass(slots=True)
+class _End:
+    """How a pair ends, once the record that it may have is stored."""
+
+    embedded: Embedded
+    status: Status
+    reason: str | None = None
+    also: str | None = None
+    record: Record | None = None
+    image: Floats | None = None
+
+
+class Store:
+    """Writes batches into an index and commits them now and then; at its end, as a context, too.
+
+    What is embedded already is not written twice: a file that was touched keeps its item, one that
+    was moved takes its item along, and one with the bytes of another gets a copy of its vector.
+
+    Args:
+        writer: Of the index.
+        log: Takes the end of every pair.
+        again: Encodes an image that was left out because its bytes were stored, which they no
+            longer are; gives it an `image` or an `error`.
+    """
+
+    def __init__(self, writer: Writer, log: IngestLog, again: Callable[[Embedded], None]) -> None:
+        self._writer = writer
+        self._log = log
+        self._again = again
+        self._committed = monotonic()
+        self._ends: list[_End] = []  # of the batch under way, in order
+        self._twins: dict[str, Known] = {}  # items with the bytes of this batch, as it began
+        self._changed: set[str] = set()  # keys and hashes that this batch has changed since
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._log.timed("write"):  # after an interruption too: what is finished stays
+            try:
+                self._flush()
+            finally:
+                self._writer.commit()
+
+    def __call__(self, batch: Sequence[Embedded]) -> None:
+        """Store a batch, and commit if it is time.
+
+        Raises:
+            ImageDecodeError: The log raises, and a pair is skipped.
+            StorageError: The disk refused; what was not committed is dropped.
+        """
+        with self._log.timed("write"):
+            hashes = [one.sha256 for one in batch if one.sha256 is not None]
+            self._twins = self._writer.by_sha256(hashes)
+            self._changed.clear()
+            for embedded in batch:
+                self._take(embedded)
+            self._flush()
+            late = monotonic() - self._committed > _COMMIT_SECONDS
+            if self._writer.staged >= _COMMIT_ITEMS or (late and self._writer.staged):
+                self._writer.commit()
+                self._committed = monotonic()
+
+    def _take(self, embedded: Embedded) -> None:
+        if embedded.pair.key in self._changed:
+            self._flush()
+        twin = self._twin(embedded)
+        if twin is not None:
+            self._reuse(embedded, twin)
+            return
+        if embedded.image is None and embedded.error is None and embedded.pair.image is not None:
+            self._again(embedded)  # the item with the same bytes is gone by now
+        if embedded.error is not None:
+            self._ends.append(_End(embedded, "skipped", embedded.error))
+            return
+        end = _End(embedded, "indexed", also="updated" if embedded.candidate.before else None)
+        self._put(end, embedded.image)
+
+    def _twin(self, embedded: Embedded) -> Known | None:
+        """The item that has the same bytes: that of the pair itself, else the oldest."""
+        sha256, own = embedded.sha256, embedded.candidate.before
+        if sha256 is None:
+            return None
+        if own is not None and own.has_image and own.sha256 == sha256:
+            return own  # whoever else has these bytes, it has them still
+        twin = self._twins.get(sha256)
+        if sha256 in self._changed or (twin is not None and twin.key in self._changed):
+            self._flush()
+            twin = self._writer.by_sha256([sha256]).get(sha256)
+        return twin
+
+    def _reuse(self, embedded: Embedded, twin: Known) -> None:
+        """Store a file whose bytes are already in the index without encoding it again."""
+        pair, candidate = embedded.pair, embedded.candidate
+        mtime_ns = candidate.status.st_mtime_ns if candidate.status else None
+        same_caption = pair.caption is None or pair.caption == twin.caption
+        columns = None if has_columns(pair, twin) else pair.extra
+        if twin.key == pair.key and same_caption:
+            end = _End(embedded, "unchanged")
+            if columns is not None:
+                end.reason, end.also = "new columns", "updated"
+            try:
+                self._writer.touch(twin.row, mtime_ns=mtime_ns, extra=columns)
+            except InvalidInputError as exc:  # a value of this pair cannot be stored
+                end = _End(embedded, "skipped", str(exc))
+            self._ends.append(end)
+            return
+        path, gone = candidate.path, twin.path is not None and is_gone(twin.path)
+        if candidate.before is None and path is not None and same_caption and gone:
+            self._writer.touch(twin.row, key=pair.key, path=path, mtime_ns=mtime_ns)
+            self._changed.update((twin.key, pair.key, twin.sha256 or ""))
+            self._ends.append(_End(embedded, "unchanged", f"moved from {twin.path}", "moved"))
+            return
+        if embedded.size_bytes is None:
+            embedded.size_bytes = twin.size_bytes
+        if twin.key == pair.key:
+            end = _End(embedded, "indexed", "new caption", "updated")
+        else:
+            end = _End(embedded, "duplicate", f"same bytes as {twin.key}")
+        self._put(end, self._writer.vector(twin.row))
+
+    def _put(self, end: _End, image: Floats | None) -> None:
+        end.record, end.image = _record(end.embedded), image
+        self._ends.append(end)
+        self._changed.add(end.record.key)
+        if end.record.sha256 is not None:
+            self._changed.add(end.record.sha256)
+
+    def _flush(self) -> None:
+        """Write what has been decided, and close the pairs."""
+        ends, self._ends = self._ends, []
+        puts = [end for end in ends if end.record is not None]
+        if puts:
+            rows = self._writer.put_many(
+                [end.record for end in puts if end.record is not None],
+                images=_block([end.image for end in puts]),
+                captions=_block([end.embedded.caption for end in puts]),
+            )
+            for end, row in zip(puts, rows, strict=True):
+                if isinstance(row, InvalidInputError):  # a value of this pair cannot be stored
+                    end.status, end.reason, end.also = "skipped", str(row), None
+        self._remember([end for end in ends if end.embedded.error is not None])
+        for end in ends:
+            self._log.close(end.embedded.pair.key, end.status, end.reason, end.also)
+
+    def _remember(self, failed: Sequence[_End]) -> None:
+        """Keep in mind which files cannot be decoded, unless that may pass."""
+        broken = [
+            skipped.Skipped(end.embedded.pair.key, status.st_size, status.st_mtime_ns, reason)
+            for end in failed
+            if (status := end.embedded.candidate.status) is not None
+            and (reason := end.embedded.error) is not None
+            and not any(passing in reason for passing in PASSING_REASONS)
+        ]
+        if broken:
+            self._writer.change(lambda conn: skipped.remember(conn, broken))
+
+
+def _block(vectors: Sequence[Floats | None]) -> Block | None:
+    """Positions of the vectors that there are, and these as one array, [n, dim]."""
+    at = [position for position, vector in enumerate(vectors) if vector is not None]
+    there = [vector for vector in vectors if vector is not None]
+    return (np.array(at, np.int64), np.stack(there)) if there else None
+
+
+def facts_of(pair: Pair) -> ImageFacts | None:
+    """The facts of a pair's image, which is known to decode, from its header alone."""
+    if not pair.image:
+        return None
+    image = io.BytesIO(pair.image) if isinstance(pair.image, bytes) else pair.image
+    try:
+        return read_facts(image)
+    except (OSError, ValueError):  # gone meanwhile; its vector is known all the same
+        return None
+
+
+def _record(embedded: Embedded) -> Record:
+    pair, candidate = embedded.pair, embedded.candidate
+    facts = embedded.facts or facts_of(pair)
+    known = {} if facts is None else {name: getattr(facts, name) for name in _FACTS}
+    return Record(
+        key=pair.key,
+        path=candidate.path,
+        caption=pair.caption,
+        sha256=embedded.sha256,
+        size_bytes=embedded.size_bytes,
+        mtime_ns=candidate.status.st_mtime_ns if candidate.status else None,
+        extra=pair.extra,
+        **known,
+    )
