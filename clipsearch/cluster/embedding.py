@@ -10,18 +10,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClipSearchError, InvalidInputError
 from ..ingest import IngestOptions
-from ..intake.embedding import Embedded
+from ..intake.embedding import Chunks, Embedded, Stored
 from ..intake.log import IngestLog
 from ..intake.pairs import Pair, Source
 from ..intake.places import is_url
-from ..intake.triage import Candidate
 from ..types import IngestReport, Precision, Progress
 from .connection import connected, of_ray, require_ray
 from .preflight import Worker, check_nodes, size_workers, watched_nodes
@@ -147,11 +146,7 @@ class ClusterEmbedder:
             yield [one.pair for one in found.embedded]
 
     def embed(
-        self,
-        chunks: Iterable[Sequence[Candidate]],
-        *,
-        log: IngestLog | None = None,
-        stored: Callable[[Sequence[str]], Container[str]] | None = None,
+        self, chunks: Chunks, *, log: IngestLog | None = None, stored: Stored | None = None
     ) -> Iterator[list[Embedded]]:
         """The candidates among the pairs of `chunks`, with what the workers made of them."""
         for candidates in chunks:

@@ -29,7 +29,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -91,12 +90,7 @@ class DecoderPool:
     def __enter__(self) -> DecoderPool:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -128,8 +122,7 @@ class DecoderPool:
         ends: list[Decoded | ImageDecodeError] = []
         while len(ends) < len(sources):
             if self._closed:
-                ends.append(ImageDecodeError(f"{_name(sources[len(ends)])}: {_STOPPED}"))
-                continue
+                return [*ends, *(ImageDecodeError(_STOPPED) for _ in sources[len(ends) :])]
             child: _Child | None = getattr(self._own, "child", None)
             if child is None:
                 child = self._own.child = _Child(self._settings, self._timeout_s)

@@ -27,7 +27,16 @@ from .log import IngestLog
 from .pairs import Pair, Source, in_chunks
 from .triage import Candidate
 
-__all__ = ["Embedded", "EmbeddedFiles", "Embedder", "Embeds", "embed_files", "iter_files"]
+__all__ = [
+    "Chunks",
+    "Embedded",
+    "EmbeddedFiles",
+    "Embedder",
+    "Embeds",
+    "Stored",
+    "embed_files",
+    "iter_files",
+]
 
 # Two batches are encoded at a time: where the blocks of one run out, those of the next keep the
 # cores busy, which else wait for the slowest block of every batch (a tenth of the time).
@@ -37,6 +46,9 @@ _CHUNK_BYTES = 64 * 1024 * 1024  # ... or fewer, when they carry the bytes of th
 _GROUP = 8  # images that a decoder gets together, which spares this process messages
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
+Chunks = Iterable[Sequence[Candidate]]
+Stored = Callable[[Sequence[str]], Container[str]]  # of content hashes, those that are stored
+_Group = tuple[list[Candidate], "Future[list[Decoded | ImageDecodeError]] | None"]
 
 
 @dataclass(slots=True)
@@ -47,10 +59,10 @@ class Embedded:
     sha256: str | None = None  # of the image's bytes, hex
     size_bytes: int | None = None
     facts: ImageFacts | None = None  # None for a caption alone, and for bytes that are stored
-    image: Floats | None = None  # float32 [dim]; None where the same bytes are stored, or soon are
+    image: Floats | None = None  # float32 [dim]; None where the same bytes are stored, or will be
     caption: Floats | None = None  # float32 [dim]
     error: str | None = None  # why its image cannot be decoded
-    pixels: Pixels | None = None  # while they may have to be encoded
+    pixels: Pixels | None = None  # as long as they may have to be encoded
 
     @property
     def pair(self) -> Pair:
@@ -69,11 +81,7 @@ class Embeds(Protocol):
         ...
 
     def embed(
-        self,
-        chunks: Iterable[Sequence[Candidate]],
-        *,
-        log: IngestLog | None = None,
-        stored: Callable[[Sequence[str]], Container[str]] | None = None,
+        self, chunks: Chunks, *, log: IngestLog | None = None, stored: Stored | None = None
     ) -> Iterator[list[Embedded]]:
         """Batches of candidates with their vectors; see `Embedder.embed`."""
         ...
@@ -81,9 +89,6 @@ class Embeds(Protocol):
     def again(self, embedded: Embedded) -> None:
         """Encode an image that was left out because its bytes were stored."""
         ...
-
-
-_Group = tuple[list[Candidate], "Future[list[Decoded | ImageDecodeError]] | None"]
 
 
 class Embedder:
@@ -139,11 +144,7 @@ class Embedder:
         return self.embed([Candidate(pair) for pair in chunk] for chunk in self.chunks(pairs))
 
     def embed(
-        self,
-        chunks: Iterable[Sequence[Candidate]],
-        *,
-        log: IngestLog | None = None,
-        stored: Callable[[Sequence[str]], Container[str]] | None = None,
+        self, chunks: Chunks, *, log: IngestLog | None = None, stored: Stored | None = None
     ) -> Iterator[list[Embedded]]:
         """Decode ahead, gather batches and encode them; memory stays bounded.
 
@@ -237,13 +238,8 @@ class Embedder:
             if fresh:
                 pixels = np.stack([one.pixels for one in fresh if one.pixels is not None])
                 vectors = self._encoder.encode_pixels(pixels)  # [n, H, W, 3] -> [n, dim]
-                by_hash = {}
                 for one, vector in zip(fresh, vectors, strict=True):
                     one.image, one.pixels = vector, None
-                    by_hash[one.sha256] = vector
-                for one in batch:
-                    if one.pixels is not None and one.sha256 in by_hash:
-                        one.image, one.pixels = by_hash[one.sha256], None
             captioned = [one for one in batch if one.pair.caption and one.error is None]
             if captioned:
                 vectors = self._encode_captions([one.pair.caption or "" for one in captioned], log)
@@ -285,11 +281,7 @@ def _decoded(group: _Group, log: IngestLog) -> Iterator[Embedded]:
         )
 
 
-def _fresh(
-    batch: Sequence[Embedded],
-    ahead: set[str],
-    stored: Callable[[Sequence[str]], Container[str]] | None,
-) -> list[Embedded]:
+def _fresh(batch: Sequence[Embedded], ahead: set[str], stored: Stored | None) -> list[Embedded]:
     """Those of a batch whose image is to be encoded; their hashes join those ahead."""
     decoded = [one for one in batch if one.pixels is not None]
     if stored is None:

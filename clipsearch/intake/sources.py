@@ -104,25 +104,23 @@ class FolderSource(Source):
     def _excluded(self, entry: os.DirEntry[str]) -> bool:
         if entry.name.startswith("."):
             return True
+        if not self._exclude:
+            return False
         relative = os.path.relpath(entry.path, self._within)
         return any(fnmatch(entry.name, p) or fnmatch(relative, p) for p in self._exclude)
 
     def _files(self, entries: list[os.DirEntry[str]]) -> Iterator[Pair]:
-        stems = {
-            Path(entry.name).stem
-            for entry in entries
-            if Path(entry.name).suffix.lower() in self._suffixes
-        }
+        files = [(entry.path, *_split(entry.name)) for entry in entries]
+        stems = {stem for _, stem, suffix in files if suffix.lower() in self._suffixes}
         sidecars = {
-            Path(entry.name).stem: entry.path
-            for entry in entries  # sorted: of photo.json and photo.txt, the text counts
-            if Path(entry.name).suffix in (".txt", ".json") and Path(entry.name).stem in stems
+            stem: path
+            for path, stem, suffix in files  # sorted: of photo.json and photo.txt, the text counts
+            if suffix in (".txt", ".json") and stem in stems
         }
-        for entry in entries:
-            suffix = Path(entry.name).suffix.lower()
-            if suffix in (".txt", ".json") and Path(entry.name).stem in stems:
+        for path, stem, suffix in files:
+            if suffix.lower() in (".txt", ".json") and stem in stems:
                 continue  # the caption of the image beside it
-            yield self._pair(entry.path, suffix, sidecars.get(Path(entry.name).stem))
+            yield self._pair(path, suffix.lower(), sidecars.get(stem))
 
     def _pair(self, path: str, suffix: str, sidecar: str | None) -> Pair:
         if suffix in self._suffixes:
@@ -260,6 +258,12 @@ def _remote(place: RemotePlace, exclude: Iterable[str]) -> Source:
         return RemoteFolderSource(place, exclude=exclude)
     image, refused = place.image(place.name.rpartition("/")[2], outside=False)
     return IterableSource([Pair(key=place.name, image=image, refused=refused)])
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Stem and suffix of a name, as `Path` has them, in a tenth of its time."""
+    stem, suffix = os.path.splitext(name)
+    return (name, "") if suffix == "." else (stem, suffix)
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
