@@ -95,11 +95,12 @@ class Store:
                 self._committed = monotonic()
 
     def _take(self, embedded: Embedded) -> None:
-        if embedded.pair.key in self._changed:
+        key = embedded.pair.key
+        if key in self._changed:
             self._flush()
+            embedded.candidate.before = self._writer.lookup([key]).get(key)
         twin = self._twin(embedded)
-        if twin is not None:
-            self._reuse(embedded, twin)
+        if twin is not None and self._reuse(embedded, twin):
             return
         if embedded.image is None and embedded.error is None and embedded.pair.image is not None:
             self._again(embedded)  # the item with the same bytes is gone by now
@@ -122,8 +123,8 @@ class Store:
             twin = self._writer.by_sha256([sha256]).get(sha256)
         return twin
 
-    def _reuse(self, embedded: Embedded, twin: Known) -> None:
-        """Store a file whose bytes are already in the index without encoding it again."""
+    def _reuse(self, embedded: Embedded, twin: Known) -> bool:
+        """Store a file whose bytes are already in the index, if its vector is, without encoding."""
         pair, candidate = embedded.pair, embedded.candidate
         mtime_ns = candidate.status.st_mtime_ns if candidate.status else None
         same_caption = pair.caption is None or pair.caption == twin.caption
@@ -137,20 +138,24 @@ class Store:
             except InvalidInputError as exc:  # a value of this pair cannot be stored
                 end = _End(embedded, "skipped", str(exc))
             self._ends.append(end)
-            return
+            return True
         path, gone = candidate.path, twin.path is not None and is_gone(twin.path)
         if candidate.before is None and path is not None and same_caption and gone:
             self._writer.touch(twin.row, key=pair.key, path=path, mtime_ns=mtime_ns)
             self._changed.update((twin.key, pair.key, twin.sha256 or ""))
             self._ends.append(_End(embedded, "unchanged", f"moved from {twin.path}", "moved"))
-            return
+            return True
+        vector = self._writer.vector(twin.row)
+        if vector is None:
+            return False
         if embedded.size_bytes is None:
             embedded.size_bytes = twin.size_bytes
         if twin.key == pair.key:
             end = _End(embedded, "indexed", "new caption", "updated")
         else:
             end = _End(embedded, "duplicate", f"same bytes as {twin.key}")
-        self._put(end, self._writer.vector(twin.row))
+        self._put(end, vector)
+        return True
 
     def _put(self, end: _End, image: Floats | None) -> None:
         end.record, end.image = _record(end.embedded), image
