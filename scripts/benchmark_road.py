@@ -36,7 +36,7 @@ from clipsearch.vectors import unit
 
 SIZE = (640, 480)  # pixels of a file
 DRAWN = 40  # files that differ as images; the others differ by a few bytes behind the image
-FEW = 256  # files of the run whose costs are taken away
+FEW = 1024  # files of the run whose costs are taken away; the score baseline samples so many
 SCATTER = (1 << 255) // 3 | 1  # odd, so that multiples differ, as hashes do all over their range
 MOST_MS = 0.4  # of the main process for an image
 LEAST_STORED = 12_000  # items that one core stores in a second

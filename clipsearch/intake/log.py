@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Literal, Self, TextIO
+from typing import Any, Literal, Self, TextIO
 
 from ..errors import ImageDecodeError
 from ..types import IngestReport, Outcome, Progress, Status
@@ -19,6 +19,7 @@ __all__ = ["IngestLog"]
 
 _MAX_LISTED_SKIPS = 1000
 _ENDS = ("indexed", "unchanged", "duplicate", "skipped")
+_SUB_COUNTS = ("updated", "moved", "ignored")
 
 
 class IngestLog:
@@ -114,16 +115,10 @@ class IngestLog:
         """
         seconds = monotonic() - self._started
         busy = {**self.busy, "decode": self.busy["decode"] / workers}
-        counts = self.counts
+        counts: dict[str, Any] = {name: self.counts[name] for name in (*_ENDS, *_SUB_COUNTS)}
         return IngestReport(
             seen=self.seen,
-            indexed=counts["indexed"],
-            unchanged=counts["unchanged"],
-            duplicate=counts["duplicate"],
-            skipped=counts["skipped"],
-            updated=counts["updated"],
-            moved=counts["moved"],
-            ignored=counts["ignored"],
+            **counts,
             pruned=pruned,
             skips=tuple(self.skips),
             seconds=seconds,
