@@ -500,7 +500,7 @@ class Index(Searchable):
                 report, or raises. What was finished before stays either way.
             progress: Called now and then with how far it has come.
             options: Everything else: batch size, workers, limits, `prune`, ...
-            embedder: Who decodes and encodes; None for this machine.
+            embedder: What decodes and encodes the images; None for this machine.
 
         Returns:
             How every pair of the source ended; the numbers add up to the pairs seen.

@@ -55,7 +55,7 @@ def add(
         source: As for `open_source`.
         options: How to work.
         progress: Called now and then; what it raises ends the run.
-        embedder: Who embeds in place of this machine; whoever made it closes it.
+        embedder: Embeds in place of this machine; its creator closes it.
 
     Raises:
         SourceError: The source is not there, is empty, or lacks a column.

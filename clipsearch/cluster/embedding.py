@@ -1,7 +1,7 @@
 """Indexing on a cluster: Ray Data reads and embeds, the driver stores and commits meanwhile.
 
 Results come back from the workers in the order of the source, and the driver triages and stores
-them by the same lines of code as one machine: only who embeds is another. So an interrupted job
+them by the same lines of code as one machine; only the embedding is another. So an interrupted job
 also resumes the same way.
 """
 
@@ -165,7 +165,7 @@ class ClusterEmbedder:
             yield batch
 
     def again(self, embedded: Embedded) -> None:
-        """Nobody is left to ask."""
+        """Mark it as failed: no worker is left to ask."""
         embedded.error = "the file changed while the job ran; index it again"
 
 

@@ -71,7 +71,7 @@ class Embedded:
 
 
 class Embeds(Protocol):
-    """Who embeds the pairs of a source: this machine, or a cluster."""
+    """What embeds the pairs of a source: this machine, or a cluster."""
 
     workers: int  # decoders
     hash_first: bool  # whether it spares work to hash files before they are embedded
@@ -151,13 +151,12 @@ class Embedder:
         Args:
             chunks: Candidates. An image whose `sha256` is given is neither decoded nor encoded.
             log: Takes the busy times, and a note of captions that are cut.
-            stored: Tells which of some content hashes are stored. With it equal bytes are encoded
-                once: neither what is stored nor what came before. Without it every image is.
+            stored: Returns which content hashes are stored. With it, equal bytes are encoded
+                once, and stored ones not at all. Without it, every image is encoded.
 
         Yields:
-            Every candidate, in order, in batches; empty ones too, so that whoever consumes them
-            is not kept waiting while chunks are empty. An image that cannot be decoded has an
-            `error`.
+            Every candidate, in order, in batches. Some are empty, so that the consumer gets its
+            turn while chunks are empty. An image that cannot be decoded has an `error`.
         """
         log = log or IngestLog()
         decoding: deque[_Group] = deque()

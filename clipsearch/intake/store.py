@@ -116,7 +116,7 @@ class Store:
         if sha256 is None:
             return None
         if own is not None and own.has_image and own.sha256 == sha256:
-            return own  # whoever else has these bytes, it has them still
+            return own  # it has these bytes still, even if an older item has them too
         twin = self._twins.get(sha256)
         if sha256 in self._changed or (twin is not None and twin.key in self._changed):
             self._flush()
