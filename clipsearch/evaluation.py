@@ -22,7 +22,7 @@ from .classification.metrics import (
 )
 from .encoder import Encoder
 from .errors import InvalidInputError, SourceError
-from .intake.embedding import embed_files
+from .intake.embedder import embed_files
 from .zeroshot import ZeroShotClassifier
 
 if TYPE_CHECKING:

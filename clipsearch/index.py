@@ -17,7 +17,7 @@ import numpy as np
 
 from .documents import FIELDS
 from .engine import catalog, refresh, storage, vectorsets
-from .engine.background import Background
+from .engine.baseline import Background
 from .engine.reader import Reader
 from .engine.search import search
 from .engine.snapshot import EXACT_ELEMENTS, Snapshot
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .engine.vectorsets import KeptModel
     from .engine.verify import Verification
     from .ingest import IngestOptions
-    from .intake.embedding import Embeds
+    from .intake.embedder import Embeds
 
 __all__ = ["Index"]
 
@@ -627,7 +627,7 @@ class Index(Searchable):
             IndexLockedError: Another process is building.
             StorageError: The disk refused; the index is as before.
         """
-        from .engine.building import build
+        from .engine.ann_builder import build
 
         return build(self._path, self._reader, force=force, wait=wait)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .engine import catalog
 from .errors import InvalidInputError
-from .intake.embedding import Embedder, Embeds
+from .intake.embedder import Embedder, Embeds
 from .intake.log import IngestLog
 from .intake.options import IngestOptions
 from .intake.pairs import Source

@@ -27,7 +27,7 @@ from .engine.lock import WriterLock
 from .engine.reader import Reader
 from .engine.writer import Writer
 from .errors import InvalidInputError, MissingExtraError, SourceError
-from .intake.embedding import Embedder
+from .intake.embedder import Embedder
 from .intake.pairs import Pair
 from .intake.places import is_url
 from .intake.sources import open_source

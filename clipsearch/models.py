@@ -145,7 +145,7 @@ def load_encoder(
     """
     if not name or not name.strip():
         raise InvalidInputError("the model's name is empty; the bundled one is clipsearch-mini")
-    from .encoders.modelloading import open_encoder
+    from .encoders.loader import open_encoder
 
     folder = f"local-dir:{_BUNDLED_FOLDER}"
     resolved = folder if name == BUNDLED_MODEL else name

@@ -27,7 +27,7 @@ from PIL import Image
 from clipsearch.images import ImageFacts, Preprocessing
 from clipsearch.index import Index
 from clipsearch.ingest import IngestOptions
-from clipsearch.intake.embedding import Embedded
+from clipsearch.intake.embedder import Embedded
 from clipsearch.intake.log import IngestLog
 from clipsearch.intake.pairs import Pair
 from clipsearch.intake.store import Store

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from clipsearch import ZeroShotClassifier, load_encoder
 from clipsearch.classification.labelled import Labelled, read_labelled
 from clipsearch.encoder import Encoder
-from clipsearch.intake.embedding import embed_files
+from clipsearch.intake.embedder import embed_files
 from clipsearch.vectors import Floats
 from clipsearch.zeroshot import DEFAULT_NONE_MARGIN
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from clipsearch.cluster.embedding import ClusterEmbedder
+from clipsearch.cluster.index_job import ClusterEmbedder
 from clipsearch.cluster.slices import pack, unpack
 from clipsearch.cluster.worker import EmbeddedSlice
 from clipsearch.images import ImageFacts, prepare
 from clipsearch.index import Index
 from clipsearch.ingest import IngestOptions, add
-from clipsearch.intake.embedding import Embedded
+from clipsearch.intake.embedder import Embedded
 from clipsearch.intake.pairs import Pair, Source
 from clipsearch.intake.triage import Candidate
 from clipsearch.vectors import score, unit

@@ -21,9 +21,9 @@ from clipsearch.errors import ClusterError, EncoderMismatchError, MissingExtraEr
 def test_one_machine_does_not_need_ray():
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "import clipsearch.cli, clipsearch.ingest, clipsearch.cluster.sharding\n"
-        "import clipsearch.cluster.embedding\n"
-        "import clipsearch.cluster.serving, clipsearch.cluster.http\n"
+        "import clipsearch.cli, clipsearch.ingest, clipsearch.cluster.index_shards\n"
+        "import clipsearch.cluster.index_job\n"
+        "import clipsearch.cluster.deployment, clipsearch.cluster.http\n"
         "from clipsearch.cluster.connection import connected\n"
         "try:\n"
         "    connected('local').__enter__()\n"

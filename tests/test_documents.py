@@ -22,7 +22,7 @@ from clipsearch.documents import (
 )
 from clipsearch.engine.catalog import CATALOG
 from clipsearch.request import Searchable, SearchRequest
-from clipsearch.server.documents import HitsDocument, ItemDocument, SearchBody, SearchForm
+from clipsearch.server.schemas import HitsDocument, ItemDocument, SearchBody, SearchForm
 from clipsearch.types import Hit, Hits, Item
 
 from .fakes import FakeEncoder, fill

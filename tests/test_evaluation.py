@@ -13,7 +13,7 @@ from clipsearch import Index, ZeroShotClassifier
 from clipsearch.classification.labelled import read_captioned, read_labelled
 from clipsearch.errors import SourceError
 from clipsearch.evaluation import evaluate_index, evaluate_retrieval, evaluate_zeroshot
-from clipsearch.tagging import tag_index
+from clipsearch.tags import tag_index
 from clipsearch.types import Record
 
 CLASSES = {

@@ -103,7 +103,7 @@ def _cases():
 
 @pytest.mark.parametrize(("name", "output"), _cases())
 def test_each_offered_format_is_what_is_printed(cli, places, encoder, monkeypatch, name, output):
-    monkeypatch.setattr("clipsearch.encoders.modelloading.open_encoder", lambda *_, **__: encoder)
+    monkeypatch.setattr("clipsearch.encoders.loader.open_encoder", lambda *_, **__: encoder)
     arguments = [argument.format(**places) for argument in FORMATS[name][1]]
     printed = cli(*name.split(), *arguments, "-f", output).stdout
     if output == "json":

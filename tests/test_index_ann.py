@@ -49,7 +49,7 @@ def put_all(index, vectors, first=0):
 @pytest.fixture(autouse=True)
 def few_queries(monkeypatch):
     """Tuning on a hundred texts is enough where the recall itself is not the matter."""
-    monkeypatch.setattr("clipsearch.engine.building._MOST_QUERIES", 100)
+    monkeypatch.setattr("clipsearch.engine.ann_builder._MOST_QUERIES", 100)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from clipsearch.cluster.sharding import shard_index, shards_folder
+from clipsearch.cluster.index_shards import shard_index, shards_folder
 from clipsearch.engine.verify import verify
 from clipsearch.errors import IndexCorruptError
 from clipsearch.index import Index

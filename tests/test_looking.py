@@ -13,13 +13,13 @@ from PIL import Image
 from clipsearch import Index, Query
 from clipsearch.engine.segments import Segment
 from clipsearch.errors import ImageDecodeError, InvalidInputError
-from clipsearch.exploring.explain import explain, overlay
-from clipsearch.exploring.feedback import LIKED_WEIGHT, UNLIKED_WEIGHT, refine
-from clipsearch.exploring.mapping import make_map
-from clipsearch.exploring.nearest import name_groups, nearest_words
-from clipsearch.exploring.outliers import outliers
-from clipsearch.exploring.scoring import spread
-from clipsearch.exploring.thumbnails import THUMBNAIL_SIDE, thumbnail
+from clipsearch.explore.explain import explain, overlay
+from clipsearch.explore.feedback import LIKED_WEIGHT, UNLIKED_WEIGHT, refine
+from clipsearch.explore.nearest import name_groups, nearest_words
+from clipsearch.explore.outliers import outliers
+from clipsearch.explore.projection import make_map
+from clipsearch.explore.score_histogram import spread
+from clipsearch.explore.thumbnails import THUMBNAIL_SIDE, thumbnail
 from clipsearch.types import Facets
 
 from .fakes import FakeEncoder, fill, record
@@ -59,7 +59,7 @@ def share_on_the_left(found):
 @pytest.mark.parametrize("method", ["layers", pytest.param("covering", marks=pytest.mark.slow)])
 def test_the_heat_lies_on_the_half_that_shows_the_text(encoder, photos, names, method, monkeypatch):
     if method == "covering":
-        monkeypatch.setattr("clipsearch.exploring.saliency.region_scores", lambda *_given: None)
+        monkeypatch.setattr("clipsearch.explore.saliency.region_scores", lambda *_given: None)
     picture = side_by_side(photos, *names)
     texts = {"chelsea.png": "a cat", "coffee.png": "a cup of coffee"}
     left = explain(encoder, picture, texts[names[0]])
@@ -86,7 +86,7 @@ def test_patches_of_a_vision_transformer_are_projected_into_the_joint_space():
     import torch
     from open_clip.transformer import VisionTransformer
 
-    from clipsearch.exploring.saliency import region_scores
+    from clipsearch.explore.saliency import region_scores
     from clipsearch.images import Preprocessing
 
     torch.manual_seed(0)
@@ -236,7 +236,7 @@ def test_a_map_has_a_place_for_every_picture_and_is_kept(album, tmp_path):
 
 def test_umap_lays_out_a_sample_and_all_others_between_its_nearest(album, monkeypatch):
     pytest.importorskip("umap", reason="pip install 'clipsearch[map]'")
-    monkeypatch.setattr("clipsearch.exploring.mapping._SAMPLE", 20)
+    monkeypatch.setattr("clipsearch.explore.projection._SAMPLE", 20)
     made = make_map(album, method="umap")
     assert made.places.shape == (len(album), 2)
     assert np.isfinite(made.places).all()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from clipsearch import load_encoder
-from clipsearch.encoders import modelloading, openclip
+from clipsearch.encoders import loader, openclip
 from clipsearch.encoders.compiled import CompiledTower
 from clipsearch.encoders.int8 import in_8_bits
 from clipsearch.errors import InvalidInputError, ModelLoadError, ModelNotFoundError
@@ -46,7 +46,7 @@ def test_vectors_are_open_clips_own(encoder, photos):
 
 
 def test_new_weights_are_nothing_until_a_file_fills_them():
-    with modelloading._NothingDrawn():
+    with loader._NothingDrawn():
         layers = [
             torch.nn.Linear(3, 4),
             torch.nn.Conv2d(3, 4, 2),
@@ -95,7 +95,7 @@ def test_padding_of_texts_is_left_out(encoder, monkeypatch):
 def test_only_towers_without_a_view_of_the_padding_are_cut(settings, cuttable):
     import open_clip
 
-    from clipsearch.encoders.textcutting import CutTextTower, causal_text_tower
+    from clipsearch.encoders.unpadded_texts import CutTextTower, causal_text_tower
 
     torch.manual_seed(0)
     text = {"context_length": 12, "width": 64, "heads": 2, "layers": 2, **settings}

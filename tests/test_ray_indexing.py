@@ -491,15 +491,15 @@ def test_a_node_without_the_folder_or_the_package(two_nodes, mixed, tmp_path):
 
 
 def test_other_weights_on_a_node(two_nodes, mixed, encoder, tmp_path, monkeypatch):
-    from clipsearch.cluster import embedding
+    from clipsearch.cluster import index_job
     from clipsearch.errors import EncoderMismatchError
 
-    real = embedding.WorkerSettings
+    real = index_job.WorkerSettings
 
     def other(**settings):
         return real(**{**settings, "fingerprint": "0" * 64})
 
-    monkeypatch.setattr(embedding, "WorkerSettings", other)
+    monkeypatch.setattr(index_job, "WorkerSettings", other)
     with (
         Index.create(tmp_path / "index", encoder) as index,
         pytest.raises(EncoderMismatchError, match="others than the driver's"),

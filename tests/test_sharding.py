@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsearch import Index, InvalidInputError, Query
-from clipsearch.cluster.merging import (
+from clipsearch.cluster.index_shards import open_shards, shard_index, shards_folder
+from clipsearch.cluster.shard_answer import (
     KeywordReader,
     ShardReader,
     described,
     merge,
     without_cosine,
 )
-from clipsearch.cluster.sharding import open_shards, shard_index, shards_folder
 from clipsearch.engine import skipped
 from clipsearch.errors import IndexCorruptError, IndexNotFoundError, ItemNotFoundError
 from clipsearch.request import SearchRequest

@@ -16,7 +16,6 @@ import pytest
 
 from clipsearch.errors import InvalidInputError, MissingExtraError, SourceError
 from clipsearch.intake import places
-from clipsearch.intake.shards import expand_braces
 from clipsearch.intake.sources import (
     FolderSource,
     Pair,
@@ -24,6 +23,7 @@ from clipsearch.intake.sources import (
     TableSource,
     open_source,
 )
+from clipsearch.intake.tar_shards import expand_braces
 
 from .conftest import ROOT
 

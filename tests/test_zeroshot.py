@@ -382,7 +382,7 @@ def test_useless_examples_do_no_harm():
 
 def caltech_vectors(encoder, shared_data, *, per_class, classes=20):
     from clipsearch.classification.labelled import read_labelled
-    from clipsearch.intake.embedding import embed_files
+    from clipsearch.intake.embedder import embed_files
 
     data = read_labelled(shared_data / "caltech101")
     chosen = []

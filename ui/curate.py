@@ -9,7 +9,7 @@ from typing import Any, Literal
 import gradio as gr
 
 from clipsearch import ClipSearchError, Index, Item
-from clipsearch.exploring.outliers import outliers
+from clipsearch.explore.outliers import outliers
 
 from .context import LATEST, QUIET, Context, html, sent
 from .dataurls import csv_url, data_url

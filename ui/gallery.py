@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipsearch import Hit, Item
-from clipsearch.exploring.scoring import ScoreSpread
+from clipsearch.explore.score_histogram import ScoreSpread
 
 from .media import preview_url, thumb_url
 from .render import PICTURE, attribute, copy_block, escape, item_name

@@ -10,7 +10,7 @@ import numpy as np
 
 from clipsearch import ClipSearchError, Item, ZeroShotClassifier
 from clipsearch.classification.prompts import fill, resolve_templates
-from clipsearch.exploring.thumbnails import THUMBNAIL_SIDE, thumbnail
+from clipsearch.explore.thumbnails import THUMBNAIL_SIDE, thumbnail
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .dataurls import jpeg_url

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from clipsearch import Index, load_encoder
 from clipsearch.errors import ClipSearchError, IndexNotFoundError
-from clipsearch.exploring.mapping import IndexMap, make_map
+from clipsearch.explore.projection import IndexMap, make_map
 from clipsearch.hub import Hub, ModelState
 from clipsearch.locations import index_names, index_path
 from clipsearch.models import BUNDLED_MODEL

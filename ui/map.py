@@ -9,8 +9,8 @@ import gradio as gr
 import numpy as np
 
 from clipsearch import ClipSearchError, Index
-from clipsearch.exploring.mapping import IndexMap
-from clipsearch.exploring.nearest import name_groups
+from clipsearch.explore.nearest import name_groups
+from clipsearch.explore.projection import IndexMap
 from clipsearch.query import Query
 
 from .context import LATEST, ROUTED, Context, address, html

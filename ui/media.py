@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
 from clipsearch.errors import ClipSearchError, ImageDecodeError
-from clipsearch.exploring.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, thumbnail
+from clipsearch.explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, thumbnail
 
 from .library import Library
 

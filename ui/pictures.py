@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipsearch import Encoder
 from clipsearch.errors import ImageDecodeError
-from clipsearch.exploring.thumbnails import reduced
+from clipsearch.explore.thumbnails import reduced
 from clipsearch.images import load_image
 from clipsearch.vectors import Floats
 

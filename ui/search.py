@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 
 from clipsearch import ClipSearchError, Index, Item, Query
-from clipsearch.exploring.nearest import nearest_words
-from clipsearch.exploring.scoring import spread
+from clipsearch.explore.nearest import nearest_words
+from clipsearch.explore.score_histogram import spread
 from clipsearch.locations import index_path
 from clipsearch.types import Hits
 from clipsearch.vectors import Floats

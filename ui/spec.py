@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from clipsearch.exploring.feedback import refine
+from clipsearch.explore.feedback import refine
 from clipsearch.query import Query
 from clipsearch.request import SearchRequest
 from clipsearch.server.guard import query_fields
@@ -204,7 +204,7 @@ class SearchSpec:
         if self.liked or self.unliked:
             marks = f"liked={list(self.liked)}, unliked={list(self.unliked)}"
             asked = f"refine({asked or None}, {marks})"
-            lines.append("from clipsearch.exploring.feedback import refine")
+            lines.append("from clipsearch.explore.feedback import refine")
         elif parts == [f"Query.text({self.text!r})"]:
             asked = repr(self.text)
             names.remove("Query")

@@ -10,8 +10,8 @@ import gradio as gr
 from PIL import Image
 
 from clipsearch import ClipSearchError
-from clipsearch.exploring.explain import HeatMap, explain, overlay
-from clipsearch.exploring.thumbnails import PREVIEW_SIDE, reduced, thumbnail
+from clipsearch.explore.explain import HeatMap, explain, overlay
+from clipsearch.explore.thumbnails import PREVIEW_SIDE, reduced, thumbnail
 
 from .context import LATEST, QUIET, ROUTED, Context, address, drop_zone, html, sent
 from .dataurls import jpeg_url

@@ -14,7 +14,7 @@ from ..errors import MissingExtraError
 from ..locations import index_path
 from ..models import BUNDLED_MODEL
 from ..types import Hits
-from .indexing import progress_bar, summarise
+from .index import progress_bar, summarise
 from .output import print_table, short_path
 
 __all__ = ["demo", "demo_photos"]

@@ -14,9 +14,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .embedding import ClusterOptions, add_on_cluster
-    from .serving import ServeOptions, ShardedIndex, serve_shards
-    from .sharding import ShardSet, open_shards, shard_index
+    from .deployment import ServeOptions, ShardedIndex, serve_shards
+    from .index_job import ClusterOptions, add_on_cluster
+    from .index_shards import ShardSet, open_shards, shard_index
 
 __all__ = [
     "ClusterOptions",
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 _LAZY = {
-    "ClusterOptions": "embedding",
-    "ServeOptions": "serving",
-    "ShardSet": "sharding",
-    "ShardedIndex": "serving",
-    "add_on_cluster": "embedding",
-    "open_shards": "sharding",
-    "serve_shards": "serving",
-    "shard_index": "sharding",
+    "ClusterOptions": "index_job",
+    "ServeOptions": "deployment",
+    "ShardSet": "index_shards",
+    "ShardedIndex": "deployment",
+    "add_on_cluster": "index_job",
+    "open_shards": "index_shards",
+    "serve_shards": "deployment",
+    "shard_index": "index_shards",
 }
 
 

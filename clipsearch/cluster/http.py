@@ -16,14 +16,14 @@ from starlette.responses import JSONResponse, Response
 
 from ..documents import hits_document, public_hit
 from ..errors import ClipSearchError, InvalidInputError
-from ..server.documents import SearchBody
-from ..server.filtering import checked_where, visible_fields
 from ..server.problems import Problem, of_error, problem_response
+from ..server.public_filter import checked_where, visible_fields
+from ..server.schemas import SearchBody
 
 if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest
 
-    from .routing import Router, RouterSettings
+    from .router import Router, RouterSettings
 
 __all__ = ["answer"]
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 from ..errors import SourceError
 from ..intake.pairs import Pair, Source, in_chunks
 from ..intake.places import open_place
-from ..intake.shards import ShardSource
 from ..intake.sources import IterableSource
+from ..intake.tar_shards import ShardSource
 
 __all__ = ["COLUMN", "pack", "pair_datasource", "parts_of", "unpack"]
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ..engine.catalog import Known, known_by
 from ..engine.reader import Reader
 from ..errors import ClipSearchError, ClusterError, EncoderMismatchError
-from ..intake.embedding import Embedded, Embedder
+from ..intake.embedder import Embedded, Embedder
 from ..intake.log import IngestLog
 from ..intake.pairs import Pair
 from ..intake.store import facts_of

@@ -30,13 +30,13 @@ from ..types import Precision
 from .compiled import CompiledLater, CompiledTower
 from .cores import Cores
 from .int8 import in_8_bits
-from .probing import probe_pixels
-from .textcutting import CutTextTower, causal_text_tower
+from .probe import probe_pixels
 from .textexport import export_text_tower
 from .texts import TextTruncatedWarning, check_texts, shortened, warn_truncated
 from .texttower import TextTower
 from .tokenizer import BytePairTokenizer, Cleaning
 from .towers import is_convolutional, without_batch_norms
+from .unpadded_texts import CutTextTower, causal_text_tower
 
 __all__ = [
     "OpenClipEncoder",

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .textcutting import causal_text_tower
 from .texttower import Activation, TextTower, TowerFacts
 from .tokenizer import Cleaning
+from .unpadded_texts import causal_text_tower
 
 __all__ = ["export_text_tower"]
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ..errors import IndexCorruptError, InvalidInputError
 from ..vectors import Block, Floats, Rows
 from .deferred import Deferred
-from .files import AnnEntry, check_file
+from .file_facts import AnnEntry, check_file
 
 if TYPE_CHECKING:
     import faiss  # its stubs lack much of what its wrappers add

@@ -23,7 +23,7 @@ from ..documents import STORED, holds_path
 from ..types import Facets, Item, Record
 from ..vectors import Rows
 from .database import CATALOG, connect, translated
-from .files import AnnEntry, FileFacts, SegmentEntry
+from .file_facts import AnnEntry, FileFacts, SegmentEntry
 
 __all__ = ["CATALOG", "Known", "connect", "extra_json", "translated"]
 

@@ -13,7 +13,7 @@ from ..cache import cached_key, cached_vectors
 from ..types import Modality
 from ..vectors import Floats, Rows
 from . import catalog
-from .background import Background, measure
+from .baseline import Background, measure
 from .generic_texts import GENERIC_TEXTS
 from .snapshot import MODALITIES, Shelf, Snapshot
 

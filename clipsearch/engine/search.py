@@ -15,7 +15,7 @@ from ..request import SearchRequest
 from ..types import Hit, Hits, Item
 from ..vectors import Floats, Rows, score
 from . import catalog
-from .background import Background
+from .baseline import Background
 from .snapshot import Snapshot
 
 __all__ = [

@@ -22,7 +22,7 @@ from ..files import sync
 from ..types import Modality
 from ..vectors import Block, Floats, Halves, Rows
 from .ann import GpuVectors
-from .files import REMEDY, Output, SegmentEntry, check_file
+from .file_facts import REMEDY, Output, SegmentEntry, check_file
 
 __all__ = ["BLOCK_ROWS", "Segment", "segment_files", "write_segment"]
 

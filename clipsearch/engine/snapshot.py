@@ -16,7 +16,7 @@ from ..types import Modality
 from ..vectors import Block, Floats, Rows, best, exact_top_k, exact_top_k_many, is_in
 from . import catalog
 from .ann import MOST_ON_GPU, Ann, open_ann
-from .files import AnnEntry
+from .file_facts import AnnEntry
 from .segments import BLOCK_ROWS, Segment
 
 __all__ = [

@@ -23,7 +23,7 @@ from ..errors import IndexCorruptError, InvalidInputError
 from ..types import Modality
 from ..vectors import Floats, Halves, Rows, is_in
 from . import catalog, refresh
-from .merging import MAX_SEGMENT_ROWS
+from .compaction import MAX_SEGMENT_ROWS
 from .segments import BLOCK_ROWS, Segment, write_segment
 from .snapshot import MODALITIES, load_snapshot
 

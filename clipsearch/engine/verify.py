@@ -17,7 +17,7 @@ from ..vectors import Rows, is_in
 from . import catalog, vectorsets
 from .ann import ANN_REMEDY, Ann, ann_file, open_ann
 from .database import CATALOG, connect, translated
-from .files import SegmentEntry, check_file
+from .file_facts import SegmentEntry, check_file
 from .garbage import strangers
 from .identity import State, state_of
 from .segments import BLOCK_ROWS, Segment, segment_files

@@ -16,10 +16,10 @@ import numpy as np
 from ..errors import InvalidInputError
 from ..types import Modality, Record
 from ..vectors import Block, Floats, Halves, Rows, check_ids, check_vectors
-from . import catalog, merging
+from . import catalog, compaction
 from .catalog import Known
 from .database import CATALOG, connect, translated
-from .files import SegmentEntry
+from .file_facts import SegmentEntry
 from .garbage import sweep
 from .identity import State, advance, check_same, state_of
 from .lock import WriterLock
@@ -402,7 +402,8 @@ class Writer:
                 for modality in MODALITIES:
                     self._write_staged(modality)
                     self._merge(
-                        modality, merging.plan_tail(self._entries(modality), merging.COMMIT_TIER)
+                        modality,
+                        compaction.plan_tail(self._entries(modality), compaction.COMMIT_TIER),
                     )
                 generation = self._finish()
         except BaseException:
@@ -430,7 +431,7 @@ class Writer:
             return
         dead = catalog.tombstones(self._conn, modality)
         self._has_new_files = True
-        entry = merging.merge(self._folder, entries, dead, self._dim)
+        entry = compaction.merge(self._folder, entries, dead, self._dim)
         if entry is not None:
             self._add_segment(entry)
         catalog.delete_segments(self._conn, [old.name for old in entries])
@@ -456,7 +457,7 @@ class Writer:
     def compact(self) -> int:
         """Merge all segments without their removed rows, and commit. Returns the generation."""
         self.commit()
-        self._rewrite(lambda entries, dead: merging.plan_full(entries, dead))
+        self._rewrite(lambda entries, dead: compaction.plan_full(entries, dead))
         with self._translated():
             self._conn.execute("INSERT INTO words (words) VALUES ('optimize')")
             return state_of(self._conn).generation
@@ -465,10 +466,10 @@ class Writer:
         """Merge middling segments and rewrite those that are mostly removed rows."""
 
         def plan(entries: list[SegmentEntry], dead: Rows) -> list[list[SegmentEntry]]:
-            tail = merging.plan_tail(entries, merging.CLOSING_TIER)
+            tail = compaction.plan_tail(entries, compaction.CLOSING_TIER)
             if tail:
                 return [tail]
-            return [[e] for e in entries if merging.dead_in(e, dead) > e.count * _DEAD_SHARE]
+            return [[e] for e in entries if compaction.dead_in(e, dead) > e.count * _DEAD_SHARE]
 
         self._rewrite(plan)
 

@@ -15,8 +15,8 @@ from ..images import image_suffixes
 from ..rawfiles import RAW_SUFFIXES
 from .pairs import Pair, Source, caption_of, clean_text
 from .places import RemotePlace, is_url
-from .shards import ShardSource
 from .tables import TABLE_SUFFIXES, TableSource
+from .tar_shards import ShardSource
 
 __all__ = [
     "FolderSource",

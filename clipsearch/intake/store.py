@@ -15,7 +15,7 @@ from ..errors import InvalidInputError
 from ..images import PASSING_REASONS, ImageFacts, read_facts
 from ..types import Record, Status
 from ..vectors import Block, Floats
-from .embedding import Embedded
+from .embedder import Embedded
 from .log import IngestLog
 from .pairs import Pair
 from .triage import has_columns, is_gone

@@ -21,14 +21,14 @@ from ..errors import ClipSearchError, ImageDecodeError
 from ..hub import Hub
 from ..index import Index
 from ..models import load_encoder
-from . import classifying, searching, status
+from . import model_routes, search_routes, status_routes
 from .docs import docs_page
-from .documents import ProblemDocument
-from .encoding import SharedEncoder, sharing
-from .engine import Engine
 from .guard import add_guard
 from .problems import PROBLEM_TYPE, Problem, of_error, problem_response
+from .schemas import ProblemDocument
+from .service import Engine
 from .settings import ServerSettings
+from .shared_encoder import SharedEncoder, sharing
 from .telemetry import Telemetry
 
 __all__ = ["create_app", "serve_engine"]
@@ -41,7 +41,7 @@ _HTTP_CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
-_ROUTERS = (status.router, searching.router, classifying.router)
+_ROUTERS = (status_routes.router, search_routes.router, model_routes.router)
 _DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 

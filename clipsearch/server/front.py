@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from ..hub import Hub
 from ..index import Index
-from .engine import Engine
+from .service import Engine
 
 __all__ = ["mount_front"]
 

@@ -13,7 +13,7 @@ from clipsearch.ui import Library, Settings, create_app
 from PIL import Image
 
 from clipsearch import Index, ZeroShotClassifier
-from clipsearch.tagging import tag_index
+from clipsearch.tags import tag_index
 from clipsearch.types import Record
 
 from ..ui_support import FLAGS, chromium, served

@@ -14,7 +14,7 @@ from clipsearch.ui.strings import Words
 from clipsearch import Index
 from clipsearch.engine.reader import Reader
 from clipsearch.server import ServerSettings, create_app
-from clipsearch.server.encoding import SharedEncoder
+from clipsearch.server.shared_encoder import SharedEncoder
 from tests.fakes import FakeEncoder, put
 from tests.ui_support import served
 

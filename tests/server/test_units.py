@@ -18,7 +18,7 @@ import clipsearch
 from clipsearch import Index, errors
 from clipsearch.hub import Hub
 from clipsearch.server import create_app
-from clipsearch.server.batching import Batcher
+from clipsearch.server.batcher import Batcher
 from clipsearch.server.problems import of_error
 from clipsearch.server.settings import is_loopback
 from tests.fakes import FakeEncoder, put

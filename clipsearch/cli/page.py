@@ -77,7 +77,7 @@ def ui(
     for name in names or []:
         existing_index(name)
     roots = checked_roots(root)
-    from ..server.running import listen, run
+    from ..server.process import listen, run
 
     sock = listen(_HOST, port)
     # Gradio takes seconds to import, and a taken port should be told at once.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ImageDecodeError, ItemNotFoundError
-from ..exploring.originals import indexed_bytes
+from ..explore.originals import indexed_bytes
 from ..types import Item
 
 __all__ = ["MEDIA_TYPES", "checked_path", "read_picture"]

@@ -13,7 +13,7 @@ from ..documents import hit_document
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from .formats import ExportFormat, RowsFormat, RowsOutput, print_csv
-from .indexing import open_or_create, summarise
+from .index import open_or_create, summarise
 from .options import IndexName, NewIndexName, Wait
 from .output import (
     note,
@@ -22,7 +22,7 @@ from .output import (
     print_table,
     short_path,
 )
-from .searching import Target
+from .search import Target
 
 __all__ = ["duplicates", "export", "import_command", "pairs"]
 

@@ -15,7 +15,7 @@ from ..files import output_file
 from ..locations import existing_index
 from ..models import load_text_encoder
 from ..types import MigrationReport
-from .indexing import progress_bar
+from .index import progress_bar
 from .options import BatchSize, Device, ImagePrecision, IndexName, Workers
 from .output import EXIT_ERROR, note, short_path
 

@@ -24,8 +24,8 @@ import numpy as np
 
 from ..engine import catalog, schema
 from ..engine.catalog import translated
+from ..engine.compaction import MAX_SEGMENT_ROWS
 from ..engine.lock import WriterLock
-from ..engine.merging import MAX_SEGMENT_ROWS
 from ..engine.parts import LINK_REMEDY, is_link
 from ..engine.reader import Reader
 from ..engine.segments import write_segment

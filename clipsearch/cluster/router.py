@@ -26,7 +26,7 @@ from ..query import Query
 from ..request import SearchRequest
 from ..types import Hits
 from ..vectors import Floats
-from .merging import (
+from .shard_answer import (
     FetchedVectors,
     KeywordReader,
     ShardAnswer,

@@ -15,7 +15,7 @@ from ..images import ImageInput, Preprocessing, prepare
 from ..intake.decoders import DecoderPool
 from ..query import Query, encode_together
 from ..vectors import Floats
-from .batching import Batcher
+from .batcher import Batcher
 from .settings import ServerSettings
 from .telemetry import Telemetry
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import IndexCorruptError
 from ..vectors import Halves, Rows, is_in
-from .files import REMEDY, SegmentEntry, check_file
+from .file_facts import REMEDY, SegmentEntry, check_file
 from .segments import BLOCK_ROWS, Segment, segment_files, write_segment
 
 __all__ = [

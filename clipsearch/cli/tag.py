@@ -10,7 +10,7 @@ import typer
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
-from .classifying import Label, LabelsFile, Template, build_classifier
+from .classify import Label, LabelsFile, Template, build_classifier
 from .formats import ReportFormat, ReportOutput
 from .options import Device, IndexName
 from .output import EXIT_SKIPPED, note, print_json, print_table
@@ -64,7 +64,7 @@ def tag(
     clipsearch search "at night" -i photos --where "tag = 'dog'"
     """
     from ..index import Index
-    from ..tagging import tag_index
+    from ..tags import tag_index
 
     def load(model: str, fingerprint: str) -> Encoder:
         return load_encoder(model, device=device)
@@ -186,7 +186,7 @@ def _examples(
 ) -> tuple[ZeroShotClassifier, Floats, list[str], int]:
     """A classifier, with the vectors and labels of the readable examples."""
     from ..classification.labelled import read_labelled
-    from ..intake.embedding import embed_files
+    from ..intake.embedder import embed_files
 
     examples = read_labelled(data)
     if not label and labels is None:

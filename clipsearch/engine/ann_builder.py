@@ -19,7 +19,7 @@ from ..vectors import Floats, Rows, exact_top_k_many, is_in
 from . import ann, catalog
 from .ann import Trained, ann_file
 from .database import CATALOG, translated
-from .files import AnnEntry, facts_of
+from .file_facts import AnnEntry, facts_of
 from .garbage import BUILD_LOCK_FILE
 from .lock import WriterLock
 from .reader import Reader

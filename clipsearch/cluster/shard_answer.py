@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engine import catalog
-from ..engine.background import Background
+from ..engine.baseline import Background
 from ..engine.reader import Reader
 from ..engine.search import (
     Keywords,

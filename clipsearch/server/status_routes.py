@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
-from .documents import ReadyDocument
-from .engine import Engine
+from .schemas import ReadyDocument
+from .service import Engine
 from .telemetry import Telemetry
 
 __all__ = ["router"]

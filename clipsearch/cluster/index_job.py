@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ClipSearchError, InvalidInputError
 from ..ingest import IngestOptions
-from ..intake.embedding import Chunks, Embedded, Stored
+from ..intake.embedder import Chunks, Embedded, Stored
 from ..intake.log import IngestLog
 from ..intake.pairs import Pair, Source
 from ..intake.places import is_url

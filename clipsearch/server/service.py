@@ -26,9 +26,9 @@ from ..hub import Hub
 from ..request import SearchRequest
 from ..types import Hits
 from ..zeroshot import ZeroShotClassifier
-from .answering import ServedIndex, SharedSearch
-from .encoding import SharedEncoder
 from .settings import ServerSettings
+from .shared_encoder import SharedEncoder
+from .shared_search import ServedIndex, SharedSearch
 from .telemetry import Telemetry
 
 __all__ = ["Engine", "public_name"]

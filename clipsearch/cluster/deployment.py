@@ -17,9 +17,9 @@ from ..query import Query, Term
 from ..request import Searchable, SearchRequest
 from ..types import Hits
 from .connection import connected, of_ray, require_ray
+from .index_shards import Shard, ShardSet, open_shards
 from .preflight import check_nodes
-from .routing import Router, RouterSettings, ShardReplica
-from .sharding import Shard, ShardSet, open_shards
+from .router import Router, RouterSettings, ShardReplica
 
 __all__ = ["ServeOptions", "ShardedIndex", "serve_shards", "shards_to_serve"]
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from ..errors import InvalidInputError
 from ..models import list_models
-from .documents import (
+from .schemas import (
     ClassifyDocument,
     EmbedBody,
     EmbedDocument,
@@ -19,7 +19,7 @@ from .documents import (
     clean,
     prediction_of,
 )
-from .engine import Engine, public_name
+from .service import Engine, public_name
 from .settings import ServerSettings
 from .uploads import check_form, read_uploads
 

@@ -19,7 +19,7 @@ from ..errors import IndexNotFoundError, InvalidInputError
 from ..locations import index_path
 from ..models import BUNDLED_MODEL, load_text_encoder
 from ..types import IngestReport, Precision, Progress
-from .clustering import Cluster
+from .cluster import Cluster
 from .options import BatchSize, Device, ImagePrecision, NewIndexName, Wait, Workers
 from .output import EXIT_SKIPPED, note, short_path
 

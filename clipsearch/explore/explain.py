@@ -70,7 +70,7 @@ def explain(encoder: Encoder, image: ImageInput, text: str) -> HeatMap:
     words = class_vectors(encoder, {w: [w] for w in CONTRAST_WORDS}, (CONTRAST_TEMPLATE,))
     direction = wanted - words.mean(axis=0)
     # torch is loaded with a model, and a model is what the caller has.
-    saliency = importlib.import_module("clipsearch.exploring.saliency")
+    saliency = importlib.import_module("clipsearch.explore.saliency")
     scores = saliency.region_scores(encoder, pixels, direction)
     method: Literal["layers", "covering"] = "layers"
     if scores is None:

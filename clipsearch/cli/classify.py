@@ -79,7 +79,7 @@ def classify(
 
     find . -name '*.jpg' | clipsearch classify - --labels flowers.clip
     """
-    from ..intake.embedding import iter_files
+    from ..intake.embedder import iter_files
 
     _check_labels(label, labels)
     sources = list(_sources(images))

@@ -11,10 +11,11 @@ from starlette.responses import JSONResponse, Response
 
 from ..documents import hits_document, public_hit, public_item
 from ..errors import ImageDecodeError, ItemNotFoundError
-from ..exploring.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
+from ..explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
 from ..ingest import ROOTS
-from .answering import ServedIndex
-from .documents import (
+from .image_files import MEDIA_TYPES, checked_path, read_picture
+from .public_filter import checked_where, visible_fields
+from .schemas import (
     HitsDocument,
     IndexDocument,
     IndexesDocument,
@@ -23,9 +24,8 @@ from .documents import (
     SearchForm,
     SearchParameters,
 )
-from .engine import Engine, public_name
-from .filtering import checked_where, visible_fields
-from .pictures import MEDIA_TYPES, checked_path, read_picture
+from .service import Engine, public_name
+from .shared_search import ServedIndex
 from .uploads import check_form
 
 __all__ = ["router"]

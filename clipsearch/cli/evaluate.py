@@ -12,7 +12,7 @@ import typer
 from ..files import output_file
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
-from .classifying import LabelsFile, Template, build_classifier
+from .classify import LabelsFile, Template, build_classifier
 from .formats import ReportFormat, ReportOutput
 from .options import Device, IndexName
 from .output import EXIT_SKIPPED, note, print_json, print_table

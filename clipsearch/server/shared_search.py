@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped, u
 from ..encoder import Encoder
 from ..request import SearchRequest
 from ..types import Hits, Item
-from .batching import Batcher
+from .batcher import Batcher
 from .settings import ServerSettings
 
 __all__ = ["ServedIndex", "SharedSearch"]

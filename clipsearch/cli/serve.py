@@ -12,10 +12,10 @@ import typer
 from ..errors import InvalidInputError
 from ..locations import existing_index, home, index_names
 from ..models import BUNDLED_MODEL, load_encoder
-from .clustering import serve_on_cluster
+from .cluster import serve_on_cluster
 from .options import Device
 from .output import note
-from .showing import Lang, Root, checked_roots
+from .page import Lang, Root, checked_roots
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -106,7 +106,7 @@ def serve(
 
     clipsearch shard -i web --shards 8 && clipsearch serve --ray auto -i web --replicas 2
     """
-    from ..server.running import listen, run
+    from ..server.process import listen, run
     from ..server.settings import ServerSettings, is_loopback
 
     tokens = _tokens(token, token_file)
