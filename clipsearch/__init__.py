@@ -1,4 +1,4 @@
-"""Search photos by words, by picture or both, and classify them zero-shot.
+"""Search photos by words, by image or both, and classify them zero-shot.
 
 Public names are loaded on first use, so that `import clipsearch` stays light::
 

@@ -166,11 +166,11 @@ class RemoteIndex(Searchable):
         return item_of_public(self._client._send("GET", f"{self._path}/items/{int(id)}").json())
 
     def image(self, id: int) -> bytes:  # noqa: A002
-        """The bytes of an item's picture."""
+        """The bytes of an item's image."""
         return self._client._send("GET", f"{self._path}/items/{int(id)}/image").content
 
     def thumbnail(self, id: int) -> bytes:  # noqa: A002
-        """A small JPEG copy of an item's picture."""
+        """A small JPEG copy of an item's image."""
         return self._client._send("GET", f"{self._path}/items/{int(id)}/thumbnail").content
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .documents import FIELDS
 from .engine import catalog, refresh, storage, vectorsets
-from .engine.baseline import Background
+from .engine.baseline import ScoreBaseline
 from .engine.reader import Reader
 from .engine.search import search
 from .engine.snapshot import EXACT_ELEMENTS, Snapshot
@@ -292,7 +292,7 @@ class Index(Searchable):
         from .engine.curation import duplicate_groups
 
         def work(conn: Any, snapshot: Snapshot) -> list[list[tuple[Item, float]]]:
-            groups = duplicate_groups(snapshot.shelf("image"), threshold)
+            groups = duplicate_groups(snapshot.store("image"), threshold)
             items = catalog.items(conn, [row for group in groups for row, _ in group])
             return [[(items[row], score) for row, score in group] for group in groups]
 
@@ -303,14 +303,14 @@ class Index(Searchable):
         from .engine.curation import worst_pairs
 
         def work(conn: Any, snapshot: Snapshot) -> list[Hit]:
-            rows, scores = worst_pairs(snapshot.shelf("image"), snapshot.shelf("caption"), k)
+            rows, scores = worst_pairs(snapshot.store("image"), snapshot.store("caption"), k)
             items = catalog.items(conn, rows.tolist())
-            background = Background.of(snapshot.backgrounds, "text", "image")
+            baseline = ScoreBaseline.of(snapshot.baselines, "text", "image")
             return [
                 Hit(
                     item=items[row],
                     score=score,
-                    percentile=None if background is None else background.percentile(score),
+                    percentile=None if baseline is None else baseline.percentile(score),
                 )
                 for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
             ]
@@ -349,9 +349,9 @@ class Index(Searchable):
         if format == "faiss":
             from .engine.ann import write_flat
 
-            shelf = self._reader.run(lambda conn, snapshot: snapshot.shelf(modality))
+            store = self._reader.run(lambda conn, snapshot: snapshot.store(modality))
             with output_file(target) as part:
-                return write_flat(part, shelf.living(), self._dim)
+                return write_flat(part, store.live(), self._dim)
         raise InvalidInputError(f"format must be 'parquet' or 'faiss', got {format!r}")
 
     # --- items and vectors --------------------------------------------------------------------
@@ -416,7 +416,7 @@ class Index(Searchable):
             out = np.empty((distinct.size, self._dim), np.float32)
             missing = np.ones(distinct.size, bool)
             for name in (modality,) if modality else ("image", "caption"):
-                rows, vectors = snapshot.shelf(name).take(distinct[missing])
+                rows, vectors = snapshot.store(name).take(distinct[missing])
                 at = np.searchsorted(distinct, rows)
                 out[at], missing[at] = vectors, False
             for at, row in enumerate(distinct.tolist()):
@@ -438,8 +438,8 @@ class Index(Searchable):
         Yields:
             Ids, int64 [n], ascending, and float32 [n, dim] unit vectors.
         """
-        shelf = self._reader.run(lambda conn, snapshot: snapshot.shelf(modality))
-        for rows, vectors in shelf.living():
+        store = self._reader.run(lambda conn, snapshot: snapshot.store(modality))
+        for rows, vectors in store.live():
             for start in range(0, rows.size, batch):
                 yield rows[start : start + batch], vectors[start : start + batch]
 
@@ -461,7 +461,7 @@ class Index(Searchable):
         if count < 1:
             raise InvalidInputError(f"count must be at least 1, not {count}")
         rng = np.random.default_rng(_SAMPLE_SEED)
-        return self._reader.run(lambda conn, snapshot: snapshot.shelf(modality).sample(count, rng))
+        return self._reader.run(lambda conn, snapshot: snapshot.store(modality).sample(count, rng))
 
     def _no_item(self, id: int, modality: str | None = None) -> ItemNotFoundError:  # noqa: A002
         what = f"item {id} has no {modality} vector" if modality else f"there is no item {id}"
@@ -525,7 +525,7 @@ class Index(Searchable):
             )
         keep_text_tower(encoder)
         with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures at its end
-            self.refresh_background(encoder)
+            self.refresh_baseline(encoder)
         return report
 
     def remove(self, ids: Sequence[int], *, wait: bool | float = False) -> int:
@@ -550,7 +550,7 @@ class Index(Searchable):
         with self.writer(wait=wait) as writer:
             writer.set_tags(rows, labels, probabilities, name=name)
 
-    def refresh_background(
+    def refresh_baseline(
         self,
         encoder: Encoder | None = None,
         *,
@@ -579,8 +579,8 @@ class Index(Searchable):
 
             def store(conn: Any) -> None:
                 catalog.set_probes(conn, new)
-                for (kind, modality), background in found.items():
-                    catalog.set_background(conn, kind, modality, background.to_dict())
+                for (kind, modality), baseline in found.items():
+                    catalog.set_baseline(conn, kind, modality, baseline.to_dict())
 
             writer.change(store)
         return True
@@ -604,7 +604,7 @@ class Index(Searchable):
         """
         with self.writer(wait=wait) as writer:
             writer.compact()
-        self.refresh_background(wait=True)
+        self.refresh_baseline(wait=True)
         self.build_ann()
 
     def build_ann(
@@ -638,7 +638,7 @@ class Index(Searchable):
         report = import_embeddings(
             lambda: self.writer(wait=wait), Path(folder).expanduser(), self._dim
         )
-        self.refresh_background(wait=True)
+        self.refresh_baseline(wait=True)
         return report
 
     def migrate(

@@ -79,7 +79,7 @@ _PUBLISHED = (
         imagenet=79.2,
         coco_t2i=45.7,
         languages="English",
-        advice="many pictures to name, with a GPU",
+        advice="many images to name, with a GPU",
     ),
     ModelInfo(
         name="ViT-SO400M-14-SigLIP-384/webli",

@@ -271,7 +271,7 @@ class Query:
         for term in self.terms:
             if term.kind == "image":
                 raise InvalidInputError(
-                    "an image cannot be written as JSON; send the picture itself, or use its "
+                    "an image cannot be written as JSON; send the image itself, or use its "
                     "vector or item id"
                 )
             value = list(term.value) if term.kind == "vector" else term.value

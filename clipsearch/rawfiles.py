@@ -16,7 +16,7 @@ RAW_SUFFIXES = frozenset({
     ".srf", ".srw", ".x3f",
 })  # fmt: skip
 # First bytes that no other format has. Most RAW files begin like TIFF, and hold a small preview
-# that Pillow would take for the picture; they are known by their name alone.
+# that Pillow would take for the image; they are known by their name alone.
 _MAGIC = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")
 
 

@@ -202,7 +202,7 @@ def measure(place: Path, corpus: Corpus, size: int) -> list[Line]:
     flat = faiss.IndexFlatIP(corpus.dim) if size * corpus.dim * 4 <= MOST_FLAT_BYTES else None
     with timed(seconds, "adding all items"):
         fill(index, corpus, size, flat)
-    index.refresh_background()
+    index.refresh_baseline()
     with timed(seconds, "building the ANN file"):
         index.build_ann()
     with timed(seconds, "serving"):
@@ -318,8 +318,8 @@ def recall_at_10(index: Index, queries: npt.NDArray[np.float32], flat: Any) -> f
     if flat is not None:
         wanted = flat.search(queries, K)[1] + 1
     else:
-        shelf = ((rows, vectors) for rows, vectors in index.iter_vectors())
-        wanted = np.stack([rows for rows, _ in exact_top_k_many(shelf, queries, K)])
+        store = ((rows, vectors) for rows, vectors in index.iter_vectors())
+        wanted = np.stack([rows for rows, _ in exact_top_k_many(store, queries, K)])
     hits = 0
     for query, rows in zip(queries, wanted, strict=True):
         found = {hit.item.id for hit in index.search(query, K)}

@@ -155,7 +155,7 @@ def test_searches_together_answer_as_each_alone(index, encoder):
     fill(index, encoder, 60, commits=3, captions=True)
     index.remove([3, 17, 40])
     queries = [f"text {n}" for n in range(9)] + [Query.item(5), encoder.vector("image 00007")]
-    index.refresh_background(encoder)
+    index.refresh_baseline(encoder)
     for options in (
         {},
         {"where": "id > 20", "offset": 2},
@@ -516,7 +516,7 @@ def test_hybrid_finds_words_that_the_vectors_miss(index, encoder):
     assert index.search("zeppelin", k=60)[0].item.id != rare
     assert silent in {h.item.id for h in index.search("zeppelin", k=60, hybrid=True)}
     assert len(index.search("zeppelin", k=60, hybrid=True)) == 52
-    index.refresh_background(encoder)
+    index.refresh_baseline(encoder)
     assert rare not in {h.item.id for h in index.search("zeppelin", min_score="auto")}
     assert [h.item.id for h in index.search("zeppelin", hybrid=True, min_score="auto")] == [rare]
     assert not index.search("zeppelin", hybrid=True, where="id < 5", min_score="auto")
@@ -530,7 +530,7 @@ def test_words_of_most_captions_are_no_evidence(index, encoder):
         for i in range(400):
             rest = " at night" if i % 10 == 0 else ""
             put(writer, encoder, f"{i}", caption=f"a picture of number {i}{rest}")
-    index.refresh_background(encoder)
+    index.refresh_baseline(encoder)
     for text in ("a picture of", "a unicorn"):
         plain = index.search(text, k=50)
         assert [h.item.id for h in index.search(text, k=50, hybrid=True)] == [
@@ -548,7 +548,7 @@ def test_item_words_follow_updates(index, encoder):
         put(writer, encoder, "a", caption="walrus")
     with index.writer() as writer:
         put(writer, encoder, "a", caption="penguin")
-    index.refresh_background(encoder)
+    index.refresh_baseline(encoder)
     assert not index.search("walrus", hybrid=True, min_score="auto")
     assert index.search("penguin", hybrid=True, min_score="auto")
 
@@ -561,8 +561,8 @@ def test_scores_are_compared_with_unrelated_pairs(index, encoder):
     with pytest.raises(InvalidInputError, match="'auto' needs the score distribution"):
         index.search("x", min_score="auto")
     assert index.search("x")[0].percentile is None
-    assert index.refresh_background(encoder)
-    assert not index.refresh_background(encoder)
+    assert index.refresh_baseline(encoder)
+    assert not index.refresh_baseline(encoder)
     hits = index.search("x", k=300)
     percentiles = [hit.percentile for hit in hits]
     assert percentiles == sorted(percentiles, reverse=True)
@@ -585,12 +585,12 @@ def test_distributions_are_measured_again_when_the_index_doubled(
     (tmp_path / "file").touch()
     monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "file"))  # nothing is cached
     fill(index, encoder, 20)
-    assert index.refresh_background(encoder)
+    assert index.refresh_baseline(encoder)
     encoded = encoder.encoded
     fill(index, encoder, 15, first=20)
-    assert not index.refresh_background(encoder)
+    assert not index.refresh_baseline(encoder)
     fill(index, encoder, 10, first=35)
-    assert index.refresh_background(encoder)
+    assert index.refresh_baseline(encoder)
     assert encoder.encoded == encoded  # the generic texts are encoded once
 
 
@@ -603,7 +603,7 @@ def test_the_next_index_of_a_model_takes_the_generic_texts_from_the_cache(
         before = encoder.encoded
         with Index.create(tmp_path / name, encoder) as index:
             fill(index, encoder, 20)
-            assert index.refresh_background(encoder)
+            assert index.refresh_baseline(encoder)
             encoded = encoder.encoded - before
             percentiles[name] = index.search("x")[0].percentile
         return encoded
@@ -634,7 +634,7 @@ def test_related_pairs_do_not_spoil_the_distribution(tmp_path):
             for i in range(40):
                 vector = encoder.vector(f"picture {i}")
                 writer.put(record(f"{i}"), image=vector + (subject if i % 2 else 0))
-        index.refresh_background(encoder)
+        index.refresh_baseline(encoder)
         query = Query.text("a") * 0.01 + Query.vector(subject)
         assert len(index.search(query, k=40, min_score="auto")) == 20
         nonsense = Query.text("a") * 0.01 + Query.vector(encoder.vector("nonsense"))

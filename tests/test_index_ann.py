@@ -60,7 +60,7 @@ def built(tmp_path_factory):
     Index.create(folder, encoder).close()
     index = Index.open(folder, encoder, exact_elements=EXACT)
     put_all(index, images(COUNT))
-    index.refresh_background()
+    index.refresh_baseline()
     assert index.build_ann() == {"image": "train", "caption": None}
     put_all(index, images(100, seed=1), first=COUNT)
     index.remove(range(1, COUNT, 40))
@@ -153,7 +153,7 @@ def test_an_index_that_grows_extends_and_retrains(tmp_path):
         put_all(index, images(400))
         assert index.build_ann()["image"] is None
         put_all(index, images(600, seed=1), first=400)
-        index.refresh_background()
+        index.refresh_baseline()
         assert index.build_ann()["image"] == "train"
         put_all(index, images(100, seed=2), first=1000)
         assert index.build_ann()["image"] is None
@@ -232,7 +232,7 @@ def test_an_index_without_texts_says_so_and_is_tuned_on_texts_later(tmp_path):
         put_all(index, images(1000))
         index.compact()
         assert index.info()["ann"]["image"]["parameters"]["tuned_on"] == "stored vectors"
-        index.refresh_background(encoder)
+        index.refresh_baseline(encoder)
         assert index.build_ann()["image"] == "extend"
         assert index.info()["ann"]["image"]["parameters"]["tuned_on"] == "texts"
         assert index.build_ann()["image"] is None
@@ -292,7 +292,7 @@ def test_items_that_are_all_newer_than_the_file_are_found(tmp_path):
     Index.create(tmp_path / "index", encoder).close()
     with Index.open(tmp_path / "index", encoder, exact_elements=EXACT) as index:
         put_all(index, images(COUNT))
-        index.refresh_background()
+        index.refresh_baseline()
         index.build_ann()
         rows = range(1, COUNT + 1)
         fresh = images(200, seed=5)
@@ -314,12 +314,12 @@ def test_a_short_tail_of_a_long_segment_keeps_no_floats_of_it(tmp_path):
     Index.create(tmp_path / "index", encoder).close()
     with Index.open(tmp_path / "index", encoder, exact_elements=EXACT) as index:
         put_all(index, images(COUNT))
-        index.refresh_background()
+        index.refresh_baseline()
         index.build_ann()
         put_all(index, images(20, seed=1), first=COUNT)
         index.compact()
         fresh = images(20, seed=1)[3]
         assert index.search(fresh, 5)[0].item.id == COUNT + 4
-        (segment,) = index._reader._latest.shelf("image").segments
+        (segment,) = index._reader._latest.store("image").segments
         assert segment.entry.count == COUNT + 20
         assert segment._floats is None

@@ -28,11 +28,11 @@ SEED = 20260101
 # Forks a child for each crash, which spares the child the time to import everything.
 NURSERY = """
     import json, os, random, sys
-    from clipsearch.engine import building, curation, merging, verify
+    from clipsearch.engine import ann_builder, compaction, curation, verify
     from clipsearch.index import Index
     from tests.fakes import FakeEncoder, put, record
 
-    merging.MAX_SEGMENT_ROWS = 100
+    compaction.MAX_SEGMENT_ROWS = 100
     path, journal = sys.argv[1], sys.argv[2]
 
     def work(what, seed):

@@ -167,7 +167,7 @@ def test_the_second_writer_is_told_who_the_first_is(index):
     finally:
         holder.kill()
         holder.communicate()
-    index.remove([1])  # the lock of a dead process is nobody's
+    index.remove([1])  # the lock of a deleted process is nobody's
     sound(index.path, 39)
 
 
@@ -504,7 +504,7 @@ def test_an_older_format_is_migrated(tmp_path, encoder, version):
         assert put(put_one, encoder, "e") == 5
         put_one.commit()
         put_one.close()
-        index.refresh_background(encoder)
+        index.refresh_baseline(encoder)
         assert len(index.search("cat", hybrid=True)) == 4
         report = index.verify(full=True)
         assert report.ok, report.problems

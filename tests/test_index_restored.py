@@ -175,7 +175,7 @@ def test_every_change_gives_the_state_a_new_id(tmp_path, encoder):
         for change in (
             lambda: add(path, encoder, "a", "b"),
             lambda: index.set_tags([1], ["dog"]),
-            lambda: index.refresh_background(encoder, force=True),
+            lambda: index.refresh_baseline(encoder, force=True),
             lambda: index.remove([2]),
             index.compact,
             lambda: index.build_ann(force=True),

@@ -482,14 +482,14 @@ def test_another_writer_right_after_the_last_commit_takes_nothing_from_the_repor
     folder.mkdir()
     for number in range(4):
         (folder / f"{number}.bmp").write_bytes(drawn(number))
-    measure = Index.refresh_background
+    measure = Index.refresh_baseline
     with Index.create(tmp_path / "index", PixelEncoder()) as index:
 
         def meanwhile(self, *arguments, **options):
             with Index.open(tmp_path / "index").writer():
                 measure(self, *arguments, **options)
 
-        monkeypatch.setattr(Index, "refresh_background", meanwhile)
+        monkeypatch.setattr(Index, "refresh_baseline", meanwhile)
         assert index.add(folder).indexed == 4
         assert len(index) == 4
 

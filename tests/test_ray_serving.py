@@ -64,7 +64,7 @@ def index(encoder, tmp_path_factory):
         writer.commit()
         writer.remove(range(100, 200))
     with Index.open(path, encoder, exact_elements=10**9) as opened:
-        opened.refresh_background(encoder)
+        opened.refresh_baseline(encoder)
         shard_index(path, SHARDS)
         yield opened
 

@@ -56,7 +56,7 @@ def index(encoder, tmp_path_factory):
         made.remove(list(range(40, 60)))
         ids = [item.id for item in made.items(limit=1000)]
         made.set_tags(ids[::2], ["dog"] * len(ids[::2]))
-        made.refresh_background(encoder)
+        made.refresh_baseline(encoder)
     with Index.open(path, encoder) as opened:
         yield opened
 
@@ -186,13 +186,13 @@ def test_splitting_again_replaces_the_shards_and_keeps_the_last_ones(index):
 def test_a_killed_split_leaves_the_old_shards(index):
     before = shard_index(index.path, 2)
     code = (
-        "import os, pathlib; from clipsearch.cluster import sharding\n"
-        "real, done = sharding._write_shard, []\n"
+        "import os, pathlib; from clipsearch.cluster import index_shards\n"
+        "real, done = index_shards._write_shard, []\n"
         "def write(*a):\n"
         "    real(*a); done.append(1)\n"
         "    if len(done) == 3: os.kill(os.getpid(), 9)\n"
-        "sharding._write_shard = write\n"
-        f"sharding.shard_index(pathlib.Path({str(index.path)!r}), 5)\n"
+        "index_shards._write_shard = write\n"
+        f"index_shards.shard_index(pathlib.Path({str(index.path)!r}), 5)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert open_shards(index.path) == before

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clipsearch.ui import Settings
-from clipsearch.ui.pictures import read_picture, read_pictures
+from clipsearch.ui.given_images import read_image, read_images
 from clipsearch.ui.problems import CollectionGoneError, PageError, explained
 from clipsearch.ui.spec import Chip, SearchSpec, from_link, pack_vector, unpack_vector
 from clipsearch.ui.strings import LANGUAGES, STRINGS, Words
@@ -204,17 +204,17 @@ def png(width, height):
 def test_pictures_that_are_given_are_limited_in_size_pixels_and_number():
     limits = Settings(max_pixels=10_000, max_upload_bytes=5_000)
     words = Words("en")
-    kept = read_picture(as_data_url(png(100, 100)), limits, words)
+    kept = read_image(as_data_url(png(100, 100)), limits, words)
     assert kept.image.size == (100, 100)
     with pytest.raises(PageError, match="cannot be read"):
-        read_picture(as_data_url(png(101, 100)), limits, words)
+        read_image(as_data_url(png(101, 100)), limits, words)
     with pytest.raises(PageError, match="larger than"):
-        read_picture(as_data_url(png(10, 10) + bytes(5_000)), limits, words)
+        read_image(as_data_url(png(10, 10) + bytes(5_000)), limits, words)
     with pytest.raises(PageError, match="24"):
-        read_pictures([as_data_url(png(10, 10))] * 25, limits, words)
+        read_images([as_data_url(png(10, 10))] * 25, limits, words)
     for odd in (None, {}, {"data": "data:,"}, {"data": 5}, as_data_url(b"GIF89a"), "x"):
         with pytest.raises(PageError):
-            read_picture(odd, limits, words)
+            read_image(odd, limits, words)
 
 
 def test_pictures_that_cannot_be_read_are_named_and_the_others_kept():
@@ -225,7 +225,7 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_kept():
         {**as_data_url(png(8, 8) + bytes(2 * 1024**2)), "name": "huge.png"},
     ]
     limits = Settings(max_upload_bytes=1024**2)
-    kept, problem = read_pictures(given, limits, Words("es"))
+    kept, problem = read_images(given, limits, Words("es"))
     assert [picture.name for picture in kept] == ["good.png", "fine.png"]
     assert problem == "notes.png no se puede leer como imagen. huge.png ocupa más de 1 MB."
 

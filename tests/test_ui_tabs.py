@@ -222,7 +222,7 @@ def test_build_keeps_good_pictures_and_says_what_is_wrong_with_others(site, monk
 def test_learn_keeps_good_pictures_and_says_what_is_wrong_with_others(site):
     given = [letter(), picture("a.png"), picture("b.png"), picture("c.png")]
     state = learn._Desk(context(site)).given(learn._State(), event(pictures=given))
-    assert [shown.name for shown in state.pictures] == ["a.png", "b.png", "c.png"]
+    assert [shown.name for shown in state.images] == ["a.png", "b.png", "c.png"]
     assert state.problem == "notes.png cannot be read as an image."
 
 

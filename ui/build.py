@@ -1,4 +1,4 @@
-"""The Build tab: index a folder or table below an allowed root, or pictures from the browser."""
+"""The Build tab: index a folder or table below an allowed root, or images from the browser."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clipsearch.locations import home, index_path
 from clipsearch.models import BUNDLED_MODEL
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
+from .given_images import read_images
 from .jobs import Job
-from .pictures import read_pictures
 from .problems import PageError, explained
 from .render import escape, message
 from .strings import Words
@@ -118,20 +118,20 @@ class _Desk:
         return ("", *self.show())
 
     def upload(self, name: str, event: gr.EventData) -> Any:
-        """Keep pictures of the visitor beside the indexes, and index them."""
+        """Keep images of the visitor beside the indexes, and index them."""
         try:
             self._check_name(name)
-            pictures, problem = read_pictures(
+            images, problem = read_images(
                 sent(event).get("pictures", []), self._context.settings, self._words
             )
-            if problem and not pictures:
+            if problem and not images:
                 return message(problem), gr.skip(), gr.skip(), gr.skip()
             folder = home() / _UPLOADS / name.strip()
             folder.mkdir(parents=True, exist_ok=True)
-            for picture in pictures:
-                stem = re.sub(r"[^\w-]+", "_", Path(picture.name).stem)[:60] or "picture"
+            for image in images:
+                stem = re.sub(r"[^\w-]+", "_", Path(image.name).stem)[:60] or "picture"
                 path = folder / f"{stem}-{secrets.token_hex(3)}.jpg"
-                picture.image.save(path, "JPEG", quality=_QUALITY)
+                image.image.save(path, "JPEG", quality=_QUALITY)
             self._launch(name, folder)
         except (ClipSearchError, OSError) as exc:
             return message(explained(exc, self._words)), gr.skip(), gr.skip(), gr.skip()

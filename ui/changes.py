@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from .context import Context
-from .pictures import read_picture
+from .given_images import read_image
 from .render import item_name
 from .spec import MAX_CHIPS, Chip, SearchSpec, clamp_weight, pack_vector
 
@@ -15,7 +15,7 @@ __all__ = ["changed"]
 
 
 def changed(spec: SearchSpec, data: Mapping[str, Any], context: Context) -> SearchSpec:
-    """The search as a button, a slider or a given picture of the page changes it.
+    """The search as a button, a slider or a given image of the page changes it.
 
     Args:
         spec: The search on show.
@@ -23,7 +23,7 @@ def changed(spec: SearchSpec, data: Mapping[str, Any], context: Context) -> Sear
         context: Where items and models come from.
 
     Raises:
-        ClipSearchError: The item is not there, or the picture cannot be read.
+        ClipSearchError: The item is not there, or the image cannot be read.
     """
     do = data.get("do")
     place = int(data.get("place", -1))
@@ -37,7 +37,7 @@ def changed(spec: SearchSpec, data: Mapping[str, Any], context: Context) -> Sear
     if do in ("more", "less"):
         return _with_item(spec, int(data["id"]), 1.0 if do == "more" else -1.0, context)
     if do == "picture":
-        return _with_picture(spec, data, context)
+        return _with_image(spec, data, context)
     if do == "add" and str(data.get("text", "")).strip():
         chips.append(Chip("text", str(data["text"]).strip()[:300], clamp_weight(data["weight"])))
     elif 0 <= place < len(chips):
@@ -59,8 +59,8 @@ def _with_item(
     return replace(spec, chips=(*others, Chip("item", str(id), weight, name))[:MAX_CHIPS])
 
 
-def _with_picture(spec: SearchSpec, data: Mapping[str, Any], context: Context) -> SearchSpec:
-    given = read_picture(data, context.settings, context.words)
+def _with_image(spec: SearchSpec, data: Mapping[str, Any], context: Context) -> SearchSpec:
+    given = read_image(data, context.settings, context.words)
     encoder = context.library.index(spec.index).encoder
     vector = encoder.encode_images([given.image])[0]
     packed = pack_vector(vector, encoder.fingerprint)

@@ -1,4 +1,4 @@
-"""The Classify tab: pictures against labels, and labels learned from examples."""
+"""The Classify tab: images against labels, and labels learned from examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clipsearch import ClipSearchError, Encoder, ZeroShotClassifier
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .dataurls import data_url
-from .pictures import EncodedPicture, encoded, read_pictures
+from .given_images import EncodedImage, encoded, read_images
 from .predictions import bars, table
 from .problems import PageError, explained
 from .render import blank, escape, message, model_screen
@@ -22,7 +22,7 @@ from .strings import Words
 
 __all__ = ["page"]
 
-_MOST_PICTURES = 200
+_MOST_IMAGES = 200
 _SETS: dict[str, tuple[str, ...]] = {
     "animals": ("cat", "dog", "horse", "bird", "fish", "lion", "cheetah", "insect"),
     "scenes": ("beach", "mountain", "forest", "city street", "indoor room", "night sky"),
@@ -34,8 +34,8 @@ _SETS: dict[str, tuple[str, ...]] = {
 class _State:
     """What one visitor has given."""
 
-    pictures: tuple[EncodedPicture, ...] = ()
-    examples: tuple[tuple[str, EncodedPicture], ...] = ()
+    images: tuple[EncodedImage, ...] = ()
+    examples: tuple[tuple[str, EncodedImage], ...] = ()
     problem: str = ""  # with what was given last
     pack: bytes | None = None
     learnt: str = ""  # what was learned, as HTML
@@ -89,7 +89,7 @@ def page(context: Context, _router: gr.HTML) -> None:
                     train = gr.Button(words("classify.train"), variant="primary")
                     forget = gr.Button(words("classify.forget"))
     options = [labels, none, templates]
-    # Pictures are kept first, then classified with the labels of then: these may change meanwhile.
+    # Images are kept first, then classified with the labels of then: these may change meanwhile.
     added = drop.given(desk.add, state, state, **QUIET)
     dropped = given.chosen(desk.drop_one, state, state, **QUIET)
     sets.input(lambda key: "\n".join(_SETS.get(key, ())), sets, labels, **QUIET)
@@ -112,53 +112,53 @@ class _Desk:
     def _encoder(self) -> Encoder:
         return self._context.library.encoder(self._context.library.model())
 
-    def _given(self, event: gr.EventData) -> tuple[list[EncodedPicture], str]:
-        """The pictures of an event that can be read, and what is wrong with the others."""
-        pictures, problem = read_pictures(
+    def _given(self, event: gr.EventData) -> tuple[list[EncodedImage], str]:
+        """The images of an event that can be read, and what is wrong with the others."""
+        images, problem = read_images(
             sent(event).get("pictures", []), self._context.settings, self._words
         )
-        return (encoded(pictures, self._encoder()) if pictures else []), problem
+        return (encoded(images, self._encoder()) if images else []), problem
 
     def add(self, state: _State, event: gr.EventData) -> _State:
-        """Take pictures."""
+        """Take images."""
         try:
             given, problem = self._given(event)
         except ClipSearchError as exc:
             return replace(state, problem=explained(exc, self._words))
-        pictures = (*state.pictures, *given)[:_MOST_PICTURES]
-        return replace(state, pictures=pictures, problem=problem)
+        images = (*state.images, *given)[:_MOST_IMAGES]
+        return replace(state, images=images, problem=problem)
 
     def drop_one(self, state: _State, event: gr.EventData) -> _State:
-        """Take one picture away, or all."""
+        """Take one image away, or all."""
         place = sent(event).get("place", "")
-        kept = [p for i, p in enumerate(state.pictures) if str(i) != place] if place else []
-        return replace(state, pictures=tuple(kept), problem="")
+        kept = [p for i, p in enumerate(state.images) if str(i) != place] if place else []
+        return replace(state, images=tuple(kept), problem="")
 
     def classify(self, state: _State, labels: str, none: bool, templates: str) -> tuple[str, str]:
-        """The pictures, what went wrong with those given last, and what they show."""
+        """The images, what went wrong with those given last, and what they show."""
         problem = message(state.problem) if state.problem else ""
         return _strip(state, self._words), problem + self._found(state, labels, none, templates)
 
     def _found(self, state: _State, labels: str, none: bool, templates: str) -> str:
-        """Bars for one picture, a table for many."""
+        """Bars for one image, a table for many."""
         library = self._context.library
         try:
             waiting = model_screen(library, library.model(), self._words)
             if waiting is not None:
                 return waiting
             classifier = self._classifier(state, labels, templates)
-            if not state.pictures:
+            if not state.images:
                 return "" if state.problem else blank(self._words("classify.hint"))
-            vectors = np.stack([picture.vector for picture in state.pictures])
+            vectors = np.stack([image.vector for image in state.images])
             count = len(classifier.labels) + 1
             found = classifier.predict_vectors(vectors, k=count, none_of_these=none)
         except ClipSearchError as exc:
             return message(explained(exc, self._words))
         note = message(self._words("classify.with_pack"), kind="info") if state.pack else ""
         shown = (
-            bars(state.pictures[0], found[0], self._words)
+            bars(state.images[0], found[0], self._words)
             if len(found) == 1
-            else table(state.pictures, found, self._words)
+            else table(state.images, found, self._words)
         )
         return note + shown
 
@@ -172,7 +172,7 @@ class _Desk:
         return ZeroShotClassifier(encoder, names, templates=templates)
 
     def add_examples(self, state: _State, label: str, event: gr.EventData) -> Any:
-        """Take example pictures of one label."""
+        """Take example images of one label."""
         label = label.strip()
         if not label:
             return state, message(self._words("classify.example_needs_label")) + self._examples(
@@ -182,7 +182,7 @@ class _Desk:
             given, problem = self._given(event)
         except ClipSearchError as exc:
             return state, message(explained(exc, self._words)) + self._examples(state)
-        fresh = tuple((label, picture) for picture in given)
+        fresh = tuple((label, image) for image in given)
         state = replace(state, examples=(*state.examples, *fresh))
         return state, (message(problem) if problem else "") + self._examples(state)
 
@@ -193,7 +193,7 @@ class _Desk:
             return state, message(self._words("classify.two_labels")) + self._examples(state)
         try:
             classifier = ZeroShotClassifier(self._encoder(), labels, templates="simple")
-            vectors = np.stack([picture.vector for _, picture in state.examples])
+            vectors = np.stack([image.vector for _, image in state.examples])
             report = classifier.fit(vectors, [label for label, _ in state.examples])
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "labels.clip"
@@ -218,26 +218,26 @@ class _Desk:
         return state, message(told, kind="info") + link + self._examples(state)
 
     def _examples(self, state: _State) -> str:
-        groups: dict[str, list[EncodedPicture]] = {}
-        for label, picture in state.examples:
-            groups.setdefault(label, []).append(picture)
+        groups: dict[str, list[EncodedImage]] = {}
+        for label, image in state.examples:
+            groups.setdefault(label, []).append(image)
         return "".join(
             f'<div class="cs-group"><strong>{escape(label)}</strong> '
-            + "".join(f'<img src="{p.thumb}" alt="{escape(p.name)}">' for p in pictures)
+            + "".join(f'<img src="{p.thumb}" alt="{escape(p.name)}">' for p in images)
             + "</div>"
-            for label, pictures in groups.items()
+            for label, images in groups.items()
         )
 
 
 def _strip(state: _State, words: Words) -> str:
-    """The pictures given so far."""
-    if not state.pictures:
+    """The images given so far."""
+    if not state.images:
         return ""
     entries = "".join(
         f'<li><img src="{p.thumb}" alt="{escape(p.name)}"><button type="button" data-do="drop" '
         f'data-place="{i}" aria-label="{escape(words("search.chip_remove", label=p.name))}">×'
         f"</button></li>"
-        for i, p in enumerate(state.pictures)
+        for i, p in enumerate(state.images)
     )
     return (
         f'<ul class="cs-strip" aria-label="{words("classify.given")}">{entries}</ul>'

@@ -60,7 +60,7 @@ def html(value: str = "", script: str | None = None, **options: Any) -> gr.HTML:
 
 
 def drop_zone(words: Words, label: str, *, name: str, many: bool) -> gr.HTML:
-    """Where pictures are dropped, pasted or chosen; sends them with the event `given`."""
+    """Where images are dropped, pasted or chosen; sends them with the event `given`."""
     several = " multiple" if many else ""
     zone = (
         f'<label class="cs-drop cs-drop-large"><input type="file" accept="image/*"{several} '

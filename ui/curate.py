@@ -139,7 +139,7 @@ class _Desk:
 
     def _card(self, state: _Marks, item: Item, score: str) -> str:
         name = escape(item_name(item))
-        picture = (
+        image = (
             f'<img src="{thumb_url(escape(state.index), item.id)}" alt="" loading="lazy">'
             if item.path
             else '<span class="cs-nopicture"></span>'
@@ -147,7 +147,7 @@ class _Desk:
         checked = " checked" if item.id in state.ids else ""
         size = f"{item.width} × {item.height}" if item.width else ""
         return (
-            f'<li class="cs-card"><label class="cs-marker"><span class="cs-open">{picture}</span>'
+            f'<li class="cs-card"><label class="cs-marker"><span class="cs-open">{image}</span>'
             f'<input type="checkbox" data-do="mark" data-id="{item.id}"{checked} '
             f'aria-label="{escape(self._words("curate.mark", name=item_name(item)))}"></label>'
             f'<div class="cs-under"><span class="cs-name" title="{escape(item.path or item.key)}">'

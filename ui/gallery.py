@@ -9,7 +9,7 @@ from clipsearch import Hit, Item
 from clipsearch.explore.score_histogram import ScoreSpread
 
 from .media import preview_url, thumb_url
-from .render import PICTURE, attribute, copy_block, escape, item_name
+from .render import IMAGE, attribute, copy_block, escape, item_name
 from .spec import Chip, SearchSpec
 from .strings import Words
 
@@ -61,16 +61,16 @@ def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words)
         parts.append(
             f'<li class="cs-card" data-id="{item.id}"><button type="button" class="cs-open" '
             f'aria-label="{escape(words("search.open", name=item_name(item)))}">'
-            f"{_picture(spec.index, item)}</button>"
+            f"{_image(spec.index, item)}</button>"
             f'<div class="cs-under"><span class="cs-name" title="{name}">{name}</span>{score}'
             f"{marks}</div></li>"
         )
     return "".join(parts)
 
 
-def _picture(index: str, item: Item) -> str:
+def _image(index: str, item: Item) -> str:
     if item.path is None:
-        return f'<span class="cs-nopicture">{PICTURE}</span>'
+        return f'<span class="cs-nopicture">{IMAGE}</span>'
     return f'<img src="{thumb_url(escape(index), item.id)}" alt="" loading="lazy" decoding="async">'
 
 
@@ -99,10 +99,10 @@ def chips_row(spec: SearchSpec, words: Words) -> str:
         label = escape(chip_label(chip, words))
         sign = "+" if chip.weight > 0 else "\N{MINUS SIGN}"
         flip = words("search.chip_flip" if chip.weight > 0 else "search.chip_unflip", label=label)
-        picture = chip.thumb
+        image = chip.thumb
         if chip.kind == "item":
-            picture = thumb_url(escape(spec.index), int(chip.value))
-        image = f'<img src="{escape(picture)}" alt="">' if picture else ""
+            image = thumb_url(escape(spec.index), int(chip.value))
+        image = f'<img src="{escape(image)}" alt="">' if image else ""
         parts.append(
             f'<span class="cs-chip cs-{"plus" if chip.weight > 0 else "minus"}" '
             f'data-place="{place}">'
@@ -242,7 +242,7 @@ def detail(
     table = "".join(
         f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in rows if value
     )
-    picture = (
+    image = (
         f'<img src="{preview_url(escape(spec.index), item.id)}" alt="{escape(item_name(item))}">'
         if item.path
         else f'<p class="cs-hint">{words("item.picture_gone")}</p>'
@@ -254,7 +254,7 @@ def detail(
     name = escape(item_name(item))
     return (
         f'<dialog class="cs-dialog" aria-label="{name}" data-item="{item.id}">'
-        f'<div class="cs-stage">{picture}'
+        f'<div class="cs-stage">{image}'
         f'<button type="button" class="cs-prev" data-step="-1" '
         f'aria-label="{words("item.previous")}">‹</button>'
         f'<button type="button" class="cs-next" data-step="1" '
@@ -267,7 +267,7 @@ def detail(
 
 
 def captions(found: Sequence[tuple[str, float]], words: Words, *, from_index: bool) -> str:
-    """Captions or words that fit a picture, best first."""
+    """Captions or words that fit a image, best first."""
     title = words("item.captions_found" if from_index else "item.words_found")
     entries = "".join(
         f"<li><span>{escape(text)}</span> <span class='cs-score'>{score:.2f}</span></li>"

@@ -14,14 +14,14 @@ from clipsearch.explore.thumbnails import THUMBNAIL_SIDE, thumbnail
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .dataurls import jpeg_url
+from .given_images import EncodedImage, encoded, read_images
 from .media import thumb_url
-from .pictures import EncodedPicture, encoded, read_pictures
 from .problems import PageError, explained
 from .render import escape, item_name, message, model_screen
 
 __all__ = ["page"]
 
-_PICTURES = 3
+_IMAGES = 3
 _TEXTS = 3
 _CHOICES = 12
 _SCALE = 100  # what most CLIP models learn
@@ -32,7 +32,7 @@ _TEMPLATES = ("none", "simple", "openai")
 class _State:
     """What one visitor looks at."""
 
-    pictures: tuple[EncodedPicture, ...] = ()
+    images: tuple[EncodedImage, ...] = ()
     problem: str = ""  # with what was given last
 
 
@@ -81,7 +81,7 @@ def page(context: Context, router: gr.HTML) -> None:
     outputs = [matrix, prompts]
     inputs = [state, texts, temperature]
     router.to_learn(navigated, None, [state, *outputs, picker, temperature], **LATEST)
-    # Pictures are kept first, then shown with the texts of then: these may change meanwhile.
+    # Images are kept first, then shown with the texts of then: these may change meanwhile.
     kept = [
         picker.chosen(desk.picked, state, state, **QUIET),
         drop.given(desk.given, state, state, **QUIET),
@@ -116,18 +116,16 @@ class _Desk:
                 items = list(found.values())
             else:
                 return _State()
-            items = [item for item in items if item.path][:_PICTURES]
+            items = [item for item in items if item.path][:_IMAGES]
             vectors = index.vectors([item.id for item in items], "image")
             return _State(
                 tuple(
-                    EncodedPicture(
-                        item_name(item), jpeg_url(thumbnail(item, THUMBNAIL_SIDE)), vector
-                    )
+                    EncodedImage(item_name(item), jpeg_url(thumbnail(item, THUMBNAIL_SIDE)), vector)
                     for item, vector in zip(items, vectors, strict=True)
                 )
             )
         except ClipSearchError:
-            return _State()  # the visitor brings pictures of their own
+            return _State()  # the visitor brings images of their own
 
     def scale(self) -> int | None:
         """What the model learned, within the slider's range; None while it is not loaded."""
@@ -156,7 +154,7 @@ class _Desk:
             spread = rows[np.linspace(0, len(rows) - 1, min(_CHOICES, len(rows)), dtype=int)]
             items = [library.index(names[0]).item(int(row)) for row in spread]
         except ClipSearchError:
-            return ""  # the visitor brings pictures of their own
+            return ""  # the visitor brings images of their own
         entries = "".join(
             f'<li><button type="button" data-do="pick" '
             f'data-index="{escape(names[0])}" data-id="{item.id}" '
@@ -170,47 +168,47 @@ class _Desk:
         return f'<p class="cs-hint">{title}</p><ul class="cs-picks">{entries}</ul>'
 
     def picked(self, state: _State, event: gr.EventData) -> _State:
-        """A picture of the collection in place of the last one shown."""
+        """A image of the collection in place of the last one shown."""
         chosen = sent(event)
         try:
             index = self._context.library.index(str(chosen.get("index", "")))
             item = index.item(int(chosen.get("id", 0)))
             name, thumb = item_name(item), jpeg_url(thumbnail(item, THUMBNAIL_SIDE))
-            shown = EncodedPicture(name, thumb, index.vectors([item.id], "image")[0])
+            shown = EncodedImage(name, thumb, index.vectors([item.id], "image")[0])
         except ClipSearchError as exc:
             return replace(state, problem=explained(exc, self._words))
-        others = (other for other in state.pictures if other.thumb != thumb)
-        return _State((shown, *others)[:_PICTURES])
+        others = (other for other in state.images if other.thumb != thumb)
+        return _State((shown, *others)[:_IMAGES])
 
     def again(self, state: _State, texts: str, scale: float) -> Any:
-        """Once the model is there; it brings its own scale, unless pictures were shown before."""
-        learnt = None if state.pictures else self.scale()
-        state = state if state.pictures else self.samples()
+        """Once the model is there; it brings its own scale, unless images were shown before."""
+        learnt = None if state.images else self.scale()
+        state = state if state.images else self.samples()
         return (state, *self.show(state, texts, learnt or scale), self.slider(learnt))
 
     def given(self, state: _State, event: gr.EventData) -> _State:
         """Pictures of the visitor in place of those shown."""
         library = self._context.library
         try:
-            pictures = sent(event).get("pictures", [])
-            read, problem = read_pictures(pictures, self._context.settings, self._words)
+            images = sent(event).get("pictures", [])
+            read, problem = read_images(images, self._context.settings, self._words)
             if not read:
                 return replace(state, problem=problem)
-            fresh = encoded(read[:_PICTURES], library.encoder(library.model()))
+            fresh = encoded(read[:_IMAGES], library.encoder(library.model()))
         except ClipSearchError as exc:
             return replace(state, problem=explained(exc, self._words))
-        return _State((*fresh, *state.pictures)[:_PICTURES], problem)
+        return _State((*fresh, *state.images)[:_IMAGES], problem)
 
     def show(self, state: _State, texts: str, scale: float) -> tuple[str, str]:
         """What went wrong with what was given last; cosines and chances, templates compared."""
         problem = message(state.problem) if state.problem else ""
-        if problem and not state.pictures:
+        if problem and not state.images:
             return problem, ""
-        matrix, prompts = self._compared(state.pictures, texts, scale)
+        matrix, prompts = self._compared(state.images, texts, scale)
         return problem + matrix, prompts
 
     def _compared(
-        self, pictures: tuple[EncodedPicture, ...], texts: str, scale: float
+        self, images: tuple[EncodedImage, ...], texts: str, scale: float
     ) -> tuple[str, str]:
         library = self._context.library
         asked = [line.strip() for line in texts.splitlines() if line.strip()][:_TEXTS]
@@ -218,25 +216,25 @@ class _Desk:
             waiting = model_screen(library, library.model(), self._words)
             if waiting is not None:
                 return waiting, ""
-            if not asked or not pictures:
+            if not asked or not images:
                 raise PageError("learn.need")
             encoder = library.encoder(library.model())
-            cosines = np.stack([p.vector for p in pictures]) @ encoder.encode_texts(asked).T
+            cosines = np.stack([p.vector for p in images]) @ encoder.encode_texts(asked).T
             logits = cosines.astype(np.float64) * scale
             chances = np.exp(logits - logits.max(axis=1, keepdims=True))
             chances /= chances.sum(axis=1, keepdims=True)
-            matrix = self._matrix(pictures, asked, cosines, chances)
-            return matrix, self._prompts(pictures[0], asked)
+            matrix = self._matrix(images, asked, cosines, chances)
+            return matrix, self._prompts(images[0], asked)
         except ClipSearchError as exc:
             return message(explained(exc, self._words)), ""
 
     def _matrix(
-        self, pictures: tuple[EncodedPicture, ...], asked: list[str], cosines: Any, chances: Any
+        self, images: tuple[EncodedImage, ...], asked: list[str], cosines: Any, chances: Any
     ) -> str:
         heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in asked)
         low, high = float(cosines.min()), float(cosines.max())
         rows = []
-        for picture, row, chance in zip(pictures, cosines, chances, strict=True):
+        for image, row, chance in zip(images, cosines, chances, strict=True):
             cells = "".join(
                 f'<td style="--heat:{(c - low) / max(high - low, 1e-6):.2f}"><b>{c:.3f}</b>'
                 f'<span class="cs-bartrack"><span style="width:{100 * p:.1f}%"></span></span>'
@@ -244,7 +242,7 @@ class _Desk:
                 for c, p in zip(row, chance, strict=True)
             )
             rows.append(
-                f'<tr><th scope="row"><img src="{picture.thumb}" alt="{escape(picture.name)}"></th>'
+                f'<tr><th scope="row"><img src="{image.thumb}" alt="{escape(image.name)}"></th>'
                 f"{cells}</tr>"
             )
         return (
@@ -254,14 +252,14 @@ class _Desk:
             f'<p class="cs-hint">{self._words("learn.matrix_help")}</p>'
         )
 
-    def _prompts(self, picture: EncodedPicture, asked: list[str]) -> str:
+    def _prompts(self, image: EncodedImage, asked: list[str]) -> str:
         library = self._context.library
         encoder = library.encoder(library.model())
         distinct = list(dict.fromkeys(text.removeprefix("a ") for text in asked))
         rows = []
         for name in _TEMPLATES:
             classifier = ZeroShotClassifier(encoder, distinct, templates=name)
-            chances = classifier.probabilities(picture.vector[None])[0]
+            chances = classifier.probabilities(image.vector[None])[0]
             sentences = resolve_templates(name)
             example = fill(sentences[:1], distinct[0])[0]
             cells = "".join(f"<td>{100 * p:.1f} %</td>" for p in chances)
@@ -272,7 +270,7 @@ class _Desk:
         heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in distinct)
         return (
             f'<div class="cs-tablebox"><table class="cs-table"><caption>'
-            f'<img src="{picture.thumb}" alt="{escape(picture.name)}"> '
+            f'<img src="{image.thumb}" alt="{escape(image.name)}"> '
             f"{self._words('learn.prompts')}</caption><thead><tr><td></td>{heads}</tr></thead>"
             f"<tbody>{''.join(rows)}</tbody></table></div>"
         )

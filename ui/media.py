@@ -13,7 +13,7 @@ from .library import Library
 __all__ = ["MEDIA_PATH", "media_router", "preview_url", "thumb_url"]
 
 MEDIA_PATH = "/media"
-# An id names one version of one picture for good, so a copy never goes stale.
+# An id names one version of one image for good, so a copy never goes stale.
 _HEADERS = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 

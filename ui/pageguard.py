@@ -1,7 +1,7 @@
 """The only way in to Gradio: the routes that the page uses, in the language of the visitor.
 
 Gradio has routes that read and write files (`file=`, `upload`, `stream`, `proxy=`). The page needs
-none of them: pictures come by item id, uploads travel in the body of an event and never touch the
+none of them: images come by item id, uploads travel in the body of an event and never touch the
 disk. So a request for anything that is not on the list below is answered 404 before Gradio sees it.
 """
 

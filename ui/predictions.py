@@ -1,4 +1,4 @@
-"""The labels of pictures with their probabilities, as HTML."""
+"""The labels of images with their probabilities, as HTML."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from clipsearch import Prediction
 
 from .dataurls import csv_url
-from .pictures import EncodedPicture
+from .given_images import EncodedImage
 from .render import escape
 from .strings import Words
 
 __all__ = ["bars", "table"]
 
-_LISTED = 3  # labels a picture in the table
+_LISTED = 3  # labels a image in the table
 
 
-def bars(picture: EncodedPicture, found: Sequence[Prediction], words: Words) -> str:
-    """Probabilities of one picture as bars."""
+def bars(image: EncodedImage, found: Sequence[Prediction], words: Words) -> str:
+    """Probabilities of one image as bars."""
     rows = "".join(
         f'<li{" class=cs-best" if place == 0 else ""}><span class="cs-barlabel">'
         f"{escape(_said(p.label, words))}</span>"
@@ -26,28 +26,28 @@ def bars(picture: EncodedPicture, found: Sequence[Prediction], words: Words) -> 
         for place, p in enumerate(found)
     )
     return (
-        f'<figure class="cs-barfigure"><img src="{picture.thumb}" alt="{escape(picture.name)}">'
-        f"<figcaption>{escape(picture.name)}</figcaption></figure>"
+        f'<figure class="cs-barfigure"><img src="{image.thumb}" alt="{escape(image.name)}">'
+        f"<figcaption>{escape(image.name)}</figcaption></figure>"
         f'<ol class="cs-bars" aria-label="{words("classify.probabilities")}">{rows}</ol>'
     )
 
 
 def table(
-    pictures: Sequence[EncodedPicture], found: Sequence[Sequence[Prediction]], words: Words
+    images: Sequence[EncodedImage], found: Sequence[Sequence[Prediction]], words: Words
 ) -> str:
-    """The best labels of many pictures, with a CSV file to download."""
+    """The best labels of many images, with a CSV file to download."""
     file: list[tuple[str, ...]] = [("picture", "label", "probability", "score")]
     rows = []
-    for picture, predictions in zip(pictures, found, strict=True):
+    for image, predictions in zip(images, found, strict=True):
         for p in predictions:
-            file.append((picture.name, p.label, f"{p.probability:.6f}", f"{p.score:.6f}"))
+            file.append((image.name, p.label, f"{p.probability:.6f}", f"{p.score:.6f}"))
         cells = "".join(
             f"<td>{escape(_said(p.label, words))} <span class='cs-score'>"
             f"{100 * p.probability:.0f} %</span></td>"
             for p in predictions[:_LISTED]
         )
         rows.append(
-            f'<tr><th scope="row"><img src="{picture.thumb}" alt=""> {escape(picture.name)}</th>'
+            f'<tr><th scope="row"><img src="{image.thumb}" alt=""> {escape(image.name)}</th>'
             f"{cells}</tr>"
         )
     heads = "".join(

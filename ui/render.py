@@ -13,7 +13,7 @@ from .problems import CollectionGoneError, explained
 from .strings import Words
 
 __all__ = [
-    "PICTURE",
+    "IMAGE",
     "attribute",
     "blank",
     "copy_block",
@@ -34,7 +34,7 @@ _LOGO = (
     'fill="var(--cs-page)" stroke="currentColor" stroke-width="2.4"/><path d="M26 25l3.6 3.6" '
     'stroke="currentColor" stroke-width="2.8" stroke-linecap="round"/></svg>'
 )
-PICTURE = (
+IMAGE = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3" y="5" width="18" height="14" rx="2"/>'
     '<path d="M5 17l4-5 3 3 3-3 4 5"/><circle cx="15.5" cy="9" r="1.3"/></svg>'
 )
@@ -77,7 +77,7 @@ def message(text: str, *, kind: str = "error") -> str:
 
 def blank(text: str) -> str:
     """A place where something will appear, and what to do for it."""
-    return f'<div class="cs-blank" role="status">{PICTURE}<p>{escape(text)}</p></div>'
+    return f'<div class="cs-blank" role="status">{IMAGE}<p>{escape(text)}</p></div>'
 
 
 def screen(

@@ -1,4 +1,4 @@
-"""The Search tab: words, pictures, filters, results."""
+"""The Search tab: words, images, filters, results."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def page(context: Context, router: gr.HTML) -> None:
             scale=5,
             min_width=220,
         )
-        picture = html(
+        image = html(
             f'<label class="cs-drop cs-drop-small"><input type="file" accept="image/*" '
             f'aria-label="{words("search.picture")}"><span>{words("search.picture_short")}</span>'
             "</label>",
@@ -113,7 +113,7 @@ def page(context: Context, router: gr.HTML) -> None:
         trigger(typed, inputs, [*shown, *fields], **LATEST)
     fields[-2].submit(typed, inputs, [*shown, *fields], **LATEST)
     fields[-1].input(typed, inputs, [*shown, *fields], **LATEST)
-    for source in (chips, summary, relevance, results, dialog, picture):
+    for source in (chips, summary, relevance, results, dialog, image):
         source.act(acted, state, shown, **QUIET)
     chips.clear(
         lambda spec: [*searcher.run(SearchSpec(index=spec.index)), "", *filters.emptied()],
@@ -177,7 +177,7 @@ class _Searcher:
         return gallery.gallery(spec, html, self._words, more=len(found) > PAGE)
 
     def _browsed(self, spec: SearchSpec, index: Index, found: int) -> str:
-        """How many pictures are shown, and of how many where there are filters."""
+        """How many images are shown, and of how many where there are filters."""
         if spec.where is None:
             return self._words.count("search.browse", len(index), index=spec.index)
         some = self._words.number(found)

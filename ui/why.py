@@ -1,4 +1,4 @@
-"""The Why tab: the regions of a picture that speak for a text."""
+"""The Why tab: the regions of a image that speak for a text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipsearch.explore.thumbnails import PREVIEW_SIDE, reduced, thumbnail
 
 from .context import LATEST, QUIET, ROUTED, Context, address, drop_zone, html, sent
 from .dataurls import jpeg_url
-from .pictures import read_picture
+from .given_images import read_image
 from .problems import explained
 from .render import blank, escape, item_name, message, model_screen
 from .spec import read_integer
@@ -23,12 +23,12 @@ from .spec import read_integer
 __all__ = ["page"]
 
 _MOST_TEXTS = 4
-_SIDE = 640  # pixels of the picture kept for a visitor
+_SIDE = 640  # pixels of the image kept for a visitor
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """The picture under study, reduced, as JPEG bytes."""
+class _Image:
+    """The image under study, reduced, as JPEG bytes."""
 
     name: str = ""
     data: bytes = b""
@@ -39,7 +39,7 @@ class _Picture:
 def page(context: Context, router: gr.HTML) -> None:
     """Lay out the tab and connect it."""
     words = context.words
-    state = gr.State(_Picture())
+    state = gr.State(_Image())
     desk = _Desk(context)
     html(f'<p class="cs-lead">{words("why.lead")}</p>')
     with gr.Row(elem_classes="cs-two"):
@@ -64,49 +64,49 @@ def page(context: Context, router: gr.HTML) -> None:
         index = fields.get("index", [""])[0]
         id = read_integer(number)  # noqa: A001 - the word of Item.id
         if id is None:
-            return _Picture(), text, blank(words("why.hint"))
+            return _Image(), text, blank(words("why.hint"))
         return (*desk.from_item(index, id, text),)
 
     router.to_why(navigated, router, [state, texts, results], **ROUTED)
-    # A picture is kept first, then explained with the texts of then: they may change meanwhile.
+    # A image is kept first, then explained with the texts of then: they may change meanwhile.
     kept = drop.given(desk.given, state, state, **QUIET)
     for event in (kept.then, go.click, results.again):
         event(desk.show, [state, texts], results, **LATEST)
 
 
 class _Desk:
-    """Explains the picture of a visitor."""
+    """Explains the image of a visitor."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._words = context.words
 
-    def from_item(self, index: str, id: int, text: str) -> tuple[_Picture, str, str]:  # noqa: A002
-        """A picture of an index."""
+    def from_item(self, index: str, id: int, text: str) -> tuple[_Image, str, str]:  # noqa: A002
+        """A image of an index."""
         try:
             item = self._context.library.index(index).item(id)
             data = reduced(thumbnail(item, PREVIEW_SIDE), _SIDE, quality=90)
         except ClipSearchError as exc:
-            return _Picture(), text, message(explained(exc, self._words))
-        picture = _Picture(item_name(item), data, index)
-        return picture, text, self.show(picture, text)
+            return _Image(), text, message(explained(exc, self._words))
+        image = _Image(item_name(item), data, index)
+        return image, text, self.show(image, text)
 
-    def given(self, state: _Picture, event: gr.EventData) -> _Picture:
-        """A picture that was dropped."""
+    def given(self, state: _Image, event: gr.EventData) -> _Image:
+        """A image that was dropped."""
         try:
-            (picture,) = sent(event).get("pictures", [])[:1] or [None]
-            found = read_picture(picture, self._context.settings, self._words)
+            (image,) = sent(event).get("pictures", [])[:1] or [None]
+            found = read_image(image, self._context.settings, self._words)
             data = reduced(found.image, _SIDE, quality=90)
         except ClipSearchError as exc:
             return replace(state, problem=explained(exc, self._words))
         return replace(state, name=found.name, data=data, problem="")
 
-    def show(self, state: _Picture, texts: str) -> str:
-        """What went wrong with the picture given last, and one heat map for every text."""
+    def show(self, state: _Image, texts: str) -> str:
+        """What went wrong with the image given last, and one heat map for every text."""
         problem = message(state.problem) if state.problem else ""
         return problem + self._regions(state, texts)
 
-    def _regions(self, state: _Picture, texts: str) -> str:
+    def _regions(self, state: _Image, texts: str) -> str:
         library = self._context.library
         asked = [line.strip() for line in texts.splitlines() if line.strip()][:_MOST_TEXTS]
         try:
@@ -152,7 +152,7 @@ class _Desk:
         )
 
 
-def _plain(state: _Picture) -> str:
+def _plain(state: _Image) -> str:
     return (
         f'<div class="cs-heats"><figure><img src="{jpeg_url(state.data)}" '
         f'alt="{escape(state.name)}"></figure></div>'

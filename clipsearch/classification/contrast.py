@@ -27,7 +27,7 @@ plant; tree; flower; leaf; grass; mushroom; cactus; garden; vegetable; fruit; ap
 lemon; grapes; tomato; carrot; corn; food; meal; bread; cake; pizza; sandwich; burger; soup; salad
 cheese; egg; ice cream; coffee; glass of wine; bottle; cup; plate; bowl; spoon; knife; fork; pan
 kettle; oven; refrigerator
-chair; sofa; table; desk; bed; lamp; shelf; cupboard; mirror; curtain; carpet; clock; vase; candle
+chair; sofa; table; desk; bed; lamp; store; cupboard; mirror; curtain; carpet; clock; vase; candle
 box; basket; bag; suitcase; umbrella; book; newspaper; letter; pen; scissors; tool; hammer; saw
 screwdriver; ladder; rope; chain; lock; key; bucket; broom; brush; towel; soap; toothbrush
 telephone; computer; laptop; keyboard; screen; camera; television; radio; printer; robot; machine

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["answer"]
 
-_MAX_BODY_BYTES = 1024 * 1024  # a search by words, ids and vectors; pictures are sent otherwise
+_MAX_BODY_BYTES = 1024 * 1024  # a search by words, ids and vectors; images are sent otherwise
 
 
 async def answer(request: HttpRequest, router: Router, settings: RouterSettings) -> Response:

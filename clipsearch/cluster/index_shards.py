@@ -29,7 +29,7 @@ from ..engine.lock import WriterLock
 from ..engine.parts import LINK_REMEDY, is_link
 from ..engine.reader import Reader
 from ..engine.segments import write_segment
-from ..engine.snapshot import MODALITIES, Shelf, Snapshot
+from ..engine.snapshot import MODALITIES, Snapshot, VectorStore
 from ..engine.storage import check_openable
 from ..errors import IndexCorruptError, IndexNotFoundError, InvalidInputError
 from ..files import replacing, sync
@@ -264,16 +264,16 @@ def _write_vectors(
 ) -> int:
     """Write the vectors of a shard's items as segments; returns how many there are."""
     rows = catalog.select_rows(conn, f"has_{modality}", ())
-    shelf = snapshot.shelf(modality)
+    store = snapshot.store(modality)
     for start in range(0, rows.size, MAX_SEGMENT_ROWS):
         part = rows[start : start + MAX_SEGMENT_ROWS]
         try:
             entry = write_segment(
                 folder,
                 modality,
-                shelf.dim,
+                store.dim,
                 part.size,
-                _blocks(shelf, int(part[0]), int(part[-1])),
+                _blocks(store, int(part[0]), int(part[-1])),
             )
         except ValueError as exc:
             raise IndexCorruptError(
@@ -284,9 +284,9 @@ def _write_vectors(
     return int(rows.size)
 
 
-def _blocks(shelf: Shelf, first: int, last: int) -> Iterator[tuple[Rows, Halves]]:
+def _blocks(store: VectorStore, first: int, last: int) -> Iterator[tuple[Rows, Halves]]:
     """Living vectors of the rows from `first` to `last`, as they are stored."""
-    for rows, vectors in shelf.living(after=first - 1):
+    for rows, vectors in store.live(after=first - 1):
         stop = int(np.searchsorted(rows, last, side="right"))
         if stop:
             yield rows[:stop], vectors[:stop].astype(np.float16)

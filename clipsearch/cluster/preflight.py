@@ -65,7 +65,7 @@ def local_files_of_model(name: str) -> list[str]:
 def check_nodes(
     *, model: str, sources: Sequence[str] = (), others: Sequence[str] = (), gpus: float = 0.0
 ) -> list[Capacity]:
-    """Check every living node of the cluster.
+    """Check every live node of the cluster.
 
     Args:
         model: Name of the model that workers will load.

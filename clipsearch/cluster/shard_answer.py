@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..engine import catalog
-from ..engine.baseline import Background
+from ..engine.baseline import ScoreBaseline
 from ..engine.reader import Reader
 from ..engine.search import (
     Keywords,
@@ -105,7 +105,7 @@ class ShardReader:
             floor = floor_of(snapshot, request)
             ids = np.asarray([hit.item.id for hit in hits], np.int64)
             order = np.argsort(ids)
-            rows, vectors = snapshot.shelf(request.target).take(ids[order])
+            rows, vectors = snapshot.store(request.target).take(ids[order])
             scores = np.empty(rows.size, np.float32)
             scores[order] = score(vectors, vector)
             return ShardAnswer(scores, hits.hits, hits.approximate, hits.generation, floor)
@@ -124,10 +124,10 @@ class ShardReader:
         def work(conn: sqlite3.Connection, snapshot: Snapshot) -> ShardAnswer:
             items = catalog.items(conn, ids)
             alive = np.asarray(sorted(items), np.int64)
-            rows, vectors = snapshot.shelf(request.target).take(alive)
+            rows, vectors = snapshot.store(request.target).take(alive)
             scores = score(vectors, vector)
-            background = Background.of(snapshot.backgrounds, request.query.kind, request.target)
-            hits = hits_of(items, rows, scores, background)
+            baseline = ScoreBaseline.of(snapshot.baselines, request.query.kind, request.target)
+            hits = hits_of(items, rows, scores, baseline)
             floor = floor_of(snapshot, request)
             return ShardAnswer(scores, hits, False, snapshot.generation, floor)
 

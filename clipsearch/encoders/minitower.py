@@ -26,7 +26,7 @@ _CLASSES = 1000
 class MiniTower(nn.Module):
     """Pixels [n, 3, H, W] to vectors [n, dim]: scenes, looks, concepts in the last `CONCEPT_DIM`.
 
-    Each part is of a length of its own that does not depend on the picture, so the share of
+    Each part is of a length of its own that does not depend on the image, so the share of
     each in a cosine is fixed by `balance`.
     """
 

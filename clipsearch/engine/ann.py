@@ -130,7 +130,7 @@ def train(sample: Floats, lists: int, *, use_gpu: bool | None = None) -> Trained
         use_gpu: Whether a CUDA device trains; None for whether there is one.
     """
     dim = sample.shape[1]
-    # Centres of unit length: for texts, which lie off the distribution of the pictures, they rank
+    # Centres of unit length: for texts, which lie off the distribution of the images, they rank
     # the lists far better than means do.
     clustering = faiss.Clustering(dim, lists)
     clustering.niter = _TRAIN_ROUNDS

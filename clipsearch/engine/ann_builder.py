@@ -24,7 +24,7 @@ from .garbage import BUILD_LOCK_FILE
 from .lock import WriterLock
 from .reader import Reader
 from .refresh import probe_vectors
-from .snapshot import MODALITIES, Shelf, Snapshot
+from .snapshot import MODALITIES, Snapshot, VectorStore
 from .writer import Writer
 
 __all__ = ["TARGET_RECALL", "build", "needed"]
@@ -43,7 +43,7 @@ _REFINE_COST = 40
 # anyway they are added to the file, and a file that grew this much is trained anew.
 _TAIL_SHARE = 0.5
 _RETRAIN_GROWTH = 2.0
-_DEAD_SHARE = 0.3
+_DELETED_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +53,20 @@ class _Tuning:
     recall: float
 
 
-def needed(shelf: Shelf, entry: AnnEntry | None, *, can_tune_on_texts: bool) -> str | None:
+def needed(store: VectorStore, entry: AnnEntry | None, *, can_tune_on_texts: bool) -> str | None:
     """What an ANN file needs: "train", "extend", "drop", or None when it is fine as it is."""
-    if len(shelf) <= shelf.exact_limit:
+    if len(store) <= store.exact_limit:
         return "drop" if entry is not None else None
-    if entry is None or shelf.ann is None:  # there is none, or it cannot be read
+    if entry is None or store.ann is None:  # there is none, or it cannot be read
         return "train"
     if entry.parameters.get("tuned_on") != "texts" and can_tune_on_texts:
         return "extend"  # which tunes it anew
-    tail = shelf.tail_count()
-    dead = entry.count - (shelf.stored - tail) + int((shelf.dead <= entry.covered_to).sum())
+    tail = store.tail_count()
+    deleted = entry.count - (store.stored - tail) + int((store.deleted <= entry.covered_to).sum())
     trained = int(entry.parameters.get("trained_on", entry.count))
-    if len(shelf) > trained * _RETRAIN_GROWTH or dead > entry.count * _DEAD_SHARE:
+    if len(store) > trained * _RETRAIN_GROWTH or deleted > entry.count * _DELETED_SHARE:
         return "train"
-    return "extend" if tail > shelf.exact_limit * _TAIL_SHARE else None
+    return "extend" if tail > store.exact_limit * _TAIL_SHARE else None
 
 
 def build(
@@ -100,18 +100,20 @@ def build(
 def _build(
     folder: Path, reader: Reader, modality: Modality, *, force: bool, wait: bool | float
 ) -> str | None:
-    def look(conn: Any, snapshot: Snapshot) -> tuple[Shelf, AnnEntry | None, Mapping[str, bytes]]:
+    def look(
+        conn: Any, snapshot: Snapshot
+    ) -> tuple[VectorStore, AnnEntry | None, Mapping[str, bytes]]:
         return (
-            snapshot.shelf(modality),
+            snapshot.store(modality),
             catalog.ann_entries(conn).get(modality),
             catalog.probes(conn),
         )
 
-    shelf, entry, probes = reader.run(look)
-    captions = reader.run(lambda conn, snapshot: snapshot.shelf("caption"))
-    what = needed(shelf, entry, can_tune_on_texts=bool(probes) or len(captions) > 0)
+    store, entry, probes = reader.run(look)
+    captions = reader.run(lambda conn, snapshot: snapshot.store("caption"))
+    what = needed(store, entry, can_tune_on_texts=bool(probes) or len(captions) > 0)
     if force:
-        what = "train" if len(shelf) else ("drop" if entry is not None else None)
+        what = "train" if len(store) else ("drop" if entry is not None else None)
     if what is None:
         return None
     if what == "drop":
@@ -122,10 +124,10 @@ def _build(
     beside = path.with_suffix(".tmp")
     try:
         with translated(folder / CATALOG):
-            trained = _filled(folder, shelf, entry, what)
+            trained = _filled(folder, store, entry, what)
             trained.write(beside)
-            queries, tuned_on = _queries(shelf, captions, probes)
-            tuning = _tune(trained, shelf, queries)
+            queries, tuned_on = _queries(store, captions, probes)
+            tuning = _tune(trained, store, queries)
             facts = facts_of(beside)
         parameters = {
             "nprobe": tuning.nprobe,
@@ -162,24 +164,26 @@ def _build(
     return what
 
 
-def _filled(folder: Path, shelf: Shelf, entry: AnnEntry | None, what: str) -> Trained:
-    """An ANN file in memory with every living vector of the state."""
+def _filled(folder: Path, store: VectorStore, entry: AnnEntry | None, what: str) -> Trained:
+    """An ANN file in memory with every live vector of the state."""
     if what == "extend" and entry is not None:
         try:
             trained = ann.extend(folder, entry)
         except IndexCorruptError:
             pass  # train anew
         else:
-            trained.add(shelf.living(after=entry.covered_to))
+            trained.add(store.live(after=entry.covered_to))
             return trained
-    lists = ann.list_count(len(shelf))
-    _, sample = shelf.sample(lists * ann.TRAIN_PER_LIST, np.random.default_rng(0))
+    lists = ann.list_count(len(store))
+    _, sample = store.sample(lists * ann.TRAIN_PER_LIST, np.random.default_rng(0))
     trained = ann.train(sample, min(lists, len(sample)))
-    trained.add(shelf.living())
+    trained.add(store.live())
     return trained
 
 
-def _queries(shelf: Shelf, captions: Shelf, probes: Mapping[str, bytes]) -> tuple[Floats, str]:
+def _queries(
+    store: VectorStore, captions: VectorStore, probes: Mapping[str, bytes]
+) -> tuple[Floats, str]:
     """Sample queries, float32 [m, dim]: generic texts and captions of the index; and their name.
 
     Texts lie off the distribution of images, and what finds the neighbours of an image in a few
@@ -187,15 +191,15 @@ def _queries(shelf: Shelf, captions: Shelf, probes: Mapping[str, bytes]) -> tupl
     """
     rng = np.random.default_rng(1)
     _, own = captions.sample(_MOST_QUERIES // 2, rng)
-    texts = np.concatenate([probe_vectors(probes, shelf.dim), own])
+    texts = np.concatenate([probe_vectors(probes, store.dim), own])
     if len(texts) == 0:
-        return shelf.sample(_MOST_QUERIES, rng)[1], "stored vectors"
+        return store.sample(_MOST_QUERIES, rng)[1], "stored vectors"
     return texts[rng.permutation(len(texts))[:_MOST_QUERIES]], "texts"
 
 
-def _tune(trained: Trained, shelf: Shelf, queries: Floats) -> _Tuning:
+def _tune(trained: Trained, store: VectorStore, queries: Floats) -> _Tuning:
     """Find the cheapest settings that reach the target, and measure them on other queries."""
-    exact = exact_top_k_many(shelf.living(), queries, _TIES)
+    exact = exact_top_k_many(store.live(), queries, _TIES)
     wanted = [_within_ten(rows, scores) for rows, scores in exact]
     half = len(queries) // 2 or len(queries)
     lists = int(trained.index.nlist)

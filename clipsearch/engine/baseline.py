@@ -1,8 +1,8 @@
 """What a score means: the score distribution of pairs that have nothing to do with each other.
 
-A cosine says little by itself: unrelated pictures and texts score 0.1 with one model and 0.25
-with another. So an index keeps how generic texts, and its own captions, score against pictures
-that they do not belong to. Some of these pairs are related by accident ("a dog" and a picture of
+A cosine says little by itself: unrelated images and texts score 0.1 with one model and 0.25
+with another. So an index keeps how generic texts, and its own captions, score against images
+that they do not belong to. Some of these pairs are related by accident ("a dog" and a image of
 a dog), and on a small index of few subjects they can be many. They all sit in the upper tail, so
 that tail is never measured: the distribution is taken from the part below the 90th percentile, and
 extended upwards as the normal distribution that fits there.
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ..errors import IndexCorruptError
 from ..vectors import Floats
 
-__all__ = ["Background", "measure"]
+__all__ = ["ScoreBaseline", "measure"]
 
 # Unrelated pairs reach the floor of an index of n items in about this share of searches.
 _CHANCE = 0.05
@@ -36,7 +36,7 @@ _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
-class Background:
+class ScoreBaseline:
     """The scores of unrelated pairs of one kind of query with one modality.
 
     Attributes:
@@ -54,7 +54,7 @@ class Background:
     @classmethod
     def of(
         cls, stored: Mapping[tuple[str, str], Mapping[str, Any]], kind: str, modality: str
-    ) -> Background | None:
+    ) -> ScoreBaseline | None:
         """The stored distribution for a kind of query ("text", "image") and a modality, if any."""
         found = stored.get((kind, modality))
         if found is None:
@@ -108,7 +108,7 @@ def measure(
     items: int,
     *,
     related: npt.NDArray[np.bool_] | None = None,
-) -> Background | None:
+) -> ScoreBaseline | None:
     """Measure the scores of pairs that are mostly unrelated.
 
     Args:
@@ -127,7 +127,7 @@ def measure(
     quantiles = np.quantile(pairs, _STEPS)
     center, one, top = np.quantile(pairs, [0.5, 0.8413, _TAIL])
     scale = max(one - center, (top - center) / _NORMAL.inv_cdf(_TAIL), _LEAST_SCALE)
-    return Background(float(center), float(scale), tuple(quantiles.tolist()), items)
+    return ScoreBaseline(float(center), float(scale), tuple(quantiles.tolist()), items)
 
 
 def _upper_tail(z: float) -> float:

@@ -461,7 +461,7 @@ def replace_tags(
     )
 
 
-def backgrounds(conn: sqlite3.Connection) -> dict[tuple[str, str], dict[str, Any]]:
+def baselines(conn: sqlite3.Connection) -> dict[tuple[str, str], dict[str, Any]]:
     """Score distributions of unrelated pairs, by kind of query and modality."""
     cursor = conn.execute(
         f"SELECT kind, modality, json FROM backgrounds WHERE fingerprint = {_CURRENT}"
@@ -469,9 +469,7 @@ def backgrounds(conn: sqlite3.Connection) -> dict[tuple[str, str], dict[str, Any
     return {(kind, modality): json.loads(text) for kind, modality, text in cursor}
 
 
-def set_background(
-    conn: sqlite3.Connection, kind: str, modality: str, value: dict[str, Any]
-) -> None:
+def set_baseline(conn: sqlite3.Connection, kind: str, modality: str, value: dict[str, Any]) -> None:
     """Keep the score distribution of unrelated pairs."""
     conn.execute(
         f"INSERT OR REPLACE INTO backgrounds VALUES ({_CURRENT}, ?, ?, ?)",

@@ -14,7 +14,7 @@ __all__ = [
     "CLOSING_TIER",
     "COMMIT_TIER",
     "MAX_SEGMENT_ROWS",
-    "dead_in",
+    "deleted_in",
     "merge",
     "plan_full",
     "plan_tail",
@@ -50,12 +50,12 @@ def plan_tail(entries: Sequence[SegmentEntry], tiers: int) -> list[SegmentEntry]
     return []
 
 
-def plan_full(entries: Sequence[SegmentEntry], dead: Rows) -> list[list[SegmentEntry]]:
+def plan_full(entries: Sequence[SegmentEntry], deleted: Rows) -> list[list[SegmentEntry]]:
     """Choose segments to merge in a compact.
 
     Args:
         entries: The segments of one modality by ascending rows.
-        dead: Rows that are removed but still in a segment, int64, ascending.
+        deleted: Rows that are removed but still in a segment, int64, ascending.
 
     Returns:
         Groups of adjacent segments, each to become one. A full segment without removed rows is
@@ -72,24 +72,24 @@ def plan_full(entries: Sequence[SegmentEntry], dead: Rows) -> list[list[SegmentE
         size += entry.count
     if group:
         groups.append(group)
-    return [g for g in groups if len(g) > 1 or dead_in(g[0], dead)]
+    return [g for g in groups if len(g) > 1 or deleted_in(g[0], deleted)]
 
 
-def dead_in(entry: SegmentEntry, dead: Rows) -> int:
+def deleted_in(entry: SegmentEntry, deleted: Rows) -> int:
     """How many rows of a segment are removed."""
-    low, high = dead.searchsorted([entry.first_row, entry.last_row + 1])
+    low, high = deleted.searchsorted([entry.first_row, entry.last_row + 1])
     return int(high - low)
 
 
 def merge(
-    folder: Path, entries: Sequence[SegmentEntry], dead: Rows, dim: int
+    folder: Path, entries: Sequence[SegmentEntry], deleted: Rows, dim: int
 ) -> SegmentEntry | None:
-    """Write one segment with the living rows of several.
+    """Write one segment with the live rows of several.
 
     Args:
         folder: The folder of the index.
         entries: Adjacent segments of one modality by ascending rows.
-        dead: Rows to leave out, int64, ascending; each is in a segment.
+        deleted: Rows to leave out, int64, ascending; each is in a segment.
         dim: Length of a vector.
 
     Returns:
@@ -104,10 +104,10 @@ def merge(
         check_file(vectors, entry.vectors, full=True)
         check_file(rows, entry.rows, full=True)
     segments = [Segment(folder, entry, dim) for entry in entries]
-    count = sum(entry.count - dead_in(entry, dead) for entry in entries)
+    count = sum(entry.count - deleted_in(entry, deleted) for entry in entries)
     if count == 0:
         return None
-    blocks = _living(segments, dead)
+    blocks = _live(segments, deleted)
     try:
         return write_segment(folder, entries[0].modality, dim, count, blocks)
     except ValueError as exc:  # more or fewer rows than the catalog says
@@ -116,11 +116,11 @@ def merge(
         ) from exc
 
 
-def _living(segments: Sequence[Segment], dead: Rows) -> Iterator[tuple[Rows, Halves]]:
+def _live(segments: Sequence[Segment], deleted: Rows) -> Iterator[tuple[Rows, Halves]]:
     for segment in segments:
         rows = segment.rows
         for start in range(0, rows.size, BLOCK_ROWS):
             stop = min(start + BLOCK_ROWS, rows.size)
-            alive = ~is_in(rows[start:stop], dead)
+            alive = ~is_in(rows[start:stop], deleted)
             if alive.any():
                 yield rows[start:stop][alive], segment.read(start, stop)[alive]

@@ -1,4 +1,4 @@
-"""Curating a data set: near duplicates, and pairs whose picture and caption disagree."""
+"""Curating a data set: near duplicates, and pairs whose image and caption disagree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..errors import InvalidInputError
 from ..vectors import Floats, Rows, best, is_in, score
-from .snapshot import Shelf
+from .snapshot import VectorStore
 
 __all__ = ["duplicate_groups", "worst_pairs"]
 
@@ -20,7 +20,7 @@ _ALL_PAIRS_ELEMENTS = 60_000_000
 _MOST_PAIRS = 1_000_000  # joined at a time
 
 
-def duplicate_groups(shelf: Shelf, threshold: float) -> list[list[tuple[int, float]]]:
+def duplicate_groups(store: VectorStore, threshold: float) -> list[list[tuple[int, float]]]:
     """Group rows that are alike, directly or through others.
 
     Compares all pairs block by block. Where those are too many and there is an ANN file, each row
@@ -28,7 +28,7 @@ def duplicate_groups(shelf: Shelf, threshold: float) -> list[list[tuple[int, flo
     neighbours.
 
     Args:
-        shelf: The vectors.
+        store: The vectors.
         threshold: Cosine from which two vectors are alike, in (0, 1].
 
     Returns:
@@ -41,23 +41,23 @@ def duplicate_groups(shelf: Shelf, threshold: float) -> list[list[tuple[int, flo
     """
     if not isinstance(threshold, int | float | np.number) or not 0.0 < threshold <= 1.0:
         raise InvalidInputError(f"threshold must be above 0 and at most 1, got {threshold!r}")
-    # float16 vectors of equal pictures may fall short of 1 by rounding
+    # float16 vectors of equal images may fall short of 1 by rounding
     limit = np.float32(min(threshold, 1.0 - 1e-3))
-    every = shelf.living_rows()
-    if shelf.ann is not None and every.size * shelf.dim > _ALL_PAIRS_ELEMENTS:
-        pairs = _near_pairs(shelf, limit)
+    every = store.live_rows()
+    if store.ann is not None and every.size * store.dim > _ALL_PAIRS_ELEMENTS:
+        pairs = _near_pairs(store, limit)
     else:
-        pairs = _all_pairs(shelf, limit)
+        pairs = _all_pairs(store, limit)
     leader = np.arange(every.size)
     for some in _gathered(pairs):
         leader = _joined(leader, np.searchsorted(every, some))
-    return _groups(shelf, every, leader)
+    return _groups(store, every, leader)
 
 
-def _all_pairs(shelf: Shelf, limit: np.float32) -> Iterator[Rows]:
+def _all_pairs(store: VectorStore, limit: np.float32) -> Iterator[Rows]:
     """Pairs of rows that are alike, int64 [2, pairs], block by block."""
-    for i, (rows, vectors) in enumerate(_chunks(shelf)):
-        for j, (others, other_vectors) in enumerate(_chunks(shelf)):
+    for i, (rows, vectors) in enumerate(_chunks(store)):
+        for j, (others, other_vectors) in enumerate(_chunks(store)):
             if j > i:
                 break
             at = np.nonzero(vectors @ other_vectors.T >= limit)
@@ -66,18 +66,18 @@ def _all_pairs(shelf: Shelf, limit: np.float32) -> Iterator[Rows]:
             yield np.stack([left[apart], right[apart]])
 
 
-def _near_pairs(shelf: Shelf, limit: np.float32) -> Iterator[Rows]:
+def _near_pairs(store: VectorStore, limit: np.float32) -> Iterator[Rows]:
     """Pairs of a row and a near neighbor that is alike, int64 [2, pairs], row by row."""
-    for rows, vectors in _chunks(shelf):
+    for rows, vectors in _chunks(store):
         for row, vector in zip(rows.tolist(), vectors, strict=True):
-            found = shelf.search(vector, _NEIGHBOURS)
+            found = store.search(vector, _NEIGHBOURS)
             near = found.rows[found.scores >= limit]
             near = near[near != row]
             yield np.stack([np.full(near.size, row, np.int64), near])
 
 
-def _chunks(shelf: Shelf) -> Iterator[tuple[Rows, Floats]]:
-    for rows, vectors in shelf.living():
+def _chunks(store: VectorStore) -> Iterator[tuple[Rows, Floats]]:
+    for rows, vectors in store.live():
         for start in range(0, rows.size, _BLOCK):
             yield rows[start : start + _BLOCK], vectors[start : start + _BLOCK]
 
@@ -119,7 +119,7 @@ def _joined(leader: npt.NDArray[np.int64], pairs: npt.NDArray[np.intp]) -> npt.N
 
 
 def _groups(
-    shelf: Shelf, every: Rows, leader: npt.NDArray[np.int64]
+    store: VectorStore, every: Rows, leader: npt.NDArray[np.int64]
 ) -> list[list[tuple[int, float]]]:
     members: dict[int, list[int]] = {}
     for at in np.flatnonzero(leader != np.arange(leader.size)).tolist():
@@ -127,7 +127,7 @@ def _groups(
     groups = []
     for lead, others in members.items():
         rows = every[np.asarray([lead, *others])]
-        _, vectors = shelf.take(rows)
+        _, vectors = store.take(rows)
         scores = np.clip(score(vectors[1:], vectors[0]), -1.0, 1.0)
         ordered = best(rows[1:], scores, rows.size)
         pairs = zip(ordered[0].tolist(), ordered[1].tolist(), strict=True)
@@ -135,7 +135,7 @@ def _groups(
     return sorted(groups, key=lambda group: (-len(group), group[0][0]))
 
 
-def worst_pairs(images: Shelf, captions: Shelf, k: int) -> tuple[Rows, Floats]:
+def worst_pairs(images: VectorStore, captions: VectorStore, k: int) -> tuple[Rows, Floats]:
     """Find the rows whose image and caption vectors agree least.
 
     Args:
@@ -148,8 +148,8 @@ def worst_pairs(images: Shelf, captions: Shelf, k: int) -> tuple[Rows, Floats]:
     """
     rows = np.empty(0, np.int64)
     scores = np.empty(0, np.float32)
-    for block_rows, vectors in images.living():
-        both = ~is_in(block_rows, captions.dead)
+    for block_rows, vectors in images.live():
+        both = ~is_in(block_rows, captions.deleted)
         paired, caption_vectors = captions.take(block_rows[both])
         own = vectors[both][is_in(block_rows[both], paired)]
         agreement = np.einsum("ij,ij->i", own, caption_vectors)

@@ -1,9 +1,9 @@
-"""Everyday texts that people search pictures with, to learn how unrelated pairs score.
+"""Everyday texts that people search images with, to learn how unrelated pairs score.
 
-They spread over as many subjects as possible, so that hardly any picture fits more than a few, and
+They spread over as many subjects as possible, so that hardly any image fits more than a few, and
 over the ways of asking: single words, short phrases, whole sentences, and strings without meaning.
 They also tune approximate search, which must be tuned on texts: texts lie off the distribution of
-pictures.
+images.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from ..cache import cached_key, cached_vectors
 from ..types import Modality
 from ..vectors import Floats, Rows
 from . import catalog
-from .baseline import Background, measure
+from .baseline import ScoreBaseline, measure
 from .generic_texts import GENERIC_TEXTS
-from .snapshot import MODALITIES, Shelf, Snapshot
+from .snapshot import MODALITIES, Snapshot, VectorStore
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -29,14 +29,14 @@ _SEED = 20_240_501
 def due(snapshot: Snapshot) -> bool:
     """Whether a distribution is missing or outdated."""
     return any(
-        len(snapshot.shelf(modality)) > 0 and _stale(snapshot, modality) for modality in MODALITIES
+        len(snapshot.store(modality)) > 0 and _stale(snapshot, modality) for modality in MODALITIES
     )
 
 
 def _stale(snapshot: Snapshot, modality: Modality) -> bool:
-    items = len(snapshot.shelf(modality))
+    items = len(snapshot.store(modality))
     for kind in ("text", "image"):
-        found = Background.of(snapshot.backgrounds, kind, modality)
+        found = ScoreBaseline.of(snapshot.baselines, kind, modality)
         if found is not None and found.outdated(items):
             return True
         if found is None and kind == "text":
@@ -71,7 +71,7 @@ def probe_vectors(probes: Mapping[str, bytes], dim: int) -> Floats:
 
 def remeasure(
     conn: sqlite3.Connection, snapshot: Snapshot, probes: Mapping[str, bytes]
-) -> dict[tuple[str, Modality], Background]:
+) -> dict[tuple[str, Modality], ScoreBaseline]:
     """Measure all score distributions of a committed state.
 
     Args:
@@ -84,30 +84,30 @@ def remeasure(
     """
     texts = probe_vectors(probes, int(snapshot.meta["dim"]))
     no_rows = np.full(len(texts), -1, np.int64)
-    samples = {m: _sample(snapshot.shelf(m)) for m in MODALITIES}
+    samples = {m: _sample(snapshot.store(m)) for m in MODALITIES}
     image_rows, images = samples["image"]
     caption_rows, captions = samples["caption"]
     hashes = _content(conn, image_rows)
-    found: dict[tuple[str, Modality], Background] = {}
+    found: dict[tuple[str, Modality], ScoreBaseline] = {}
     for modality in MODALITIES:
         rows, vectors = samples[modality]
-        items = len(snapshot.shelf(modality))
+        items = len(snapshot.store(modality))
         text_rows = np.concatenate([no_rows, caption_rows])
         related = text_rows[:, None] == rows[None, :]
         text = measure(np.concatenate([texts, captions]), vectors, items, related=related)
         same = image_rows[:, None] == rows[None, :]
-        if modality == "image":  # copies of one picture are related
+        if modality == "image":  # copies of one image are related
             same |= hashes[:, None] == hashes[None, :]
         image = measure(images, vectors, items, related=same)
-        for kind, background in (("text", text), ("image", image)):
-            if background is not None:
-                found[kind, modality] = background
+        for kind, baseline in (("text", text), ("image", image)):
+            if baseline is not None:
+                found[kind, modality] = baseline
     return found
 
 
-def _sample(shelf: Shelf) -> tuple[Rows, Floats]:
-    """Some living rows with their vectors, the same ones for the same state."""
-    return shelf.sample(SAMPLE, np.random.default_rng(_SEED))
+def _sample(store: VectorStore) -> tuple[Rows, Floats]:
+    """Some live rows with their vectors, the same ones for the same state."""
+    return store.sample(SAMPLE, np.random.default_rng(_SEED))
 
 
 def _content(conn: sqlite3.Connection, rows: Rows) -> npt.NDArray[np.int64]:

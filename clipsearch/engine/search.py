@@ -15,7 +15,7 @@ from ..request import SearchRequest
 from ..types import Hit, Hits, Item
 from ..vectors import Floats, Rows, score
 from . import catalog
-from .baseline import Background
+from .baseline import ScoreBaseline
 from .snapshot import Snapshot
 
 __all__ = [
@@ -93,32 +93,32 @@ def _search_alike(
 ) -> list[Hits]:
     """Answer requests that differ in nothing but their queries."""
     common = requests[0]
-    shelf = snapshot.shelf(common.target)
+    store = snapshot.store(common.target)
     allowed = _allowed(conn, snapshot, common)
-    found = shelf.search_many(vectors, depth_of(common), allowed=allowed, exact=common.exact)
-    ranked: list[tuple[Rows, Floats, Background | None]] = []
+    found = store.search_many(vectors, depth_of(common), allowed=allowed, exact=common.exact)
+    ranked: list[tuple[Rows, Floats, ScoreBaseline | None]] = []
     for request, vector, one in zip(requests, vectors, found, strict=True):
-        background = Background.of(snapshot.backgrounds, request.query.kind, request.target)
+        baseline = ScoreBaseline.of(snapshot.baselines, request.query.kind, request.target)
         floor = floor_of(snapshot, request)
         rows, scores = one.rows, one.scores
         if request.hybrid:
             words = match_keywords(conn, snapshot, request)
-            others, vectors_of_others = shelf.take(np.setdiff1d(words.rows, rows))
+            others, vectors_of_others = store.take(np.setdiff1d(words.rows, rows))
             cosines = dict(zip(others.tolist(), score(vectors_of_others, vector), strict=True))
             rows, scores = fuse(rows, scores, words, cosines, floor, request)
         else:
             rows, scores = rows[scores >= floor], scores[scores >= floor]
         asked = slice(request.offset, request.offset + request.k)
-        ranked.append((rows[asked], scores[asked], background))
+        ranked.append((rows[asked], scores[asked], baseline))
     items = _items(conn, {row for rows, *_ in ranked for row in rows.tolist()})
     return [
         Hits(
-            hits=hits_of(items, rows, scores, background),
+            hits=hits_of(items, rows, scores, baseline),
             generation=snapshot.generation,
             took_ms=(time.perf_counter() - started) * 1e3,
             approximate=one.approximate,
         )
-        for (rows, scores, background), one in zip(ranked, found, strict=True)
+        for (rows, scores, baseline), one in zip(ranked, found, strict=True)
     ]
 
 
@@ -129,14 +129,14 @@ def depth_of(request: SearchRequest) -> int:
 
 
 def hits_of(
-    items: Mapping[int, Item], rows: Rows, scores: Floats, background: Background | None
+    items: Mapping[int, Item], rows: Rows, scores: Floats, baseline: ScoreBaseline | None
 ) -> tuple[Hit, ...]:
     """Rows with their cosines as hits."""
     return tuple(
         Hit(
             item=items[row],
             score=value,
-            percentile=None if background is None else background.percentile(value),
+            percentile=None if baseline is None else baseline.percentile(value),
         )
         for row, value in zip(rows.tolist(), np.clip(scores, -1.0, 1.0).tolist(), strict=True)
     )
@@ -182,14 +182,14 @@ def floor_of(snapshot: Snapshot, request: SearchRequest) -> float:
         return -math.inf
     if request.min_score != "auto":
         return float(request.min_score)
-    background = Background.of(snapshot.backgrounds, request.query.kind, request.target)
-    if background is None:
+    baseline = ScoreBaseline.of(snapshot.baselines, request.query.kind, request.target)
+    if baseline is None:
         raise InvalidInputError(
             "min_score 'auto' needs the score distribution of unrelated pairs, which this index "
             f"does not have for {request.query.kind} queries on {request.target} vectors. "
             "Run `clipsearch compact`, or give a number."
         )
-    return background.floor
+    return baseline.floor
 
 
 def match_keywords(

@@ -23,8 +23,8 @@ __all__ = [
     "EXACT_ELEMENTS",
     "MODALITIES",
     "Found",
-    "Shelf",
     "Snapshot",
+    "VectorStore",
     "load_snapshot",
 ]
 
@@ -53,12 +53,12 @@ class Found:
     approximate: bool
 
 
-class Shelf:
+class VectorStore:
     """The vectors of one modality in one committed state. Immutable, safe for threads.
 
     Args:
         segments: Open segments by ascending, disjoint ranges of rows.
-        dead: Rows that are removed but still in a segment, int64, ascending.
+        deleted: Rows that are removed but still in a segment, int64, ascending.
         ann: The open ANN file, if there is one.
         dim: Length of a vector.
         exact_elements: Up to how many numbers the search is exact.
@@ -68,7 +68,7 @@ class Shelf:
     def __init__(
         self,
         segments: Sequence[Segment],
-        dead: Rows,
+        deleted: Rows,
         ann: Ann | None,
         dim: int,
         exact_elements: int,
@@ -76,7 +76,7 @@ class Shelf:
         on_gpu: bool = False,
     ) -> None:
         self.segments = tuple(segments)
-        self.dead = dead
+        self.deleted = deleted
         self.ann = ann
         self.dim = dim
         self.exact_limit = max(1, exact_elements // dim)
@@ -84,7 +84,7 @@ class Shelf:
         self.stored = sum(segment.entry.count for segment in segments)
 
     def __len__(self) -> int:
-        return self.stored - int(self.dead.size)
+        return self.stored - int(self.deleted.size)
 
     @property
     def covered_to(self) -> int:
@@ -109,7 +109,7 @@ class Shelf:
         Returns:
             As many as there are, at most k. Scores are exact in any case.
         """
-        if self._on_gpu and not exact and allowed is None and k + self.dead.size <= MOST_ON_GPU:
+        if self._on_gpu and not exact and allowed is None and k + self.deleted.size <= MOST_ON_GPU:
             return Found(*exact_top_k(self._gpu_candidates(query, k), query, k), False)
         if self._scans(k, allowed, exact):
             return self._exact(query, k, allowed)
@@ -117,7 +117,7 @@ class Shelf:
         if covered is None:
             return self._exact(query, k, allowed)
         tail = self.blocks(after=self.covered_to)
-        rows, scores = exact_top_k(self._among(tail, allowed), query, k, skip=self.dead)
+        rows, scores = exact_top_k(self._among(tail, allowed), query, k, skip=self.deleted)
         return Found(
             *best(np.concatenate([covered[0], rows]), np.concatenate([covered[1], scores]), k), True
         )
@@ -129,7 +129,7 @@ class Shelf:
         if len(queries) == 1 or self._on_gpu or not self._scans(k, allowed, exact):
             return [self.search(query, k, allowed=allowed, exact=exact) for query in queries]
         blocks = self.blocks() if allowed is None else self._selected(allowed)
-        skip = self.dead if allowed is None else None
+        skip = self.deleted if allowed is None else None
         return [Found(*found, False) for found in exact_top_k_many(blocks, queries, k, skip=skip)]
 
     def _scans(self, k: int, allowed: Rows | None, exact: bool) -> bool:
@@ -141,15 +141,15 @@ class Shelf:
     def _gpu_candidates(self, query: Floats, k: int) -> Iterator[Block]:
         """Rows that a GPU finds, with a few more than wanted against rounding, to score again."""
         for segment in self.segments:
-            count = min(k + int(self.dead.size) + _ROUNDING_MARGIN, MOST_ON_GPU)
+            count = min(k + int(self.deleted.size) + _ROUNDING_MARGIN, MOST_ON_GPU)
             rows = np.sort(segment.on_gpu().candidates(query, count))
-            rows = rows[~is_in(rows, self.dead)]
+            rows = rows[~is_in(rows, self.deleted)]
             yield rows, segment.take(segment.find(rows)[0])
 
     def _exact(self, query: Floats, k: int, allowed: Rows | None) -> Found:
         if allowed is not None:
             return Found(*exact_top_k(self._selected(allowed), query, k), False)
-        return Found(*exact_top_k(self.blocks(), query, k, skip=self.dead), False)
+        return Found(*exact_top_k(self.blocks(), query, k, skip=self.deleted), False)
 
     def _approximate(
         self, query: Floats, k: int, allowed: Rows | None
@@ -159,7 +159,7 @@ class Shelf:
             return None
         covered = self.stored - self.tail_count()
         if allowed is None:
-            selectable = covered - int((self.dead <= self.covered_to).sum())
+            selectable = covered - int((self.deleted <= self.covered_to).sum())
         else:
             selectable = int(np.searchsorted(allowed, self.covered_to, side="right"))
         if selectable == 0:  # all that may be found came, or came back, after the file was built
@@ -169,17 +169,17 @@ class Shelf:
         while True:
             rows, exhausted = self.ann.search(query, ask, k=k, allowed=allowed, total=covered)
             rows = np.sort(rows)
-            rows = rows[~is_in(rows, self.dead)]
+            rows = rows[~is_in(rows, self.deleted)]
             rows, vectors = self.take(rows)
             if rows.size >= want or exhausted:
                 break
-            ask *= 2  # dead rows took places; ask for more
+            ask *= 2  # deleted rows took places; ask for more
         if rows.size < min(k, selectable):
             return None
         return exact_top_k([(rows, vectors)], query, k)
 
     def blocks(self, *, after: int = 0) -> Iterator[Block]:
-        """Rows greater than `after` with their vectors, dead ones too, by ascending row."""
+        """Rows greater than `after` with their vectors, deleted ones too, by ascending row."""
         candidates = [s for s in self.segments if s.entry.last_row > after]
         count = sum(s.entry.count for s in candidates)  # floats are kept of whole segments
         for segment in candidates:
@@ -187,19 +187,19 @@ class Shelf:
                 segment.keep_floats()
             yield from segment.blocks(segment.after(after))
 
-    def living(self, *, after: int = 0) -> Iterator[Block]:
+    def live(self, *, after: int = 0) -> Iterator[Block]:
         """Rows greater than `after` that are not removed, with their vectors, by ascending row."""
         for segment in self.segments:
             if segment.entry.last_row <= after:
                 continue
             for rows, vectors in segment.blocks(segment.after(after)):
-                alive = ~is_in(rows, self.dead)
+                alive = ~is_in(rows, self.deleted)
                 yield (rows, vectors) if alive.all() else (rows[alive], vectors[alive])
 
-    def living_rows(self) -> Rows:
+    def live_rows(self) -> Rows:
         """Rows that are not removed, int64, ascending."""
         rows = np.concatenate([np.empty(0, np.int64), *(s.rows for s in self.segments)])
-        return rows[~is_in(rows, self.dead)]
+        return rows[~is_in(rows, self.deleted)]
 
     def take(self, rows: Rows) -> tuple[Rows, Floats]:
         """Vectors of rows.
@@ -220,7 +220,7 @@ class Shelf:
         return np.concatenate(kept_rows), np.concatenate(kept)
 
     def sample(self, count: int, rng: np.random.Generator) -> tuple[Rows, Floats]:
-        """Some living rows, chosen at random, with their vectors.
+        """Some live rows, chosen at random, with their vectors.
 
         Args:
             count: How many at most.
@@ -229,7 +229,7 @@ class Shelf:
         Returns:
             int64 [n], ascending, and float32 [n, dim].
         """
-        draw = count + int(self.dead.size)
+        draw = count + int(self.deleted.size)
         if self.stored <= 4 * draw:
             chosen = np.sort(rng.permutation(self.stored)[:draw])
         else:  # some are drawn twice, which leaves a few less
@@ -240,11 +240,11 @@ class Shelf:
             inside = chosen[(chosen >= first) & (chosen < first + segment.entry.count)] - first
             rows.append(segment.rows[inside])
             first += segment.entry.count
-        living = np.concatenate(rows)
-        living = living[~is_in(living, self.dead)]
-        if living.size > count:
-            living = np.sort(rng.choice(living, count, replace=False))
-        return self.take(living)
+        live = np.concatenate(rows)
+        live = live[~is_in(live, self.deleted)]
+        if live.size > count:
+            live = np.sort(rng.choice(live, count, replace=False))
+        return self.take(live)
 
     def _split(self, rows: Rows) -> Iterator[tuple[Segment, Rows]]:
         """Ascending rows, by the segment in whose range they are."""
@@ -280,15 +280,15 @@ class Snapshot:
     generation: int
     commit_id: str
     meta: Mapping[str, Any]
-    shelves: Mapping[Modality, Shelf]
-    backgrounds: Mapping[tuple[str, str], Mapping[str, Any]]
+    stores: Mapping[Modality, VectorStore]
+    baselines: Mapping[tuple[str, str], Mapping[str, Any]]
     notes: tuple[str, ...]
     # rows that filters select in this state, by modality and expression
     selections: dict[tuple[str, str], Rows] = field(default_factory=dict, compare=False)
 
-    def shelf(self, modality: Modality) -> Shelf:
+    def store(self, modality: Modality) -> VectorStore:
         """The vectors of one modality."""
-        return self.shelves[modality]
+        return self.stores[modality]
 
 
 def load_snapshot(
@@ -316,10 +316,10 @@ def load_snapshot(
     dim = int(meta["dim"])
     open_segments: dict[str, Segment] = {}
     open_anns: dict[str, Ann] = {}
-    for shelf in previous.shelves.values() if previous is not None else ():
-        open_segments.update({segment.entry.name: segment for segment in shelf.segments})
-        if shelf.ann is not None:
-            open_anns[shelf.ann.entry.name] = shelf.ann
+    for store in previous.stores.values() if previous is not None else ():
+        open_segments.update({segment.entry.name: segment for segment in store.segments})
+        if store.ann is not None:
+            open_anns[store.ann.entry.name] = store.ann
     by_modality: dict[Modality, list[Segment]] = {modality: [] for modality in MODALITIES}
     for entry in catalog.segments(conn):
         segment = open_segments.get(entry.name)
@@ -333,8 +333,8 @@ def load_snapshot(
         if ann is None or ann.entry != of_modality:
             ann = _ann_or_note(folder, of_modality, dim, notes)
         anns[modality] = ann
-    shelves = {
-        modality: Shelf(
+    stores = {
+        modality: VectorStore(
             by_modality[modality],
             catalog.tombstones(conn, modality),
             anns.get(modality),
@@ -348,8 +348,8 @@ def load_snapshot(
         generation=int(meta["generation"]),
         commit_id=str(meta["commit_id"]),
         meta=meta,
-        shelves=shelves,
-        backgrounds=catalog.backgrounds(conn),
+        stores=stores,
+        baselines=catalog.baselines(conn),
         notes=tuple(notes),
     )
 

@@ -151,17 +151,17 @@ def _not_found(folder: Path) -> IndexNotFoundError | IndexCorruptError:
 def info(folder: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> dict[str, Any]:
     """What an index is and holds, as JSON-able data."""
     meta = snapshot.meta
-    shelves = snapshot.shelves.values()
+    stores = snapshot.stores.values()
     anns = {}
     for modality in MODALITIES:
-        ann = snapshot.shelf(modality).ann
+        ann = snapshot.store(modality).ann
         anns[modality] = (
             None
             if ann is None
             else {
                 "kind": ann.entry.kind,
                 "covered": ann.entry.count,
-                "uncovered": snapshot.shelf(modality).tail_count(),
+                "uncovered": snapshot.store(modality).tail_count(),
                 "recall_at_10": ann.entry.recall_at_10,
                 "parameters": ann.entry.parameters,
                 "size_bytes": ann.entry.facts.size_bytes,
@@ -186,8 +186,8 @@ def info(folder: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> dict[str
         ],
         "generation": snapshot.generation,
         "size_bytes": size_bytes(folder),
-        "segments": sum(len(shelf.segments) for shelf in shelves),
-        "tombstones": sum(int(shelf.dead.size) for shelf in shelves),
+        "segments": sum(len(store.segments) for store in stores),
+        "tombstones": sum(int(store.deleted.size) for store in stores),
         "ann": anns,
         "notes": list(snapshot.notes),
         "created_at": meta["created_at"],

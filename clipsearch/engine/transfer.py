@@ -21,7 +21,7 @@ from ..files import output_file
 from ..types import IngestReport, Item, Record
 from . import catalog
 from .database import translated
-from .snapshot import Shelf, Snapshot
+from .snapshot import Snapshot, VectorStore
 from .writer import Writer
 
 __all__ = ["embeddings_dim", "import_embeddings", "write_parquet"]
@@ -84,7 +84,7 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
             ]
             for modality in ("image", "caption"):
                 columns[f"{modality}_vector"] = _vectors(
-                    snapshot.shelf(modality),
+                    snapshot.store(modality),
                     items,
                     vector,
                 )
@@ -94,13 +94,13 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
     return done
 
 
-def _vectors(shelf: Shelf, items: list[Item], kind: pa.DataType) -> pa.Array:
+def _vectors(store: VectorStore, items: list[Item], kind: pa.DataType) -> pa.Array:
     rows = np.asarray([item.id for item in items], np.int64)
-    found, vectors = shelf.take(rows)
+    found, vectors = store.take(rows)
     at = np.searchsorted(found, rows)
     at[at == found.size] = 0
     there = found[at] == rows if found.size else np.zeros(rows.size, bool)
-    full = np.zeros((rows.size, shelf.dim), np.float32)
+    full = np.zeros((rows.size, store.dim), np.float32)
     full[there] = vectors[at[there]]
     flat = pa.array(full.ravel(), pa.float32())
     return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=pa.array(~there))

@@ -167,10 +167,10 @@ def switch(
     catalog.set_meta(conn, {"fingerprint": model})
     catalog.set_probes(conn, probes)
     snapshot = load_snapshot(folder, conn)
-    for (kind, modality), background in refresh.remeasure(
+    for (kind, modality), baseline in refresh.remeasure(
         conn, snapshot, catalog.probes(conn)
     ).items():
-        catalog.set_background(conn, kind, modality, background.to_dict())
+        catalog.set_baseline(conn, kind, modality, baseline.to_dict())
 
 
 def forget(conn: sqlite3.Connection) -> None:

@@ -21,7 +21,7 @@ from .file_facts import SegmentEntry, check_file
 from .garbage import strangers
 from .identity import State, state_of
 from .segments import BLOCK_ROWS, Segment, segment_files
-from .snapshot import EXACT_ELEMENTS, MODALITIES, Shelf
+from .snapshot import EXACT_ELEMENTS, MODALITIES, VectorStore
 from .storage import check_openable
 
 __all__ = ["Verification", "verify"]
@@ -179,9 +179,9 @@ class _Check:
         segments = [s for e in entries if (s := self._segment(e, dim)) is not None]
         if len(segments) < len(entries):
             return  # what is missing has been reported; comparing rows would only repeat it
-        dead = catalog.tombstones(conn, modality)
+        deleted = catalog.tombstones(conn, modality)
         stored = np.concatenate([np.empty(0, np.int64), *(s.rows for s in segments)])
-        self._rows(conn, modality, stored, dead)
+        self._rows(conn, modality, stored, deleted)
         entry = catalog.ann_entries(conn).get(modality)
         if entry is None:
             return
@@ -194,7 +194,7 @@ class _Check:
             self._problems.append(str(exc))
             return
         if self._full:
-            self._recall(Shelf(segments, dead, ann, dim, EXACT_ELEMENTS), ann, path)
+            self._recall(VectorStore(segments, deleted, ann, dim, EXACT_ELEMENTS), ann, path)
 
     def _segment(self, entry: SegmentEntry, dim: int) -> Segment | None:
         try:
@@ -222,14 +222,16 @@ class _Check:
                     f"{int(rows[wrong.argmax()])} is not of unit length. {_REINDEX}"
                 )
 
-    def _rows(self, conn: sqlite3.Connection, modality: Modality, stored: Rows, dead: Rows) -> None:
+    def _rows(
+        self, conn: sqlite3.Connection, modality: Modality, stored: Rows, deleted: Rows
+    ) -> None:
         """Hold the rows of segments against the items."""
         path = self._folder / CATALOG
-        living = stored[~is_in(stored, dead)]
+        live = stored[~is_in(stored, deleted)]
         wanted = catalog.select_rows(conn, f"has_{modality}", ())
-        lost = wanted[~is_in(wanted, living)]
-        strays = living[~is_in(living, wanted)]
-        ghosts = dead[~is_in(dead, np.sort(stored))]
+        lost = wanted[~is_in(wanted, live)]
+        strays = live[~is_in(live, wanted)]
+        ghosts = deleted[~is_in(deleted, np.sort(stored))]
         for rows, what in (
             (lost, f"items have no {modality} vector"),
             (strays, f"{modality} vectors belong to no item"),
@@ -241,14 +243,14 @@ class _Check:
                     f"{path} is damaged: {rows.size} {what}, the first are {shown}. {_REINDEX}"
                 )
 
-    def _recall(self, shelf: Shelf, ann: Ann, path: Path) -> None:
+    def _recall(self, store: VectorStore, ann: Ann, path: Path) -> None:
         """Search for a sample of stored vectors, with the ANN file and exactly."""
-        rows, vectors = shelf.sample(_SAMPLE, np.random.default_rng(0))
+        rows, vectors = store.sample(_SAMPLE, np.random.default_rng(0))
         hits = 0
         total = 0
         for row, vector in zip(rows.tolist(), vectors, strict=True):
-            exact = shelf.search(vector, 10, exact=True)
-            found = shelf.search(vector, 10)
+            exact = store.search(vector, 10, exact=True)
+            found = store.search(vector, 10)
             if (
                 row not in found.rows.tolist()
                 and float(exact.scores[-1]) < float(exact.scores[0]) - 1e-4

@@ -31,9 +31,9 @@ __all__ = ["LOCK_FILE", "Writer"]
 
 LOCK_FILE = "writer.lock"
 _PAGE = 1000
-# A segment with more removed rows than living ones is written again when a writer closes: the
+# A segment with more removed rows than live ones is written again when a writer closes: the
 # work is proportional to what was removed.
-_DEAD_SHARE = 0.5
+_DELETED_SHARE = 0.5
 
 T = TypeVar("T")
 
@@ -122,7 +122,7 @@ class Writer:
         with self._translated():
             if self._base is None:
                 self._base = load_snapshot(self._folder, self._conn)
-            rows, vectors = self._base.shelf(modality).take(np.asarray([row], np.int64))
+            rows, vectors = self._base.store(modality).take(np.asarray([row], np.int64))
             return vectors[0] if rows.size else None
 
     def paths_under(self, root: str) -> Iterator[Known]:
@@ -429,9 +429,9 @@ class Writer:
         """Replace adjacent segments by one, within the transaction."""
         if not entries:
             return
-        dead = catalog.tombstones(self._conn, modality)
+        deleted = catalog.tombstones(self._conn, modality)
         self._has_new_files = True
-        entry = compaction.merge(self._folder, entries, dead, self._dim)
+        entry = compaction.merge(self._folder, entries, deleted, self._dim)
         if entry is not None:
             self._add_segment(entry)
         catalog.delete_segments(self._conn, [old.name for old in entries])
@@ -457,7 +457,7 @@ class Writer:
     def compact(self) -> int:
         """Merge all segments without their removed rows, and commit. Returns the generation."""
         self.commit()
-        self._rewrite(lambda entries, dead: compaction.plan_full(entries, dead))
+        self._rewrite(lambda entries, deleted: compaction.plan_full(entries, deleted))
         with self._translated():
             self._conn.execute("INSERT INTO words (words) VALUES ('optimize')")
             return state_of(self._conn).generation
@@ -465,11 +465,13 @@ class Writer:
     def _tidy(self) -> None:
         """Merge middling segments and rewrite those that are mostly removed rows."""
 
-        def plan(entries: list[SegmentEntry], dead: Rows) -> list[list[SegmentEntry]]:
+        def plan(entries: list[SegmentEntry], deleted: Rows) -> list[list[SegmentEntry]]:
             tail = compaction.plan_tail(entries, compaction.CLOSING_TIER)
             if tail:
                 return [tail]
-            return [[e] for e in entries if compaction.dead_in(e, dead) > e.count * _DEAD_SHARE]
+            return [
+                [e] for e in entries if compaction.deleted_in(e, deleted) > e.count * _DELETED_SHARE
+            ]
 
         self._rewrite(plan)
 

@@ -1,4 +1,4 @@
-"""Which regions of a picture speak for a text."""
+"""Which regions of a image speak for a text."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _RAMP = np.array(
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """How much regions of a picture speak for a text.
+    """How much regions of a image speak for a text.
 
     Attributes:
         heat: float32 [H, W] in [0, 1], over `image`.
-        image: The part of the picture that the model sees, upright RGB.
-        score: Cosine of the whole picture with the text.
+        image: The part of the image that the model sees, upright RGB.
+        score: Cosine of the whole image with the text.
         method: Whether layers were looked into, or regions covered one by one.
     """
 
@@ -49,7 +49,7 @@ class HeatMap:
 
 
 def explain(encoder: Encoder, image: ImageInput, text: str) -> HeatMap:
-    """Find the regions of a picture that speak for a text.
+    """Find the regions of a image that speak for a text.
 
     The text is compared with the average everyday word, so that what speaks for any text at all is
     left out.
@@ -57,14 +57,14 @@ def explain(encoder: Encoder, image: ImageInput, text: str) -> HeatMap:
     Args:
         encoder: The model.
         image: As for `load_encoder(...).encode_images`.
-        text: What to look for in the picture.
+        text: What to look for in the image.
 
     Raises:
         InvalidInputError: The text is empty.
-        ImageDecodeError: The picture cannot be decoded.
+        ImageDecodeError: The image cannot be decoded.
     """
     if not text.strip():
-        raise InvalidInputError("the text is empty; say what to look for in the picture")
+        raise InvalidInputError("the text is empty; say what to look for in the image")
     pixels = np.array(prepare(load_image(image), encoder.preprocessing))  # uint8 [H, W, 3]
     wanted = encoder.encode_texts([text])[0]
     words = class_vectors(encoder, {w: [w] for w in CONTRAST_WORDS}, (CONTRAST_TEMPLATE,))
@@ -88,13 +88,13 @@ def overlay(found: HeatMap) -> Image.Image:
     """The image with its heat map over it, scaled to a longer side of 512 pixels."""
     scale = _SIDE / max(found.image.size)
     size = (round(found.image.width * scale), round(found.image.height * scale))
-    picture = np.asarray(found.image.resize(size, Image.Resampling.BICUBIC), np.float64)
+    image = np.asarray(found.image.resize(size, Image.Resampling.BICUBIC), np.float64)
     heat_image = Image.fromarray(found.heat, mode="F").resize(size, Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(heat_image, np.float64), 0, 1)
     steps = np.linspace(0, 1, len(_RAMP))
     color = np.stack([np.interp(heat, steps, band) for band in _RAMP.T], axis=-1)  # [H, W, 3]
     alpha = _STRENGTH * (0.25 + 0.75 * heat)[..., None]
-    mixed = (1 - alpha) * picture + alpha * color
+    mixed = (1 - alpha) * image + alpha * color
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 

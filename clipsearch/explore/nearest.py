@@ -1,4 +1,4 @@
-"""Everyday words that lie nearest to vectors: what a picture or a group of pictures is about."""
+"""Everyday words that lie nearest to vectors: what a image or a group of images is about."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def name_groups(encoder: Encoder, centres: Floats, *, words: int = 2) -> list[tu
     """Words for each of several groups that tell it from the others.
 
     A word is judged by how much better it fits a group than it fits the groups on average, so that
-    what all pictures have in common names none of them.
+    what all images have in common names none of them.
 
     Args:
         encoder: The model that the vectors are of.

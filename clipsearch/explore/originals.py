@@ -1,4 +1,4 @@
-"""The files of indexed pictures, read only while they are what was indexed."""
+"""The files of indexed images, read only while they are what was indexed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def indexed_bytes(item: Item) -> bytes:
     never shown under the name of the old one.
 
     Raises:
-        ImageDecodeError: The item has no picture file, or the file is gone, is no regular file
+        ImageDecodeError: The item has no image file, or the file is gone, is no regular file
             any more, or has changed.
     """
     if item.path is None:
-        raise ImageDecodeError(f"item {item.id} has no picture file of its own")
+        raise ImageDecodeError(f"item {item.id} has no image file of its own")
     try:
         # The last part must not become a link, or a pipe that never answers, once it is resolved.
         descriptor = os.open(

@@ -1,4 +1,4 @@
-"""The whole index on a plane: a place and a cluster for every picture."""
+"""The whole index on a plane: a place and a cluster for every image."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _STARTS = 5  # of k-means, of which the best counts: one random start may join t
 _SEED = 0
 _BLOCK = 2048  # vectors placed at a time: against a sample of 5000, 40 MB of scores
 _NEIGHBOURS = 15  # that UMAP keeps together; its authors' default
-_NEAREST = 5  # of the sample, between which any other picture is placed
+_NEAREST = 5  # of the sample, between which any other image is placed
 _LEVEL = 0.5  # share of rank in a place: spreads crowds out, keeps the order
 
 
 @dataclass(frozen=True, slots=True)
 class IndexMap:
-    """A place and a cluster for every picture.
+    """A place and a cluster for every image.
 
     Attributes:
         rows: Ids, int64 [n], ascending.
@@ -55,21 +55,21 @@ class IndexMap:
 def make_map(
     index: Index, *, clusters: int | None = None, method: Method | None = None
 ) -> IndexMap:
-    """Lay out all pictures of an index on a plane.
+    """Lay out all images of an index on a plane.
 
     Clusters are found by spherical k-means on a sample. The plane is fitted on the sample too, and
-    then every picture is given its place on it. The map is kept on disk until the index changes.
+    then every image is given its place on it. The map is kept on disk until the index changes.
 
     Args:
         index: The index.
-        clusters: How many; by default about the square root of half the pictures, 12 at most.
+        clusters: How many; by default about the square root of half the images, 12 at most.
         method: "pca" takes the two principal components of the clusters' centres, which tells the
             clusters apart, in a fraction of a second. "umap" keeps neighbours together and shows
             finer groups; it needs the extra `map` and seconds to minutes. By default UMAP where
             the extra is installed.
 
     Raises:
-        InvalidInputError: There are fewer than three pictures, or clusters; or UMAP is asked for
+        InvalidInputError: There are fewer than three images, or clusters; or UMAP is asked for
             and is not installed.
     """
     there = importlib.util.find_spec("umap") is not None
@@ -83,7 +83,7 @@ def make_map(
         return kept
     _, sample = index.sample(_SAMPLE)
     if len(sample) < 3:
-        raise InvalidInputError(f"a map needs at least 3 pictures; there are {len(sample)}")
+        raise InvalidInputError(f"a map needs at least 3 images; there are {len(sample)}")
     count = clusters or min(_MOST_CLUSTERS, max(3, round((len(sample) / 2) ** 0.5)))
     if count < 3:
         raise InvalidInputError(f"a map needs at least 3 clusters, not {count}")

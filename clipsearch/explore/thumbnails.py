@@ -1,8 +1,8 @@
-"""Small copies of indexed pictures, made once and kept on disk.
+"""Small copies of indexed images, made once and kept on disk.
 
 A copy is always decoded and encoded again, so that no byte of the original file leaves, EXIF with
-its place and owner included. It is kept under the hash of the picture's content, so that a moved
-or copied picture has one copy, and a changed one never an old copy.
+its place and owner included. It is kept under the hash of the image's content, so that a moved
+or copied image has one copy, and a changed one never an old copy.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _END = b"\xff\xd9"  # the last bytes of every JPEG file
 
 
 def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
-    """A JPEG copy of an item's picture, from the cache where it is there.
+    """A JPEG copy of an item's image, from the cache where it is there.
 
     Args:
-        item: An item whose picture is a file of its own.
+        item: An item whose image is a file of its own.
         side: Pixels of the longer side at most: `THUMBNAIL_SIDE` or `PREVIEW_SIDE`.
 
     Raises:
-        ImageDecodeError: The item has no picture file, or the file is gone or broken.
+        ImageDecodeError: The item has no image file, or the file is gone or broken.
         InvalidInputError: Another side.
     """
     if side not in SIDES:
         raise InvalidInputError(f"a thumbnail's side is one of {SIDES}, not {side}")
     if item.path is None:
-        raise ImageDecodeError(f"item {item.id} has no picture file of its own")
+        raise ImageDecodeError(f"item {item.id} has no image file of its own")
     name = _entry_name(item, side)
     kept = read_entry(name)
     if kept is not None and kept.endswith(_END):
@@ -60,10 +60,10 @@ def reduced(
     quality: int = 80,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> bytes:
-    """A picture as JPEG bytes, at most `side` pixels long, upright and without EXIF.
+    """A image as JPEG bytes, at most `side` pixels long, upright and without EXIF.
 
     Raises:
-        ImageDecodeError: Not a picture, broken, or larger than `max_pixels`.
+        ImageDecodeError: Not a image, broken, or larger than `max_pixels`.
     """
     image = load_image(source, max_pixels=max_pixels)
     if image is source:

@@ -1,4 +1,4 @@
-"""Files of indexed pictures, handed out only if they are still what was indexed."""
+"""Files of indexed images, handed out only if they are still what was indexed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import ImageDecodeError, ItemNotFoundError
 from ..explore.originals import indexed_bytes
 from ..types import Item
 
-__all__ = ["MEDIA_TYPES", "checked_path", "read_picture"]
+__all__ = ["MEDIA_TYPES", "checked_path", "read_image"]
 
 # What browsers show, by Pillow's name; anything else is sent as a JPEG copy.
 MEDIA_TYPES = {
@@ -46,7 +46,7 @@ def checked_path(item: Item, roots: Sequence[str] | None) -> str:
     return real
 
 
-def read_picture(item: Item, roots: Sequence[str] | None) -> bytes:
+def read_image(item: Item, roots: Sequence[str] | None) -> bytes:
     """The bytes of an item's file, if they are those that were indexed.
 
     Raises:

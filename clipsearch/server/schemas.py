@@ -65,7 +65,7 @@ class TermBody(_Document):
 
     text: Text | None = None
     image: Base64Bytes | None = Field(None, description="The bytes of an image file, in base64.")
-    item: Id | None = Field(None, description="An item's id: what its picture shows.")
+    item: Id | None = Field(None, description="An item's id: what its image shows.")
     vector: list[float] | None = Field(None, max_length=8192)
     weight: Weight = 1.0
 

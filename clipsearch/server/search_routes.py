@@ -13,7 +13,7 @@ from ..documents import hits_document, public_hit, public_item
 from ..errors import ImageDecodeError, ItemNotFoundError
 from ..explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
 from ..ingest import ROOTS
-from .image_files import MEDIA_TYPES, checked_path, read_picture
+from .image_files import MEDIA_TYPES, checked_path, read_image
 from .public_filter import checked_where, visible_fields
 from .schemas import (
     HitsDocument,
@@ -30,13 +30,13 @@ from .uploads import check_form
 
 __all__ = ["router"]
 
-_PICTURE_HEADERS = {
-    # An id never changes its picture, so a browser may keep it; a proxy may not.
+_IMAGE_HEADERS = {
+    # An id never changes its image, so a browser may keep it; a proxy may not.
     "Cache-Control": "private, max-age=86400, immutable",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-_PICTURE_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The picture.", "content": {"image/*": {}}}
+_IMAGE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The image.", "content": {"image/*": {}}}
 }
 
 Name = Annotated[str, Path(max_length=200, description="An index, as GET /v1/indexes names it.")]
@@ -84,7 +84,7 @@ async def search_image(
     name: Name,
     form: Annotated[SearchForm, Form(media_type="multipart/form-data")],
 ) -> Response:
-    """Search by a picture, with words added or subtracted.
+    """Search by a image, with words added or subtracted.
 
     curl http://127.0.0.1:7860/v1/indexes/photos/search/image -F image=@beach.jpg -F add=sunset
     """
@@ -101,27 +101,27 @@ def get_item(request: Request, name: Name, item_id: ItemId) -> Response:
     return JSONResponse(public_item(engine.index(name).item(item_id)))
 
 
-@router.get("/{name}/items/{item_id}/image", response_class=Response, responses=_PICTURE_RESPONSES)
+@router.get("/{name}/items/{item_id}/image", response_class=Response, responses=_IMAGE_RESPONSES)
 def get_image(request: Request, name: Name, item_id: ItemId) -> Response:
-    """Get an item's picture as it was indexed.
+    """Get an item's image as it was indexed.
 
-    curl http://127.0.0.1:7860/v1/indexes/photos/items/17/image -o picture.jpg
+    curl http://127.0.0.1:7860/v1/indexes/photos/items/17/image -o image.jpg
     """
     engine: Engine = request.app.state.engine
     index = engine.index(name)
     item = index.item(item_id)
-    data = read_picture(item, index.get_meta(ROOTS))
+    data = read_image(item, index.get_meta(ROOTS))
     media_type = MEDIA_TYPES.get(item.format or "")
     if media_type is None:
         data, media_type = _copy(data, item_id), "image/jpeg"
-    return Response(data, media_type=media_type, headers=_PICTURE_HEADERS)
+    return Response(data, media_type=media_type, headers=_IMAGE_HEADERS)
 
 
 @router.get(
-    "/{name}/items/{item_id}/thumbnail", response_class=Response, responses=_PICTURE_RESPONSES
+    "/{name}/items/{item_id}/thumbnail", response_class=Response, responses=_IMAGE_RESPONSES
 )
 def get_thumbnail(request: Request, name: Name, item_id: ItemId) -> Response:
-    """Get a small JPEG copy of an item's picture.
+    """Get a small JPEG copy of an item's image.
 
     curl http://127.0.0.1:7860/v1/indexes/photos/items/17/thumbnail -o small.jpg
     """
@@ -133,7 +133,7 @@ def get_thumbnail(request: Request, name: Name, item_id: ItemId) -> Response:
         data = thumbnail(replace(item, path=path), THUMBNAIL_SIDE)
     except ImageDecodeError as exc:
         raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
-    return Response(data, media_type="image/jpeg", headers=_PICTURE_HEADERS)
+    return Response(data, media_type="image/jpeg", headers=_IMAGE_HEADERS)
 
 
 def _copy(data: bytes, item_id: int) -> bytes:

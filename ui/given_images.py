@@ -21,15 +21,15 @@ from .problems import PageError, explained
 from .settings import Settings
 from .strings import Words
 
-__all__ = ["EncodedPicture", "GivenPicture", "encoded", "read_picture", "read_pictures"]
+__all__ = ["EncodedImage", "GivenImage", "encoded", "read_image", "read_images"]
 
 _THUMB_SIDE = 96  # pixels, of the small copy that the page keeps
-_MOST = 24  # pictures in one event
+_MOST = 24  # images in one event
 
 
 @dataclass(frozen=True, slots=True)
-class GivenPicture:
-    """A picture in memory, with a small copy as a data URL."""
+class GivenImage:
+    """A image in memory, with a small copy as a data URL."""
 
     name: str
     image: Image.Image
@@ -37,25 +37,25 @@ class GivenPicture:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedPicture:
-    """A picture as the model sees it: a unit vector [dim], with a small copy as a data URL."""
+class EncodedImage:
+    """A image as the model sees it: a unit vector [dim], with a small copy as a data URL."""
 
     name: str
     thumb: str
     vector: Floats
 
 
-def encoded(pictures: Sequence[GivenPicture], encoder: Encoder) -> list[EncodedPicture]:
+def encoded(images: Sequence[GivenImage], encoder: Encoder) -> list[EncodedImage]:
     """Pictures with their vectors, in order."""
-    if not pictures:
+    if not images:
         return []
-    vectors = encoder.encode_images([picture.image for picture in pictures])
-    return [EncodedPicture(p.name, p.thumb, v) for p, v in zip(pictures, vectors, strict=True)]
+    vectors = encoder.encode_images([image.image for image in images])
+    return [EncodedImage(p.name, p.thumb, v) for p, v in zip(images, vectors, strict=True)]
 
 
-def read_pictures(
+def read_images(
     given: Sequence[Any], settings: Settings, words: Words
-) -> tuple[list[GivenPicture], str]:
+) -> tuple[list[GivenImage], str]:
     """Decode what the page sent as a list of `{name, data}`.
 
     Returns:
@@ -66,20 +66,20 @@ def read_pictures(
     """
     if len(given) > _MOST:
         raise PageError("js.too_many", n=_MOST)
-    pictures, problems = [], []
+    images, problems = [], []
     for entry in given:
         try:
-            pictures.append(read_picture(entry, settings, words))
+            images.append(read_image(entry, settings, words))
         except PageError as exc:
             problems.append(explained(exc, words))
-    return pictures, " ".join(problems)
+    return images, " ".join(problems)
 
 
-def read_picture(given: Any, settings: Settings, words: Words) -> GivenPicture:
+def read_image(given: Any, settings: Settings, words: Words) -> GivenImage:
     """Decode what the page sent as `{name, data}`, `data` being a data URL.
 
     Raises:
-        PageError: It is no picture, too large, or has too many pixels.
+        PageError: It is no image, too large, or has too many pixels.
     """
     fields = given if isinstance(given, Mapping) else {}
     name = str(fields.get("name") or words("search.chip_picture"))[:60]
@@ -91,4 +91,4 @@ def read_picture(given: Any, settings: Settings, words: Words) -> GivenPicture:
         image = load_image(data, max_pixels=settings.max_pixels)
     except (binascii.Error, ImageDecodeError) as exc:
         raise PageError("js.unreadable", name=name) from exc
-    return GivenPicture(name, image, jpeg_url(reduced(image, _THUMB_SIDE)))
+    return GivenImage(name, image, jpeg_url(reduced(image, _THUMB_SIDE)))
