@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,12 @@ def wait_for(condition, *, seconds: float = PATIENCE_S, what: str = "it"):
             return value
         time.sleep(0.1)
     raise AssertionError(f"{what} did not happen within {seconds:g} s")
+
+
+def free_port() -> int:
+    """A port that nothing listened at a moment ago; Ray Serve cannot choose one."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 @contextlib.contextmanager

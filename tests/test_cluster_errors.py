@@ -23,7 +23,7 @@ def test_one_machine_does_not_need_ray():
         "import sys; sys.modules['ray'] = None\n"
         "import clipsearch.cli, clipsearch.ingest, clipsearch.cluster.index_shards\n"
         "import clipsearch.cluster.index_job\n"
-        "import clipsearch.cluster.deployment, clipsearch.cluster.http\n"
+        "import clipsearch.cluster.deployment, clipsearch.cluster.ingress\n"
         "from clipsearch.cluster.connection import connected\n"
         "try:\n"
         "    connected('local').__enter__()\n"

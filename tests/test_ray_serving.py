@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from clipsearch.types import Record
 
 ray = pytest.importorskip("ray")
 
-from .raycluster import cluster, descendants, started, wait_for  # noqa: E402 - needs ray
+from .raycluster import cluster, descendants, free_port, started, wait_for  # noqa: E402 - needs ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 ITEMS, QUERIES, SHARDS = 10_000, 200, 4
@@ -190,7 +189,11 @@ def test_a_lost_replica_and_a_lost_shard(nodes, index):
     """With two replicas a kill is not noticed; without its files a shard is missing, and said."""
     folder = shard_index(index.path, 3).shards[1].folder
     hidden = folder.with_name("hidden")
-    with served(index, replicas=2, timeout_s=15.0, app="lost") as sharded:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    search = f"{url}/v1/indexes/{index.path.name}/search"
+    with served(index, replicas=2, timeout_s=15.0, app="lost", port=port) as sharded:
+        assert send(f"{url}/readyz") == (200, {"ready": True, "missing_shards": []})
         expected = index.search("a dog", 20, exact=True)
         same(sharded.search("a dog", 20), expected)
         for _ in range(2):
@@ -225,12 +228,22 @@ def test_a_lost_replica_and_a_lost_shard(nodes, index):
             assert time.monotonic() - started < 15  # one known to be lost is not waited for
             with pytest.raises(PartialAnswerError, match=f"item {min(gone)} may be in shard 2"):
                 sharded.search(Query.item(min(gone)))
+            status, document = send(search, {"text": "a dog", "k": 3})
+            assert (status, document["partial"], document["missing_shards"]) == (200, True, [2])
+            assert send(f"{url}/readyz") == (503, {"ready": False, "missing_shards": [2]})
+            status, document = send(search.removesuffix("/search"))
+            assert (status, document["shards"], document["missing_shards"]) == (200, 3, [2])
+            for row, expected_status in ((min(gone), 503), (rest[0].item.id, 200)):
+                status, document = send(search.replace("/search", f"/items/{row}"))
+                assert status == expected_status, document
+                assert status == 200 or document["code"] == "partial_answer"
         finally:
             hidden.rename(folder)
         found = wait_for(
             lambda: not (hits := sharded.search("a dog", 20)).partial and hits,
             what="the shard's return",
         )
+        assert send(f"{url}/readyz") == (200, {"ready": True, "missing_shards": []})
         same(found, expected)
 
 
@@ -317,11 +330,6 @@ def test_a_node_without_the_shards(nodes, index, tmp_path):
 
 
 # --- over HTTP -----------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def send(url: str, body: object = None, token: str | None = None):

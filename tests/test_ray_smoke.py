@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import httpx
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from clipsearch import Index, IngestOptions, Query
+from clipsearch.server import ServerSettings, create_app
 
 pytest.importorskip("ray")
 
-from .raycluster import cluster
+from . import contract
+from .raycluster import cluster, free_port
 
 pytestmark = [pytest.mark.ray_smoke, pytest.mark.filterwarnings("ignore")]  # Ray has many
 COUNT = 60
@@ -47,7 +53,7 @@ def test_one_worker_indexes_and_two_shards_answer_as_one_index(folder, encoder, 
         ids = [item.id for item in items]
         vectors = local.vectors(ids)
     assert expected.indexed == COUNT
-    with cluster(1, cpus=4), Index.create(tmp_path / "index", encoder) as index:
+    with cluster(1, cpus=4), Index.create(tmp_path / contract.NAME, encoder) as index:
         report = add_on_cluster(
             index,
             folder,
@@ -66,7 +72,11 @@ def test_one_worker_indexes_and_two_shards_answer_as_one_index(folder, encoder, 
             Query.image(photos[0]),
             Query.item(41),
         )
-        with serve_shards(index.path, ServeOptions(device="cpu", timeout_s=60.0)) as sharded:
+        settings = ServerSettings(
+            tokens=(contract.TOKEN,), max_body_bytes=contract.MAX_BODY_MB * 1024**2
+        )
+        serving = ServeOptions(device="cpu", timeout_s=60.0, port=free_port(), settings=settings)
+        with serve_shards(index.path, serving) as sharded:
             for query in queries:
                 for options in ({}, {"where": "width > 250", "offset": 3}):
                     found = sharded.search(query, 7, **options)
@@ -76,3 +86,15 @@ def test_one_worker_indexes_and_two_shards_answer_as_one_index(folder, encoder, 
                         [hit.score for hit in found], [hit.score for hit in whole], atol=1e-6
                     )
                     assert not found.partial
+            answers_over_http_as_one_index(index, encoder, serving, photos[0])
+
+
+def answers_over_http_as_one_index(index, encoder, serving, photo):
+    """The requests of the contract; test_http_contract.py sends them to both commands."""
+    *ids, lost = (item.id for item in index.items(limit=COUNT))
+    Path(index.item(lost).path).unlink()
+    app = create_app(encoder, {contract.NAME: index.path}, settings=serving.settings, ui=False)
+    with TestClient(app) as plain, httpx.Client(timeout=60) as sharded:
+        for ask in contract.requests(photo, ids, lost, index.dim):
+            answer = contract.send(sharded, f"http://{serving.host}:{serving.port}", ask)
+            contract.compare(ask, contract.send(plain, "", ask), answer)

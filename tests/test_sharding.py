@@ -15,7 +15,7 @@ from clipsearch import Index, InvalidInputError, Query
 from clipsearch.cluster.index_shards import open_shards, shard_index, shards_folder
 from clipsearch.cluster.shard_answer import (
     KeywordReader,
-    ShardReader,
+    ShardIndex,
     described,
     merge,
     without_cosine,
@@ -67,10 +67,10 @@ def ask(shards, query, encoder, **parameters):
     vector, plain = query.resolve(encoder, None), described(request)
     home = shards.shards[0].folder.parent.parent
     keywords = KeywordReader(home.with_suffix(""), shards.generation)
-    readers = [ShardReader(shard.folder) for shard in shards.shards]
+    readers = [ShardIndex.open(shard.folder) for shard in shards.shards]
     words, looked_up = None, []
     try:
-        answers = [reader.search(plain, vector) for reader in readers]
+        answers = [reader.best(plain, vector) for reader in readers]
         if request.hybrid:
             words = keywords.match(plain)
             unknown = without_cosine(words, answers)
@@ -163,11 +163,11 @@ def test_a_shard_is_a_sound_index_with_the_same_ids(index, encoder):
 
 def test_vectors_of_items_come_from_the_shard_that_has_them(index):
     shards = shard_index(index.path, 3)
-    readers = [ShardReader(shard.folder) for shard in shards.shards]
+    readers = [ShardIndex.open(shard.folder) for shard in shards.shards]
     wanted = [shards.shards[0].first_row, shards.shards[2].last_row, 45, 10**9]
     found = {}
     for reader in readers:
-        found.update(reader.vectors(wanted))
+        found.update(reader.vectors_of(wanted))
         reader.close()
     assert sorted(found) == sorted(wanted[:2])  # 45 was removed, the last never was
     with pytest.raises(ItemNotFoundError):

@@ -146,12 +146,11 @@ class _Desk:
         library, name = self._context.library, name.strip()
 
         def open_index() -> Index:
-            if name in library.names():
-                known = library.index(name)
-                return Index.open(known.path, library.encoder(known.model_name))
-            made = Index.create(index_path(name), library.encoder(BUNDLED_MODEL), exist_ok=True)
-            library.admit(name)
-            return made
+            if name not in library.names():
+                model = library.encoder(BUNDLED_MODEL)
+                Index.create(index_path(name), model, exist_ok=True).close()
+                library.admit(name)
+            return library.index(name)
 
         started = self._jobs.start(
             name, source.name, open_index, lambda index, tell: index.add(source, progress=tell)

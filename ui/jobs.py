@@ -58,7 +58,7 @@ class Jobs:
         Args:
             name: Of the index.
             source: What is indexed, for people.
-            open_index: Opens or creates the index, with its model.
+            open_index: Opens or creates the index, with its model; whoever opened it closes it.
             add: Called with the index and a progress callback.
         """
         with self._lock:
@@ -98,5 +98,3 @@ class Jobs:
                 self._job is not None and self._job.state == "running"
             ):  # a defect; threading logs it
                 self._update(state="failed", problem="unexpected error; see the server's log")
-            if index is not None:
-                index.close()

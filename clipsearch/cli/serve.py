@@ -18,7 +18,8 @@ from .output import note
 from .page import Lang, Root, checked_roots
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
+    from ..hub import Hub
+    from ..index import Index
 
 __all__ = ["TOKEN_VARIABLE", "serve"]
 
@@ -76,7 +77,8 @@ def serve(
         str | None,
         typer.Option(
             "--ray",
-            help="Serve the shards of one index on a Ray cluster: local, auto or HOST:PORT.",
+            help="Serve the shards of one index on a Ray cluster (local, auto or HOST:PORT): the "
+            "HTTP API without the web page.",
         ),
     ] = None,
     replicas: Annotated[int, typer.Option(min=1, help="With --ray: replicas of each shard.")] = 1,
@@ -116,23 +118,7 @@ def serve(
             f"{host} can be reached from other machines: set {TOKEN_VARIABLE}, give --token-file "
             "FILE, or use --no-auth to serve everyone"
         )
-    if ray is not None:
-        serve_on_cluster(
-            names,
-            address=ray,
-            host=host,
-            port=port,
-            tokens=tokens,
-            device=device,
-            replicas=replicas,
-            max_replicas=max_replicas,
-            routers=routers,
-            timeout_s=shard_timeout_s,
-            refuse_partial=refuse_partial,
-        )
-        return
     roots = checked_roots(root)
-    folders, encoder = _folders_and_model(names, model, device)
     settings = ServerSettings(
         tokens=tokens,
         allowed_hosts=("localhost", "127.0.0.1", "::1", host) if local and not tokens else None,
@@ -146,12 +132,33 @@ def serve(
         roots=roots,
         language=lang.value if lang else None,
     )
-    sock = listen(host, port)
-    from ..server import create_app
+    if ray is not None:
+        serve_on_cluster(
+            names,
+            address=ray,
+            host=host,
+            port=port,
+            settings=settings,
+            device=device,
+            replicas=replicas,
+            max_replicas=max_replicas,
+            routers=routers,
+            timeout_s=shard_timeout_s,
+            refuse_partial=refuse_partial,
+        )
+        return
+    from ..hub import Hub
+    from ..index import Index
+    from ..server.app import serve_hub
+    from ..server.shared_encoder import sharing
+    from ..server.telemetry import Telemetry
 
-    app = create_app(
-        encoder, folders, settings=settings, ui=ui, load=partial(load_encoder, device=device)
-    )
+    telemetry = Telemetry()
+    load = sharing(partial(load_encoder, device=device), settings, telemetry)
+    hub = Hub(load, open_index=Index.open)
+    folders, chosen = _folders_and_model(hub, names, model)
+    app = serve_hub(hub, folders, model=chosen, settings=settings, telemetry=telemetry, ui=ui)
+    sock = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{sock.getsockname()[1]}"
     run(app, sock, ready=lambda: note(f"serving {', '.join(folders) or 'no index'} at {url}"))
@@ -179,22 +186,17 @@ def _tokens(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
 
 
 def _folders_and_model(
-    names: list[str] | None, model: str | None, device: str
-) -> tuple[dict[str, Path], Encoder]:
-    """Folders of the indexes by name, and the model that they share."""
-    from ..index import Index
-
+    hub: Hub[Index], names: list[str] | None, model: str | None
+) -> tuple[dict[str, Path], str]:
+    """Folders of the indexes by name, and the name of the model that they share."""
     if names:
         folders = {Path(name).name: existing_index(name) for name in names}
     else:
         folders = {name: home() / name for name in index_names()}
-    models = {}
-    for name, folder in folders.items():
-        with Index.open(folder) as index:
-            models[name] = index.model_name
+    models = {name: hub.index(folder).model_name for name, folder in folders.items()}
     chosen = model or next(iter(models.values()), BUNDLED_MODEL)
     others = [name for name, its in models.items() if its != chosen]
     if others and not names:
         note(f"not served, because they use another model than {chosen}: {', '.join(others)}")
         folders = {name: folder for name, folder in folders.items() if name not in others}
-    return folders, load_encoder(chosen, device=device)
+    return folders, chosen

@@ -6,20 +6,20 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.storage import check_openable
 from ..errors import ClusterError, ImageDecodeError, IndexNotFoundError, InvalidInputError
 from ..index import Index
 from ..query import Query, Term
 from ..request import Searchable, SearchRequest
+from ..server.settings import ServerSettings
 from ..types import Hits
 from .connection import connected, of_ray, require_ray
 from .index_shards import Shard, ShardSet, open_shards
 from .preflight import check_nodes
-from .router import Router, RouterSettings, ShardReplica
+from .router import Router, ShardReplica
 
 __all__ = ["ServeOptions", "ShardedIndex", "serve_shards", "shards_to_serve"]
 
@@ -38,7 +38,9 @@ class ServeOptions:
     device: str = "auto"  # of the routers' model
     host: str = "127.0.0.1"
     port: int | None = None  # for HTTP; None answers through Python handles only
-    tokens: tuple[str, ...] = ()
+    settings: ServerSettings = field(
+        default_factory=ServerSettings
+    )  # each router keeps its own count
     app: str = "clipsearch"  # name of the application in Ray Serve
 
     def __post_init__(self) -> None:
@@ -124,7 +126,6 @@ def shards_to_serve(folder: Path) -> ShardSet:
         IndexNotFoundError: There is no index.
         InvalidInputError: The index has changed since it was split.
     """
-    check_openable(folder)
     with Index.open(folder) as index:
         info = index.info()
     try:
@@ -211,26 +212,24 @@ def _deploy(folder: Path, shards: ShardSet, options: ServeOptions, cpus: float) 
         .bind(str(shard.folder), shards.fingerprint)
         for number, shard in enumerate(shards.shards, start=1)
     ]
-    settings = RouterSettings(
-        name=shards.name,
-        folder=folder,
-        was_split=shards.shards[0].folder != folder,
-        model=shards.model_name,
-        fingerprint=shards.fingerprint,
-        dim=shards.dim,
-        generation=shards.generation,
-        items=shards.items,
-        device=options.device,
-        timeout_s=options.timeout_s,
-        refuse_partial=options.refuse_partial,
-        tokens=options.tokens,
-    )
-    router = (
-        serve.deployment(Router)
-        .options(name="router", num_replicas=options.routers, **common)
-        .bind(settings, *handles)
-    )
     http = options.port is not None
+    if http:
+        from .ingress import http_router
+    # Where more come, the guard of the application refuses them.
+    queue = {"max_ongoing_requests": 2 * options.settings.max_in_flight}
+    router = (
+        serve.deployment(http_router() if http else Router)
+        .options(name="router", num_replicas=options.routers, **common | queue)
+        .bind(
+            *handles,
+            folder=folder,
+            shards=shards,
+            settings=options.settings,
+            device=options.device,
+            timeout_s=options.timeout_s,
+            refuse_partial=options.refuse_partial,
+        )
+    )
     try:
         serve.start(
             proxy_location="EveryNode" if http else "Disabled",

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import (
     ClipSearchError,
@@ -22,24 +22,26 @@ from ..errors import (
     ItemNotFoundError,
     PartialAnswerError,
 )
+from ..models import load_encoder
 from ..query import Query
 from ..request import SearchRequest
-from ..types import Hits
+from ..server.settings import ServerSettings
+from ..server.shared_encoder import SharedEncoder
+from ..server.telemetry import Telemetry
+from ..types import Hits, Item
 from ..vectors import Floats
+from .index_shards import ShardSet
 from .shard_answer import (
     FetchedVectors,
     KeywordReader,
     ShardAnswer,
-    ShardReader,
+    ShardIndex,
     described,
     merge,
     without_cosine,
 )
 
-if TYPE_CHECKING:
-    from ..encoder import Encoder
-
-__all__ = ["Router", "RouterSettings", "ShardReplica"]
+__all__ = ["Router", "ShardReplica"]
 
 _log = logging.getLogger("clipsearch.cluster")
 # What is wrong with the question, not with the shard: no other replica would answer it.
@@ -48,26 +50,8 @@ _PAUSE_S = 0.05  # before another replica is asked
 _SUSPECT_S = 0.5  # how long a shard that was missing last time is waited for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterSettings:
-    """How the router works."""
-
-    name: str  # of the index
-    folder: Path  # of the index
-    was_split: bool  # else the index itself is the only shard
-    model: str
-    fingerprint: str
-    dim: int
-    generation: int
-    items: int
-    device: str = "auto"
-    timeout_s: float = 10.0  # for one shard
-    refuse_partial: bool = False
-    tokens: tuple[str, ...] = ()
-
-
 class ShardReplica:
-    """One copy of one shard, answering searches.
+    """One copy of one shard.
 
     Args:
         folder: Of the shard.
@@ -75,54 +59,60 @@ class ShardReplica:
     """
 
     def __init__(self, folder: str, fingerprint: str) -> None:
-        self._reader = ShardReader(Path(folder))
-        if self._reader.fingerprint != fingerprint:
+        self._index = ShardIndex.open(folder)
+        if self._index.fingerprint != fingerprint:
             raise InvalidInputError(f"{folder} is a shard of another index")
 
-    async def search(self, request: SearchRequest, vector: Floats) -> ShardAnswer:
-        """The best of this shard; see `ShardReader.search`."""
-        return await asyncio.to_thread(self._reader.search, request, vector)
-
-    async def look_up(
-        self, ids: Sequence[int], request: SearchRequest, vector: Floats
-    ) -> ShardAnswer:
-        """Those of the items that are here; see `ShardReader.look_up`."""
-        return await asyncio.to_thread(self._reader.look_up, ids, request, vector)
-
-    async def vectors(self, ids: Sequence[int]) -> dict[int, Floats]:
-        """Vectors of the items that are here."""
-        return await asyncio.to_thread(self._reader.vectors, ids)
-
-    async def fields(self) -> dict[str, str]:
-        """Names and types of what `where` knows."""
-        return await asyncio.to_thread(self._reader.fields)
+    async def ask(self, method: str, *arguments: Any) -> Any:
+        """What a method of `ShardIndex` returns."""
+        return await asyncio.to_thread(getattr(self._index, method), *arguments)
 
     def check_health(self) -> None:
         """Called by Ray Serve now and then; an error makes it replace the replica."""
-        self._reader.check()
+        _ = self._index.generation
 
 
 class Router:
-    """Answers searches of the whole index.
+    """Answers for the whole index.
 
     Args:
-        settings: How.
-        shards: Ray Serve's handles of the shards, in order.
+        handles: Ray Serve's handles of the shards, in order.
+        folder: The folder of the index.
+        shards: Its shards; the index itself as the only one if it was not split.
+        settings: Limits of queries.
+        device: Of the model.
+        timeout_s: How long a shard may take before it counts as missing.
+        refuse_partial: Whether an answer without all shards is an error.
+
+    Raises:
+        InvalidInputError: The model is another one here.
     """
 
-    def __init__(self, settings: RouterSettings, *shards: Any) -> None:
-        from ..models import load_encoder
-
-        self._settings = settings
-        self._shards = shards
-        self._encoder: Encoder = load_encoder(settings.model, device=settings.device)
-        if self._encoder.fingerprint != settings.fingerprint:
+    def __init__(
+        self,
+        *handles: Any,
+        folder: Path,
+        shards: ShardSet,
+        settings: ServerSettings,
+        device: str,
+        timeout_s: float,
+        refuse_partial: bool,
+    ) -> None:
+        self.folder = folder
+        self.shards = shards
+        self.settings = settings
+        self.telemetry = Telemetry()
+        encoder = load_encoder(shards.model_name, device=device)
+        if encoder.fingerprint != shards.fingerprint:
             raise InvalidInputError(
-                f"{settings.model} is another model here than the one that made the index"
+                f"{shards.model_name} is another model here than the one that made the index"
             )
-        self._keywords = KeywordReader(
-            settings.folder, settings.generation if settings.was_split else None
-        )
+        self.encoder = SharedEncoder(encoder, settings, self.telemetry)
+        self._handles = handles
+        self._timeout_s = timeout_s
+        self._refuse_partial = refuse_partial
+        was_split = shards.shards[0].folder != folder
+        self._keywords = KeywordReader(folder, shards.generation if was_split else None)
         self._lost: set[int] = set()
         self._fields: dict[str, str] = {}
         self._encoded = 0  # queries for which the model ran
@@ -137,13 +127,14 @@ class Router:
         Raises:
             InvalidInputError: A bad query, filter or number.
             ItemNotFoundError: The query names an item that no shard has.
+            ImageDecodeError: An image of the query cannot be read.
             PartialAnswerError: No shard answered; or not all did, and that is refused.
         """
         started = perf_counter()
         self._searched += 1
         vector = await self._resolve(request.query)
         plain = described(request)
-        found = await self._ask_all("search", plain, vector)
+        found = await self._ask_all("best", plain, vector)
         answers = [answer for answer in found.values() if answer is not None]
         words, looked_up = None, dict[int, ShardAnswer | None]()
         if request.hybrid:
@@ -151,9 +142,9 @@ class Router:
             if unknown := without_cosine(words, answers):
                 looked_up = await self._ask_all("look_up", unknown, plain, vector)
         missing = [n for n in found if found[n] is None or looked_up.get(n, 0) is None]
-        if missing and (self._settings.refuse_partial or not answers):
+        if missing and (self._refuse_partial or not answers):
             raise PartialAnswerError(
-                f"{len(missing)} of {len(self._shards)} shards of {self._settings.name} do not "
+                f"{len(missing)} of {len(self.shards)} shards of {self.shards.name} do not "
                 f"answer (shard {', '.join(map(str, missing))}); try again soon"
             )
         merged = merge(
@@ -162,19 +153,19 @@ class Router:
             words=words,
             looked_up=[answer for answer in looked_up.values() if answer is not None],
             missing=missing,
-            shards=len(self._shards),
+            shards=len(self.shards),
         )
         return replace(merged, took_ms=(perf_counter() - started) * 1e3)
 
     async def info(self) -> dict[str, Any]:
         """What the index is, and how much this router has done."""
         return {
-            "name": self._settings.name,
-            "items": self._settings.items,
-            "generation": self._settings.generation,
-            "model": self._settings.model,
-            "dim": self._settings.dim,
-            "shards": len(self._shards),
+            "name": self.shards.name,
+            "items": self.shards.items,
+            "generation": self.shards.generation,
+            "model": self.shards.model_name,
+            "dim": self.shards.dim,
+            "shards": len(self.shards),
             "missing": sorted(self._lost),
             "searched": self._searched,
             "encoded": self._encoded,
@@ -184,38 +175,68 @@ class Router:
     async def fields(self) -> dict[str, str]:
         """Names and types of what `where` knows."""
         if not self._fields:
-            for found in (await self._ask_all("fields")).values():
-                self._fields = self._fields or found or {}
+            self._fields = await self._ask_any("fields") or {}
         return self._fields
 
-    async def __call__(self, request: Any) -> Any:
-        """Answer an HTTP request; see `http`."""
-        from .http import answer
+    async def get_meta(self, key: str) -> Any:
+        """A small JSON document of the index, or None."""
+        return await self._ask_any("get_meta", key)
 
-        return await answer(request, self, self._settings)
+    async def item(self, id: int) -> Item:  # noqa: A002 - the word of Item.id
+        """One item.
+
+        Raises:
+            ItemNotFoundError: No shard has it.
+            PartialAnswerError: It may be in a shard that does not answer.
+        """
+        found = await self._of_items("items_of", [id])
+        if id not in found:
+            raise ItemNotFoundError(f"there is no item {id} in index {self.shards.name}")
+        item: Item = found[id]
+        return item
+
+    async def missing(self) -> list[int]:
+        """Numbers of the shards that do not answer now, ascending, from 1."""
+        found = await self._ask_all("__len__")
+        return [number for number, items in found.items() if items is None]
 
     async def _resolve(self, query: Query) -> Floats:
         """The query as one vector; the model runs once."""
-        ids = [int(term.value) for term in query.terms if term.kind == "item"]
-        vectors: dict[int, Floats] = {}
-        if ids:
-            found = await self._ask_all("vectors", ids)
-            for part in found.values():
-                vectors.update(part or {})
-            unknown = [number for number in ids if number not in vectors]
-            missing = [number for number, part in found.items() if part is None]
-            if unknown and missing:
-                raise PartialAnswerError(
-                    f"item {unknown[0]} may be in shard {missing[0]}, which does not answer; try "
-                    "again soon"
-                )
-        source = FetchedVectors(self._settings.dim, vectors, self._settings.name)
         self._encoded += any(term.kind in ("text", "image") for term in query.terms)
-        return await asyncio.to_thread(query.resolve, self._encoder, source)
+        encoded = await self.encoder.encoded(query)
+        ids = [int(term.value) for term in query.terms if term.kind == "item"]
+        vectors = await self._of_items("vectors_of", ids) if ids else {}
+        return encoded.resolve(None, FetchedVectors(self.shards.dim, vectors, self.shards.name))
+
+    async def _of_items(self, method: str, ids: Sequence[int]) -> dict[int, Any]:
+        """What the shards know of items, by id, of those that there are.
+
+        Raises:
+            PartialAnswerError: One may be in a shard that does not answer.
+        """
+        found = await self._ask_all(method, ids)
+        known: dict[int, Any] = {}
+        for part in found.values():
+            known.update(part or {})
+        unknown = [number for number in ids if number not in known]
+        missing = [number for number, part in found.items() if part is None]
+        if unknown and missing:
+            raise PartialAnswerError(
+                f"item {unknown[0]} may be in shard {missing[0]}, which does not answer; try "
+                "again soon"
+            )
+        return known
+
+    async def _ask_any(self, method: str, *arguments: Any) -> Any:
+        """The answer of one shard, where all have the same; None if there is none."""
+        for number in sorted(range(1, len(self.shards) + 1), key=self._lost.__contains__):
+            if (found := await self._ask(number, method, *arguments)) is not None:
+                return found
+        return None
 
     async def _ask_all(self, method: str, *arguments: Any) -> dict[int, Any]:
         """Every shard's answer by its number, from 1; None for one that is missing."""
-        numbers = range(1, len(self._shards) + 1)
+        numbers = range(1, len(self.shards) + 1)
         tasks = [asyncio.create_task(self._ask(n, method, *arguments)) for n in numbers]
         try:
             found = await asyncio.gather(*tasks)
@@ -227,11 +248,11 @@ class Router:
     async def _ask(self, number: int, method: str, *arguments: Any) -> Any:
         """One shard's answer, or None if it gives none in time."""
         clock = asyncio.get_running_loop().time
-        limit = min(_SUSPECT_S, self._settings.timeout_s) if number in self._lost else None
-        deadline = clock() + (limit or self._settings.timeout_s)
+        limit = min(_SUSPECT_S, self._timeout_s) if number in self._lost else None
+        deadline = clock() + (limit or self._timeout_s)
         reason = "no answer in time"
         while (left := deadline - clock()) > 0:
-            call = _awaited(getattr(self._shards[number - 1], method), arguments)
+            call = _awaited(self._handles[number - 1].ask, (method, *arguments))
             try:
                 found = await asyncio.wait_for(call, left)
             except TimeoutError:
@@ -248,7 +269,7 @@ class Router:
                 self._lost.discard(number)
                 return found
         if number not in self._lost:
-            _log.warning("shard %d of %s is missing: %s", number, self._settings.name, reason)
+            _log.warning("shard %d of %s is missing: %s", number, self.shards.name, reason)
         self._lost.add(number)
         return None
 

@@ -27,14 +27,14 @@ from ..errors import InvalidInputError, ItemNotFoundError
 from ..index import Index
 from ..query import Query, Term
 from ..request import SearchRequest
-from ..types import Hit, Hits, Modality
+from ..types import Hit, Hits, Item, Modality
 from ..vectors import Floats, Rows, score
 
 __all__ = [
     "FetchedVectors",
     "KeywordReader",
     "ShardAnswer",
-    "ShardReader",
+    "ShardIndex",
     "described",
     "merge",
     "without_cosine",
@@ -52,31 +52,10 @@ class ShardAnswer:
     floor: float  # the least score of a hit, as `min_score` means it in this index
 
 
-class ShardReader:
-    """Answers for one shard. Safe for threads.
+class ShardIndex(Index):
+    """One shard, asked for its part of an answer. Safe for threads."""
 
-    Args:
-        folder: The folder of the shard.
-
-    Raises:
-        IndexNotFoundError: There is none.
-        IndexCorruptError: It is damaged.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._index = Index.open(folder)
-        self._reader = Reader(folder)
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the model whose vectors it holds."""
-        return self._index.fingerprint
-
-    def check(self) -> None:
-        """Read the state of the shard; raises what a search would raise."""
-        self._reader.run(lambda conn, snapshot: snapshot.generation)
-
-    def search(self, request: SearchRequest, vector: Floats) -> ShardAnswer:
+    def best(self, request: SearchRequest, vector: Floats) -> ShardAnswer:
         """Find the best of this shard by their vectors, for any shard may hold all of the best.
 
         Args:
@@ -117,8 +96,8 @@ class ShardReader:
 
         Args:
             ids: Which, of the whole index, ascending.
-            request: As in `search`.
-            vector: As in `search`.
+            request: As in `best`.
+            vector: As in `best`.
         """
 
         def work(conn: sqlite3.Connection, snapshot: Snapshot) -> ShardAnswer:
@@ -133,24 +112,19 @@ class ShardReader:
 
         return self._reader.run(work)
 
-    def vectors(self, ids: Sequence[int], modality: Modality | None = None) -> dict[int, Floats]:
-        """Vectors of the items that are in this shard, by id; see `Index.vectors`."""
+    def items_of(self, ids: Sequence[int]) -> dict[int, Item]:
+        """Those of the items that are in this shard, by id."""
+        return self._reader.run(lambda conn, snapshot: catalog.items(conn, ids))
+
+    def vectors_of(self, ids: Sequence[int]) -> dict[int, Floats]:
+        """Vectors of those of the items that are in this shard, by id; see `Index.vectors`."""
         found: dict[int, Floats] = {}
         for number in ids:
             try:
-                found[number] = self._index.vectors([number], modality)[0]
+                found[number] = self.vectors([number])[0]
             except ItemNotFoundError:
                 continue  # in another shard, or in none
         return found
-
-    def fields(self) -> dict[str, str]:
-        """Names and types of what `where` knows, the same in every shard."""
-        return self._index.fields()
-
-    def close(self) -> None:
-        """Close all files."""
-        self._reader.close()
-        self._index.close()
 
 
 class KeywordReader:
@@ -223,12 +197,12 @@ class FetchedVectors:
 
 
 def described(request: SearchRequest) -> SearchRequest:
-    """The request without its images, which a shard does not need: it gets the vector.
+    """The request without images and vectors of terms: a shard gets the vector of the query.
 
     What decides the score distribution, the kinds and signs of the terms, stays.
     """
     terms = (
-        Term("item", 0, term.weight) if term.kind == "image" else term
+        Term("item", 0, term.weight) if term.kind == "image" else replace(term, vector=None)
         for term in request.query.terms
     )
     return replace(request, query=Query(tuple(terms)))

@@ -31,7 +31,7 @@ from .settings import ServerSettings
 from .shared_encoder import SharedEncoder, sharing
 from .telemetry import Telemetry
 
-__all__ = ["create_app", "serve_engine"]
+__all__ = ["create_app", "serve_engine", "serve_hub"]
 
 _log = logging.getLogger("clipsearch.server")
 _HTTP_CODES = {
@@ -70,13 +70,43 @@ def create_app(
     telemetry = Telemetry()
     hub = Hub(sharing(load, settings, telemetry), open_index=Index.open)
     hub.add_model(SharedEncoder(encoder, settings, telemetry))
+    return serve_hub(
+        hub, indexes, model=encoder.name, settings=settings, telemetry=telemetry, ui=ui
+    )
+
+
+def serve_hub(
+    hub: Hub[Index],
+    indexes: Mapping[str, Path],
+    *,
+    model: str,
+    settings: ServerSettings,
+    telemetry: Telemetry,
+    ui: bool,
+) -> FastAPI:
+    """The ASGI application over a hub, which it closes at its end.
+
+    Args:
+        hub: Its models are `SharedEncoder`s.
+        indexes: Name and folder of every index.
+        model: Name of the model that they share.
+        settings: Limits and tokens.
+        telemetry: What the models report to.
+        ui: Whether the front end is at `/`.
+
+    Raises:
+        EncoderMismatchError: An index is of another model.
+        IndexNotFoundError: A folder is no index.
+        ModelNotFoundError, ModelLoadError: The model cannot be loaded.
+    """
     try:
+        encoder = hub.encoder(model)
         for folder in indexes.values():
             hub.index(folder).check_encoder(encoder)
     except BaseException:
         hub.close()
         raise
-    engine = Engine(hub, indexes, model=encoder.name, settings=settings, telemetry=telemetry)
+    engine = Engine(hub, indexes, model=model, settings=settings, telemetry=telemetry)
     return serve_engine(engine, page=hub if ui else None)
 
 

@@ -54,6 +54,10 @@ Text = Annotated[
 Where = Annotated[str, Field(max_length=4000), AfterValidator(clean)]
 Id = Annotated[int, Field(ge=0, le=_MAX_ID)]
 Weight = Annotated[float, Field(ge=-100, le=100)]
+MissingShards = Annotated[
+    list[int] | None,
+    Field(description="Of an index in shards: numbers of those that do not answer, from 1."),
+]
 
 
 class _Document(BaseModel):
@@ -160,6 +164,8 @@ class HitsDocument(_Document):
     generation: int
     approximate: bool
     took_ms: float
+    partial: bool | None = Field(None, description="Of an index in shards: whether any is missing.")
+    missing_shards: MissingShards = None
 
 
 class IndexDocument(_Document):
@@ -172,6 +178,8 @@ class IndexDocument(_Document):
     fingerprint: str = Field(description="Of the model; vectors of others say nothing here.")
     dim: int
     fields: dict[str, str] = Field(description="What `where` knows, with types.")
+    shards: int | None = Field(None, description="Number of shards, if it is served in shards.")
+    missing_shards: MissingShards = None
 
 
 class IndexesDocument(_Document):
@@ -235,9 +243,10 @@ class EmbedDocument(_Document):
 
 
 class ReadyDocument(_Document):
-    """Whether the model and every index can be used."""
+    """Whether the model and every index can be used, all shards included."""
 
     ready: bool
+    missing_shards: MissingShards = None
 
 
 class ProblemDocument(_Document):

@@ -25,7 +25,7 @@ from .schemas import (
     SearchParameters,
 )
 from .service import Engine, public_name
-from .shared_search import ServedIndex
+from .shared_search import InShards, ServedIndex
 from .uploads import check_form
 
 __all__ = ["router"]
@@ -144,7 +144,7 @@ def _copy(data: bytes, item_id: int) -> bytes:
 
 
 def _described(name: str, index: ServedIndex) -> dict[str, Any]:
-    return {
+    document = {
         "name": name,
         "items": len(index),
         "generation": index.generation,
@@ -153,6 +153,9 @@ def _described(name: str, index: ServedIndex) -> dict[str, Any]:
         "dim": index.dim,
         "fields": visible_fields(index.fields()),
     }
+    if isinstance(index, InShards):
+        document |= {"shards": index.shards, "missing_shards": index.missing_shards()}
+    return document
 
 
 async def _answer(engine: Engine, name: str, asked: SearchParameters) -> Response:

@@ -28,7 +28,7 @@ from ..types import Hits
 from ..zeroshot import ZeroShotClassifier
 from .settings import ServerSettings
 from .shared_encoder import SharedEncoder
-from .shared_search import ServedIndex, SharedSearch
+from .shared_search import InShards, Search, ServedIndex, SharedSearch
 from .telemetry import Telemetry
 
 __all__ = ["Engine", "public_name"]
@@ -43,6 +43,7 @@ class Engine:
         model: Name of the model that classifies and embeds where no index is served.
         settings: Limits.
         telemetry: Where batches and queues are reported.
+        searches: How each index is searched; by default those that come together are collected.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Engine:
         model: str,
         settings: ServerSettings,
         telemetry: Telemetry,
+        searches: Mapping[str, Search] | None = None,
     ) -> None:
         self.settings = settings
         self.telemetry = telemetry
@@ -60,11 +62,11 @@ class Engine:
         self._folders = dict(indexes)
         self._model = model
         observe = telemetry.batch_observer("search")
-        self._searches = {name: SharedSearch(settings, observe) for name in indexes}
+        self._searches = searches or {name: SharedSearch(settings, observe) for name in indexes}
         self._classifiers: OrderedDict[str, ZeroShotClassifier] = OrderedDict()
         self._lock = threading.Lock()
-        searches = self._searches.values()
-        telemetry.watch_queue("search", lambda: sum(search.waiting for search in searches))
+        watched = self._searches.values()
+        telemetry.watch_queue("search", lambda: sum(search.waiting for search in watched))
         for name in indexes:
             telemetry.watch_index(name, partial(self._numbers, name))
 
@@ -155,6 +157,16 @@ class Engine:
             return ready and index.encoder is not None
         except ClipSearchError:
             return False
+
+    def missing_shards(self) -> list[int] | None:
+        """Numbers of the shards that do not answer now; None where no index is in shards."""
+        found: list[int] | None = None
+        for name in self._folders:
+            with contextlib.suppress(ClipSearchError):  # `broken` says so
+                index = self.index(name)
+                if isinstance(index, InShards):
+                    found = [*(found or ()), *index.missing_shards()]
+        return found
 
     def _numbers(self, name: str) -> tuple[int, int]:
         index = self.index(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from starlette.concurrency import run_in_threadpool
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped, unused-ignore]
@@ -14,7 +14,7 @@ from ..types import Hits, Item
 from .batcher import Batcher
 from .settings import ServerSettings
 
-__all__ = ["ServedIndex", "SharedSearch"]
+__all__ = ["InShards", "Search", "ServedIndex", "SharedSearch"]
 
 
 class ServedIndex(Protocol):
@@ -74,6 +74,42 @@ class ServedIndex(Protocol):
         ...
 
 
+@runtime_checkable
+class InShards(Protocol):
+    """What an index in shards says besides."""
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        ...
+
+    def missing_shards(self) -> list[int]:
+        """Numbers of the shards that do not answer now, ascending, from 1."""
+        ...
+
+
+class Search(Protocol):
+    """How the searches of one index are answered."""
+
+    @property
+    def waiting(self) -> int:
+        """How many searches wait."""
+        ...
+
+    async def answer(self, index: ServedIndex, request: SearchRequest) -> Hits:
+        """As `Index.answer`; the query's texts and images should be encoded already.
+
+        Args:
+            index: The index as it is open now; it may have been opened again since the last one.
+            request: What is asked.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish what is under way."""
+        ...
+
+
 _Asked = tuple[ServedIndex, SearchRequest]
 
 
@@ -97,12 +133,7 @@ class SharedSearch:
         )
 
     async def answer(self, index: ServedIndex, request: SearchRequest) -> Hits:
-        """As `Index.answer`; the query's texts and images should be encoded already.
-
-        Args:
-            index: The index as it is open now; it may have been opened again since the last one.
-            request: What is asked.
-        """
+        """As `Search.answer`."""
         if request.where is not None or request.hybrid or not self._scans:
             (hits,) = await run_in_threadpool(index.answer_many, [request])
         else:

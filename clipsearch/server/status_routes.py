@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
@@ -31,8 +33,12 @@ def readyz(request: Request) -> Response:
     curl http://127.0.0.1:7860/readyz
     """
     engine: Engine = request.app.state.engine
-    ready = bool(request.app.state.started) and not engine.broken()
-    return JSONResponse({"ready": ready}, 200 if ready else 503)
+    missing = engine.missing_shards()
+    ready = bool(request.app.state.started) and not engine.broken() and not missing
+    document: dict[str, Any] = {"ready": ready}
+    if missing is not None:
+        document["missing_shards"] = missing
+    return JSONResponse(document, 200 if ready else 503)
 
 
 @router.get(

@@ -36,7 +36,7 @@ class Service:
 
 
 @contextmanager
-def serving(home: Path, *arguments: str, token: str = ""):
+def serving(home: Path, *arguments: str, token: str = "", stop_s: float = 40):
     """Start `clipsearch serve` on a free port; stop it gracefully and check that it did."""
     environment = {
         **os.environ,
@@ -67,7 +67,7 @@ def serving(home: Path, *arguments: str, token: str = ""):
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(40)
+            process.wait(stop_s)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
