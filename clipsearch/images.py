@@ -47,7 +47,13 @@ ImageInput = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8
 DEFAULT_MAX_PIXELS = 179_000_000  # about where Pillow itself calls a file a decompression bomb
 _DRAFT_MARGIN = 2  # scaled JPEG decoding stops at twice the model's input: cosine > 0.998 holds
 # Parts of messages that speak of the moment or of a limit, not of the bytes: worth another try.
-PASSING_REASONS = ("the file is gone", "no permission", "over the limit of", "was stopped")
+PASSING_REASONS = (
+    "the file is gone",
+    "no permission",
+    "over the limit of",
+    "was stopped",
+    "changed while",
+)
 _SCALED_FORMATS = ("JPEG", "MPO", rawfiles.FORMAT)
 _ORIENTATION = ExifTags.Base.Orientation
 _TRANSPOSITIONS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -19,11 +20,14 @@ import pytest
 from PIL import Image
 
 from clipsearch import Index
+from clipsearch.cluster.index_job import ClusterEmbedder
+from clipsearch.cluster.worker import EmbeddedSlice
 from clipsearch.errors import ImageDecodeError, InvalidInputError, SourceError
 from clipsearch.images import Preprocessing
 from clipsearch.ingest import IngestOptions
+from clipsearch.intake.embedder import Embedded
 from clipsearch.intake.sources import Pair
-from clipsearch.intake.triage import is_gone, status_of
+from clipsearch.intake.triage import Candidate, is_gone, status_of
 
 from .fakes import FakeEncoder
 from .test_images import png_header
@@ -208,6 +212,27 @@ def test_pictures_that_came_before_in_a_batch_are_found(tmp_path, index):
     assert now[str(tmp_path / "moved.png")] == ids[str(paths[0])]
     assert list(now)[-3:] == [str(tmp_path / name) for name in names[1:4]]
     assert index.encoder.pixels == 5
+
+
+def test_the_last_of_several_pairs_of_one_key_counts_however_far_apart_they_are(tmp_path, index):
+    """The later ones are looked up while the earlier ones are still being encoded."""
+    data = [picture(tmp_path / f"{n}.png", n).read_bytes() for n in range(260)]
+    index.add([Pair(key="same", image=data[0])])
+    others = [Pair(key=f"row {n}", image=data[n]) for n in range(2, 257)]
+    pairs = [*others, Pair(key="same", image=data[1]), Pair(key="same", image=data[0])]
+    report = index.add(pairs)
+    assert (report.indexed, report.updated, report.unchanged) == (257, 2, 0)
+    (last,) = (item for item in index.items() if item.key == "same")
+    assert last.sha256 == hashlib.sha256(data[0]).hexdigest()
+
+
+def test_a_file_that_changed_while_a_cluster_embedded_it_is_tried_again(tmp_path, index):
+    path = str(picture(tmp_path / "changing.png", 1))
+    pair = Pair(key=path, image=path)
+    late = EmbeddedSlice([Embedded(Candidate(pair))], {}, {})
+    report = index.add([path], embedder=ClusterEmbedder([late]))
+    assert "changed while the job ran" in report.skips[0].reason
+    assert index.add([path]).indexed == 1
 
 
 def test_files_that_failed_are_not_tried_again_unless_asked(tmp_path, index):

@@ -62,7 +62,8 @@ class Store:
         self._again = again
         self._committed = monotonic()
         self._ends: list[_End] = []  # of the batch under way, in order
-        self._twins: dict[str, Known] = {}  # items with the bytes of this batch, as it began
+        self._before: dict[str, Known] = {}  # items with the keys of this batch, as it began
+        self._twins: dict[str, Known] = {}  # items with its bytes
         self._changed: set[str] = set()  # keys and hashes that this batch has changed since
 
     def __enter__(self) -> Self:
@@ -83,6 +84,7 @@ class Store:
             StorageError: The disk refused; what was not committed is dropped.
         """
         with self._log.timed("write"):
+            self._before = self._writer.lookup([one.pair.key for one in batch])
             hashes = [one.sha256 for one in batch if one.sha256 is not None]
             self._twins = self._writer.by_sha256(hashes)
             self._changed.clear()
@@ -98,7 +100,8 @@ class Store:
         key = embedded.pair.key
         if key in self._changed:
             self._flush()
-            embedded.candidate.before = self._writer.lookup([key]).get(key)
+            self._before.pop(key, None)
+            self._before.update(self._writer.lookup([key]))
         twin = self._twin(embedded)
         if twin is not None and self._reuse(embedded, twin):
             return
@@ -107,12 +110,12 @@ class Store:
         if embedded.error is not None:
             self._ends.append(_End(embedded, "skipped", embedded.error))
             return
-        end = _End(embedded, "indexed", also="updated" if embedded.candidate.before else None)
+        end = _End(embedded, "indexed", also="updated" if key in self._before else None)
         self._put(end, embedded.image)
 
     def _twin(self, embedded: Embedded) -> Known | None:
         """The item that has the same bytes: that of the pair itself, else the oldest."""
-        sha256, own = embedded.sha256, embedded.candidate.before
+        sha256, own = embedded.sha256, self._before.get(embedded.pair.key)
         if sha256 is None:
             return None
         if own is not None and own.has_image and own.sha256 == sha256:
@@ -140,7 +143,7 @@ class Store:
             self._ends.append(end)
             return True
         path, gone = candidate.path, twin.path is not None and is_gone(twin.path)
-        if candidate.before is None and path is not None and same_caption and gone:
+        if pair.key not in self._before and path is not None and same_caption and gone:
             self._writer.touch(twin.row, key=pair.key, path=path, mtime_ns=mtime_ns)
             self._changed.update((twin.key, pair.key, twin.sha256 or ""))
             self._ends.append(_End(embedded, "unchanged", f"moved from {twin.path}", "moved"))

@@ -43,7 +43,6 @@ class Candidate:
 
     pair: Pair
     status: os.stat_result | None = None  # of its file, if it has one
-    before: Known | None = None  # the item that is stored under its key
     sha256: str | None = None  # of its image, where the same bytes are stored already
 
     @property
@@ -91,7 +90,7 @@ class Triage:
                 self._log.notes[_NOT_TRIED_AGAIN] += 1
                 self._log.close(pair.key, "skipped", broken[pair.key].reason)
             else:
-                chosen[pair.key] = Candidate(pair, status, before)
+                chosen[pair.key] = Candidate(pair, status)
         if again := [key for key in chosen if key in broken]:
             self._writer.change(lambda conn: skipped.forget(conn, again))
         candidates = list(chosen.values())
