@@ -502,6 +502,15 @@ def test_tags(index, encoder):
     assert index.verify().ok
 
 
+def test_a_tag_of_an_item_that_is_not_there_is_left_out(index, encoder):
+    fill(index, encoder, 2)
+    index.set_tags([1, 3], ["dog", "ghost"])
+    assert index.facets().tags == ("dog",)
+    assert index.verify().ok
+    fill(index, encoder, 1, first=2)
+    assert index.item(3).tags == ()
+
+
 def test_hybrid_finds_words_that_the_vectors_miss(index, encoder):
     with index.writer() as writer:
         for i in range(50):

@@ -141,6 +141,28 @@ def test_an_item_that_is_refused_costs_no_other_of_its_batch(index, encoder):
     sound(index.path, 56)
 
 
+def test_a_change_that_is_refused_leaves_nothing_of_itself(index, encoder):
+    def refused(conn):
+        conn.execute("DELETE FROM items")
+        raise InvalidInputError("no")
+
+    with index.writer() as writer:
+        put(writer, encoder, "before")
+        with pytest.raises(InvalidInputError, match="no"):
+            writer.change(refused)
+        put(writer, encoder, "after")
+    sound(index.path, 42)
+
+
+def test_a_text_that_sqlite_finds_too_long_is_refused_by_itself(index, encoder):
+    with index.writer() as writer:
+        writer._conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+        put(writer, encoder, "before")
+        with pytest.raises(InvalidInputError, match="too big"):
+            put(writer, encoder, "long", caption="x" * 10_001)
+    sound(index.path, 41)
+
+
 # --- the writer lock ------------------------------------------------------------------------------
 
 HOLD = """

@@ -453,11 +453,12 @@ def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def replace_tags(
     conn: sqlite3.Connection, name: str, tags: Iterable[tuple[int, str, float | None]]
 ) -> None:
-    """Replace the set of tags `name` by `(row, label, probability)`; rows must exist."""
+    """Replace the set of tags `name` by `(row, label, probability)` of the rows that exist."""
     conn.execute("DELETE FROM tags WHERE name = ?", (name,))
     conn.executemany(
-        "INSERT OR REPLACE INTO tags (name, row, label, probability) VALUES (?, ?, ?, ?)",
-        ((name, *tag) for tag in tags),
+        "INSERT OR REPLACE INTO tags (name, row, label, probability) "
+        "SELECT ?, row, ?, ? FROM items WHERE row = ?",
+        ((name, label, probability, row) for row, label, probability in tags),
     )
 
 

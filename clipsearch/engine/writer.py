@@ -34,6 +34,16 @@ _PAGE = 1000
 # A segment with more removed rows than live ones is written again when a writer closes: the
 # work is proportional to what was removed.
 _DELETED_SHARE = 0.5
+# A value that cannot be stored, by whom it is refused: SQLite, its Python module, or this package.
+_REFUSALS = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    UnicodeEncodeError,
+    InvalidInputError,
+)
 
 T = TypeVar("T")
 
@@ -341,16 +351,12 @@ class Writer:
                 conn.execute("SAVEPOINT staged")
                 try:
                     change()
-                except (
-                    sqlite3.IntegrityError,
-                    sqlite3.InterfaceError,
-                    sqlite3.ProgrammingError,
-                    OverflowError,
-                    UnicodeEncodeError,
-                ) as exc:
+                except _REFUSALS as exc:
                     conn.execute("ROLLBACK TO staged")
                     conn.execute("RELEASE staged")
                     self._change = before
+                    if isinstance(exc, InvalidInputError):
+                        raise
                     raise InvalidInputError(f"{what!r} cannot be stored: {exc}") from exc
                 conn.execute("RELEASE staged")
                 for staged in self._vectors.values():
