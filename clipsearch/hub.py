@@ -87,8 +87,7 @@ class Hub(Generic[I_co]):
                 return held
             if held is not None:
                 self._replaced.append(self._indexes.pop(key))
-            if self._closed:
-                raise InvalidInputError("the hub of indexes and models is closed")
+            self._check_open()
             opened = self._open_index(folder, load=lambda model, _: self.encoder(model))
             self._indexes[key] = opened
             return opened
@@ -112,14 +111,19 @@ class Hub(Generic[I_co]):
         loaded.set_result(encoder)
         with self._lock:
             self._models[encoder.name] = loaded
+            self._failed_at.pop(encoder.name, None)
 
     def prepare(self, model: str) -> Future[Encoder]:
         """Begin to load a model in the background, unless it is loaded or loading.
 
         Returns:
             What will be the model, or the reason why it cannot be loaded.
+
+        Raises:
+            InvalidInputError: The hub is closed.
         """
         with self._lock:
+            self._check_open()
             known = self._models.get(model)
             failed_at = self._failed_at.get(model)
             if known is not None and (failed_at is None or monotonic() < failed_at + self._retry_s):
@@ -175,6 +179,10 @@ class Hub(Generic[I_co]):
             failed = self._models.pop(model).exception()
         return str(failed) if isinstance(failed, ClipSearchError) else repr(failed)
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidInputError("the hub of indexes and models is closed")
+
     # --- closing ------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -186,6 +194,7 @@ class Hub(Generic[I_co]):
             self._indexes.clear()
             self._replaced.clear()
             self._models.clear()
+            self._failed_at.clear()
         with contextlib.ExitStack() as stack:
             for index in indexes:
                 stack.callback(index.close)

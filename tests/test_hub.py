@@ -148,6 +148,22 @@ def test_a_model_that_cannot_be_loaded_is_tried_again_later(photos):
     hub.close()
 
 
+def test_a_model_that_is_brought_takes_the_place_of_one_that_could_not_be_loaded(photos):
+    def load(name):
+        raise ModelLoadError("no")
+
+    hub = Hub(load, open_index=Index.open, retry_s=0)
+    with pytest.raises(ModelLoadError):
+        hub.encoder("fake")
+    hub.add_model(ENCODERS["fake"])
+    assert hub.failure_of("fake") == ""
+    assert hub.encoder("fake") is ENCODERS["fake"]
+    hub.close()
+    with pytest.raises(InvalidInputError, match="closed"):
+        hub.encoder("fake")
+    assert hub.failure_of("fake") == ""
+
+
 def test_a_model_is_loaded_in_the_background(photos):
     may_load = threading.Event()
 
