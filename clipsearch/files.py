@@ -95,8 +95,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name to write to for a file that the user named, which appears only when it is complete.
 
-    A link is followed, and what is no ordinary file (`/dev/stdout`, a named pipe) is written to
-    directly.
+    A link is followed, a file that is replaced keeps its permissions, and what is no ordinary file
+    (`/dev/stdout`, a named pipe) is written to directly.
 
     Args:
         path: The file; `~` is expanded.
@@ -116,6 +116,8 @@ def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             with replacing(Path(os.path.realpath(target))) as part:
                 yield part
+                if target.exists():
+                    shutil.copymode(target, part)
     except OSError as exc:
         if isinstance(exc, StorageError):
             raise

@@ -164,3 +164,11 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "said"
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    target = tmp_path / "private"
+    target.touch(0o600)
+    with output_file(target) as part:
+        part.write_text("secret")
+    assert target.stat().st_mode & 0o777 == 0o600
