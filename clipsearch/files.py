@@ -19,7 +19,15 @@ from pathlib import Path
 
 from .errors import InvalidInputError, StorageError
 
-__all__ = ["is_temporary", "output_file", "replacing", "replacing_folder", "sweep", "sync"]
+__all__ = [
+    "is_temporary",
+    "output_file",
+    "replacing",
+    "replacing_folder",
+    "sweep",
+    "sync",
+    "writing",
+]
 
 # SQLite puts files of its own beside a database.
 _TEMPORARY = re.compile(r"\.clipsearch-[0-9a-f]{16}\.part(?:-journal|-wal|-shm)?")
@@ -110,7 +118,7 @@ def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InvalidInputError(f"there is no folder {target.parent} to write {target.name} to")
     if target.is_dir():
         raise InvalidInputError(f"{target} is a folder; name a file in it")
-    try:
+    with writing(target):
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             yield target
         else:
@@ -118,11 +126,22 @@ def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
                 yield part
                 if target.exists():
                     shutil.copymode(target, part)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file that the user named when the system refuses to write it.
+
+    Raises:
+        StorageError: In place of an `OSError`.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
     except OSError as exc:
-        if isinstance(exc, StorageError):
-            raise
         raise StorageError(
-            f"cannot write {target}: {exc.strerror or exc}. Free some space, fix the permissions, "
+            f"cannot write {path}: {exc.strerror or exc}. Free some space, fix the permissions, "
             "or choose another place."
         ) from exc
 

@@ -60,7 +60,7 @@ def add(
     Raises:
         SourceError: The source is not there, is empty, or lacks a column.
         ImageDecodeError: With `on_error="raise"`: the first pair that cannot be indexed.
-        StorageError: The disk refused.
+        StorageError: The disk refused, or the report cannot be written.
     """
     opened = options.opened(source)
     total = _counted(opened) if progress is not None else None

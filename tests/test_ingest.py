@@ -22,7 +22,12 @@ from PIL import Image
 from clipsearch import Index
 from clipsearch.cluster.index_job import ClusterEmbedder
 from clipsearch.cluster.worker import EmbeddedSlice
-from clipsearch.errors import ImageDecodeError, InvalidInputError, SourceError
+from clipsearch.errors import (
+    ImageDecodeError,
+    InvalidInputError,
+    SourceError,
+    StorageError,
+)
 from clipsearch.images import Preprocessing
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake.embedder import Embedded
@@ -214,8 +219,8 @@ def test_pictures_that_came_before_in_a_batch_are_found(tmp_path, index):
     assert index.encoder.pixels == 5
 
 
-def test_the_last_of_several_pairs_of_one_key_counts_however_far_apart_they_are(tmp_path, index):
-    """The later ones are looked up while the earlier ones are still being encoded."""
+def test_a_later_pair_of_a_key_is_compared_with_what_the_earlier_one_stored(tmp_path, index):
+    """It goes through triage while the earlier one is still being encoded."""
     data = [picture(tmp_path / f"{n}.png", n).read_bytes() for n in range(260)]
     index.add([Pair(key="same", image=data[0])])
     others = [Pair(key=f"row {n}", image=data[n]) for n in range(2, 257)]
@@ -270,6 +275,15 @@ def test_strict_stops_at_the_first_bad_file_and_keeps_what_was_done(tmp_path, in
     with pytest.raises(ImageDecodeError, match=r"b\.png"):
         index.add(folder, on_error="raise")
     assert total(index.add(folder)) == 2
+
+
+@pytest.mark.parametrize("report", ["/nowhere/report.jsonl", "/dev/full"])
+def test_a_report_that_cannot_be_written_is_named(tmp_path, index, report):
+    path = picture(tmp_path / "a.png", 1)
+    with pytest.raises(StorageError, match=f"cannot write {report}"):
+        index.add([path], options=IngestOptions(report_file=report))
+    assert index.add([path]).seen == 1
+    assert index.verify(full=True).ok
 
 
 def test_pairs_of_ones_own(tmp_path, index):

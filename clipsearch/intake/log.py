@@ -13,6 +13,7 @@ from time import monotonic, perf_counter
 from typing import Any, Literal, Self, TextIO
 
 from ..errors import ImageDecodeError
+from ..files import writing
 from ..types import IngestReport, Outcome, Progress, Status
 
 __all__ = ["IngestLog"]
@@ -38,7 +39,7 @@ class IngestLog:
         append: bool = False,
         on_error: Literal["skip", "raise"] = "skip",
     ) -> None:
-        self._path = path
+        self._path = None if path is None else Path(path).expanduser()
         self._append = append
         self._on_error = on_error
         self._file: TextIO | None = None
@@ -54,12 +55,14 @@ class IngestLog:
 
     def __enter__(self) -> Self:
         if self._path is not None:
-            self._file = Path(self._path).open("a" if self._append else "w", encoding="utf-8")
+            with writing(self._path):
+                self._file = self._path.open("a" if self._append else "w", encoding="utf-8")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with writing(Path(self._file.name)):
+                self._file.close()
 
     def close(
         self, key: str, status: Status, reason: str | None = None, also: str | None = None
@@ -70,7 +73,8 @@ class IngestLog:
             self.counts[also] += 1
         if self._file is not None:
             line = {"key": key, "status": status, "reason": reason}
-            self._file.write(json.dumps(line) + "\n")
+            with writing(Path(self._file.name)):
+                self._file.write(json.dumps(line) + "\n")
         if status == "skipped" and also != "ignored":
             if self._on_error == "raise":
                 raise ImageDecodeError(f"{key}: {reason}")
