@@ -99,10 +99,6 @@ class Hub(Generic[I_co]):
         """
         return self._indexes.get(folder.resolve())
 
-    def open_indexes(self) -> list[I_co]:
-        """The indexes that are open now."""
-        return list(self._indexes.values())
-
     # --- models -------------------------------------------------------------------------------
 
     def add_model(self, encoder: Encoder) -> None:
@@ -154,10 +150,6 @@ class Hub(Generic[I_co]):
             ModelNotFoundError, ModelLoadError: It cannot be loaded.
         """
         return self.prepare(model).result()
-
-    def models(self) -> list[Encoder]:
-        """The models that are loaded now."""
-        return [loaded.result() for loaded in self._models.copy().values() if _is_loaded(loaded)]
 
     def is_loaded(self, model: str) -> bool:
         """Whether a model can be used now."""

@@ -19,7 +19,7 @@ from .documents import FIELDS
 from .engine import catalog, refresh, storage, vectorsets
 from .engine.baseline import ScoreBaseline
 from .engine.reader import Reader
-from .engine.search import search
+from .engine.search import hits_of, search
 from .engine.snapshot import EXACT_ELEMENTS, Snapshot
 from .engine.writer import Writer
 from .errors import (
@@ -306,14 +306,7 @@ class Index(Searchable):
             rows, scores = worst_pairs(snapshot.store("image"), snapshot.store("caption"), k)
             items = catalog.items(conn, rows.tolist())
             baseline = ScoreBaseline.of(snapshot.baselines, "text", "image")
-            return [
-                Hit(
-                    item=items[row],
-                    score=score,
-                    percentile=None if baseline is None else baseline.percentile(score),
-                )
-                for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
-            ]
+            return list(hits_of(items, rows, scores, baseline))
 
         return self._reader.run(work)
 
@@ -579,8 +572,7 @@ class Index(Searchable):
 
             def store(conn: Any) -> None:
                 catalog.set_probes(conn, new)
-                for (kind, modality), baseline in found.items():
-                    catalog.set_baseline(conn, kind, modality, baseline.to_dict())
+                catalog.set_baselines(conn, found)
 
             writer.change(store)
         return True

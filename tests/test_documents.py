@@ -20,7 +20,7 @@ from clipsearch.documents import (
     public_hit,
     public_item,
 )
-from clipsearch.engine.catalog import CATALOG
+from clipsearch.engine.database import CATALOG
 from clipsearch.request import Searchable, SearchRequest
 from clipsearch.server.schemas import HitsDocument, ItemDocument, SearchBody, SearchForm
 from clipsearch.types import Hit, Hits, Item

@@ -171,13 +171,13 @@ class ClusterEmbedder:
 
 def _shared_paths(source: Any) -> list[str]:
     """The local path that a source names, which every node must see."""
-    if isinstance(source, str | os.PathLike):
-        text = os.fspath(source).removeprefix("file://")
-        if text != "-" and not is_url(text) and "{" not in text:
-            return [str(Path(text).expanduser().absolute())]
-        if "{" in text and not is_url(text):
-            return [str(Path(text).expanduser().absolute().parent)]
-    return []
+    if not isinstance(source, str | os.PathLike):
+        return []
+    text = os.fspath(source).removeprefix("file://")
+    if text == "-" or is_url(text):
+        return []
+    path = Path(text).expanduser().absolute()
+    return [str(path.parent if "{" in text else path)]
 
 
 def _results(

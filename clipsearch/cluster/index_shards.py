@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from ..engine import catalog, schema
-from ..engine.catalog import translated
 from ..engine.compaction import MAX_SEGMENT_ROWS
+from ..engine.database import CATALOG, translated
 from ..engine.lock import WriterLock
 from ..engine.parts import LINK_REMEDY, is_link
 from ..engine.reader import Reader
@@ -212,7 +212,7 @@ def _write_shard(
         (folder / name).mkdir(parents=True)
     meta = snapshot.meta
     names = ("model_name", "fingerprint", "dim", "model_details", "created_at", "updated_at")
-    conn = sqlite3.connect(folder / catalog.CATALOG, isolation_level=None)
+    conn = sqlite3.connect(folder / CATALOG, isolation_level=None)
     try:
         schema.create(conn, {name: meta[name] for name in names})
         conn.execute("BEGIN")

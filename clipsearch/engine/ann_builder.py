@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from .garbage import BUILD_LOCK_FILE
 from .lock import WriterLock
 from .reader import Reader
 from .refresh import probe_vectors
-from .snapshot import MODALITIES, Snapshot, VectorStore
+from .snapshot import MODALITIES, VectorStore
 from .writer import Writer
 
 __all__ = ["TARGET_RECALL", "build", "needed"]
@@ -100,17 +99,10 @@ def build(
 def _build(
     folder: Path, reader: Reader, modality: Modality, *, force: bool, wait: bool | float
 ) -> str | None:
-    def look(
-        conn: Any, snapshot: Snapshot
-    ) -> tuple[VectorStore, AnnEntry | None, Mapping[str, bytes]]:
-        return (
-            snapshot.store(modality),
-            catalog.ann_entries(conn).get(modality),
-            catalog.probes(conn),
-        )
-
-    store, entry, probes = reader.run(look)
-    captions = reader.run(lambda conn, snapshot: snapshot.store("caption"))
+    snapshot, entry, probes = reader.run(
+        lambda conn, now: (now, catalog.ann_entries(conn).get(modality), catalog.probes(conn))
+    )
+    store, captions = snapshot.store(modality), snapshot.store("caption")
     what = needed(store, entry, can_tune_on_texts=bool(probes) or len(captions) > 0)
     if force:
         what = "train" if len(store) else ("drop" if entry is not None else None)

@@ -14,18 +14,18 @@ import operator
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
 from ..documents import STORED, holds_path
-from ..types import Facets, Item, Record
+from ..types import Facets, Item, Modality, Record
 from ..vectors import Rows
-from .database import CATALOG, connect, translated
+from .baseline import ScoreBaseline
 from .file_facts import AnnEntry, FileFacts, SegmentEntry
 
-__all__ = ["CATALOG", "Known", "connect", "extra_json", "translated"]
+__all__ = ["CURRENT", "Known", "extra_json"]
 
 _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
 
@@ -41,7 +41,7 @@ _values_of = operator.attrgetter(*_OF_RECORD)
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
 )
-_CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
+CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
 _KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, extra, has_image, has_caption"
 
 
@@ -64,7 +64,7 @@ class Known:
 def meta(conn: sqlite3.Connection) -> dict[str, Any]:
     """Everything that the catalog says of the index as a whole, and of its model."""
     model = conn.execute(
-        f"SELECT name, dim, details FROM models WHERE fingerprint = {_CURRENT}"
+        f"SELECT name, dim, details FROM models WHERE fingerprint = {CURRENT}"
     ).fetchone()
     if model is None:
         raise sqlite3.DatabaseError("the model is missing")
@@ -337,7 +337,7 @@ def segments(conn: sqlite3.Connection, fingerprint: str | None = None) -> list[S
     cursor = conn.execute(
         "SELECT name, modality, first_row, last_row, count, vectors_size_bytes, vectors_sha256, "
         "vectors_mtime_ns, rows_size_bytes, rows_sha256, rows_mtime_ns FROM segments "
-        f"WHERE fingerprint = coalesce(?, {_CURRENT}) ORDER BY modality, first_row",
+        f"WHERE fingerprint = coalesce(?, {CURRENT}) ORDER BY modality, first_row",
         (fingerprint,),
     )
     return [
@@ -350,9 +350,8 @@ def insert_segment(
     conn: sqlite3.Connection, entry: SegmentEntry, fingerprint: str | None = None
 ) -> None:
     """Name a segment of a model, which thereby becomes part of the index."""
-    vectors, rows = entry.vectors, entry.rows
     conn.execute(
-        f"INSERT INTO segments VALUES (?, coalesce(?, {_CURRENT}), {', '.join('?' * 10)})",
+        f"INSERT INTO segments VALUES (?, coalesce(?, {CURRENT}), {', '.join('?' * 10)})",
         (
             entry.name,
             fingerprint,
@@ -360,12 +359,8 @@ def insert_segment(
             entry.first_row,
             entry.last_row,
             entry.count,
-            vectors.size_bytes,
-            vectors.sha256,
-            vectors.mtime_ns,
-            rows.size_bytes,
-            rows.sha256,
-            rows.mtime_ns,
+            *astuple(entry.vectors),
+            *astuple(entry.rows),
         ),
     )
 
@@ -399,7 +394,7 @@ def ann_entries(conn: sqlite3.Connection) -> dict[str, AnnEntry]:
     """The ANN files of the index's model, by modality."""
     cursor = conn.execute(
         "SELECT modality, name, kind, covered_to, count, size_bytes, sha256, mtime_ns, parameters, "
-        f"recall_at_10, built_at FROM ann WHERE fingerprint = {_CURRENT}"
+        f"recall_at_10, built_at FROM ann WHERE fingerprint = {CURRENT}"
     )
     return {
         f[0]: AnnEntry(
@@ -412,16 +407,14 @@ def ann_entries(conn: sqlite3.Connection) -> dict[str, AnnEntry]:
 def set_ann(conn: sqlite3.Connection, entry: AnnEntry) -> None:
     """Name the ANN file of a modality."""
     conn.execute(
-        f"INSERT OR REPLACE INTO ann VALUES ({_CURRENT}, {', '.join('?' * 11)})",
+        f"INSERT OR REPLACE INTO ann VALUES ({CURRENT}, {', '.join('?' * 11)})",
         (
             entry.modality,
             entry.name,
             entry.kind,
             entry.covered_to,
             entry.count,
-            entry.facts.size_bytes,
-            entry.facts.sha256,
-            entry.facts.mtime_ns,
+            *astuple(entry.facts),
             json.dumps(entry.parameters),
             entry.recall_at_10,
             entry.built_at,
@@ -431,7 +424,7 @@ def set_ann(conn: sqlite3.Connection, entry: AnnEntry) -> None:
 
 def delete_ann(conn: sqlite3.Connection, modality: str) -> None:
     """Forget the ANN file of a modality."""
-    conn.execute(f"DELETE FROM ann WHERE fingerprint = {_CURRENT} AND modality = ?", (modality,))
+    conn.execute(f"DELETE FROM ann WHERE fingerprint = {CURRENT} AND modality = ?", (modality,))
 
 
 def file_names(conn: sqlite3.Connection) -> tuple[list[str], list[str]]:
@@ -465,28 +458,28 @@ def replace_tags(
 def baselines(conn: sqlite3.Connection) -> dict[tuple[str, str], dict[str, Any]]:
     """Score distributions of unrelated pairs, by kind of query and modality."""
     cursor = conn.execute(
-        f"SELECT kind, modality, json FROM backgrounds WHERE fingerprint = {_CURRENT}"
+        f"SELECT kind, modality, json FROM backgrounds WHERE fingerprint = {CURRENT}"
     )
     return {(kind, modality): json.loads(text) for kind, modality, text in cursor}
 
 
-def set_baseline(conn: sqlite3.Connection, kind: str, modality: str, value: dict[str, Any]) -> None:
-    """Keep the score distribution of unrelated pairs."""
-    conn.execute(
-        f"INSERT OR REPLACE INTO backgrounds VALUES ({_CURRENT}, ?, ?, ?)",
-        (kind, modality, json.dumps(value)),
+def set_baselines(
+    conn: sqlite3.Connection, values: Mapping[tuple[str, Modality], ScoreBaseline]
+) -> None:
+    """Keep score distributions of unrelated pairs, by kind of query and modality."""
+    conn.executemany(
+        f"INSERT OR REPLACE INTO backgrounds VALUES ({CURRENT}, ?, ?, ?)",
+        ((*of, json.dumps(baseline.to_dict())) for of, baseline in values.items()),
     )
 
 
 def probes(conn: sqlite3.Connection) -> dict[str, bytes]:
     """Vectors of sample texts, float16 bytes by text."""
     return dict(
-        conn.execute(
-            f"SELECT text, vector FROM probes WHERE fingerprint = {_CURRENT} ORDER BY text"
-        )
+        conn.execute(f"SELECT text, vector FROM probes WHERE fingerprint = {CURRENT} ORDER BY text")
     )
 
 
 def set_probes(conn: sqlite3.Connection, vectors: Iterable[tuple[str, bytes]]) -> None:
     """Keep vectors of sample texts, float16 bytes."""
-    conn.executemany(f"INSERT OR REPLACE INTO probes VALUES ({_CURRENT}, ?, ?)", vectors)
+    conn.executemany(f"INSERT OR REPLACE INTO probes VALUES ({CURRENT}, ?, ?)", vectors)

@@ -102,8 +102,8 @@ class Segment:
         self._fd, self._offset = _open_array(self._path, np.dtype(np.float16), (entry.count, dim))
         self._close = weakref.finalize(self, os.close, self._fd)
         # Rows without gaps need no table.
-        self._dense = entry.last_row - entry.first_row + 1 == entry.count
-        self._rows: Rows | None = None if self._dense else self._read_rows()
+        dense = entry.last_row - entry.first_row + 1 == entry.count
+        self._rows: Rows | None = None if dense else self._read_rows()
         self._floats: Floats | None = None
         self._gpu: GpuVectors | None = None
         self._lock = threading.Lock()
@@ -174,14 +174,14 @@ class Segment:
                     floats[start:stop] = self.read(start, stop)
                 self._floats = floats
 
-    def blocks(self, start: int = 0, *, block_rows: int = BLOCK_ROWS) -> Iterator[Block]:
+    def blocks(self, start: int = 0) -> Iterator[Block]:
         """Rows and float32 vectors from position `start` to the end, block by block."""
         if self._floats is not None:
             yield self.rows[start:], self._floats[start:]
             return
         rows = self.rows
-        for at in range(start, self.entry.count, block_rows):
-            stop = min(at + block_rows, self.entry.count)
+        for at in range(start, self.entry.count, BLOCK_ROWS):
+            stop = min(at + BLOCK_ROWS, self.entry.count)
             yield rows[at:stop], self.read(at, stop).astype(np.float32)
 
     def take(self, positions: Rows) -> Floats:

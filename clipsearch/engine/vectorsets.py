@@ -64,7 +64,7 @@ def kept(conn: sqlite3.Connection) -> list[KeptModel]:
     """The models beside the index's own, the one that it used last first."""
     cursor = conn.execute(
         "SELECT name, fingerprint, dim, left_at FROM models "
-        "WHERE fingerprint <> (SELECT value FROM meta WHERE key = 'fingerprint') "
+        f"WHERE fingerprint <> {catalog.CURRENT} "
         "ORDER BY left_at DESC NULLS LAST, name"
     )
     return [KeptModel(*fields) for fields in cursor]
@@ -154,32 +154,23 @@ def switch(
         if any(one.last_row >= other.first_row for one, other in pairs):
             _gather(conn, folder, model, modality, segments, wanted)
             continue
-        conn.executemany(
-            "INSERT INTO tombstones VALUES (?, ?)",
-            ((modality, row) for row in stored[~is_in(stored, wanted)].tolist()),
-        )
+        catalog.insert_tombstones(conn, modality, stored[~is_in(stored, wanted)].tolist())
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     conn.execute(
         "UPDATE models SET left_at = CASE fingerprint WHEN ? THEN NULL ELSE ? END "
-        "WHERE fingerprint IN (?, (SELECT value FROM meta WHERE key = 'fingerprint'))",
+        f"WHERE fingerprint IN (?, {catalog.CURRENT})",
         (model, now, model),
     )
     catalog.set_meta(conn, {"fingerprint": model})
     catalog.set_probes(conn, probes)
     snapshot = load_snapshot(folder, conn)
-    for (kind, modality), baseline in refresh.remeasure(
-        conn, snapshot, catalog.probes(conn)
-    ).items():
-        catalog.set_baseline(conn, kind, modality, baseline.to_dict())
+    catalog.set_baselines(conn, refresh.remeasure(conn, snapshot, catalog.probes(conn)))
 
 
 def forget(conn: sqlite3.Connection) -> None:
     """Drop the vectors of all models but the index's own; their files become garbage."""
     for table in ("segments", "ann", "probes", "backgrounds", "models"):
-        conn.execute(
-            f"DELETE FROM {table} "
-            "WHERE fingerprint <> (SELECT value FROM meta WHERE key = 'fingerprint')"
-        )
+        conn.execute(f"DELETE FROM {table} WHERE fingerprint <> {catalog.CURRENT}")
 
 
 def _open(conn: sqlite3.Connection, folder: Path, model: str, modality: Modality) -> list[Segment]:

@@ -20,7 +20,7 @@ from .database import CATALOG, connect, translated
 from .file_facts import SegmentEntry, check_file
 from .garbage import strangers
 from .identity import State, state_of
-from .segments import BLOCK_ROWS, Segment, segment_files
+from .segments import Segment, segment_files
 from .snapshot import EXACT_ELEMENTS, MODALITIES, VectorStore
 from .storage import check_openable
 
@@ -213,7 +213,7 @@ class _Check:
 
     def _values(self, segment: Segment) -> None:
         """Check that every vector is finite and of unit length."""
-        for rows, vectors in segment.blocks(block_rows=BLOCK_ROWS):
+        for rows, vectors in segment.blocks():
             lengths = np.linalg.norm(vectors, axis=1)
             wrong = ~(np.abs(lengths - 1.0) < _UNIT_ERROR)
             if wrong.any():

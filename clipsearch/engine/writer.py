@@ -255,7 +255,6 @@ class Writer:
         *,
         key: str | None = None,
         path: str | None = None,
-        size_bytes: int | None = None,
         mtime_ns: int | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
@@ -263,17 +262,15 @@ class Writer:
 
         An item that has the new key is replaced: the file was moved over it.
         """
-        values = {"key": key, "path": path, "size_bytes": size_bytes, "mtime_ns": mtime_ns}
         columns = None if extra is None else catalog.extra_json(extra)
+        values = {"key": key, "path": path, "mtime_ns": mtime_ns, "extra": columns}
 
         def change() -> None:
             if key is not None:
                 there = catalog.known_by(self._conn, "key", [key])
                 self._delete([old for old in there if old.row != row])
             catalog.update_item(
-                self._conn,
-                row,
-                {n: v for n, v in {**values, "extra": columns}.items() if v is not None},
+                self._conn, row, {name: v for name, v in values.items() if v is not None}
             )
 
         self._stage(change, key or str(row))
@@ -421,12 +418,10 @@ class Writer:
         rows, vectors = self._vectors[modality].all(self._dim)
         if rows.size:
             self._has_new_files = True
-            self._add_segment(
-                write_segment(self._folder, modality, self._dim, rows.size, [(rows, vectors)])
+            catalog.insert_segment(
+                self._conn,
+                write_segment(self._folder, modality, self._dim, rows.size, [(rows, vectors)]),
             )
-
-    def _add_segment(self, entry: SegmentEntry) -> None:
-        catalog.insert_segment(self._conn, entry)
 
     def _entries(self, modality: Modality) -> list[SegmentEntry]:
         return [e for e in catalog.segments(self._conn) if e.modality == modality]
@@ -439,7 +434,7 @@ class Writer:
         self._has_new_files = True
         entry = compaction.merge(self._folder, entries, deleted, self._dim)
         if entry is not None:
-            self._add_segment(entry)
+            catalog.insert_segment(self._conn, entry)
         catalog.delete_segments(self._conn, [old.name for old in entries])
         catalog.delete_tombstones(self._conn, modality, entries[0].first_row, entries[-1].last_row)
 
@@ -463,7 +458,7 @@ class Writer:
     def compact(self) -> int:
         """Merge all segments without their removed rows, and commit. Returns the generation."""
         self.commit()
-        self._rewrite(lambda entries, deleted: compaction.plan_full(entries, deleted))
+        self._rewrite(compaction.plan_full)
         with self._translated():
             self._conn.execute("INSERT INTO words (words) VALUES ('optimize')")
             return state_of(self._conn).generation
