@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -85,25 +84,19 @@ class IndexReport:
     exact_ms: float
 
 
-def evaluate_zeroshot(
-    classifier: ZeroShotClassifier,
-    data: Labelled,
-    *,
-    translate: Callable[[str], str] = lambda label: label,
-) -> ZeroShotReport:
+def evaluate_zeroshot(classifier: ZeroShotClassifier, data: Labelled) -> ZeroShotReport:
     """Classify labelled images and count.
 
     Args:
         classifier: Its labels must hold every class of `data`.
         data: Images and classes.
-        translate: From a class of `data` to a label of the classifier.
 
     Raises:
         InvalidInputError: A class is not among the labels.
         SourceError: No image could be read.
     """
     rows = {label: row for row, label in enumerate(classifier.labels)}
-    missing = sorted({c for c in data.classes if translate(c) not in rows})
+    missing = sorted({c for c in data.classes if c not in rows})
     if missing:
         raise InvalidInputError(f"classes without a label: {', '.join(missing[:5])}")
     started = perf_counter()
@@ -111,7 +104,7 @@ def evaluate_zeroshot(
     seconds = perf_counter() - started
     if not len(encoded.kept):
         raise SourceError("none of the images could be read")
-    truth = np.array([rows[translate(data.labels[at])] for at in encoded.kept], np.int64)
+    truth = np.array([rows[data.labels[at]] for at in encoded.kept], np.int64)
     logits = classifier.head.logits(encoded.vectors)
     probabilities = classifier.probabilities(encoded.vectors)
     best = np.argsort(-logits, axis=1, kind="stable")[:, 0]
@@ -175,16 +168,13 @@ def _captions_of(image_of: npt.NDArray[np.int64], images: int) -> list[npt.NDArr
     return np.split(order, np.searchsorted(image_of[order], np.arange(1, images)))
 
 
-def evaluate_index(
-    index: Index, *, queries: int = 200, k: int = 10, texts: Sequence[str] = ()
-) -> IndexReport:
+def evaluate_index(index: Index, *, queries: int = 200, k: int = 10) -> IndexReport:
     """Compare search as it is with exact search.
 
     Args:
-        index: Needs an encoder only if `texts` are given.
+        index: Needs no encoder.
         queries: Stored vectors, drawn evenly and moved by noise, that are searched for.
         k: How many hits are compared.
-        texts: Further queries.
 
     Raises:
         SourceError: The index is empty.
@@ -200,11 +190,8 @@ def evaluate_index(
     stored = np.concatenate([np.asarray(part, np.float32) for part in parts])[drawn]
     noise = np.random.default_rng(0).normal(size=stored.shape)
     noise *= _NEAR / np.linalg.norm(noise, axis=1, keepdims=True)
-    asked = [(stored + noise).astype(np.float32)]
-    if texts:
-        asked.append(index.encoder.encode_texts(list(texts)))
     recalls, fast_ms, exact_ms, approximate = [], [], [], False
-    for vector in np.concatenate(asked):
+    for vector in (stored + noise).astype(np.float32):
         started = perf_counter()
         found = index.search(vector, k)
         middle = perf_counter()

@@ -193,18 +193,13 @@ def check_images(images: Sequence[ImageInput]) -> None:
 
 
 def prepare(
-    source: ImageInput,
-    spec: Preprocessing,
-    *,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    scaled_decode: bool = True,
+    source: ImageInput, spec: Preprocessing, *, scaled_decode: bool = True
 ) -> npt.NDArray[np.uint8]:
     """Decode, resize and crop one image to the model's input, uint8 [H, W, 3].
 
     Args:
         source: As for `load_image`.
         spec: The model's preprocessing.
-        max_pixels: Refuse larger images before decoding them.
         scaled_decode: Let JPEG decode at a fraction of its size (faster; embeddings agree with
             the full decode to a cosine of at least 0.998).
 
@@ -212,7 +207,7 @@ def prepare(
         ImageDecodeError, InvalidInputError: As `load_image`.
     """
     target = spec.size if scaled_decode else None
-    return _fit(_decode(source, target, max_pixels)[0], spec)
+    return _fit(_decode(source, target, DEFAULT_MAX_PIXELS)[0], spec)
 
 
 def prepare_with_facts(

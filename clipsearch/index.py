@@ -230,10 +230,10 @@ class Index(Searchable):
         if encoder.fingerprint != self._fingerprint:
             name, made = self._path.name, self._fingerprint[:12]
             if encoder.name == self._model_name:  # after an update
-                other, ways = "the version of it at hand", "Bring the index over"
+                other, ways = "the version of it at hand", "Re-encode the index"
             else:
                 other = encoder.name
-                ways = f"Go on with {self._model_name}, or bring the index over to the other model"
+                ways = f"Use {self._model_name}, or re-encode the index with the other model"
             raise EncoderMismatchError(
                 f"index {name} was made with {self._model_name} (fingerprint {made}), not with "
                 f"{other} ({encoder.fingerprint[:12]}); their vectors cannot be compared. "
@@ -642,10 +642,10 @@ class Index(Searchable):
         batch_size: int | None = None,
         workers: int | None = None,
     ) -> MigrationReport:
-        """Embed every item anew with another model, from its source, and then use that model.
+        """Re-encode every item with another model, from its source, and then use that model.
 
-        Searches and writers go on meanwhile with the old model; the switch is one commit. An
-        interrupted migration goes on where it stopped. Ids, captions, tags and metadata stay, and
+        Searches and writers use the old model meanwhile; the switch is one commit. An interrupted
+        migration resumes where it stopped. Ids, captions, tags and metadata stay, and
         so do the old vectors: `migrate` with the old model goes back and embeds only what was
         added since, `forget_models` deletes them. Other open `Index` objects of this index raise
         an `IndexMigratedError` from the switch on.

@@ -134,9 +134,9 @@ def load_encoder(
             checkpoint; `ViT-L-14/laion2b_s32b_b82k:/file` where weights of one architecture
             differ in preprocessing).
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
-        precision: Of the image tower. "auto" is half precision where the hardware has it and the
-            embeddings agree with float32 to a cosine over 0.999, "int8" multiplies in 8 bits on
-            a processor (transformer image towers only; refused under a cosine of 0.99).
+        precision: Numeric precision of the image encoder. "auto" is half precision where the
+            hardware has it and the embeddings agree with float32 to a cosine over 0.999, "int8"
+            multiplies in 8 bits on a CPU (transformers only; refused under a cosine of 0.99).
 
     Raises:
         ModelNotFoundError: No model has that name; the message suggests near ones.
@@ -158,7 +158,7 @@ def load_text_encoder(
     """An encoder for queries: texts cost neither torch nor the model where that is possible.
 
     The text side of a model is kept on disk when an index is first made with it; without it (a
-    text tower of another architecture, a cleared cache) this is `load_encoder`, and the text side
+    text encoder of another architecture, a cleared cache) this is `load_encoder`, and the text side
     is kept for the next time.
 
     Args:

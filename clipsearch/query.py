@@ -44,11 +44,9 @@ class VectorSource(Protocol):
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        ...
 
     def vectors(self, ids: Sequence[int], modality: Modality | None = None) -> Floats:
         """Unit vectors of items, float32 [n, dim]."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,17 +99,17 @@ class Searchable(ABC):
         Args:
             query: A text, a `Query`, a vector [dim], a PIL image, the `Path` or bytes of an image
                 file, or what `Query.to_dict` gave.
-            k: How many hits at most, at least 1.
+            k: Maximum number of hits, at least 1.
             where: Only items that satisfy this expression, such as
                 `width >= 800 and taken_at >= '2024-01-01'`; see `fields`.
             target: Whether image or caption vectors are searched.
-            min_score: Drop hits that score lower; "auto" drops those that score no better than
+            min_score: Minimum similarity (-1 to 1); "auto" drops hits that score no better than
                 unrelated pairs do (with `hybrid`, unless a rare word is in their captions).
             hybrid: Whether to fuse the ranking with a keyword ranking of the captions. Hits are
                 then ordered by that fusion, not by score. Words that most captions have do not
                 count.
-            exact: Whether to leave ANN files aside.
-            offset: How many of the best hits to leave out, for a next page.
+            exact: Whether to compare with every vector, not by the approximate (ANN) index.
+            offset: Number of hits to skip, for a next page.
 
         Returns:
             As many hits as there are, at most k: best first, ties by ascending id, all of one
@@ -119,7 +119,7 @@ class Searchable(ABC):
             InvalidInputError: A bad query, expression or number.
             ItemNotFoundError: The query names an item that is not there.
             ImageDecodeError: An image of the query cannot be read.
-            ClipSearchError: The index cannot be read or reached; `answer` says how.
+            ClipSearchError: The index cannot be read or reached.
         """
         return self.search_many(
             [query],

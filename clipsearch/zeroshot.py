@@ -106,7 +106,7 @@ class ZeroShotClassifier:
         return loaded
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Keep labels, calibration and adapter as a label pack, by custom `NAME.clip`.
+        """Keep labels, calibration and adapter as a label pack, usually `NAME.clip`.
 
         Raises:
             StorageError: The file cannot be written.
@@ -230,7 +230,7 @@ class ZeroShotClassifier:
         *,
         target_accuracy: float = DEFAULT_TARGET_ACCURACY,
     ) -> CalibrationReport:
-        """Make the probabilities honest by labelled images, and find when to abstain.
+        """Calibrate the probabilities on labelled images, and find the abstention threshold.
 
         Args:
             images: Images, or their vectors float32 [n, dim].

@@ -265,7 +265,7 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
 
 
 def operations(encoder: Any) -> float:
-    """Floating-point operations that the image tower spends on an image, as torch counts them."""
+    """Floating-point operations that the image encoder spends on an image, as torch counts them."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -301,7 +301,7 @@ def matrix_rate(encoder: Any) -> float:
 
 
 def query_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
-    """A text query in a new process, with and without the kept text tower."""
+    """A text query in a new process, with and without the kept text encoder."""
     for model, bar in ((MINI, 0.7), (VIT, 1.0)):
         encoder = load(arguments, work, model, "fp32")
         end_to_end(encoder, folder_of(arguments, work, LARGE), work)
@@ -465,7 +465,7 @@ def export_for_rclip(weights: Path, folder: Path) -> bool:
     model.load_state_dict(torch.load(weights))
 
     class Texts(torch.nn.Module):
-        """The text tower; without gradients torch would trace a kernel that ONNX lacks."""
+        """The text encoder; without gradients torch would trace a kernel that ONNX lacks."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from torch.nn.functional import cross_entropy, normalize
 
-import clipsearch.encoders.minitower  # noqa: F401  # makes its image tower known to open_clip
+import clipsearch.encoders.minitower  # noqa: F401  # makes its image encoder known to open_clip
 
 TEMPLATES = ("{}", "a photo of a {}.", "a picture of the {}.")
 SPANISH_TEMPLATES = ("{}", "una foto de un {}.")

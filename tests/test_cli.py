@@ -124,7 +124,7 @@ def test_bad_files_are_skipped_with_their_reasons(cli, photo_folder, tmp_path):
 
 def test_a_folder_with_a_text_file_is_no_failure(cli, photo_folder):
     (photo_folder / "notes.txt").write_text("not an image")
-    assert "1 files that are not images" in cli("index", photo_folder, expect=0).stderr
+    assert "skipped 1 file that is not an image" in cli("index", photo_folder, expect=0).stderr
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,8 @@ def test_bad_queries_get_one_line(cli, indexed):
     for arguments, says in (
         (["search", ""], "the query is empty"),
         (["search", "   "], "the query is empty"),
-        (["search"], "nothing to look for"),
+        (["search"], "give words, --image FILE, --item ID or --add WORDS"),
+        (["search", "--item", "first"], "--item takes an item ID"),
         (["search", "--image", "absent.jpg"], "no image file at absent.jpg"),
         (["search", "cat", "-k", "0"], "k must be at least 1"),
         (["search", "cat", "--where", "colour = 'red'"], "colour"),

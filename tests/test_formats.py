@@ -85,6 +85,16 @@ def test_each_command_that_offers_formats_is_tested_here(cli, monkeypatch):
     assert offered == {name: formats for name, (formats, _) in FORMATS.items()}
 
 
+def test_info_says_nothing_of_what_an_index_has_none_of(cli, places):
+    assert "kept model" not in cli("info", "-i", places["index"]).stdout
+
+
+@pytest.mark.parametrize("command", ["fit", "calibrate"])
+def test_a_pack_of_a_wrong_name_is_refused_before_any_work(cli, tmp_path, command):
+    done = cli(command, tmp_path / "absent", "-o", tmp_path / "labels.txt", expect=1)
+    assert "use -o labels.clip" in done.stderr
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_other_formats_are_wrong_usage(cli, name):
     formats, _ = FORMATS[name]

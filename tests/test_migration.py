@@ -293,6 +293,7 @@ def test_commands(cli, folder, other):
     (folder / "rocket.jpg").write_bytes(photo)
     assert f"photos now uses {other}" in cli("migrate", "-i", "photos", "-m", other).stderr
     assert json.loads(cli("info", "-f", "json").stdout)["model"]["name"] == other
+    assert "kept model" in cli("info").stdout
     assert "unchanged" in cli("index", folder, "-i", "photos", "-m", other).stderr
     cli("verify", "--full")
     assert "now uses clipsearch-mini" in cli("migrate", "-i", "photos", "--back").stderr

@@ -273,7 +273,7 @@ def test_8_bits_stay_close_to_float32(vit, photos):
 
 
 def test_8_bits_are_refused_where_they_do_not_help(encoder):
-    with pytest.raises(InvalidInputError, match="transformer image towers only"):
+    with pytest.raises(InvalidInputError, match="transformer image encoders only"):
         in_8_bits(encoder._model.visual)
 
 
@@ -295,7 +295,7 @@ def test_batches_are_halved_when_memory_runs_out(vit, photos):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     encoder._model.visual.register_forward_pre_hook(never)
-    with pytest.raises(ModelLoadError, match="memory does not suffice"):
+    with pytest.raises(ModelLoadError, match="out of memory encoding a single image"):
         encoder.encode_images(photos[:4])
 
 
@@ -319,7 +319,7 @@ def test_half_precision_on_a_processor_agrees(vit, photos):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Seconds that passes through the image tower are said to take, where bfloat16 is tried."""
+    """Seconds that passes through the image encoder are said to take, where bfloat16 is tried."""
     seconds = []
     monkeypatch.setattr(openclip, "_fast_precision", lambda device: "bf16")
     monkeypatch.setattr(openclip, "_timed", lambda encode, px: (encode(px), seconds.pop(0)))

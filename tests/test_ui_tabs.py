@@ -37,7 +37,7 @@ def site(tmp_path):
         [str(tmp_path / name) for name in ("photos", "scans")], load=lambda name: ENCODERS[name]
     )
     for name in ENCODERS:
-        library.encoder(name)
+        library.hub.encoder(name)
     yield tmp_path, library
     library.close()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from clipsearch import ClipSearchError, Index
+from clipsearch import ClipSearchError, Index, IngestReport
 from clipsearch.locations import home, index_path
 from clipsearch.models import BUNDLED_MODEL
 
@@ -28,6 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _UPLOADS = ".uploads"  # beside the indexes; hidden, so that it is never taken for one
 _QUALITY = 93
 _SHOWN_REASONS = 8
+_STAGES = ("decode", "encode", "write", "read")  # that have a name in every language
 
 
 def page(context: Context, router: gr.HTML) -> None:
@@ -63,7 +64,7 @@ def page(context: Context, router: gr.HTML) -> None:
             html(f'<p class="cs-hint">{words("build.drop_info")}</p>')
     problem = html(elem_id="cs-build-problem")
     status = html(elem_id="cs-job")
-    # Not within the status, which is drawn anew while it may be clicked.
+    # Not within the status, which is redrawn while it may be clicked.
     cancel = gr.Button(words("build.cancel"), visible=False, elem_id="cs-build-cancel")
     timer = gr.Timer(0.7, active=False)
     shown = [status, cancel, timer]
@@ -147,7 +148,7 @@ class _Desk:
 
         def open_index() -> Index:
             if name not in library.names():
-                model = library.encoder(BUNDLED_MODEL)
+                model = library.hub.encoder(BUNDLED_MODEL)
                 Index.create(index_path(name), model, exist_ok=True).close()
                 library.admit(name)
             return library.index(name)
@@ -197,14 +198,12 @@ def _job(job: Job, words: Words) -> str:
     if job.state == "cancelled":
         parts.append(f"<p>{words('build.kept', n=words.number(job.after - job.before))}</p>")
     if job.report is not None:
-        parts.append(_report(job, words))
+        parts.append(_report(job.report, job.name, words))
     return "".join(parts) + "</div>"
 
 
-def _report(job: Job, words: Words) -> str:
-    report = job.report
-    if report is None:
-        return ""
+def _report(report: IngestReport, name: str, words: Words) -> str:
+    """What a job did."""
     counts = {
         "indexed": report.indexed,
         "unchanged": report.unchanged,
@@ -220,27 +219,19 @@ def _report(job: Job, words: Words) -> str:
     parts.append(f"<p>{words('build.speed', rate=rate, seconds=seconds)}")
     if report.busy:
         stage, share = max(report.busy.items(), key=lambda entry: entry[1])
-        known = stage if f"build.stage_{stage}" in _STAGES else ""
-        said = words(f"build.stage_{known}") if known else stage
+        said = words(f"build.stage_{stage}") if stage in _STAGES else stage
         parts.append(" " + words("build.bottleneck", stage=said, share=f"{share:.0%}"))
     parts.append("</p>")
     reasons = Counter(skip.reason or "" for skip in report.skips)
     if reasons:
+        examples = {skip.reason or "": Path(skip.key).name for skip in reversed(report.skips)}
         rows = "".join(
             f"<li>{words.number(n)} × {escape(reason)} "
-            f"<small>({escape(_example(job, reason))})</small></li>"
+            f"<small>({escape(examples[reason])})</small></li>"
             for reason, n in reasons.most_common(_SHOWN_REASONS)
         )
         parts.append(f"<h3>{words('build.reasons')}</h3><ul>{rows}</ul>")
     parts.append(
-        f'<a class="cs-button" href="?index={escape(job.name)}">{words("build.search_it")}</a>'
+        f'<a class="cs-button" href="?index={escape(name)}">{words("build.search_it")}</a>'
     )
     return "".join(parts)
-
-
-_STAGES = ("build.stage_decode", "build.stage_encode", "build.stage_write", "build.stage_read")
-
-
-def _example(job: Job, reason: str) -> str:
-    skips = job.report.skips if job.report is not None else ()
-    return next((Path(skip.key).name for skip in skips if skip.reason == reason), "")

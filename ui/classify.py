@@ -110,7 +110,7 @@ class _Desk:
         self._words = context.words
 
     def _encoder(self) -> Encoder:
-        return self._context.library.encoder(self._context.library.model())
+        return self._context.library.hub.encoder(self._context.library.model())
 
     def _given(self, event: gr.EventData) -> tuple[list[EncodedImage], str]:
         """The images of an event that can be read, and what is wrong with the others."""
@@ -175,13 +175,11 @@ class _Desk:
         """Take example images of one label."""
         label = label.strip()
         if not label:
-            return state, message(self._words("classify.example_needs_label")) + self._examples(
-                state
-            )
+            return self._told(state, self._words("classify.example_needs_label"))
         try:
             given, problem = self._given(event)
         except ClipSearchError as exc:
-            return state, message(explained(exc, self._words)) + self._examples(state)
+            return self._told(state, explained(exc, self._words))
         fresh = tuple((label, image) for image in given)
         state = replace(state, examples=(*state.examples, *fresh))
         return state, (message(problem) if problem else "") + self._examples(state)
@@ -190,7 +188,7 @@ class _Desk:
         """Learn a label pack from the examples and say how good it is."""
         labels = list(dict.fromkeys(label for label, _ in state.examples))
         if len(labels) < 2:
-            return state, message(self._words("classify.two_labels")) + self._examples(state)
+            return self._told(state, self._words("classify.two_labels"))
         try:
             classifier = ZeroShotClassifier(self._encoder(), labels, templates="simple")
             vectors = np.stack([image.vector for _, image in state.examples])
@@ -200,7 +198,7 @@ class _Desk:
                 classifier.save(path)
                 pack = path.read_bytes()
         except ClipSearchError as exc:
-            return state, message(explained(exc, self._words)) + self._examples(state)
+            return self._told(state, explained(exc, self._words))
         told = self._words("classify.accuracy_unknown")
         if report.fitted_accuracy is not None and report.zero_shot_accuracy is not None:
             told = self._words(
@@ -216,6 +214,9 @@ class _Desk:
         )
         state = replace(state, pack=pack)
         return state, message(told, kind="info") + link + self._examples(state)
+
+    def _told(self, state: _State, problem: str) -> tuple[_State, str]:
+        return state, message(problem) + self._examples(state)
 
     def _examples(self, state: _State) -> str:
         groups: dict[str, list[EncodedImage]] = {}

@@ -267,7 +267,7 @@ def detail(
 
 
 def captions(found: Sequence[tuple[str, float]], words: Words, *, from_index: bool) -> str:
-    """Captions or words that fit a image, best first."""
+    """Captions or words that fit an image, best first."""
     title = words("item.captions_found" if from_index else "item.words_found")
     entries = "".join(
         f"<li><span>{escape(text)}</span> <span class='cs-score'>{score:.2f}</span></li>"

@@ -1,4 +1,4 @@
-"""Pictures that a visitor gives: read from the event itself, checked, never written to disk."""
+"""Images that a visitor gives: read from the event itself, checked, never written to disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST = 24  # images in one event
 
 @dataclass(frozen=True, slots=True)
 class GivenImage:
-    """A image in memory, with a small copy as a data URL."""
+    """An image in memory, with a small copy as a data URL."""
 
     name: str
     image: Image.Image
@@ -38,7 +38,7 @@ class GivenImage:
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A image as the model sees it: a unit vector [dim], with a small copy as a data URL."""
+    """An image as the model sees it: a unit vector [dim], with a small copy as a data URL."""
 
     name: str
     thumb: str
@@ -46,7 +46,7 @@ class EncodedImage:
 
 
 def encoded(images: Sequence[GivenImage], encoder: Encoder) -> list[EncodedImage]:
-    """Pictures with their vectors, in order."""
+    """Images with their vectors, in order."""
     if not images:
         return []
     vectors = encoder.encode_images([image.image for image in images])

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from scipy.special import softmax
 
 from clipsearch import ClipSearchError, Item, ZeroShotClassifier
 from clipsearch.classification.prompts import fill, resolve_templates
@@ -99,24 +100,20 @@ class _Desk:
         self._words = context.words
 
     def samples(self) -> _State:
-        """Pictures of the first collection that the default texts find."""
+        """Images of the first collection that the default texts find."""
         library = self._context.library
         try:
             names = library.names()
             if not names or not len(library.index(names[0])):
                 return _State()
             index = library.index(names[0])
-            if library.is_loaded(index.model_name):
-                asked = self._words("learn.default_texts").splitlines()
-                english = ["a cat", "a cup of coffee", "a flower"]
-                found: dict[int, Item] = {}
-                for text in (*english, *asked):
-                    for hit in index.search(text, 1):
-                        found.setdefault(hit.item.id, hit.item)
-                items = list(found.values())
-            else:
+            if not library.hub.is_loaded(index.model_name):
                 return _State()
-            items = [item for item in items if item.path][:_IMAGES]
+            asked = self._words("learn.default_texts").splitlines()
+            found: dict[int, Item] = {}
+            for text in ("a cat", "a cup of coffee", "a flower", *asked):
+                found |= {hit.item.id: hit.item for hit in index.search(text, 1)}
+            items = [item for item in found.values() if item.path][:_IMAGES]
             vectors = index.vectors([item.id for item in items], "image")
             return _State(
                 tuple(
@@ -131,10 +128,10 @@ class _Desk:
         """What the model learned, within the slider's range; None while it is not loaded."""
         library = self._context.library
         try:
-            if library.is_loaded(library.model()):
-                return round(min(200, max(1, library.encoder(library.model()).logit_scale)))
+            if library.hub.is_loaded(library.model()):
+                return round(min(200, max(1, library.hub.encoder(library.model()).logit_scale)))
         except ClipSearchError:
-            pass  # the page tells it where the matrix would be
+            pass  # the page says so where the matrix would be
         return None
 
     def slider(self, scale: int | None) -> Any:
@@ -144,7 +141,7 @@ class _Desk:
         return gr.Slider(value=scale, info=self._words("learn.scale_learnt", scale=scale))
 
     def choices(self) -> str:
-        """Pictures of the first collection to pick from, spread over it."""
+        """Images of the first collection to pick from, spread over it."""
         library = self._context.library
         try:
             names = library.names()
@@ -168,7 +165,7 @@ class _Desk:
         return f'<p class="cs-hint">{title}</p><ul class="cs-picks">{entries}</ul>'
 
     def picked(self, state: _State, event: gr.EventData) -> _State:
-        """A image of the collection in place of the last one shown."""
+        """An image of the collection in place of the last one shown."""
         chosen = sent(event)
         try:
             index = self._context.library.index(str(chosen.get("index", "")))
@@ -187,14 +184,14 @@ class _Desk:
         return (state, *self.show(state, texts, learnt or scale), self.slider(learnt))
 
     def given(self, state: _State, event: gr.EventData) -> _State:
-        """Pictures of the visitor in place of those shown."""
+        """Images of the visitor in place of those shown."""
         library = self._context.library
         try:
             images = sent(event).get("pictures", [])
             read, problem = read_images(images, self._context.settings, self._words)
             if not read:
                 return replace(state, problem=problem)
-            fresh = encoded(read[:_IMAGES], library.encoder(library.model()))
+            fresh = encoded(read[:_IMAGES], library.hub.encoder(library.model()))
         except ClipSearchError as exc:
             return replace(state, problem=explained(exc, self._words))
         return _State((*fresh, *state.images)[:_IMAGES], problem)
@@ -218,11 +215,9 @@ class _Desk:
                 return waiting, ""
             if not asked or not images:
                 raise PageError("learn.need")
-            encoder = library.encoder(library.model())
+            encoder = library.hub.encoder(library.model())
             cosines = np.stack([p.vector for p in images]) @ encoder.encode_texts(asked).T
-            logits = cosines.astype(np.float64) * scale
-            chances = np.exp(logits - logits.max(axis=1, keepdims=True))
-            chances /= chances.sum(axis=1, keepdims=True)
+            chances = softmax(cosines.astype(np.float64) * scale, axis=1)
             matrix = self._matrix(images, asked, cosines, chances)
             return matrix, self._prompts(images[0], asked)
         except ClipSearchError as exc:
@@ -254,7 +249,7 @@ class _Desk:
 
     def _prompts(self, image: EncodedImage, asked: list[str]) -> str:
         library = self._context.library
-        encoder = library.encoder(library.model())
+        encoder = library.hub.encoder(library.model())
         distinct = list(dict.fromkeys(text.removeprefix("a ") for text in asked))
         rows = []
         for name in _TEMPLATES:

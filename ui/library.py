@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from clipsearch import Index, load_encoder
 from clipsearch.errors import ClipSearchError, IndexNotFoundError
 from clipsearch.explore.projection import IndexMap, make_map
-from clipsearch.hub import Hub, ModelState
+from clipsearch.hub import Hub
 from clipsearch.locations import index_names, index_path
 from clipsearch.models import BUNDLED_MODEL
 from clipsearch.types import Facets
@@ -90,14 +90,6 @@ class Library:
         except IndexNotFoundError:  # which tells where it was, and all others there are
             raise CollectionGoneError(name) from None
 
-    def encoder(self, model: str) -> Encoder:
-        """A model, waiting for it where it is still loading.
-
-        Raises:
-            ClipSearchError: It cannot be loaded.
-        """
-        return self.hub.encoder(model)
-
     def warm(self) -> None:
         """Begin to load the models of all indexes, before anybody asks."""
         for name in self.names():
@@ -110,18 +102,6 @@ class Library:
         """The model of the first index, or the bundled one: for pages that need no index."""
         names = self.names()
         return self.index(names[0]).model_name if names else BUNDLED_MODEL
-
-    def is_loaded(self, model: str) -> bool:
-        """Whether a model can be used now."""
-        return self.hub.is_loaded(model)
-
-    def model_state(self, model: str) -> ModelState:
-        """Whether a model can be used now. Begins to load it if that is needed."""
-        return self.hub.model_state(model)
-
-    def failure_of(self, model: str) -> str:
-        """Why a model could not be loaded. Told once: the next request for it tries again."""
-        return self.hub.failure_of(model)
 
     def facets(self, name: str) -> Facets:
         """Choices for filters, kept until the index changes."""

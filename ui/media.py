@@ -1,4 +1,4 @@
-"""Pictures for the page, by index and item id, always as reduced copies."""
+"""Images for the page, by index and item id, always as reduced copies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def media_router(library: Library) -> APIRouter:
         except ImageDecodeError as exc:
             return PlainTextResponse(str(exc), 410)
         except ClipSearchError:
-            return PlainTextResponse("there is no such picture", 404)
+            return PlainTextResponse("there is no such image", 404)
         return Response(data, media_type="image/jpeg", headers=_HEADERS)
 
     @router.get(MEDIA_PATH + "/{index}/{id}/thumbnail", include_in_schema=False)

@@ -13,7 +13,7 @@ from .strings import Words
 
 __all__ = ["bars", "table"]
 
-_LISTED = 3  # labels a image in the table
+_LISTED = 3  # labels per image in the table
 
 
 def bars(image: EncodedImage, found: Sequence[Prediction], words: Words) -> str:

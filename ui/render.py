@@ -146,7 +146,7 @@ def state_screen(library: Library, name: str, words: Words, *, model: bool = Tru
 
 def model_screen(library: Library, model: str, words: Words) -> str | None:
     """The screen for a model that cannot be used yet; None for one that can."""
-    state = library.model_state(model)
+    state = library.hub.model_state(model)
     if state == "loading":
         return screen(
             words("screen.loading_title"),
@@ -156,7 +156,9 @@ def model_screen(library: Library, model: str, words: Words) -> str | None:
         )
     if state == "failed":
         return screen(
-            words("screen.failed_title"), library.failure_of(model), button=words("screen.retry")
+            words("screen.failed_title"),
+            library.hub.failure_of(model),
+            button=words("screen.retry"),
         )
     return None
 

@@ -189,8 +189,7 @@ class _Searcher:
     def _search(self, spec: SearchSpec) -> _Shown:
         started = time.perf_counter()
         index = self._library.index(spec.index)
-        query = spec.query(index.fingerprint)
-        vector = query.resolve(lambda: index.encoder, index)
+        query, vector = _asked(spec, index)
         hits = self._hits(spec, query, vector, _COUNTED)
         took_ms = (time.perf_counter() - started) * 1e3
         _, sample = self._library.sample(spec.index)
@@ -236,9 +235,7 @@ class _Searcher:
                 items = index.items(spec.where, after=int(data.get("last", 0)), limit=PAGE + 1)
                 html, more = gallery.cards(spec, items[:PAGE], self._words), len(items) > PAGE
             else:
-                query = spec.query(index.fingerprint)
-                vector = query.resolve(lambda: index.encoder, index)
-                hits = self._hits(spec, query, vector, PAGE + 1, offset)
+                hits = self._hits(spec, *_asked(spec, index), PAGE + 1, offset)
                 html, more = gallery.cards(spec, hits[:PAGE], self._words), len(hits) > PAGE
         except ClipSearchError as exc:
             html, more = f"<li>{self._problem(exc)}</li>", False
@@ -270,8 +267,7 @@ class _Searcher:
             item = index.item(id)
             score = None
             if not spec.is_empty and item.has_image:
-                query = spec.query(index.fingerprint)
-                vector = query.resolve(lambda: index.encoder, index)
+                _, vector = _asked(spec, index)
                 score = float(index.vectors([id], "image")[0] @ vector)
         except ClipSearchError as exc:
             return self._problem(exc)
@@ -284,6 +280,12 @@ class _Searcher:
         except ClipSearchError as exc:
             chips = gallery.chips_row(spec, self._words)
             return [spec, *_Shown(chips, gallery=self._problem(exc)).values]
+
+
+def _asked(spec: SearchSpec, index: Index) -> tuple[Query, Floats]:
+    """The query of a search and its vector [dim]."""
+    query = spec.query(index.fingerprint)
+    return query, query.resolve(lambda: index.encoder, index)
 
 
 def _named(index: Index) -> str:

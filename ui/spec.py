@@ -46,14 +46,14 @@ class Chip:
     kind: Literal["text", "item", "vector"]
     value: str  # the words, the item's id, or a packed vector
     weight: float = 1.0
-    label: str = ""  # for a image: its name
-    thumb: str = ""  # for a image: a small data URL, not kept in links
+    label: str = ""  # for an image: its name
+    thumb: str = ""  # for an image: a small data URL, not kept in links
 
     def query(self, fingerprint: str) -> Query:
         """This part alone, for an index whose model has this fingerprint.
 
         Raises:
-            PageError: It is a image that another model has read, or a damaged one.
+            PageError: It is an image that another model has read, or a damaged one.
         """
         if self.kind == "text":
             return Query.text(self.value, self.weight)
@@ -91,7 +91,7 @@ class SearchSpec:
         """The whole query, moved by thumbs up and down, for an index of that model.
 
         Raises:
-            PageError: There is nothing to look for, only something to avoid, or a image of the
+            PageError: There is nothing to look for, only something to avoid, or an image of the
                 search was read by another model or is damaged.
             InvalidInputError: There are too many marks, or an item is marked in both ways.
         """
@@ -276,7 +276,7 @@ def pack_vector(vector: Floats, fingerprint: str) -> str:
     """A unit vector [dim] as 8-bit numbers in URL-safe base64; the cosine with it is over 0.999.
 
     Args:
-        vector: What a model made of a image.
+        vector: What a model made of an image.
         fingerprint: Of that model, whose first digits come first: to others it means nothing.
     """
     scaled = np.round(vector / np.abs(vector).max() * 127).astype(np.int8)

@@ -1,4 +1,4 @@
-"""The Why tab: the regions of a image that speak for a text."""
+"""The Why tab: the regions of an image that speak for a text."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def page(context: Context, router: gr.HTML) -> None:
         return (*desk.from_item(index, id, text),)
 
     router.to_why(navigated, router, [state, texts, results], **ROUTED)
-    # A image is kept first, then explained with the texts of then: they may change meanwhile.
+    # An image is kept first, then explained with the texts of then: they may change meanwhile.
     kept = drop.given(desk.given, state, state, **QUIET)
     for event in (kept.then, go.click, results.again):
         event(desk.show, [state, texts], results, **LATEST)
@@ -82,7 +82,7 @@ class _Desk:
         self._words = context.words
 
     def from_item(self, index: str, id: int, text: str) -> tuple[_Image, str, str]:  # noqa: A002
-        """A image of an index."""
+        """An image of an index."""
         try:
             item = self._context.library.index(index).item(id)
             data = reduced(thumbnail(item, PREVIEW_SIDE), _SIDE, quality=90)
@@ -92,7 +92,7 @@ class _Desk:
         return image, text, self.show(image, text)
 
     def given(self, state: _Image, event: gr.EventData) -> _Image:
-        """A image that was dropped."""
+        """An image that was dropped."""
         try:
             (image,) = sent(event).get("pictures", [])[:1] or [None]
             found = read_image(image, self._context.settings, self._words)
@@ -118,7 +118,7 @@ class _Desk:
                 return "" if state.problem else blank(self._words("why.hint"))
             if not asked:
                 return _plain(state) + message(self._words("why.need_text"), kind="info")
-            encoder = library.encoder(model)
+            encoder = library.hub.encoder(model)
             found = [(text, explain(encoder, state.data, text)) for text in asked]
         except ClipSearchError as exc:
             return message(explained(exc, self._words))
@@ -134,16 +134,12 @@ class _Desk:
         )
 
     def _figure(self, text: str, heat: HeatMap) -> str:
-        row, column = divmod(int(heat.heat.argmax()), heat.heat.shape[1])
-        vertical = "middle" if 0.33 < row / heat.heat.shape[0] < 0.67 else None
-        vertical = vertical or ("top" if row / heat.heat.shape[0] < 0.5 else "bottom")
-        horizontal = "centre" if 0.33 < column / heat.heat.shape[1] < 0.67 else None
-        horizontal = horizontal or ("left" if column / heat.heat.shape[1] < 0.5 else "right")
-        alt = self._words(
-            "why.alt",
-            text=text,
-            place=f"{self._words(f'why.{vertical}')}, {self._words(f'why.{horizontal}')}",
-        )
+        height, width = heat.heat.shape
+        row, column = divmod(int(heat.heat.argmax()), width)
+        vertical = ("top", "middle", "bottom")[3 * row // height]
+        horizontal = ("left", "centre", "right")[3 * column // width]
+        place = f"{self._words(f'why.{vertical}')}, {self._words(f'why.{horizontal}')}"
+        alt = self._words("why.alt", text=text, place=place)
         return (
             f'<figure><div class="cs-stack"><img src="{_url(heat.image)}" alt="">'
             f'<img class="cs-heat" src="{_url(overlay(heat))}" alt="{escape(alt)}"></div>'

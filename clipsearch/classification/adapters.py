@@ -90,7 +90,7 @@ def _choose(
 ) -> tuple[float, float, float]:
     """Strength and blend of best cross-validated accuracy, ties to the least log loss."""
     folds = _folds(truth)
-    best: tuple[float, float, float, float] | None = None
+    choices = []
     for strength in _STRENGTHS:
         learnt = np.empty_like(zero_shot)
         for kept, held in folds:
@@ -99,12 +99,9 @@ def _choose(
         for blend in _BLENDS:
             logits = zero_shot + blend * learnt
             accuracy = float((logits.argmax(axis=1) == truth).mean())
-            key = (accuracy, -log_loss(logits, truth), strength, blend)
-            if best is None or key > best:
-                best = key
-    if best is None:
-        raise AssertionError("there is always a choice")
-    return best[2], best[3], best[0]
+            choices.append((accuracy, -log_loss(logits, truth), strength, blend))
+    accuracy, _, strength, blend = max(choices)
+    return strength, blend, accuracy
 
 
 def _folds(truth: Integers) -> list[tuple[Integers, Integers]]:

@@ -79,10 +79,7 @@ def calibrated(head: ClassHead, vectors: Floats, truth: Integers, *, target: flo
         else _fit_platt(logits, truth)
     )
     head = replace(head, temperature=temperature, shift=shift)
-    probabilities = head.probabilities(vectors)
-    best = probabilities.argmax(axis=1)
-    confidence = probabilities[np.arange(len(best)), best]
-    return replace(head, threshold=_fit_threshold(confidence, best == truth, target))
+    return replace(head, threshold=_fit_threshold(*_best(head, vectors, truth), target))
 
 
 def fitted_margin(head: ClassHead, vectors: Floats, named: npt.NDArray[np.bool_]) -> ClassHead:
@@ -142,6 +139,7 @@ def cross_validated(
 def _best(
     head: ClassHead, vectors: Floats, truth: Integers
 ) -> tuple[Doubles, npt.NDArray[np.bool_]]:
+    """Probability of the best label of each vector, and whether that label is right."""
     probabilities = head.probabilities(vectors)
     best = probabilities.argmax(axis=1)
     return probabilities[np.arange(len(best)), best], best == truth

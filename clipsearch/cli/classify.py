@@ -68,7 +68,7 @@ def classify(
     model: Annotated[
         str, typer.Option("-m", "--model", help="Model to classify with.")
     ] = BUNDLED_MODEL,
-    output: RowsOutput = RowsFormat.table,
+    output: RowsOutput = "table",
     device: Device = "auto",
 ) -> None:
     """Classify images by labels in plain words, without training.
@@ -168,7 +168,7 @@ def _from_stdin() -> Iterator[tuple[str, str | bytes]]:
 
 
 def _print(results: list[tuple[str, list[Prediction]]], output: RowsFormat) -> None:
-    if output is RowsFormat.json:
+    if output == "json":
         print_json(
             [
                 {
@@ -185,7 +185,7 @@ def _print(results: list[tuple[str, list[Prediction]]], output: RowsFormat) -> N
                 for path, predictions in results
             ]
         )
-    elif output is RowsFormat.csv:
+    elif output == "csv":
         print_csv(
             ["path", "rank", "label", "probability", "score"],
             (row for result in results for row in _csv_rows(*result)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,7 +12,8 @@ import clipsearch
 from ..documents import hit_document
 from ..errors import InvalidInputError
 from ..locations import existing_index
-from .formats import ExportFormat, RowsFormat, RowsOutput, print_csv
+from ..types import Modality
+from .formats import RowsOutput, print_csv
 from .index import open_or_create, summarise
 from .options import IndexName, NewIndexName, Wait
 from .output import (
@@ -22,15 +23,17 @@ from .output import (
     print_table,
     short_path,
 )
-from .search import Target
 
 __all__ = ["duplicates", "export", "import_command", "pairs"]
+
+_ExportFormat = Literal["parquet", "faiss"]
+_FORMATS: dict[str, _ExportFormat] = {".parquet": "parquet", ".faiss": "faiss"}
 
 
 def pairs(
     name: IndexName = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of pairs.")] = 50,
-    output: RowsOutput = RowsFormat.table,
+    output: RowsOutput = "table",
 ) -> None:
     """List the items whose image and caption match least, worst first.
 
@@ -40,12 +43,12 @@ def pairs(
     """
     with clipsearch.Index.open(existing_index(name)) as index:
         found = index.pairs(k)
-    if output is RowsFormat.json:
+    if output == "json":
         print_json({"pairs": [hit_document(hit) for hit in found]})
         return
     if not found:
         note("no item has both an image and a caption")
-    if output is RowsFormat.csv:
+    if output == "csv":
         print_csv(
             ["score", "percentile", "id", "path", "caption"],
             [
@@ -68,7 +71,7 @@ def duplicates(
     threshold: Annotated[
         float, typer.Option(help="Similarity from which two images are near-duplicates (0 to 1).")
     ] = 0.95,
-    output: RowsOutput = RowsFormat.table,
+    output: RowsOutput = "table",
 ) -> None:
     """List groups of near-duplicate images, largest group first.
 
@@ -78,7 +81,7 @@ def duplicates(
     """
     with clipsearch.Index.open(existing_index(name)) as index:
         groups = index.duplicates(threshold)
-    if output is RowsFormat.json:
+    if output == "json":
         print_json(
             {
                 "groups": [
@@ -95,7 +98,7 @@ def duplicates(
         for number, group in enumerate(groups, 1)
         for item, score in group
     ]
-    if output is RowsFormat.csv:
+    if output == "csv":
         print_csv(["group", "score", "id", "path"], rows)
     elif rows:
         print_table(
@@ -109,16 +112,14 @@ def export(
     file: Annotated[Path, typer.Argument(help="File to write, e.g. photos.parquet.")],
     name: IndexName = None,
     output: Annotated[
-        ExportFormat | None,
+        _ExportFormat | None,
         typer.Option(
             "-f",
             "--format",
             help="File format; by default the one that the file's extension names.",
         ),
     ] = None,
-    target: Annotated[
-        Target, typer.Option(help="Vectors to write to a FAISS file.")
-    ] = Target.image,
+    target: Annotated[Modality, typer.Option(help="Vectors to write to a FAISS file.")] = "image",
 ) -> None:
     """Export an index as a Parquet table or as a plain FAISS file.
 
@@ -129,15 +130,14 @@ def export(
 
     clipsearch export photos.faiss -i photos --target caption
     """
-    by_ending = {f".{kind.value}": kind for kind in ExportFormat}
-    kind = output or by_ending.get(file.suffix.lower())
+    kind = output or _FORMATS.get(file.suffix.lower())
     if kind is None:
         raise InvalidInputError(
             f"{file.name} does not end in .parquet or .faiss; give -f parquet or -f faiss"
         )
     with clipsearch.Index.open(existing_index(name)) as index:
-        count = index.export(file, kind.value, modality=target.value)
-    what = "items" if kind is ExportFormat.parquet else f"{target.value} vectors"
+        count = index.export(file, kind, modality=target)
+    what = "items" if kind == "parquet" else f"{target} vectors"
     note(f"{count:,} {what} written to {file}")
 
 

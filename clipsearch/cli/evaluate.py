@@ -45,7 +45,7 @@ def zeroshot(
     labels: LabelsFile = None,
     template: Template = None,
     model: Model = BUNDLED_MODEL,
-    output: ReportOutput = ReportFormat.table,
+    output: ReportOutput = "table",
     json_file: JsonFile = None,
     plot: Plot = None,
     confusion_plot: Annotated[
@@ -101,7 +101,7 @@ def zeroshot(
 def retrieval(
     data: Annotated[Path, typer.Argument(help="Table with the columns image and caption.")],
     model: Model = BUNDLED_MODEL,
-    output: ReportOutput = ReportFormat.table,
+    output: ReportOutput = "table",
     json_file: JsonFile = None,
     device: Device = "auto",
 ) -> None:
@@ -133,7 +133,7 @@ def index(
     name: IndexName = None,
     queries: Annotated[int, typer.Option(min=1, help="Number of searches.")] = 200,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of hits to compare.")] = 10,
-    output: ReportOutput = ReportFormat.table,
+    output: ReportOutput = "table",
     json_file: JsonFile = None,
 ) -> None:
     """Compare the search of an index with exact search: recall and latency.
@@ -170,8 +170,8 @@ def models(
     ],
     template: Annotated[
         str, typer.Option("-t", "--template", help="Prompt templates: openai, simple or none.")
-    ] = ("openai"),
-    output: ReportOutput = ReportFormat.table,
+    ] = "openai",
+    output: ReportOutput = "table",
     json_file: JsonFile = None,
     plot: Plot = None,
     device: Device = "auto",
@@ -221,7 +221,7 @@ def _emit(document: dict[str, Any], output: ReportFormat, json_file: Path | None
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         with output_file(json_file) as part:
             part.write_text(text, encoding="utf-8")
-    if output is ReportFormat.json:
+    if output == "json":
         print_json(document)
         return True
     return False

@@ -5,40 +5,30 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["ExportFormat", "ReportFormat", "ReportOutput", "RowsFormat", "RowsOutput", "print_csv"]
+__all__ = [
+    "HitsFormat",
+    "HitsOutput",
+    "ReportFormat",
+    "ReportOutput",
+    "RowsFormat",
+    "RowsOutput",
+    "print_csv",
+]
 
 _HELP = "Output format."
 
 
-class ReportFormat(StrEnum):
-    """How facts and figures are printed."""
-
-    table = "table"
-    json = "json"
-
-
-class RowsFormat(StrEnum):
-    """How a list of results is printed."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-
-
-class ExportFormat(StrEnum):
-    """What an index can be written as."""
-
-    parquet = "parquet"
-    faiss = "faiss"
-
+ReportFormat = Literal["table", "json"]  # of facts and figures
+RowsFormat = Literal["table", "json", "csv"]  # of a list of results
+HitsFormat = Literal["table", "json", "jsonl", "paths"]
 
 ReportOutput = Annotated[ReportFormat, typer.Option("-f", "--format", help=_HELP)]
 RowsOutput = Annotated[RowsFormat, typer.Option("-f", "--format", help=_HELP)]
+HitsOutput = Annotated[HitsFormat, typer.Option("-f", "--format", help=_HELP)]
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

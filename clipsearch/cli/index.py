@@ -117,7 +117,6 @@ def index(
         clipsearch index 's3://bucket/train-{0000..0999}.tar' -i web --ray auto --gpus-per-worker 1
     """
     from ..ingest import IngestOptions
-    from ..intake.sources import open_source
 
     options = IngestOptions(
         on_error="raise" if strict else "skip",
@@ -138,15 +137,7 @@ def index(
         raise InvalidInputError("--watch needs exactly one source, a folder")
     for source in sources:  # before an index is made: is there anything to put into it?
         if source != "-":
-            opened_source = open_source(
-                source,
-                exclude=options.exclude,
-                images=images,
-                captions=captions,
-                ids=ids,
-                outside=allow_outside,
-            )
-            any(not pair.ignored for pair in opened_source)
+            any(not pair.ignored for pair in options.opened(source))
     cluster = Cluster(ray, num_workers, gpus_per_worker, device, precision)
     skipped = 0
     with cluster.joined(), open_or_create(name, model, device, precision) as opened:
@@ -233,16 +224,17 @@ def summarise(report: IngestReport) -> list[str]:
         "removed": report.pruned,
         "skipped": report.skipped,
     }
-    told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    if told:
-        lines.append(f"of {report.seen:,} files: {told}")
+    ends = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    if ends:
+        lines.append(f"of {report.seen:,} files: {ends}")
     reasons = Counter(skip.reason or "" for skip in report.skips)
     for reason, count in reasons.most_common(10):
         example = next(skip.key for skip in report.skips if skip.reason == reason)
         others = f" and {count - 1} more" if count > 1 else ""
         lines.append(f"  skipped {short_path(example)}{others}: {reason}")
     if report.ignored:
-        lines.append(f"  skipped {report.ignored:,} files that are not images")
+        what = "file that is not an image" if report.ignored == 1 else "files that are not images"
+        lines.append(f"  skipped {report.ignored:,} {what}")
     return [*lines, *report.notes]
 
 

@@ -9,7 +9,7 @@ import typer
 import clipsearch
 
 from ..locations import existing_index
-from .formats import ReportFormat, ReportOutput
+from .formats import ReportOutput
 from .options import IndexName, Wait
 from .output import (
     EXIT_ERROR,
@@ -23,14 +23,14 @@ from .output import (
 __all__ = ["compact", "info", "models_app", "remove", "verify"]
 
 
-def info(name: IndexName = None, output: ReportOutput = ReportFormat.table) -> None:
+def info(name: IndexName = None, output: ReportOutput = "table") -> None:
     """Show the contents of an index and the model that made it.
 
     clipsearch info -i photos -f json
     """
     with clipsearch.Index.open(existing_index(name)) as index:
         facts = index.info()
-    if output is ReportFormat.json:
+    if output == "json":
         print_json(facts)
         return
     print_table(["", ""], _lines(facts))
@@ -47,6 +47,8 @@ def _lines(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:
             rows.append([f"{prefix}{key}", short_path(value)])
         elif key == "notes":
             rows += [["note", text] for text in value]
+        elif key == "kept_models":
+            rows += [["kept model", model["name"]] for model in value]
         else:
             shown = f"{value:.6g}" if isinstance(value, float) else value
             rows.append([f"{prefix}{key}".replace("_", " "), "-" if value is None else str(shown)])
@@ -115,7 +117,7 @@ def _models() -> None:
 
 
 @models_app.command("list")
-def list_command(output: ReportOutput = ReportFormat.table) -> None:
+def list_command(output: ReportOutput = "table") -> None:
     """List the recommended models. Any other OpenCLIP model works as well.
 
     clipsearch models list
@@ -123,7 +125,7 @@ def list_command(output: ReportOutput = ReportFormat.table) -> None:
     from dataclasses import asdict
 
     models = clipsearch.list_models()
-    if output is ReportFormat.json:
+    if output == "json":
         print_json([asdict(model) for model in models])
         return
     print_table(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import threading
 import webbrowser
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,17 +15,10 @@ from ..locations import existing_index
 from .options import Device
 from .output import note
 
-__all__ = ["Lang", "Language", "Root", "checked_roots", "ui"]
+__all__ = ["Lang", "Root", "checked_roots", "ui"]
 
 _HOST = "127.0.0.1"
 _HOSTS = ("127.0.0.1", "localhost")  # no other name, so that no other site's page can reach in
-
-
-class Language(StrEnum):
-    """Languages of the page."""
-
-    en = "en"
-    es = "es"
 
 
 Root = Annotated[
@@ -34,7 +26,8 @@ Root = Annotated[
     typer.Option(help="Folder below which the Build tab may index. Repeatable."),
 ]
 Lang = Annotated[
-    Language | None, typer.Option(help="Language of the page; by default that of the browser.")
+    Literal["en", "es"] | None,
+    typer.Option(help="Language of the page; by default that of the browser."),
 ]
 
 
@@ -85,7 +78,7 @@ def ui(
     settings = page.Settings(
         names=tuple(names) if names else None,
         roots=roots,
-        language=lang.value if lang else None,
+        language=lang,
         device=device,
         allowed_hosts=_HOSTS,
     )

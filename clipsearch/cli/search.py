@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,27 +19,12 @@ from ..locations import existing_index
 from ..models import load_text_encoder
 from ..query import Query, Term
 from ..request import SearchRequest
-from ..types import Hits
+from ..types import Hits, Modality
+from .formats import HitsFormat, HitsOutput
 from .options import Device, IndexName
 from .output import note, print_hit_table, print_json
 
-__all__ = ["Format", "Target", "open_for_search", "print_hits", "search"]
-
-
-class Format(StrEnum):
-    """How hits are printed."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    paths = "paths"
-
-
-class Target(StrEnum):
-    """Which vectors are searched."""
-
-    image = "image"
-    caption = "caption"
+__all__ = ["open_for_search", "print_hits", "search"]
 
 
 def search(
@@ -70,7 +54,7 @@ def search(
     where: Annotated[
         str | None, typer.Option(help="Filter, e.g. \"width >= 800 and path like '%/2024/%'\".")
     ] = None,
-    target: Annotated[Target, typer.Option(help="Search image or caption vectors.")] = Target.image,
+    target: Annotated[Modality, typer.Option(help="Search image or caption vectors.")] = "image",
     min_score: Annotated[
         str | None,
         typer.Option(
@@ -80,7 +64,7 @@ def search(
     hybrid: Annotated[
         bool, typer.Option("--hybrid", help="Also match the words of captions (BM25).")
     ] = False,
-    output: Annotated[Format, typer.Option("-f", "--format", help="Output format.")] = Format.table,
+    output: HitsOutput = "table",
     null: Annotated[
         bool, typer.Option("-0", "--null", help="End paths with NUL, for xargs -0.")
     ] = False,
@@ -111,16 +95,16 @@ def search(
         ),
         k=k,
         where=where,
-        target=target.value,
+        target=target,
         min_score=parse_min_score(min_score),
         hybrid=hybrid,
     )
     with open_for_search(name, device) as index:
         hits = index.answer(request)
-        by_caption = target is Target.caption and not index.info()["captions"]
+        by_caption = target == "caption" and not index.info()["captions"]
         if by_caption or (hybrid and not index.items("caption is not null", limit=1)):
-            note(f"{index.path.name} holds no captions, so there is nothing to match by them")
-        print_hits(hits, Format.paths if null else output, request.query, null=null)
+            note(f"{index.path.name} holds no captions to match")
+        print_hits(hits, "paths" if null else output, request.query, null=null)
 
 
 def build_query(
@@ -136,7 +120,9 @@ def build_query(
     wanted = [Query.text(text)] if text is not None else []
     wanted += [*map(_words, add), *map(_image, images), *map(_item, items)]
     if not wanted:
-        raise InvalidInputError("nothing to look for; give words, --image FILE or --add WORDS")
+        raise InvalidInputError(
+            "nothing to look for; give words, --image FILE, --item ID or --add WORDS"
+        )
     return Query.combine(wanted, [*map(_words, subtract), *map(_image, subtract_images)])
 
 
@@ -173,7 +159,7 @@ def _image(given: str) -> Query:
 def _item(given: str) -> Query:
     number, weight = _weighed(given)
     if not number.isdecimal():
-        raise InvalidInputError(f"--item takes an id, as search prints them, not {number!r}")
+        raise InvalidInputError(f"--item takes an item ID as search prints it, not {number!r}")
     return Query.item(int(number), weight)
 
 
@@ -196,19 +182,19 @@ def open_for_search(name: str | None, device: str = "auto") -> clipsearch.Index:
     )
 
 
-def print_hits(hits: Hits, output: Format, query: Query, *, null: bool = False) -> None:
+def print_hits(hits: Hits, output: HitsFormat, query: Query, *, null: bool = False) -> None:
     """Print hits on stdout in the format asked for."""
-    if output is Format.json:
+    if output == "json":
         print_json(
             {
                 "query": [_term_document(term) for term in query.terms],
                 **hits_document(hits, hit_document),
             }
         )
-    elif output is Format.jsonl:
+    elif output == "jsonl":
         for hit in hits:
             print_json(hit_document(hit), indent=None)
-    elif output is Format.paths:
+    elif output == "paths":
         end = "\0" if null else "\n"
         sys.stdout.write("".join(f"{hit.item.path or hit.item.key}{end}" for hit in hits))
     elif not hits:

@@ -130,7 +130,7 @@ def serve(
         max_pixels=max_pixels,
         may_build=local or bool(tokens),  # not for everyone who can reach the port
         roots=roots,
-        language=lang.value if lang else None,
+        language=lang,
     )
     if ray is not None:
         serve_on_cluster(

@@ -11,7 +11,7 @@ from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
 from .classify import Label, LabelsFile, Template, build_classifier
-from .formats import ReportFormat, ReportOutput
+from .formats import ReportOutput
 from .options import Device, IndexName
 from .output import EXIT_SKIPPED, note, print_json, print_table
 
@@ -54,7 +54,7 @@ def tag(
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Minimum probability of a tag.")
     ] = None,
-    output: ReportOutput = ReportFormat.table,
+    output: ReportOutput = "table",
     device: Device = "auto",
 ) -> None:
     """Classify all items of an index from their stored vectors, and store the labels as tags.
@@ -79,7 +79,7 @@ def tag(
             none_of_these=none_of_these,
             threshold=threshold,
         )
-    if output is ReportFormat.json:
+    if output == "json":
         print_json({"items": report.items, "tagged": report.tagged, "counts": report.counts})
         return
     print_table(
@@ -97,7 +97,7 @@ def fit(
     labels: LabelsFile = None,
     template: Template = None,
     model: Model = BUNDLED_MODEL,
-    output: ReportOutput = ReportFormat.table,
+    output: ReportOutput = "table",
     device: Device = "auto",
 ) -> None:
     """Learn labels from a few example images of each, and write a label pack.
@@ -106,11 +106,12 @@ def fit(
 
     clipsearch classify garden.jpg --labels flowers.clip
     """
+    _check_pack_name(out)
     encoder = load_encoder(model, device=device)
     classifier, vectors, truth, skipped = _examples(data, encoder, label, labels, template)
     report = classifier.fit(vectors, truth)
-    classifier.save(_pack_path(out))
-    if output is ReportFormat.json:
+    classifier.save(out)
+    if output == "json":
         from dataclasses import asdict
 
         print_json({**asdict(report), "skipped": skipped, "pack": str(out)})
@@ -144,22 +145,23 @@ def calibrate(
         Path | None, typer.Option(help="Plot accuracy against probability to this PNG file.")
     ] = None,
     model: Model = BUNDLED_MODEL,
-    output: ReportOutput = ReportFormat.table,
+    output: ReportOutput = "table",
     device: Device = "auto",
 ) -> None:
     """Calibrate probabilities on labelled images and find the abstention threshold.
 
     clipsearch calibrate flowers/ -o flowers.clip --plot reliability.png
     """
+    _check_pack_name(out)
     encoder = load_encoder(model, device=device)
     classifier, vectors, truth, skipped = _examples(data, encoder, label, labels, template)
     report = classifier.calibrate(vectors, truth, target_accuracy=target)
-    classifier.save(_pack_path(out))
+    classifier.save(out)
     if plot is not None:
         from ..plots import plot_reliability
 
         plot_reliability(plot, {"before": report.before.bins, "after": report.after.bins})
-    if output is ReportFormat.json:
+    if output == "json":
         from dataclasses import asdict
 
         print_json({**asdict(report), "skipped": skipped, "pack": str(out)})
@@ -199,7 +201,8 @@ def _examples(
     return classifier, encoded.vectors, truth, len(encoded.skipped)
 
 
-def _pack_path(out: Path) -> Path:
+def _check_pack_name(out: Path) -> None:
+    """Before the work: a pack that cannot be read back would be work lost."""
     from ..classification.labelpack import PACK_SUFFIX
 
     if out.suffix != PACK_SUFFIX:
@@ -207,7 +210,6 @@ def _pack_path(out: Path) -> Path:
             f"the name of a label pack ends in {PACK_SUFFIX}, got {out.name}; "
             f"use -o {out.stem}{PACK_SUFFIX}"
         )
-    return out
 
 
 def _percent(share: float | None) -> str:

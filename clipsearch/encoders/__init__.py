@@ -1,1 +1,1 @@
-"""Models behind the encoder protocol: OpenCLIP with torch, and text towers without it."""
+"""Models behind the encoder protocol: OpenCLIP with torch, and text encoders without it."""

@@ -1,8 +1,8 @@
-"""Image towers compiled by OpenVINO, which fuses what torch runs one by one.
+"""Image encoders compiled by OpenVINO, which fuses what torch runs one by one.
 
 It pays most where every channel has its own small convolution, as in EfficientNet: there torch
 waits for memory, writing each activation and reading it again. Transformers and full convolutions
-gain a tenth to a quarter on a processor whose widest instructions torch uses as well.
+gain a tenth to a quarter on a CPU whose widest instructions torch uses as well.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _log = logging.getLogger("clipsearch")
 
 
 class CompiledTower:
-    """An image tower with its preprocessing in OpenVINO; several threads may call it at a time.
+    """An image encoder with its preprocessing in OpenVINO; several threads may call it at a time.
 
     Args:
         tower: Takes float32 [n, 3, H, W] and returns [n, dim].
         spec: How pixels become the tower's input.
-        threads: How many callers are served at the same time, each on one processor core.
+        threads: How many callers are served at the same time, each on one CPU core.
         batch: Images computed together.
-        precision: Of the products of matrices; a processor without bfloat16 takes float32.
+        precision: Of the products of matrices; a CPU without bfloat16 takes float32.
 
     Raises:
         ModelLoadError: torch or OpenVINO cannot translate the tower.
@@ -56,7 +56,7 @@ class CompiledTower:
             self._model = _compiled(model, threads, precision)
         except _failures() as exc:
             reason = " ".join(str(exc).split())  # one line
-            raise ModelLoadError(f"OpenVINO cannot take the image tower: {reason}") from exc
+            raise ModelLoadError(f"OpenVINO cannot compile the image encoder: {reason}") from exc
         self._requests = threading.local()
         self._batch = batch
 
@@ -107,7 +107,7 @@ class CompiledLater:
         try:
             self._tower = self._build()
         except (ModelLoadError, ImportError) as exc:
-            _log.warning("%s; torch goes on", exc)
+            _log.warning("%s; torch is used instead", exc)
         except RuntimeError:
             if threading.main_thread().is_alive():
                 raise

@@ -1,4 +1,4 @@
-"""Work for the processor's cores: one block a core instead of all cores on one block.
+"""Work for the CPU's cores: one block a core instead of all cores on one block.
 
 A matrix product that is shared among cores waits for the slowest of them at every layer, and burns
 time while it waits; blocks that are independent do not, which counts most on a busy machine.

@@ -1,4 +1,4 @@
-"""Transformer image towers with 8-bit matrix products, for processors.
+"""Transformer image encoders with 8-bit matrix products, for CPUs.
 
 Weights are quantised per output channel once, activations per batch as they come; norms,
 softmax and everything else stay in float32. torch's own oneDNN kernels do the work, so nothing
@@ -24,7 +24,7 @@ _LEAST_SHARE = 0.5  # of a tower's weights that must end in 8 bits for it to be 
 
 
 def in_8_bits(tower: torch.nn.Module) -> torch.nn.Module:
-    """A copy of an image tower that multiplies in 8 bits.
+    """A copy of an image encoder that multiplies in 8 bits.
 
     Raises:
         InvalidInputError: Most of the tower is no transformer, or torch lacks the kernels.
@@ -39,8 +39,8 @@ def in_8_bits(tower: torch.nn.Module) -> torch.nn.Module:
     left = sum(p.numel() for p in tower.parameters())
     if total - left < _LEAST_SHARE * total:
         raise InvalidInputError(
-            "--precision int8 speeds up transformer image towers only, and this model's is "
-            "convolutional; use fp32 or auto"
+            "--precision int8 speeds up transformer image encoders only, and that of this "
+            "model is convolutional; use fp32 or auto"
         )
     return tower
 

@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import ModelLoadError, ModelNotFoundError
 from ..types import Precision
-from . import minitower  # noqa: F401  # makes the bundled model's image tower known to timm
+from . import minitower  # noqa: F401  # makes the bundled model's image encoder known to timm
 from .openclip import OpenClipEncoder, check_precision, resolve_device
 
 __all__ = ["open_encoder"]

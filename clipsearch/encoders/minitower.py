@@ -1,4 +1,4 @@
-"""The image tower of the bundled model, made known to timm and so to open_clip.
+"""The image encoder of the bundled model, made known to timm and so to open_clip.
 
 An EfficientNet-Lite2 with three heads side by side. *Scenes* is a projection learned from captions.
 *Looks* are the features along the main axes of the tower's own ImageNet classifier. *Concepts* is

@@ -53,12 +53,12 @@ _INT8_AGREEMENT = 0.99  # the same for int8, which only the user chooses
 _FOLDED_AGREEMENT = 0.99999
 _COMPILED_AGREEMENT = 0.99999
 _CUT_AGREEMENT = 0.99999  # of texts that are not padded
-_TEXT_AGREEMENT = 0.9999  # of the text tower without torch
+_TEXT_AGREEMENT = 0.9999  # of the text encoder without torch
 _TEXT_BATCH = 256  # on a GPU
-# On a processor core; texts are sorted by length first, so that small blocks pad less.
+# On a CPU core; texts are sorted by length first, so that small blocks pad less.
 _LEAST_CORE_TEXTS, _CORE_TEXTS = 4, 32
 _IMAGE_BATCH = 32
-# Images that one processor core encodes together. Larger blocks are no faster, and those of
+# Images that one CPU core encodes together. Larger blocks are no faster, and those of
 # convolutional towers are: their activations then stay under the 32 MB from which glibc asks
 # the system for every block anew (EfficientNet-Lite2: 34 images/s a core with 4, 18 with 32).
 # In bfloat16 matrices are multiplied so much faster that larger ones are worth the memory
@@ -80,7 +80,7 @@ _PROBE_TEXTS = ["a photo", "a red bus in the street, seen from above", "два �
 class OpenClipEncoder:
     """An OpenCLIP model that turns images and texts into unit vectors.
 
-    Built by `load_encoder`. Calls are safe from several threads, but share one processor or GPU.
+    Built by `load_encoder`. Calls are safe from several threads, but share one CPU or GPU.
     """
 
     def __init__(
@@ -163,12 +163,12 @@ class OpenClipEncoder:
 
     @property
     def precision(self) -> str:
-        """Number format of the image tower: "fp32", "bf16", "fp16" or "int8"."""
+        """Number format of the image encoder: "fp32", "bf16", "fp16" or "int8"."""
         return self._precision
 
     @property
     def notes(self) -> list[str]:
-        """What who encodes many images should know."""
+        """Warnings to show after encoding many images."""
         if not self._out_of_memory:
             return []
         return [f"memory ran out: images were encoded {self._block} at a time"]
@@ -253,7 +253,7 @@ class OpenClipEncoder:
             return _unit(self._model.encode_image(batch), "image")
 
     def _compile(self, cores: Cores) -> CompiledTower | None:
-        """The image tower in OpenVINO, if the vectors stay what they are and come sooner."""
+        """The image encoder in OpenVINO, if the vectors stay what they are and come sooner."""
         tower = self._model.visual
         if self._precision == "bf16":
             batch, least = self._block or 1, _PRECISION_AGREEMENT
@@ -276,8 +276,8 @@ class OpenClipEncoder:
         block = min(self._block or images, images)
         if block == 1:
             raise ModelLoadError(
-                f"memory does not suffice to encode one image with {self._name}; choose a smaller "
-                f"model, or --device cpu"
+                f"out of memory encoding a single image with {self._name}; choose a smaller "
+                "model, or --device cpu"
             ) from exc
         with self._lock:
             self._block = block // 2
@@ -365,7 +365,7 @@ class OpenClipEncoder:
                 warn_truncated(text, count, self.context_length, stacklevel=4)
 
     def _probe(self, least: int = 1) -> npt.NDArray[np.uint8]:
-        """Pictures to compare towers with, repeated until there are as many."""
+        """Images to compare image encoders with, repeated until there are as many."""
         probe = probe_pixels(self._preprocessing.size)
         return np.tile(probe, (-(-least // len(probe)), 1, 1, 1))
 
@@ -412,7 +412,7 @@ class OpenClipEncoder:
             self._precision = candidate
             self.encode_pixels(self._probe())  # what overflows in it is refused at once
             return candidate
-        # With only a few, a GPU waits for the processor.
+        # With only a few, a GPU waits for the CPU.
         probe = self._probe(_GPU_RACE if self._device.type == "cuda" else 1)
         reference, slow_s = _best_of_two(self.encode_pixels, probe)
         exact: torch.nn.Module = self._model.visual
@@ -427,7 +427,7 @@ class OpenClipEncoder:
 
     def _to_int8(self) -> _Settled:
         if self._device.type != "cpu":
-            raise InvalidInputError("--precision int8 is for processors; a GPU takes auto or fp16")
+            raise InvalidInputError("--precision int8 is for CPUs; on a GPU use auto or fp16")
         tower = in_8_bits(self._model.visual)
         agreement = self._agreement(tower)
         if agreement < _INT8_AGREEMENT:
@@ -520,7 +520,7 @@ def _fingerprint(model: torch.nn.Module, spec: Preprocessing, tokenizer: Any) ->
 
 
 def _ran_out_of_memory(exc: BaseException) -> bool:
-    """Whether torch's error means that an allocation failed, on a GPU or the processor."""
+    """Whether torch's error means that an allocation failed, on a GPU or the CPU."""
     if isinstance(exc, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(exc)

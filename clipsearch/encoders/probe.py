@@ -1,4 +1,4 @@
-"""Made-up images with which two versions of an image tower are compared."""
+"""Made-up images with which two versions of an image encoder are compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLOUR = 0.1  # deviation of the channels from each other
 
 
 def probe_pixels(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Pictures with the statistics of photos, always the same.
+    """Images with the statistics of photos, always the same.
 
     White noise would not do: the bundled model in bfloat16 keeps a cosine of 0.9993 to float32 on
     it, and only 0.989 on the worst of 238 photos.

@@ -115,7 +115,7 @@ class LightTextEncoder:
 
     @property
     def notes(self) -> list[str]:
-        """What who encodes many images should know."""
+        """Warnings to show after encoding many images."""
         return list(getattr(self._whole, "notes", ()))
 
     def _full(self) -> Encoder:
@@ -125,8 +125,8 @@ class LightTextEncoder:
                 if whole.fingerprint != self._fingerprint:
                     raise EncoderMismatchError(
                         f"the model {self._name} (fingerprint {whole.fingerprint[:12]}) is not "
-                        f"the one that was indexed with ({self._fingerprint[:12]}); its weights "
-                        f"have changed. Bring the index over to them: "
+                        f"the one that made the index ({self._fingerprint[:12]}); its weights "
+                        f"have changed. Re-encode the index with them: "
                         f"clipsearch migrate -i NAME -m {self._name}"
                     )
                 self._whole = whole
@@ -136,7 +136,7 @@ class LightTextEncoder:
 def cached_text_encoder(
     name: str, fingerprint: str, load: Callable[[], Encoder]
 ) -> LightTextEncoder | None:
-    """The light encoder of a model whose text tower was kept, or None."""
+    """The light encoder of a model whose text encoder was kept, or None."""
     tower = TextTower.load(folder_entry(_entry_name(fingerprint)))
     if tower is None:
         return None

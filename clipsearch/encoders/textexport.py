@@ -1,4 +1,4 @@
-"""The text tower of an OpenCLIP model, taken out of torch for `texttower`."""
+"""The text encoder of an OpenCLIP model, taken out of torch for `texttower`."""
 
 from __future__ import annotations
 

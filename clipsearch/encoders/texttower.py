@@ -51,7 +51,7 @@ _ARRAYS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TowerFacts:
-    """What the weights do not say of a text tower and its model."""
+    """What the weights do not say of a text encoder and its model."""
 
     heads: int
     activation: Activation

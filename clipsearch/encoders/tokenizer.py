@@ -48,18 +48,15 @@ class BytePairTokenizer:
     Args:
         context_length: Tokens of a text, start and end marks included; longer texts are cut.
         clean: How texts are cleaned, as open_clip names it.
-        vocabulary: The merges file; that of the open_clip package by default.
 
     Raises:
-        ModelLoadError: There is no such file.
+        ModelLoadError: The open_clip package has no merges file.
     """
 
-    def __init__(
-        self, context_length: int, clean: Cleaning = "lower", vocabulary: Path | None = None
-    ) -> None:
+    def __init__(self, context_length: int, clean: Cleaning = "lower") -> None:
         self._clean: Cleaning = clean
         self.context_length = context_length
-        self._ranks = _read_merges(vocabulary or _find_vocabulary())
+        self._ranks = _read_merges(_find_vocabulary())
         self._letters = _byte_letters()
         # Ids: 256 bytes, the same 256 at a word's end, one for every merge, then the marks.
         ordered = sorted(range(256), key=lambda byte: (ord(self._letters[byte]) > 255, byte))

@@ -1,4 +1,4 @@
-"""Image towers rearranged to compute the same thing faster."""
+"""Image encoders rearranged to compute the same thing faster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text towers that compute no further than their texts reach.
+"""Text encoders that compute no further than their texts reach.
 
 Tokenizers pad every text to the model's whole context. Where attention is causal and the vector is
 taken at the end mark, what follows the mark has no influence, so the padding need not be computed.

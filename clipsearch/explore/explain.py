@@ -1,4 +1,4 @@
-"""Which regions of a image speak for a text."""
+"""Which regions of an image speak for a text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RAMP = np.array(
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """How much regions of a image speak for a text.
+    """How much regions of an image speak for a text.
 
     Attributes:
         heat: float32 [H, W] in [0, 1], over `image`.
@@ -49,7 +49,7 @@ class HeatMap:
 
 
 def explain(encoder: Encoder, image: ImageInput, text: str) -> HeatMap:
-    """Find the regions of a image that speak for a text.
+    """Find the regions of an image that speak for a text.
 
     The text is compared with the average everyday word, so that what speaks for any text at all is
     left out.

@@ -14,17 +14,10 @@ __all__ = ["LIKED_WEIGHT", "ORIGINAL_WEIGHT", "UNLIKED_WEIGHT", "refine"]
 # 9.1.1, whose values for Rocchio's formula these are.
 ORIGINAL_WEIGHT = 1.0
 LIKED_WEIGHT = 0.75
-UNLIKED_WEIGHT = 0.15
+UNLIKED_WEIGHT = 0.15  # smaller, for what people do not want lies in all directions
 
 
-def refine(
-    query: Query | None,
-    liked: Sequence[int] = (),
-    unliked: Sequence[int] = (),
-    *,
-    liked_weight: float = LIKED_WEIGHT,
-    unliked_weight: float = UNLIKED_WEIGHT,
-) -> Query:
+def refine(query: Query | None, liked: Sequence[int] = (), unliked: Sequence[int] = ()) -> Query:
     """Rocchio's formula: the query, plus the mean of the liked, less the mean of the unliked.
 
     Args:
@@ -32,9 +25,6 @@ def refine(
             when only items were liked.
         liked: Ids of items that fit.
         unliked: Ids of items that do not.
-        liked_weight: Of the mean of the liked.
-        unliked_weight: Of the mean of the unliked; smaller, for what people do not want lies in
-            all directions.
 
     Raises:
         InvalidInputError: An item is both, there are too many, or there is nothing to look for.
@@ -52,7 +42,7 @@ def refine(
     if query is not None:
         length = math.sqrt(sum(term.weight**2 for term in terms))
         parts.append(query * (ORIGINAL_WEIGHT / length) if length else query)
-    parts += [Query.item(row, liked_weight / len(liked)) for row in liked]
+    parts += [Query.item(row, LIKED_WEIGHT / len(liked)) for row in liked]
     if not any(term.weight > 0 for part in parts for term in part.terms):
         raise InvalidInputError("nothing to look for; add words, an image or a result that fits")
-    return Query.combine(parts, [Query.item(row, unliked_weight / len(unliked)) for row in unliked])
+    return Query.combine(parts, [Query.item(row, UNLIKED_WEIGHT / len(unliked)) for row in unliked])

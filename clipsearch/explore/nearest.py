@@ -1,4 +1,4 @@
-"""Everyday words that lie nearest to vectors: what a image or a group of images is about."""
+"""Everyday words that lie nearest to vectors: what an image or a group of images is about."""
 
 from __future__ import annotations
 

@@ -52,31 +52,29 @@ class IndexMap:
     centres: Floats
 
 
-def make_map(
-    index: Index, *, clusters: int | None = None, method: Method | None = None
-) -> IndexMap:
+def make_map(index: Index, *, method: Method | None = None) -> IndexMap:
     """Lay out all images of an index on a plane.
 
-    Clusters are found by spherical k-means on a sample. The plane is fitted on the sample too, and
+    Clusters, about the square root of half the images and 12 at most, are found by spherical
+    k-means on a sample. The plane is fitted on the sample too, and
     then every image is given its place on it. The map is kept on disk until the index changes.
 
     Args:
         index: The index.
-        clusters: How many; by default about the square root of half the images, 12 at most.
         method: "pca" takes the two principal components of the clusters' centres, which tells the
             clusters apart, in a fraction of a second. "umap" keeps neighbours together and shows
             finer groups; it needs the extra `map` and seconds to minutes. By default UMAP where
             the extra is installed.
 
     Raises:
-        InvalidInputError: There are fewer than three images, or clusters; or UMAP is asked for
+        InvalidInputError: There are fewer than three images; or UMAP is asked for
             and is not installed.
     """
     there = importlib.util.find_spec("umap") is not None
     method = method or ("umap" if there else "pca")
     if method == "umap" and not there:
         raise InvalidInputError("UMAP is not installed; run: pip install 'clipsearch[map]'")
-    key = cached_key(index.commit_id, clusters, method, 4)
+    key = cached_key(index.commit_id, method, 5)
     name = f"maps/{key}.npz"
     kept = _load(name)
     if kept is not None:
@@ -84,10 +82,8 @@ def make_map(
     _, sample = index.sample(_SAMPLE)
     if len(sample) < 3:
         raise InvalidInputError(f"a map needs at least 3 images; there are {len(sample)}")
-    count = clusters or min(_MOST_CLUSTERS, max(3, round((len(sample) / 2) ** 0.5)))
-    if count < 3:
-        raise InvalidInputError(f"a map needs at least 3 clusters, not {count}")
-    centres = _centres(sample, min(count, len(sample)))
+    count = min(_MOST_CLUSTERS, max(3, round((len(sample) / 2) ** 0.5)))
+    centres = _centres(sample, count)
     place = _by_umap(sample) if method == "umap" else _by_components(sample, centres)
     rows, places, groups = [], [], []
     for ids, vectors in index.iter_vectors("image"):

@@ -1,4 +1,4 @@
-"""The inside of an image tower, looked at for the regions that a text speaks of.
+"""The inside of an image encoder, looked at for the regions that a text speaks of.
 
 The only module besides `openclip` that touches a model's layers. A vision transformer's patches
 are projected into the joint space through the values of its last attention, without mixing them;

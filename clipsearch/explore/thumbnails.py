@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..cache import read_entry, write_entry
 from ..errors import ImageDecodeError, InvalidInputError
-from ..images import DEFAULT_MAX_PIXELS, load_image
+from ..images import load_image
 from ..types import Item
 from .originals import indexed_bytes
 
@@ -53,19 +53,13 @@ def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
     return data
 
 
-def reduced(
-    source: str | bytes | Image.Image,
-    side: int,
-    *,
-    quality: int = 80,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> bytes:
-    """A image as JPEG bytes, at most `side` pixels long, upright and without EXIF.
+def reduced(source: str | bytes | Image.Image, side: int, *, quality: int = 80) -> bytes:
+    """An image as JPEG bytes, at most `side` pixels long, upright and without EXIF.
 
     Raises:
-        ImageDecodeError: Not a image, broken, or larger than `max_pixels`.
+        ImageDecodeError: Not an image, broken, or larger than an index takes.
     """
-    image = load_image(source, max_pixels=max_pixels)
+    image = load_image(source)
     if image is source:
         image = image.copy()  # `thumbnail` reduces in place, and the caller's stays as it is
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)

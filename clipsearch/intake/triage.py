@@ -34,7 +34,9 @@ __all__ = [
 ]
 
 _HASHERS = 4
-_NOT_TRIED_AGAIN = "skipped before and not tried again (--retry-skipped does)"
+_NOT_TRIED_AGAIN = (
+    "files that failed in an earlier run and were skipped again (--retry-skipped retries them)"
+)
 
 
 @dataclass(slots=True)

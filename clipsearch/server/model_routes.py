@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
@@ -14,10 +15,10 @@ from .schemas import (
     ClassifyDocument,
     EmbedBody,
     EmbedDocument,
+    ModelDocument,
     ModelsDocument,
     Text,
     clean,
-    prediction_of,
 )
 from .service import Engine, public_name
 from .settings import ServerSettings
@@ -99,7 +100,7 @@ def classify(
     )
     return JSONResponse(
         {
-            "predictions": [[prediction_of(p) for p in row] for row in predictions],
+            "predictions": [[asdict(p) for p in row] for row in predictions],
             "labels": len(classifier.labels),
         }
     )
@@ -136,19 +137,16 @@ def get_models(request: Request) -> Response:
     """
     engine: Engine = request.app.state.engine
     loaded = engine.encoder.name
+    facts = [field for field in ModelDocument.model_fields if field not in ("name", "loaded")]
     known = {
         model.name: {
             "name": model.name,
             "loaded": model.name == loaded,
-            "params_m": model.params_m,
-            "licence": model.licence,
-            "languages": model.languages,
-            "advice": model.advice,
+            **{fact: getattr(model, fact) for fact in facts},
         }
         for model in list_models()
     }
-    shown = loaded if loaded in known else public_name(loaded)
-    first = known.pop(loaded, {"name": shown, "loaded": True})
+    first = known.pop(loaded, {"name": public_name(loaded), "loaded": True})
     return JSONResponse(
         {
             "models": [first, *known.values()],

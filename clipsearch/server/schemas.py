@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from fastapi import UploadFile
-from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, create_model
+from pydantic import (
+    AfterValidator,
+    Base64Bytes,
+    BaseModel,
+    ConfigDict,
+    Field,
+    create_model,
+    model_validator,
+)
 
 from ..documents import DEFAULTS, PUBLIC, TYPES
 from ..query import Query
 from ..request import PARAMETERS, SearchRequest
-from ..types import Prediction
 from .settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -28,7 +36,6 @@ __all__ = [
     "SearchBody",
     "SearchForm",
     "Text",
-    "prediction_of",
 ]
 
 _LIMITS = ServerSettings()
@@ -73,12 +80,26 @@ class TermBody(_Document):
     vector: list[float] | None = Field(None, max_length=8192)
     weight: Weight = 1.0
 
+    @model_validator(mode="after")
+    def _holds_one(self) -> Self:
+        if len(self._given()) != 1:
+            raise ValueError("a term has exactly one of text, image, item and vector")
+        return self
+
     def query(self) -> Query:
         """The term as a query."""
-        given = self.model_dump(exclude_none=True)
-        if self.image is not None and len(given) == 2:
-            return Query.image(self.image, self.weight)
-        return Query.from_dict({"terms": [given]})
+        ((make, value),) = self._given()
+        return make(value, self.weight)
+
+    def _given(self) -> list[tuple[Callable[..., Query], Any]]:
+        """What is given, each with what makes a query of it."""
+        known = (
+            (Query.text, self.text),
+            (Query.image, self.image),
+            (Query.item, self.item),
+            (Query.vector, self.vector),
+        )
+        return [(make, value) for make, value in known if value is not None]
 
 
 class SearchParameters(_Document):
@@ -86,13 +107,13 @@ class SearchParameters(_Document):
 
     add: list[Text] = Field([], max_length=_LIMITS.max_terms)
     subtract: list[Text] = Field([], max_length=_LIMITS.max_terms)
-    k: int = Field(10, ge=1, le=_LIMITS.max_k, description="How many hits at most.")
+    k: int = Field(10, ge=1, le=_LIMITS.max_k, description="Maximum number of hits.")
     offset: int = Field(0, ge=0, le=_LIMITS.max_offset)
     where: Where | None = Field(None, description="Such as: width >= 800 and tag = 'dog'")
     target: Literal["image", "caption"] = "image"
     min_score: Annotated[float, Field(ge=-1, le=1)] | Literal["auto"] | None = None
     hybrid: bool = Field(False, description="Fuse with a keyword ranking of the captions.")
-    exact: bool = Field(False, description="Leave ANN files aside.")
+    exact: bool = Field(False, description="Compare with every vector, not by ANN.")
 
     def parts(self) -> list[QueryLike | None]:
         """What is looked for besides the words to add."""
@@ -258,12 +279,3 @@ class ProblemDocument(_Document):
     detail: str
     code: str
     request_id: str | None = None
-
-
-def prediction_of(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as JSON."""
-    return {
-        "label": prediction.label,
-        "probability": prediction.probability,
-        "score": prediction.score,
-    }

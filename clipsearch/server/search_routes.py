@@ -84,7 +84,7 @@ async def search_image(
     name: Name,
     form: Annotated[SearchForm, Form(media_type="multipart/form-data")],
 ) -> Response:
-    """Search by a image, with words added or subtracted.
+    """Search by an image, with words added or subtracted.
 
     curl http://127.0.0.1:7860/v1/indexes/photos/search/image -F image=@beach.jpg -F add=sunset
     """

@@ -22,8 +22,8 @@ from .telemetry import Telemetry
 __all__ = ["SharedEncoder", "sharing"]
 
 
-# On a processor a few images keep every core busy, and while they are encoded the next are decoded.
-_PROCESSOR_IMAGES = 8
+# On a CPU a few images keep every core busy, and while they are encoded the next are decoded.
+_CPU_IMAGES = 8
 
 
 class SharedEncoder:
@@ -148,4 +148,4 @@ def sharing(
 
 def most_images(encoder: Encoder) -> int:
     """How many images are worth encoding together."""
-    return sys.maxsize if is_on_gpu(encoder) else _PROCESSOR_IMAGES
+    return sys.maxsize if is_on_gpu(encoder) else _CPU_IMAGES

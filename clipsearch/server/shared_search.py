@@ -23,55 +23,43 @@ class ServedIndex(Protocol):
     @property
     def model_name(self) -> str:
         """Name of its model."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Fingerprint of its model."""
-        ...
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        ...
 
     @property
     def generation(self) -> int:
         """Number of the last committed state."""
-        ...
 
     @property
     def encoder(self) -> Encoder:
         """Its model, loaded on first need."""
-        ...
 
     def __len__(self) -> int:
         """Number of items."""
-        ...
 
     def is_current(self) -> bool:
         """Whether it may still be used."""
-        ...
 
     def fields(self) -> dict[str, str]:
         """Names and types of the fields that `where` knows."""
-        ...
 
     def item(self, id: int) -> Item:  # noqa: A002 - the word of Item.id
         """One item."""
-        ...
 
     def get_meta(self, key: str) -> Any:
         """A small JSON document, or None."""
-        ...
 
     def answer_many(self, requests: Sequence[SearchRequest]) -> list[Hits]:
         """The hits of each request, whose texts and images are encoded already."""
-        ...
 
     def close(self) -> None:
         """Close all files."""
-        ...
 
 
 @runtime_checkable

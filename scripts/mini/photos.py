@@ -1,4 +1,4 @@
-"""What the frozen image tower sees in the training photos, computed once."""
+"""What the frozen image encoder sees in the training photos, computed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text tower, which learns to read as the teacher does, with CLIP's own vocabulary."""
+"""The text encoder, which learns to read as the teacher does, with CLIP's own vocabulary."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ FELT = 4.0  # weight, at the end, of errors in the directions in which photos di
 
 
 class Reader:
-    """Reads texts with open_clip's text tower, a few at a time: their values fit into the cache."""
+    """Reads texts with open_clip's text encoder, a few at a time: their values fit the cache."""
 
     def __init__(self, tower: nn.Module) -> None:
         self.tower = tower
@@ -99,7 +99,7 @@ def encode(tower: nn.Module, texts: list[list[int]]) -> Tensor:
     vector is taken. A training step takes 2.4 s instead of 3.5 on two cores with AVX2.
 
     Args:
-        tower: open_clip's text tower.
+        tower: open_clip's text encoder.
         texts: Token numbers with both marks, sorted by their length.
     """
     lengths = [len(ids) for ids in texts]
@@ -323,7 +323,7 @@ def train_student(
     size: int,
     seed: int,
 ) -> nn.Module:
-    """Trains open_clip's text tower and returns the running average of its weights.
+    """Trains open_clip's text encoder and returns the running average of its weights.
 
     The image side is ready and stays as it is (locked-image tuning, Zhai et al., 2022).
 

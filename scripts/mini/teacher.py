@@ -2,7 +2,7 @@
 
 Three parts side by side. *Scenes* is learned from captioned photos with InfoNCE (van den Oord et
 al., 2018; both ways as in CLIP, Radford et al., 2021), several positives a photo as in SupCon
-(Khosla et al., 2020). *Looks* foretells from a meaning what the weights of the image tower's
+(Khosla et al., 2020). *Looks* foretells from a meaning what the weights of the image encoder's
 ImageNet classifier would be, had it this class, by kernel ridge regression from the 1,000 that it
 has (an exemplar as in Changpinyo et al., 2017). *Concepts* is ConSE (Norouzi et al., 2014): a photo
 is the expectation of the class names' meanings under the tower's own ImageNet probabilities.
@@ -35,7 +35,7 @@ SCENE_DIM = MODEL["model_cfg"]["embed_dim"] - LOOKS_DIM - CONCEPT_DIM
 FEATURE_DROPOUT = 0.5  # 5,500 photos are few: without it R@10 of unseen ones is 10 points lower
 CAPTIONED, NAMED, IMAGINED = 560, 60, 60  # photos in a batch
 CONSTANT = 0.25  # a coordinate of all concepts; more of it counts in photos that are uncertain
-# In the image tower that is shipped scenes and looks count less, and the constant more: the text
+# In the image encoder that is shipped scenes and looks count less, and the constant more: the text
 # tower's names are found better by it (tables in the model card).
 SHIPPED_SCENES, SHIPPED_LOOKS, SHIPPED_CONSTANT = 0.3, 0.3, 0.4
 KERNEL, RIDGE = 3.0, 0.03  # of looks: sharpness of the kernel, regularisation
@@ -54,7 +54,7 @@ class Teacher(nn.Module):
     Args:
         texts: Whose class names become the concepts.
         features: [n, 2560] of the training photos, for their mean and spread.
-        classifier: Weight [1000, 1280] and bias [1000] of the image tower's ImageNet layer.
+        classifier: Weight [1000, 1280] and bias [1000] of the image encoder's ImageNet layer.
     """
 
     def __init__(self, texts: Texts, features: Tensor, classifier: tuple[Tensor, Tensor]) -> None:
@@ -111,7 +111,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def write_into(self, tower: nn.Module) -> None:
-        """Fills the heads of the image tower that is shipped."""
+        """Fills the heads of the image encoder that is shipped."""
         tower.classes.weight.copy_(self.weight / TEMPERATURE)
         tower.classes.bias.copy_(self.bias / TEMPERATURE)
         tower.concepts.weight.copy_(self.concepts.T)

@@ -1,4 +1,4 @@
-"""The texts that the text tower of `clipsearch-mini` learns from, each with its meaning.
+"""The texts that the text encoder of `clipsearch-mini` learns from, each with its meaning.
 
 What is *said* is MiniLM's vector of an English text: the text itself, or what it translates. What
 is *meant* is the same, save for nouns that WordNet explains: these mean the sum of the noun, its

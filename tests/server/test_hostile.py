@@ -455,6 +455,13 @@ def test_terms_of_all_kinds_count_together(service, checked):
     checked(service.post(SEARCH, json={"terms": [{"image": "AAAA"}]}), 422)
 
 
+@pytest.mark.parametrize("wrong", [{}, {"weight": 2}, {"text": "d", "item": 1}, {"text": None}])
+def test_a_term_of_no_kind_or_two_is_named_by_its_place(service, checked, wrong):
+    answer = checked(service.post(SEARCH, json={"terms": [{"text": "a"}, wrong]}), 422)
+    assert answer.json()["detail"].startswith("body.terms.1: ")
+    assert "exactly one of text, image, item and vector" in answer.json()["detail"]
+
+
 def test_a_body_that_is_no_json_is_a_bad_request(service, checked):
     for kind, status, code in (
         ("application/json", 400, "bad_request"),
