@@ -69,11 +69,9 @@ class InShards(Protocol):
     @property
     def shards(self) -> int:
         """Number of shards."""
-        ...
 
     def missing_shards(self) -> list[int]:
         """Numbers of the shards that do not answer now, ascending, from 1."""
-        ...
 
 
 class Search(Protocol):
@@ -82,7 +80,6 @@ class Search(Protocol):
     @property
     def waiting(self) -> int:
         """How many searches wait."""
-        ...
 
     async def answer(self, index: ServedIndex, request: SearchRequest) -> Hits:
         """As `Index.answer`; the query's texts and images should be encoded already.
@@ -91,11 +88,9 @@ class Search(Protocol):
             index: The index as it is open now; it may have been opened again since the last one.
             request: What is asked.
         """
-        ...
 
     def close(self) -> None:
         """Finish what is under way."""
-        ...
 
 
 _Asked = tuple[ServedIndex, SearchRequest]
