@@ -132,7 +132,7 @@ def test_workers_are_sized_so_that_a_lost_node_is_no_end():
         size_workers([Capacity(2, 0)], workers=3, gpus=0)
     with pytest.raises(ClusterError, match="room for 1"):
         size_workers([Capacity(8, 1)], workers=2, gpus=1)
-    with pytest.raises(ClusterError, match="no processors"):
+    with pytest.raises(ClusterError, match="has no CPUs"):
         size_workers([Capacity(0, 0)], workers=None, gpus=0)
 
 

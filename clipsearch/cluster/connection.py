@@ -51,7 +51,7 @@ def connected(address: str) -> Iterator[None]:
     """Be connected to a cluster; a connection that is already there is used and kept.
 
     Args:
-        address: `local` for a cluster of this machine's processors, which is stopped afterwards;
+        address: `local` for a cluster of this machine's CPUs, which is stopped afterwards;
             `auto` for the one that this machine is a node of; or `HOST:PORT` of its head.
 
     Raises:
@@ -98,8 +98,8 @@ def of_ray(exc: Exception) -> ClipSearchError:
             return kind(message)
     line = text.splitlines()[-1].strip()[:300] if text else type(exc).__name__
     return ClusterError(
-        f"the work on the cluster failed: {line}. What was committed is kept; the same command "
-        "goes on from there"
+        f"the work on the cluster failed: {line}. What was committed is kept; run the same "
+        "command again to resume"
     )
 
 

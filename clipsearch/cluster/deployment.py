@@ -175,12 +175,10 @@ def serve_shards(folder: Path, options: ServeOptions) -> Iterator[ShardedIndex]:
 
 
 def _cpus_of_each(shards: int, options: ServeOptions) -> float:
-    """Processors that a replica reserves: one, or less where few are free."""
+    """CPUs that a replica reserves: one, or less where few are free."""
     free = float(require_ray().available_resources().get("CPU", 0.0))
     if free <= 0:
-        raise ClusterError(
-            "no processor of the cluster is free; stop other work on it, or add a node"
-        )
+        raise ClusterError("no CPU of the cluster is free; stop other work on it, or add a node")
     wanted = shards * (options.max_replicas or options.replicas) + options.routers
     return min(1.0, max(0.01, math.floor(80 * free / wanted) / 100))
 

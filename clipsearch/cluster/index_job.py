@@ -45,7 +45,7 @@ class ClusterOptions:
     """Where the work is done."""
 
     address: str = "local"  # of the cluster: local, auto or HOST:PORT
-    workers: int | None = None  # None: one for every GPU, or for every four processors
+    workers: int | None = None  # None: one for every GPU, or for every four CPUs
     gpus_per_worker: float = 0.0
     device: str = "auto"
     precision: Precision = "auto"
@@ -197,7 +197,7 @@ def _results(
         with _data_context():
             dataset = read_datasource(
                 pair_datasource(parts, _SLICE_ON_GPU if worker.gpus else _SLICE_ON_CPU),
-                num_cpus=0,  # it waits for storage, and must never wait for a worker's processor
+                num_cpus=0,  # it waits for storage, and must never wait for a worker's CPU
                 override_num_blocks=len(parts),
                 concurrency=min(len(parts), max(2, count)),
             ).map_batches(

@@ -201,7 +201,7 @@ def size_workers(
 
     Args:
         capacities: What the nodes offer.
-        workers: How many are wanted; None for one for every GPU or for every four processors.
+        workers: How many are wanted; None for one for every GPU or for every four CPUs.
         gpus: GPUs of each.
 
     Raises:
@@ -209,14 +209,14 @@ def size_workers(
     """
     cpus = sum(c.cpus for c in capacities)
     if cpus < 1:
-        raise ClusterError("the cluster has no processors to work with (every node has 0 CPUs)")
+        raise ClusterError("the cluster has no CPUs to work with (every node has 0 CPUs)")
     if gpus > 0:
         fit = sum(int((c.gpus + _GPU_SHARE_EPSILON) / gpus) for c in capacities)
     else:
         fit = int(cpus)
     count = workers or (fit if gpus > 0 else max(1, int(cpus / 4)))
     if count > fit:
-        what = f"{gpus:g} GPUs each" if gpus > 0 else "one processor each"
+        what = f"{gpus:g} GPUs each" if gpus > 0 else "one CPU each"
         raise ClusterError(
             f"{count} workers with {what} do not fit into the cluster, which has room for {fit}; "
             "use fewer, or add nodes"

@@ -45,7 +45,7 @@ __all__ = [
     "write_flat",
 ]
 
-ANN_REMEDY = "It is derived from the vectors: `clipsearch compact` builds it anew."
+ANN_REMEDY = "It is derived from the vectors: `clipsearch compact` builds it again."
 
 BITS = 2  # a dimension; docs/benchmarks.md has what was compared, and why this was chosen
 QUERY_BITS = 8

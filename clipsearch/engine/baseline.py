@@ -2,7 +2,7 @@
 
 A cosine says little by itself: unrelated images and texts score 0.1 with one model and 0.25
 with another. So an index keeps how generic texts, and its own captions, score against images
-that they do not belong to. Some of these pairs are related by accident ("a dog" and a image of
+that they do not belong to. Some of these pairs are related by accident ("a dog" and an image of
 a dog), and on a small index of few subjects they can be many. They all sit in the upper tail, so
 that tail is never measured: the distribution is taken from the part below the 90th percentile, and
 extended upwards as the normal distribution that fits there.

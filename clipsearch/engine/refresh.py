@@ -48,7 +48,7 @@ def encode_probes(encoder: Encoder) -> list[tuple[str, bytes]]:
     """The generic texts with their vectors, for `catalog.set_probes`.
 
     They are kept in the cache by model: encoding them takes longer than a hundred photos do on a
-    fast processor.
+    fast CPU.
     """
     texts = list(GENERIC_TEXTS)
     vectors = cached_vectors(

@@ -59,7 +59,7 @@ class Decoded:
     prepared: Prepared
     sha256: str  # of the encoded bytes, hex
     size_bytes: int
-    busy_s: float  # processor time of the decoder
+    busy_s: float  # CPU time of the decoder
 
 
 class DecoderPool:
