@@ -47,7 +47,7 @@ def test_the_commands_work(service, folder):
         path = arguments[1].removeprefix(address)
         reached.add(re.sub(r"/items/\d+", "/items/{item_id}", path).replace("/photos", "/{name}"))
     assert reached == set(document["paths"])
-    for name in ("picture.jpg", "small.jpg"):
+    for name in ("image.jpg", "small.jpg"):
         assert (folder / name).stat().st_size > 1000
 
 
