@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,9 @@ def watch(
     options: IngestOptions | None = None,
     on_report: Callable[[IngestReport], None] | None = None,
     ready: Callable[[], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Follow a folder until Ctrl-C: add, update and remove as its files do.
+    """Follow a folder until `stop` is set or Ctrl-C: add, update and remove as its files do.
 
     The folder is brought up to date once at the start, after the watching has begun, so nothing
     falls between. Later only the folders in which something changed are read again.
@@ -40,6 +42,7 @@ def watch(
         options: How to work; `prune` is always on.
         on_report: Called after every change that was taken in.
         ready: Called once the folder is up to date and watched.
+        stop: Ends the watching.
 
     Raises:
         SourceError: The folder is not there.
@@ -57,8 +60,9 @@ def watch(
         watch_filter=DefaultFilter(),
         debounce=2 * _SETTLE_MS,
         step=_SETTLE_MS,
-        rust_timeout=100,
+        rust_timeout=100 if stop is None else 50,
         yield_on_timeout=True,
+        stop_event=stop,
         raise_interrupt=True,
     ):
         if first:  # the watcher is at work by now

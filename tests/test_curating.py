@@ -226,7 +226,7 @@ def test_weights_of_words_pictures_and_items(cli, index_folder, pairs_folder):
         (["-a", "cat^much"], "must be a number above 0, as in 'cars^0.5', not 'much'"),
         (["-s", "cat^-1"], "must be a number above 0"),
         (["-a", "^2"], "empty"),
-        (["--item", "lion"], "--item takes an id"),
+        (["--item", "lion"], "--item takes an item ID"),
         (["--item", "9999"], "no item 9999"),
         (["--subtract-image", "absent.jpg^2"], "no image file at absent.jpg"),
         (["--image", "absent^.jpg"], "must be a number above 0"),

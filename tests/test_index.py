@@ -97,7 +97,7 @@ def test_another_model_is_refused(tmp_path, encoder):
         lazy.search("text")
     updated = FakeEncoder("fake")
     updated.fingerprint = "0" * 64
-    told = r"with fake \(.*\), not with the version of it at hand .*\. Bring .* -i a -m fake"
+    told = r"with fake \(.*\), not with the version of it at hand .*\. Re-encode .* -i a -m fake"
     with pytest.raises(EncoderMismatchError, match=told):
         Index.open(tmp_path / "a", updated)
 

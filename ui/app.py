@@ -31,8 +31,8 @@ def build(
     return pages.assemble(pages.Context(library, settings, Words(language), jobs or Jobs()))
 
 
-def mount(app: FastAPI, library: Library, settings: Settings) -> FastAPI:
-    """Serve the page at `/` of an application; its other routes must come first.
+def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/") -> FastAPI:
+    """Serve the page from an application, below `path`; its other routes must come first.
 
     Whatever guards the application's routes guards these: put `add_guard` around it.
     """
@@ -73,7 +73,7 @@ def mount(app: FastAPI, library: Library, settings: Settings) -> FastAPI:
             yield state
 
     app.router.lifespan_context = lifespan
-    app.mount("/", PageGuard(holders, language=settings.language))
+    app.mount(path, PageGuard(holders, language=settings.language))
     return app
 
 
