@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from starlette.concurrency import run_in_threadpool
@@ -109,7 +110,6 @@ class SharedSearch:
     """
 
     def __init__(self, settings: ServerSettings, observe: Callable[[int], None]) -> None:
-        self._threads = ThreadpoolController()
         self._scans = True  # until an answer says that an ANN file took part
         self._together: Batcher[_Asked, Hits] = Batcher(
             self._answer, max_batch=settings.max_batch, wait_ms=0, observe=observe
@@ -124,6 +124,11 @@ class SharedSearch:
         if request.where is None:
             self._scans = not hits.approximate
         return hits
+
+    @cached_property
+    def _threads(self) -> ThreadpoolController:
+        """Of the libraries that are loaded by the time of the first search."""
+        return ThreadpoolController()
 
     @property
     def waiting(self) -> int:
