@@ -59,6 +59,7 @@ class Hub(Generic[I_co]):
         self._retry_s = retry_s
         self._lock = threading.Lock()
         self._opening = threading.Lock()
+        self._keys: dict[Path, Path] = {}  # folder as it is asked for -> links resolved
         self._indexes: dict[Path, I_co] = {}
         # Work that is under way may still use them. They hold no files and no vectors any more.
         self._replaced: list[I_co] = []
@@ -77,7 +78,7 @@ class Hub(Generic[I_co]):
             InvalidInputError: The hub is closed.
             ClipSearchError: It cannot be opened.
         """
-        key = folder.resolve()
+        key = self._keys[folder] = folder.resolve()
         held = self._indexes.get(key)
         if held is not None and held.is_current():
             return held
@@ -97,7 +98,8 @@ class Hub(Generic[I_co]):
 
         Whoever uses it is prepared for an `IndexMigratedError`, and then asks for `index`.
         """
-        return self._indexes.get(folder.resolve())
+        key = self._keys.get(folder)
+        return None if key is None else self._indexes.get(key)
 
     # --- models -------------------------------------------------------------------------------
 
