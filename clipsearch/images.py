@@ -8,12 +8,9 @@ that pixels become RGB *before* they are resized, not after.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import functools
 import io
-import math
 import os
-import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +23,11 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from . import rawfiles
 from .errors import ImageDecodeError, InvalidInputError
+from .metadata import DECODER_ERRORS, ImageFacts, facts_of, read_exif
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "PASSING_REASONS",
-    "ImageFacts",
     "ImageInput",
     "Prepared",
     "Preprocessing",
@@ -66,24 +63,6 @@ _TRANSPOSITIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
-# What Pillow's decoders raise on bad bytes; anything else is a defect that must surface.
-_DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    ZeroDivisionError,
-    NotImplementedError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +101,6 @@ class Preprocessing:
         scaled -= np.array(self.mean, np.float32)
         scaled /= np.array(self.std, np.float32)
         return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFacts:
-    """What the file says of itself; absent facts are None."""
-
-    width: int  # pixels, after EXIF orientation
-    height: int
-    format: str | None = None
-    taken_at: str | None = None  # ISO 8601 local time
-    camera: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +203,11 @@ def read_facts(path: str | os.PathLike[str] | IO[bytes]) -> ImageFacts:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path, formats=_readable_formats()) as image:
-            exif = _read_exif(image)
+            exif = read_exif(image)
             width, height = image.size
             if exif.get(_ORIENTATION) in _SIDEWAYS:
                 width, height = height, width
-            return _facts(image, exif, (width, height))
+            return facts_of(image, exif, (width, height))
 
 
 def _decode(
@@ -298,7 +264,7 @@ def _errors_translated(
         raise ImageDecodeError(f"{name}: {_why_unidentified(source)}") from exc
     except Image.DecompressionBombError as exc:
         raise ImageDecodeError(_too_large(name, str(exc), max_pixels)) from exc
-    except _DECODER_ERRORS as exc:
+    except DECODER_ERRORS as exc:
         detail = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
         raise ImageDecodeError(f"{name}: broken image ({detail})") from exc
 
@@ -343,7 +309,7 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
 
 def _upright(image: Image.Image, full_size: tuple[int, int]) -> tuple[Image.Image, ImageFacts]:
     """Load the first frame as RGB, turned as EXIF says, with its facts."""
-    exif = _read_exif(image)
+    exif = read_exif(image)
     rgb = _to_rgb(image)
     orientation = exif.get(_ORIENTATION)
     turn = _TRANSPOSITIONS.get(orientation) if isinstance(orientation, int) else None
@@ -352,7 +318,7 @@ def _upright(image: Image.Image, full_size: tuple[int, int]) -> tuple[Image.Imag
         rgb.info = {}  # which still say how it was turned: it would be turned again
         if orientation in _SIDEWAYS:
             full_size = (full_size[1], full_size[0])
-    return rgb, _facts(image, exif, full_size)
+    return rgb, facts_of(image, exif, full_size)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -412,73 +378,3 @@ def _center_crop(image: Image.Image, width: int, height: int, fill: int) -> Imag
     left = round((image.width - width) / 2.0)
     top = round((image.height - height) / 2.0)
     return image.crop((left, top, left + width, top + height))
-
-
-def _read_exif(image: Image.Image) -> dict[int, Any]:
-    """EXIF and GPS tags in one flat dict; broken EXIF counts as absent."""
-    tags: dict[int, Any] = {}
-    with contextlib.suppress(*_DECODER_ERRORS):
-        exif = image.getexif()
-        tags.update(exif)
-        tags.update(exif.get_ifd(ExifTags.IFD.Exif))
-        gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-        tags[ExifTags.IFD.GPSInfo] = gps
-    return tags
-
-
-def _facts(image: Image.Image, exif: dict[int, Any], full_size: tuple[int, int]) -> ImageFacts:
-    gps = exif.get(ExifTags.IFD.GPSInfo)
-    gps = gps if isinstance(gps, dict) else {}
-    return ImageFacts(
-        width=full_size[0],
-        height=full_size[1],
-        format=image.format,
-        taken_at=_iso_time(
-            exif.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-        ),
-        camera=_camera(exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model)),
-        latitude=_degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef)),
-        longitude=_degrees(
-            gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef)
-        ),
-    )
-
-
-def _iso_time(value: Any) -> str | None:
-    """EXIF's "2024:05:01 12:30:00" as "2024-05-01T12:30:00"; None for what is no date."""
-    if not isinstance(value, str):
-        return None
-    day, _, clock = value.strip(" \0").partition(" ")
-    text = day.replace(":", "-") + ("T" + clock.strip() if clock else "")
-    try:
-        taken = dt.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return (
-        taken.date().isoformat()
-        if not clock
-        else taken.replace(tzinfo=None).isoformat(timespec="seconds")
-    )
-
-
-def _camera(make: Any, model: Any) -> str | None:
-    """Maker and model in one phrase, without saying the maker twice."""
-    maker = make.strip().strip("\0").strip() if isinstance(make, str) else ""
-    name = model.strip().strip("\0").strip() if isinstance(model, str) else ""
-    if name.lower().startswith(maker.lower()):
-        maker = ""
-    return f"{maker} {name}".strip() or None
-
-
-def _degrees(value: Any, hemisphere: Any) -> float | None:
-    """EXIF's (degrees, minutes, seconds) as signed decimal degrees."""
-    if not isinstance(value, (tuple, list)) or len(value) != 3:
-        return None
-    try:
-        degrees, minutes, seconds = (float(part) for part in value)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    total = degrees + minutes / 60 + seconds / 3600
-    if not math.isfinite(total) or total > 180:
-        return None
-    return -total if hemisphere in ("S", "W") else total

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from clipsearch.images import ImageFacts, Preprocessing
+from clipsearch.images import Preprocessing
 from clipsearch.index import Index
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake.embedder import Embedded
@@ -32,6 +32,7 @@ from clipsearch.intake.log import IngestLog
 from clipsearch.intake.pairs import Pair
 from clipsearch.intake.store import Store
 from clipsearch.intake.triage import Candidate
+from clipsearch.metadata import ImageFacts
 from clipsearch.vectors import unit
 
 SIZE = (640, 480)  # pixels of a file

@@ -15,12 +15,13 @@ import pyarrow as pa
 from clipsearch.cluster.index_job import ClusterEmbedder
 from clipsearch.cluster.slices import pack, unpack
 from clipsearch.cluster.worker import EmbeddedSlice
-from clipsearch.images import ImageFacts, prepare
+from clipsearch.images import prepare
 from clipsearch.index import Index
 from clipsearch.ingest import IngestOptions, add
 from clipsearch.intake.embedder import Embedded
 from clipsearch.intake.pairs import Pair, Source
 from clipsearch.intake.triage import Candidate
+from clipsearch.metadata import ImageFacts
 from clipsearch.vectors import score, unit
 
 if TYPE_CHECKING:

@@ -501,7 +501,7 @@ def test_a_newer_format_is_refused(index):
         Index.open(index.path)
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_an_older_format_is_migrated(tmp_path, encoder, version):
     path = tmp_path / "old"
     (path / "ann").mkdir(parents=True)
@@ -514,7 +514,7 @@ def test_an_older_format_is_migrated(tmp_path, encoder, version):
         if version >= 2:
             assert index.item(1).tags == ("dog",)
             assert index.search("cat", min_score="auto") is not None
-        assert index.info()["format_version"] == 4
+        assert index.info()["format_version"] == 5
         assert index.info()["model"]["name"] == "fake"
         assert [item.key for item in index.items()] == [f"/photos/{n}.jpg" for n in "acd"]
         assert index.search(encoder.vector("image c"), k=1)[0].item.caption == "a cat"

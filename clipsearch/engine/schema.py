@@ -15,7 +15,7 @@ from .identity import advance, new_id
 __all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "migrate", "version_of"]
 
 APPLICATION_ID = 0x434C5053  # "CLPS"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 _ITEMS = """
 CREATE TABLE items (
@@ -26,6 +26,8 @@ CREATE TABLE items (
     sha256 TEXT,
     size_bytes INTEGER,
     mtime_ns INTEGER,
+    ctime_ns INTEGER,
+    inode INTEGER,
     width INTEGER,
     height INTEGER,
     format TEXT,
@@ -207,6 +209,8 @@ def migrate(conn: sqlite3.Connection, version: int) -> None:
             _migrate_2_to_3(conn)
         if version < 4:
             _migrate_3_to_4(conn)
+        if version < 5:
+            _migrate_4_to_5(conn)
         advance(conn)
         conn.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         conn.execute("COMMIT")
@@ -263,6 +267,12 @@ def _migrate_2_to_3(conn: sqlite3.Connection) -> None:
 def _migrate_3_to_4(conn: sqlite3.Connection) -> None:
     """Version 3 told indexes and states apart by times and numbers."""
     conn.execute("INSERT INTO meta (key, value) VALUES ('index_id', ?)", (new_id(),))
+
+
+def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
+    """Version 4 knew a file by its size and the time of its last change alone."""
+    for column in ("ctime_ns", "inode"):
+        conn.execute(f"ALTER TABLE items ADD COLUMN {column} INTEGER")
 
 
 def _run(conn: sqlite3.Connection, script: str) -> None:

@@ -37,12 +37,12 @@ import numpy.typing as npt
 from ..errors import ImageDecodeError
 from ..images import (
     DEFAULT_MAX_PIXELS,
-    ImageFacts,
     Prepared,
     Preprocessing,
     image_suffixes,
     prepare_with_facts,
 )
+from ..metadata import ImageFacts
 
 __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "serve"]
 

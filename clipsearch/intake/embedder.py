@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from ..encoder import Encoder, batch_for, decoders_for
 from ..errors import ImageDecodeError
-from ..images import DEFAULT_MAX_PIXELS, ImageFacts
+from ..images import DEFAULT_MAX_PIXELS
+from ..metadata import ImageFacts
 from ..vectors import Floats
 from .decoders import DEFAULT_TIMEOUT_S, Decoded, DecoderPool
 from .log import IngestLog

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..engine import skipped
 from ..errors import InvalidInputError
-from ..images import PASSING_REASONS, ImageFacts, read_facts
+from ..images import PASSING_REASONS, read_facts
+from ..metadata import ImageFacts
 from ..types import Record, Status
 from ..vectors import Block, Floats
 from .embedder import Embedded
