@@ -69,7 +69,7 @@ class Record:
     height: Annotated[int | None, Column(field="integer", public=3)] = None
     # Pillow's name: JPEG, PNG, WEBP, ...
     format: Annotated[str | None, Column(field="text", public=4)] = None
-    # ISO 8601 local time, from EXIF
+    # ISO 8601 local time at which it was taken, as far as its metadata says
     taken_at: Annotated[str | None, Column(field="date", public=6)] = None
     camera: Annotated[str | None, Column(field="text", public=7)] = None
     # degrees, north positive
@@ -78,6 +78,10 @@ class Record:
     longitude: Annotated[float | None, Column(field="number", public=9)] = None
     # further columns of a table source
     extra: Annotated[Mapping[str, Any], Column(public=11)] = field(default_factory=dict)
+    # keywords that come with the image; of an item, all its tags
+    tags: Annotated[
+        tuple[str, ...], Column(field="tag", field_name="tag", public=10, stored=False)
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +96,6 @@ class Item(Record):
     has_image: Annotated[bool, Column(public=12)] = True
     # whether a caption vector is stored
     has_caption: Annotated[bool, Column(public=13)] = False
-    tags: Annotated[
-        tuple[str, ...], Column(field="tag", field_name="tag", public=10, stored=False)
-    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from ..errors import ClipSearchError, ClusterError, EncoderMismatchError
 from ..intake.embedder import Embedded, Embedder
 from ..intake.log import IngestLog
 from ..intake.pairs import Pair
-from ..intake.store import facts_of
 from ..intake.triage import Candidate, content_hash, is_unchanged, problem, status_of
 from .slices import pack, unpack
 
@@ -135,8 +134,6 @@ class EmbedWorker:
         # Equal bytes are encoded once in a slice; the driver sees to the rest.
         batches = self._embedder.embed([list(todo.values())], log=log, stored=lambda _: ())
         for n, one in zip(todo, itertools.chain.from_iterable(batches), strict=True):
-            if one.sha256 is not None and one.facts is None:
-                one.facts = facts_of(pairs[n])
             one.candidate, one.pixels = found[n].candidate, None
             found[n] = one
         return EmbeddedSlice(found, dict(log.busy), dict(log.notes))

@@ -25,7 +25,7 @@ from ..vectors import Rows
 from .baseline import ScoreBaseline
 from .file_facts import AnnEntry, FileFacts, SegmentEntry
 
-__all__ = ["CURRENT", "Known", "extra_json"]
+__all__ = ["CURRENT", "KEYWORDS", "Known", "extra_json"]
 
 _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
 
@@ -41,6 +41,7 @@ _values_of = operator.attrgetter(*_OF_RECORD)
 _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
 )
+KEYWORDS = "keywords"  # the set of tags that come with the images themselves
 CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
 _KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, extra, has_image, has_caption"
 
@@ -111,6 +112,9 @@ def insert_items(
             )
         ),
     )
+    tagged = {row: record.tags for row, record in enumerate(records, first) if record.tags}
+    if tagged:
+        set_keywords(conn, tagged)
 
 
 def extra_json(extra: Mapping[str, Any]) -> str | None:
@@ -452,6 +456,17 @@ def replace_tags(
         "INSERT OR REPLACE INTO tags (name, row, label, probability) "
         "SELECT ?, row, ?, ? FROM items WHERE row = ?",
         ((name, label, probability, row) for row, label, probability in tags),
+    )
+
+
+def set_keywords(conn: sqlite3.Connection, keywords: Mapping[int, Iterable[str]]) -> None:
+    """Replace the keywords of rows, which are tags of a set of their own."""
+    conn.executemany(
+        "DELETE FROM tags WHERE row = ? AND name = ?", ((row, KEYWORDS) for row in keywords)
+    )
+    conn.executemany(
+        "INSERT OR IGNORE INTO tags (row, name, label) VALUES (?, ?, ?)",
+        ((row, KEYWORDS, label) for row, labels in keywords.items() for label in labels),
     )
 
 

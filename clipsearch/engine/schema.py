@@ -271,6 +271,7 @@ def _migrate_3_to_4(conn: sqlite3.Connection) -> None:
 
 def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     """Version 4 knew a file by its size and the time of its last change alone."""
+    conn.execute("UPDATE OR IGNORE tags SET name = 'keywords (own)' WHERE name = 'keywords'")
     for column in ("ctime_ns", "inode"):
         conn.execute(f"ALTER TABLE items ADD COLUMN {column} INTEGER")
 

@@ -311,8 +311,13 @@ class Writer:
             name: Name of the set; other sets stay.
 
         Raises:
-            InvalidInputError: The lengths differ.
+            InvalidInputError: The lengths differ, or the set is that of the images' own keywords.
         """
+        if name == catalog.KEYWORDS:
+            raise InvalidInputError(
+                f"the set of tags {name!r} holds the keywords that come with the images; "
+                "choose another name"
+            )
         shares = [None] * len(rows) if probabilities is None else list(probabilities)
         if not len(rows) == len(labels) == len(shares):
             raise InvalidInputError(

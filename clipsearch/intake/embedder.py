@@ -6,6 +6,7 @@ next one gathers. Batches come out in the order of the source, whatever happens 
 
 from __future__ import annotations
 
+import io
 import threading
 import warnings
 from collections import deque
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from ..encoder import Encoder, batch_for, decoders_for
 from ..errors import ImageDecodeError
-from ..images import DEFAULT_MAX_PIXELS
+from ..images import DEFAULT_MAX_PIXELS, read_facts
 from ..metadata import ImageFacts
 from ..vectors import Floats
 from .decoders import DEFAULT_TIMEOUT_S, Decoded, DecoderPool
@@ -36,6 +37,7 @@ __all__ = [
     "Embeds",
     "Stored",
     "embed_files",
+    "facts_of",
     "iter_files",
 ]
 
@@ -69,6 +71,11 @@ class Embedded:
     def pair(self) -> Pair:
         """The pair that it is made of."""
         return self.candidate.pair
+
+    @property
+    def text(self) -> str | None:
+        """The caption: that of the source or of a sidecar, else that within the image."""
+        return self.pair.caption or (self.facts.caption if self.facts is not None else None)
 
 
 class Embeds(Protocol):
@@ -141,11 +148,17 @@ class Embedder:
         return in_chunks(source, _CHUNK, _CHUNK_BYTES)
 
     def embed_pairs(self, pairs: Iterable[Pair]) -> Iterator[list[Embedded]]:
-        """`embed` for pairs that need no triage."""
-        return self.embed([Candidate(pair) for pair in chunk] for chunk in self.chunks(pairs))
+        """`embed` for pairs that need no triage, with no other captions than theirs."""
+        candidates = ([Candidate(pair) for pair in chunk] for chunk in self.chunks(pairs))
+        return self.embed(candidates, own_captions=False)
 
     def embed(
-        self, chunks: Chunks, *, log: IngestLog | None = None, stored: Stored | None = None
+        self,
+        chunks: Chunks,
+        *,
+        log: IngestLog | None = None,
+        stored: Stored | None = None,
+        own_captions: bool = True,
     ) -> Iterator[list[Embedded]]:
         """Decode ahead, gather batches and encode them; memory stays bounded.
 
@@ -154,6 +167,7 @@ class Embedder:
             log: Takes the busy times, and a note of captions that are cut.
             stored: Returns which content hashes are stored. With it, equal bytes are encoded
                 once, and stored ones not at all. Without it, every image is encoded.
+            own_captions: Whether an image without a caption has that within its file.
 
         Yields:
             Every candidate, in order, in batches. Some are empty, so that the consumer gets its
@@ -174,6 +188,8 @@ class Embedder:
                 group = decoding.popleft()
                 waiting -= len(group[0])
                 for embedded in _decoded(group, log):
+                    if not own_captions and embedded.facts is not None:
+                        embedded.facts = replace(embedded.facts, caption=None)
                     batch.append(embedded)
                     images += embedded.pixels is not None
                     if images >= self._batch_size or len(batch) >= 4 * self._batch_size:
@@ -240,9 +256,12 @@ class Embedder:
                 vectors = self._encoder.encode_pixels(pixels)  # [n, H, W, 3] -> [n, dim]
                 for one, vector in zip(fresh, vectors, strict=True):
                     one.image, one.pixels = vector, None
-            captioned = [one for one in batch if one.pair.caption and one.error is None]
+            for one in batch:
+                if one.sha256 is not None and one.facts is None:  # its bytes are stored
+                    one.facts = facts_of(one.pair)
+            captioned = [one for one in batch if one.text and one.error is None]
             if captioned:
-                vectors = self._encode_captions([one.pair.caption or "" for one in captioned], log)
+                vectors = self._encode_captions([one.text or "" for one in captioned], log)
                 for one, vector in zip(captioned, vectors, strict=True):
                     one.caption = vector
 
@@ -253,6 +272,17 @@ class Embedder:
             if caught:
                 log.notes["captions cut to the model's context"] += len(caught)
         return vectors
+
+
+def facts_of(pair: Pair) -> ImageFacts | None:
+    """The facts of a pair's image, which is known to decode, from its header alone."""
+    if not pair.image:
+        return None
+    image = io.BytesIO(pair.image) if isinstance(pair.image, bytes) else pair.image
+    try:
+        return read_facts(image)
+    except (OSError, ValueError):  # gone meanwhile; its vector is known all the same
+        return None
 
 
 def _decoded(group: _Group, log: IngestLog) -> Iterator[Embedded]:

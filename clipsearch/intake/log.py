@@ -19,6 +19,7 @@ from ..types import IngestReport, Outcome, Progress, Status
 __all__ = ["IngestLog"]
 
 _MAX_LISTED_SKIPS = 1000
+_MAX_EXAMPLES = 3  # of the files that a note is about
 _ENDS = ("indexed", "unchanged", "duplicate", "skipped")
 _SUB_COUNTS = ("updated", "moved", "ignored")
 
@@ -50,6 +51,7 @@ class IngestLog:
         self.counts: Counter[str] = Counter()
         self.skips: list[Outcome] = []
         self.notes: Counter[str] = Counter()
+        self._examples: defaultdict[str, list[str]] = defaultdict(list)  # note -> names of files
         self.busy: defaultdict[str, float] = defaultdict(float)  # stage -> seconds
         self.seen = 0
 
@@ -80,6 +82,12 @@ class IngestLog:
                 raise ImageDecodeError(f"{key}: {reason}")
             if len(self.skips) < _MAX_LISTED_SKIPS:
                 self.skips.append(Outcome(key, status, reason))
+
+    def note(self, what: str, example: str) -> None:
+        """Count what was ignored; the first of the files where it was are named."""
+        self.notes[what] += 1
+        if len(self._examples[what]) < _MAX_EXAMPLES:
+            self._examples[what].append(example)
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -131,7 +139,13 @@ class IngestLog:
                 for stage in ("encode", "decode", "write")
             },
             notes=(
-                *(f"{note}: {count:,}" for note, count in self.notes.items() if count),
+                *(self._told(note, count) for note, count in self.notes.items() if count),
                 *encoder_notes,
             ),
         )
+
+    def _told(self, note: str, count: int) -> str:
+        examples = self._examples.get(note, [])
+        more = ", ..." if examples and count > len(examples) else ""
+        named = f" ({', '.join(examples)}{more})" if examples else ""
+        return f"{note}{named}: {count:,}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from ..standards.description import Description
+from ..standards.json_document import CAPTION_KEYS, caption_of
+from ..standards.texts import clean_text
 
 __all__ = ["CAPTION_KEYS", "Pair", "Source", "caption_of", "clean_text", "in_chunks"]
-
-CAPTION_KEYS = ("caption", "description", "title", "text")  # of a JSON document, by preference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +21,13 @@ class Pair:
     image: str | bytes | None = None  # absolute path, or the bytes of an image file
     caption: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    # what the caption was read from, or looked for in; None where the source gives it or has none
+    caption_from: Literal["sidecar", "image"] | None = None
+    # what the files beside the image say; empty where none are, None where none are looked for
+    sidecar: Description | None = None
+    # digest of what they say; "" where there are none, None: not looked for
+    beside: str | None = None
+    notes: tuple[tuple[str, str], ...] = ()  # what was ignored, and the name of a file where it was
     refused: str | None = None  # why this one cannot be read, known without opening it
     ignored: bool = False  # refused because it never claimed to be an image
 
@@ -48,16 +57,3 @@ def in_chunks(pairs: Iterable[Pair], most: int, most_bytes: int) -> Iterator[lis
             chunk, size_bytes = [], 0
     if chunk:
         yield chunk
-
-
-def clean_text(text: str) -> str | None:
-    """A caption without what cannot be stored (NUL, half surrogates); None for an empty one."""
-    return text.replace("\0", " ").encode("utf-8", "replace").decode().strip() or None
-
-
-def caption_of(document: Any) -> str | None:
-    """The caption in a JSON document, if it has one."""
-    if not isinstance(document, dict):
-        return None
-    found = (document.get(key) for key in CAPTION_KEYS)
-    return next((clean_text(value) for value in found if isinstance(value, str)), None)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sized
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any
@@ -13,8 +13,16 @@ from typing import IO, Any
 from ..errors import InvalidInputError, SourceError
 from ..images import image_suffixes
 from ..rawfiles import RAW_SUFFIXES
-from .pairs import Pair, Source, caption_of, clean_text
+from .pairs import Pair, Source
 from .places import RemotePlace, is_url
+from .sidecars import (
+    LONE,
+    SIDECAR_SUFFIXES,
+    Sidecars,
+    described_paths,
+    read_beside,
+    remote_sidecars,
+)
 from .tables import TABLE_SUFFIXES, TableSource
 from .tar_shards import ShardSource
 
@@ -35,7 +43,6 @@ _NEEDS_EXTRA = dict.fromkeys((".heic", ".heif", ".avif"), "heif") | dict.fromkey
 )
 # First bytes of JPEG, PNG, GIF, TIFF (both orders), BMP and WebP/RIFF files.
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"RIFF")
-_MAX_SIDECAR_BYTES = 4 * 1024 * 1024
 _PIECE = 65_536  # bytes of a list of paths read at a time
 
 
@@ -43,7 +50,8 @@ class FolderSource(Source):
     """Every file below a folder, in sorted order.
 
     Hidden files and folders are left out, as are those that match an `exclude` pattern; links to
-    folders are followed once. `photo.txt` or `photo.json` beside `photo.jpg` is its caption.
+    folders are followed once. What lies beside an image and describes it, such as `photo.txt` or
+    `photo.jpg.json` beside `photo.jpg`, is read with it; see `sidecars`.
 
     Args:
         folder: The folder.
@@ -110,27 +118,25 @@ class FolderSource(Source):
         return any(fnmatch(entry.name, p) or fnmatch(relative, p) for p in self._exclude)
 
     def _files(self, entries: list[os.DirEntry[str]]) -> Iterator[Pair]:
-        files = [(entry.path, *_split(entry.name)) for entry in entries]
-        stems = {stem for _, stem, suffix in files if suffix.lower() in self._suffixes}
-        sidecars = {
-            stem: path
-            for path, stem, suffix in files  # sorted: of photo.json and photo.txt, the text counts
-            if suffix in (".txt", ".json") and stem in stems
-        }
-        for path, stem, suffix in files:
-            if suffix.lower() in (".txt", ".json") and stem in stems:
-                continue  # the caption of the image beside it
-            yield self._pair(path, suffix.lower(), sidecars.get(stem))
+        sidecars = Sidecars(
+            (entry.name for entry in entries),
+            self._suffixes | _NEEDS_EXTRA.keys(),
+            read_beside(os.path.dirname(entries[0].path) if entries else ""),
+        )
+        for entry in entries:
+            if not sidecars.belongs(entry.name):
+                yield self._pair(entry.path, entry.name, sidecars)
 
-    def _pair(self, path: str, suffix: str, sidecar: str | None) -> Pair:
+    def _pair(self, path: str, name: str, sidecars: Sidecars) -> Pair:
+        suffix = _suffix(name)
         if suffix in self._suffixes:
-            return Pair(key=path, image=path, caption=_read_sidecar(sidecar))
+            return sidecars.pair(path)
         if suffix in _NEEDS_EXTRA:
             extra = _NEEDS_EXTRA[suffix]
             return Pair(key=path, refused=f"{suffix} needs: pip install 'clipsearch[{extra}]'")
         if _looks_like_an_image(path):
-            return Pair(key=path, image=path, caption=_read_sidecar(sidecar))
-        return Pair(key=path, refused=f"not an image file ({suffix or 'no suffix'})", ignored=True)
+            return sidecars.pair(path)
+        return _no_image(path, name, suffix)
 
 
 class IterableSource(Source):
@@ -140,12 +146,12 @@ class IterableSource(Source):
         self._items = items
 
     def __iter__(self) -> Iterator[Pair]:
+        described = described_paths(image_suffixes())
         for item in self._items:
             if isinstance(item, Pair):
                 yield item
             elif isinstance(item, (str, os.PathLike)):
-                path = str(Path(item).expanduser().absolute())
-                yield Pair(key=path, image=path)
+                yield described(str(Path(item).expanduser().absolute()))
             else:
                 raise InvalidInputError(
                     f"a source must yield paths or Pairs, got {type(item).__name__}"
@@ -163,9 +169,9 @@ class PathListSource(Source):
         self._stream = stream
 
     def __iter__(self) -> Iterator[Pair]:
+        described = described_paths(image_suffixes())
         for line in _lines(self._stream):
-            path = os.path.abspath(os.path.expanduser(os.fsdecode(line)))
-            yield Pair(key=path, image=path)
+            yield described(os.path.abspath(os.path.expanduser(os.fsdecode(line))))
 
 
 class RemoteFolderSource(Source):
@@ -177,19 +183,23 @@ class RemoteFolderSource(Source):
         self._suffixes = image_suffixes()
 
     def __iter__(self) -> Iterator[Pair]:
-        for path in self._place.files():
+        paths = list(self._place.files())
+        beside = remote_sidecars(paths, self._suffixes, self._place.read)
+        for path in paths:
             if any(part.startswith(".") for part in path.split("/")):
                 continue
             if any(fnmatch(path, p) or fnmatch(path.rpartition("/")[2], p) for p in self._exclude):
                 continue
             key = f"{self._place.name.rstrip('/')}/{path}"
-            suffix = Path(path).suffix.lower()
+            folder, _, name = path.rpartition("/")
+            sidecars = beside(folder)
+            suffix = _suffix(name)
             if suffix not in self._suffixes:
-                reason = f"not an image file ({suffix or 'no suffix'})"
-                yield Pair(key=key, refused=reason, ignored=True)
+                if not sidecars.belongs(name):
+                    yield _no_image(key, name, suffix)
                 continue
             image, refused = self._place.read(path)
-            yield Pair(key=key, image=image, refused=refused)
+            yield replace(sidecars.pair(key), image=image, refused=refused)
 
 
 def open_source(
@@ -260,10 +270,10 @@ def _remote(place: RemotePlace, exclude: Iterable[str]) -> Source:
     return IterableSource([Pair(key=place.name, image=image, refused=refused)])
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Stem and suffix of a name, as `Path` has them, in a tenth of its time."""
-    stem, suffix = os.path.splitext(name)
-    return (name, "") if suffix == "." else (stem, suffix)
+def _suffix(name: str) -> str:
+    """The suffix of a name in lower case, as `Path` has it, in a tenth of its time."""
+    suffix = os.path.splitext(name)[1].lower()
+    return "" if suffix == "." else suffix
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
@@ -289,13 +299,8 @@ def _looks_like_an_image(path: str) -> bool:
     return start.startswith(_MAGIC)
 
 
-def _read_sidecar(path: str | None) -> str | None:
-    """The caption in `photo.txt` or `photo.json`; None when there is none to be had."""
-    if path is None:
-        return None
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(_MAX_SIDECAR_BYTES).decode("utf-8", "replace")
-        return caption_of(json.loads(text)) if path.endswith(".json") else clean_text(text)
-    except (OSError, ValueError, RecursionError):
-        return None
+def _no_image(key: str, name: str, suffix: str) -> Pair:
+    """The pair of a file that never claimed to be an image."""
+    notes = ((LONE, name),) if suffix in SIDECAR_SUFFIXES else ()
+    reason = f"not an image file ({suffix or 'no suffix'})"
+    return Pair(key=key, refused=reason, ignored=True, notes=notes)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
@@ -12,24 +11,24 @@ import numpy as np
 
 from ..engine import skipped
 from ..errors import InvalidInputError
-from ..images import PASSING_REASONS, read_facts
-from ..metadata import ImageFacts
+from ..images import PASSING_REASONS
+from ..metadata import with_sidecar
 from ..types import Record, Status
 from ..vectors import Block, Floats
 from .embedder import Embedded
 from .log import IngestLog
-from .pairs import Pair
 from .triage import has_columns, is_gone
 
 if TYPE_CHECKING:
     from ..engine.catalog import Known
     from ..engine.writer import Writer
 
-__all__ = ["Store", "facts_of"]
+__all__ = ["Store"]
 
 _COMMIT_ITEMS = 2048  # an interruption costs at most so many items ...
 _COMMIT_SECONDS = 5.0  # ... or so much time
-_FACTS = tuple(field.name for field in fields(ImageFacts))  # which `Record` has too
+# What `Record` has as it is.
+_FACTS = ("width", "height", "format", "taken_at", "camera", "latitude", "longitude")
 
 
 @dataclass(slots=True)
@@ -205,28 +204,18 @@ def _block(vectors: Sequence[Floats | None]) -> Block | None:
     return (np.array(at, np.int64), np.stack(there)) if there else None
 
 
-def facts_of(pair: Pair) -> ImageFacts | None:
-    """The facts of a pair's image, which is known to decode, from its header alone."""
-    if not pair.image:
-        return None
-    image = io.BytesIO(pair.image) if isinstance(pair.image, bytes) else pair.image
-    try:
-        return read_facts(image)
-    except (OSError, ValueError):  # gone meanwhile; its vector is known all the same
-        return None
-
-
 def _record(embedded: Embedded) -> Record:
     pair, candidate = embedded.pair, embedded.candidate
-    facts = embedded.facts or facts_of(pair)
+    facts = with_sidecar(embedded.facts, pair.sidecar) if embedded.facts is not None else None
     known = {} if facts is None else {name: getattr(facts, name) for name in _FACTS}
     return Record(
         key=pair.key,
         path=candidate.path,
-        caption=pair.caption,
+        caption=embedded.text,
         sha256=embedded.sha256,
         size_bytes=embedded.size_bytes,
         mtime_ns=candidate.status.st_mtime_ns if candidate.status else None,
         extra=pair.extra,
+        tags=() if facts is None else facts.keywords,
         **known,
     )

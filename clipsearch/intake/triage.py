@@ -74,6 +74,8 @@ class Triage:
     def __call__(self, pairs: Sequence[Pair]) -> list[Candidate]:
         """The candidates among some pairs, in order."""
         self._log.seen += len(pairs)
+        for what, example in (note for pair in pairs for note in pair.notes):
+            self._log.note(what, example)
         usable = [pair for pair in pairs if self._is_usable(pair)]
         keys = [pair.key for pair in usable]
         known = self._writer.lookup(keys)
