@@ -12,10 +12,10 @@ import functools
 import io
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from . import rawfiles
 from .errors import ImageDecodeError, InvalidInputError
 from .metadata import DECODER_ERRORS, ImageFacts, facts_of, read_exif
+from .standards.png_chunks import without_broken_chunks
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -39,6 +40,7 @@ __all__ = [
     "read_facts",
 ]
 
+_T = TypeVar("_T")
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 
 DEFAULT_MAX_PIXELS = 179_000_000  # about where Pillow itself calls a file a decompression bomb
@@ -198,8 +200,42 @@ def prepare_with_facts(
     return Prepared(_fit(image, spec), facts)
 
 
-def read_facts(path: str | os.PathLike[str] | IO[bytes]) -> ImageFacts:
+def _mended(source: Any) -> bytes | None:
+    """The bytes of a PNG without what is broken in its metadata; None if that is not the matter."""
+    try:
+        if isinstance(source, bytes):
+            return without_broken_chunks(source)
+        if isinstance(source, (str, os.PathLike)):
+            return without_broken_chunks(Path(source).read_bytes())
+        if hasattr(source, "getvalue"):
+            return without_broken_chunks(source.getvalue())
+    except OSError:
+        pass
+    return None
+
+
+def _mending(decode: Callable[..., _T]) -> Callable[..., _T]:
+    """Let what reads an image try a PNG again without broken metadata."""
+
+    @functools.wraps(decode)
+    def mending(source: Any, *arguments: Any) -> _T:
+        try:
+            return decode(source, *arguments)
+        except (ImageDecodeError, *DECODER_ERRORS):
+            data = _mended(source)
+            if data is not None:
+                with contextlib.suppress(ImageDecodeError, *DECODER_ERRORS):  # the first one tells
+                    return decode(data, *arguments)
+            raise
+
+    return mending
+
+
+@_mending
+def read_facts(path: str | os.PathLike[str] | IO[bytes] | bytes) -> ImageFacts:
     """The facts of a file that is known to decode, from its header alone."""
+    if isinstance(path, bytes):
+        path = io.BytesIO(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path, formats=_readable_formats()) as image:
@@ -210,6 +246,7 @@ def read_facts(path: str | os.PathLike[str] | IO[bytes]) -> ImageFacts:
             return facts_of(image, exif, (width, height))
 
 
+@_mending
 def _decode(
     source: ImageInput,
     target: tuple[int, int] | None,

@@ -66,7 +66,7 @@ def read_exif(image: Image.Image) -> dict[int, Any]:
     with contextlib.suppress(*DECODER_ERRORS):
         exif = image.getexif()
         tags.update(exif)
-    if exif:
+    if exif is not None:
         with contextlib.suppress(*DECODER_ERRORS):
             tags.update(exif.get_ifd(ExifTags.IFD.Exif))
         gps: Any = {}

@@ -36,6 +36,8 @@ Condition = tuple[
 _SQL = {
     **{field: f"items.{column}" for field, column in FIELD_COLUMNS.items()},
     "id": "items.row",
+    # A date that is cut short counts as its first moment.
+    "taken_at": "(items.taken_at || substr('0001-01-01T00:00:00', length(items.taken_at) + 1))",
     "name": "basename(coalesce(items.path, items.key))",
     # Pillow's names are upper case; nobody should have to know.
     "format": "items.format COLLATE NOCASE",

@@ -169,6 +169,8 @@ class Sidecars:
         except (OSError, ValueError) as exc:
             notes.append((_UNREADABLE, f"{sidecar}: {getattr(exc, 'strerror', None) or exc}"))
             return Description()
+        if not data.strip(b"\0 \t\r\n"):
+            return Description()
         if len(data) > _MAX_BYTES:
             notes.append((_TOO_LARGE, sidecar))
         elif suffix == ".json":
@@ -333,4 +335,10 @@ def _may_be_of(document: Any, sidecar: str, image: str) -> bool:
     if title is None or len(stem) < _TAKEOUT_LIMIT - 3 or _folded(image) in _folded(stem):
         return True
     plain = _NUMBERED.sub(r"\1", os.path.splitext(_folded(image))[0])
-    return _folded(title).startswith((_unedited(plain) or plain)[:_TAKEOUT_LIMIT])
+    plain = _unedited(plain) or plain
+    return _letters(title).startswith(_letters(plain)[: _TAKEOUT_LIMIT + 1])
+
+
+def _letters(name: str) -> str:
+    """A name without the signs that Google Takeout replaces."""
+    return re.sub(r"[\W_]", "_", _folded(name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..engine import skipped
 from ..errors import InvalidInputError
 from ..images import PASSING_REASONS
-from ..metadata import with_sidecar
+from ..metadata import ImageFacts, with_sidecar
 from ..types import Record, Status
 from ..vectors import Block, Floats
 from .embedder import Embedded
@@ -27,8 +27,12 @@ __all__ = ["Store"]
 
 _COMMIT_ITEMS = 2048  # an interruption costs at most so many items ...
 _COMMIT_SECONDS = 5.0  # ... or so much time
-# What `Record` has as it is.
-_FACTS = ("width", "height", "format", "taken_at", "camera", "latitude", "longitude")
+# What `Record` has too, besides the caption, which a source may give.
+_FACTS = tuple(
+    field.name
+    for field in fields(ImageFacts)
+    if field.name in Record.__dataclass_fields__ and field.name != "caption"
+)
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ _AM = re.compile(r"\b(?:a\.?m\b\.?|오전)|上午|午前|오전", re.I)
 _PM = re.compile(r"\b(?:p\.?m\b\.?|오후)|下午|午後|오후", re.I)
 
 
-def parse_date(value: Any, *, partial: bool = True) -> str | None:
+def parse_date(value: Any) -> str | None:
     """A date field as an ISO 8601 local time, without its zone and parts of a second.
 
     Blank and zero fields, and days that no calendar has, are None. A time that no clock has
@@ -37,7 +37,6 @@ def parse_date(value: Any, *, partial: bool = True) -> str | None:
     Args:
         value: Text or bytes: `2024:07:04 10:00:00`, `2024-07-04T10:00:00.5+02:00`, `20240704`,
             `Thu, 04 Jul 2024 10:00:00 GMT` and whatever is close to these.
-        partial: Whether a year, or a year and month, are a date.
 
     Returns:
         `2024-07-04T10:00:00`, or `2024-07-04`, `2024-07`, `2024` where no more is said; or None.
@@ -59,7 +58,7 @@ def parse_date(value: Any, *, partial: bool = True) -> str | None:
         return None
     if month is None or day is None:
         said = re.search(r"\d", rest)  # of a day that cannot be read, or a month of 13 digits
-        if said or not partial or month == 0 or (month or 1) > 12:
+        if said or month == 0 or (month or 1) > 12:
             return None
         return f"{year:04}" if month is None else f"{year:04}-{month:02}"
     try:
@@ -90,7 +89,7 @@ def _number(text: str | None) -> int | None:
 
 def _clock(text: str) -> dt.time | None:
     """The time after a day; None where none is said, or one that no clock has."""
-    found = _TIME.match(text.lstrip("Tt "))
+    found = _TIME.match(text.lstrip("Tt :,;-_"))
     if found is None:
         return None
     hour, minute, second = int(found["hour"]), found["minute"], found["second"]

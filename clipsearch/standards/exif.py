@@ -31,7 +31,7 @@ def describe_exif(tags: Mapping[int, Any], *, little: bool = True) -> Descriptio
     camera = camera_of(make, model)
     gps = tags.get(ExifTags.IFD.GPSInfo)
     return Description(
-        original=parse_date(tags.get(_ORIGINAL), partial=True),
+        original=parse_date(tags.get(_ORIGINAL)),
         digitized=parse_date(tags.get(_DIGITIZED)),
         modified=parse_date(tags.get(_MODIFIED)),
         camera=camera,
@@ -122,8 +122,12 @@ def _unicode_comment(data: bytes, little: bool) -> str | None:
         return clean_text(found.text)
     if found is not None and data.rstrip(b"\0 ").isascii() and b"\0" not in data.rstrip(b"\0 "):
         return clean_text(found.text)  # the name is wrong
+    data = data[: len(data) // 2 * 2]
+    # A text is of few blocks of Unicode, so its high bytes vary less than its low ones.
+    first, second = len(set(data[0::2])), len(set(data[1::2]))
+    little = second < first if first != second else little
     encodings = ("utf-16-le", "utf-16-be") if little else ("utf-16-be", "utf-16-le")
     for encoding in encodings:
         with contextlib.suppress(UnicodeDecodeError):
-            return clean_text(data[: len(data) // 2 * 2].decode(encoding))
+            return clean_text(data.decode(encoding))
     return None

@@ -99,17 +99,17 @@ def _date(text: str | None) -> str | None:
 def _parsed(data: bytes) -> Element | None:
     if len(data) > MAX_XMP_BYTES:
         return None
-    found = decode(data.strip(b"\0 \r\n\t"))
+    found = decode(data)
     if found is None or "<" not in found.text:
         return None
-    text = found.text[found.text.index("<") :]
+    text = found.text[found.text.index("<") : found.text.rfind(">") + 1]
     if text.startswith("<?xml"):  # whose encoding is not that of the text any more
         text = text.partition("?>")[2]
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, fromstring
 
     try:
-        root: Element = fromstring(text.strip("\0 \r\n\t"), forbid_dtd=True)
+        root: Element = fromstring(text, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, RecursionError):
         return None
     return root

@@ -1,0 +1,71 @@
+"""The chunks of PNG: a file whose pixels are whole is readable whatever its metadata is."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+__all__ = ["without_broken_chunks"]
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_TEXT = 1024 * 1024  # bytes of a text, as Pillow has it, ...
+_MAX_TEXTS = 16 * 1024 * 1024  # ... and of all of them
+_KEPT = {b"tRNS", b"sBIT", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+
+
+def without_broken_chunks(data: bytes) -> bytes | None:
+    """A PNG without the metadata that stops Pillow: broken, or too large once it is unpacked.
+
+    Args:
+        data: A file.
+
+    Returns:
+        The file without them; None for another format, or where nothing is left out.
+    """
+    if not data.startswith(_SIGNATURE):
+        return None
+    kept = [_SIGNATURE]
+    at, left = len(_SIGNATURE), _MAX_TEXTS
+    while at + 12 <= len(data):
+        (size,) = struct.unpack_from(">I", data, at)
+        kind, end = data[at + 4 : at + 8], at + 12 + size
+        chunk = data[at:end]
+        if not kind[:1].islower():  # what the pixels need
+            kept.append(chunk)
+        elif len(chunk) == size + 12 and _is_whole(chunk):
+            body = chunk[8:-4]
+            if kind in _TEXTS:
+                length = _text_size(kind, body)
+                left -= length
+                if length <= _MAX_TEXT and left >= 0:
+                    kept.append(chunk)
+            elif kind in _KEPT:
+                kept.append(chunk)
+        if kind == b"IEND":
+            break
+        at = end
+    mended = b"".join(kept)
+    return mended if len(mended) < len(data) else None
+
+
+def _is_whole(chunk: bytes) -> bool:
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
+
+
+def _text_size(kind: bytes, body: bytes) -> int:
+    """The size of a text once it is unpacked, as far as it matters; too large for broken ones."""
+    _, _, rest = body.partition(b"\0")
+    if kind == b"tEXt":
+        return len(rest)
+    if kind == b"iTXt":
+        is_packed, rest = rest[:1] == b"\1", rest[2:]
+        rest = rest.split(b"\0", 2)[-1]
+        if not is_packed:
+            return len(rest)
+    else:
+        rest = rest[1:]
+    try:
+        return len(zlib.decompressobj().decompress(rest, _MAX_TEXT + 1))
+    except zlib.error:
+        return _MAX_TEXT + 1
