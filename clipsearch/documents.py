@@ -34,13 +34,14 @@ _PATH = re.compile(
 
 
 def _columns() -> dict[str, Column]:
-    """Every field of an item with what is said of it, `id` first."""
+    """Every field of an item with what is said of it, `id` first and `tags` last."""
     hints = get_type_hints(Item, include_extras=True)
     found = {
         field.name: next(iter(getattr(hints[field.name], "__metadata__", ())), Column())
         for field in fields(Item)
     }
-    return {"id": found.pop("id"), **found}
+    ends = {name: found.pop(name) for name in ("id", "tags")}
+    return {"id": ends["id"], **found, "tags": ends["tags"]}
 
 
 COLUMNS = _columns()

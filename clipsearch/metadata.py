@@ -69,10 +69,10 @@ def read_exif(image: Image.Image) -> dict[int, Any]:
     if exif is not None:
         with contextlib.suppress(*DECODER_ERRORS):
             tags.update(exif.get_ifd(ExifTags.IFD.Exif))
-        gps: Any = {}
+        tags.pop(ExifTags.IFD.GPSInfo, None)  # where it begins
         with contextlib.suppress(*DECODER_ERRORS):
-            gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-        tags[ExifTags.IFD.GPSInfo] = gps
+            if gps := exif.get_ifd(ExifTags.IFD.GPSInfo):
+                tags[ExifTags.IFD.GPSInfo] = gps
     return tags
 
 

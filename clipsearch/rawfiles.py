@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import struct
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile
 
 __all__ = ["FORMAT", "RAW_SUFFIXES", "register"]
 
@@ -17,6 +20,8 @@ RAW_SUFFIXES = frozenset({
 })  # fmt: skip
 # First bytes that no other format has. Most RAW files begin like TIFF, and hold a small preview
 # that Pillow would take for the image; they are known by their name alone.
+_HEAD_BYTES = 4 * 1024 * 1024  # within which EXIF is
+_XMP = 700  # a tag of TIFF
 _MAGIC = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")
 
 
@@ -56,6 +61,33 @@ class RawImageFile(ImageFile.ImageFile):
         sideways = sizes.flip in (5, 6)  # LibRaw's codes of quarter turns
         size = (sizes.height, sizes.width) if sideways else (sizes.width, sizes.height)
         self._mode, self._size, self._half = "RGB", size, False
+
+    def getexif(self) -> Image.Exif:
+        """EXIF without the orientation, for the photo is turned; empty where it is not known."""
+        if self._exif is None:
+            self._exif = Image.Exif()
+            with contextlib.suppress(OSError, ValueError, SyntaxError, struct.error):
+                self._load_exif(self._exif)
+            self._exif.pop(ExifTags.Base.Orientation, None)
+        return self._exif
+
+    def _load_exif(self, exif: Image.Exif) -> None:
+        """Most RAW files are laid out as TIFF; Fujifilm's hold a JPEG with EXIF."""
+        file: Any = self.fp
+        file.seek(0)
+        head: bytes = file.read(_HEAD_BYTES)
+        if head.startswith(b"FUJIFILMCCD-RAW"):
+            start, size = struct.unpack_from(">II", head, 84)
+            with Image.open(io.BytesIO(head[start : start + size]), formats=["JPEG"]) as preview:
+                exif.load(preview.info.get("exif", b""))
+            return
+        order = {b"II": b"II*\0", b"MM": b"MM\0*"}.get(head[:2])
+        if order is None:
+            return
+        exif.load(order + head[4:])  # some makers have a mark of their own
+        packet = exif.get(_XMP)
+        if isinstance(packet, bytes):
+            self.info.setdefault("xmp", packet)
 
     def draft(
         self, mode: str | None, size: tuple[int, int] | None

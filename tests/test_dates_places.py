@@ -7,6 +7,7 @@ import json
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 from PIL.TiffImagePlugin import IFDRational
@@ -17,6 +18,7 @@ from clipsearch.standards.coordinates import place_of_texts
 from clipsearch.standards.dates import parse_date, utc_of_timestamp
 from clipsearch.standards.description import camera_of
 
+from .test_images import dng
 from .test_ingest import PixelEncoder
 
 SPEC = Preprocessing(size=(16, 16), mean=(0, 0, 0), std=(1, 1, 1))
@@ -471,3 +473,11 @@ def test_the_command_line_shows_dates_places_and_cameras(cli, tmp_path):
     (hit,) = found["hits"] if isinstance(found, dict) else found
     assert (hit["taken_at"], hit["camera"]) == (RIGHT, "NIKON D90")
     assert (hit["latitude"], hit["longitude"]) == pytest.approx(PLACE)
+
+
+def test_camera_raw_names_its_camera_and_is_turned_once():
+    pytest.importorskip("rawpy", reason="needs the extra raw")
+    data = dng(np.full((60, 80), 2000), orientation=6)
+    found = prepare_with_facts(data, SPEC, name="a.dng").facts
+    assert (found.format, found.camera) == ("RAW", "Maker Camera")
+    assert (found.width, found.height) == (60, 80)

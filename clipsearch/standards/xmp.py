@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +53,20 @@ _PATHS = {
 _FACES = ("mwg-rs:Name", "MPReg:PersonDisplayName")
 _PEOPLE = ("Iptc4xmpExt:PersonInImage", *_FACES)
 
+# Phones write XMP that says nothing of these, which need not be parsed.
+_TOLD = re.compile(
+    rb"[\w-]:(?:description|ImageDescription|caption|AltText\w*|ExtDescr\w*|Headline|title|UserComment"
+    rb"|subject|keywords|hierarchicalSubject|CatalogSets|TagsList|LastKeywordXMP|PersonInImage|Name"
+    rb"|PersonDisplayName|DateTime\w*|DateCreated|CreateDate|ModifyDate|GPSLatitude|Make|Model)\b"
+)
+
 _Texts = dict[str, list[tuple[str, str]]]  # property -> language and text of each value
 
 
 def describe_xmp(data: bytes) -> Description | None:
     """The description in an XMP packet or file; None if it cannot be read."""
+    if b"\0" not in data.strip(b"\0") and b"rdf:RDF" in data and not _TOLD.search(data):
+        return Description()
     root = _parsed(data)
     if root is None:
         return None
