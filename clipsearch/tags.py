@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .engine.catalog import check_set_name
 from .zeroshot import ZeroShotClassifier
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def tag_index(
 
     Raises:
         IndexLockedError: Another process is writing to the index.
+        InvalidInputError: `name` is that of the images' own keywords.
     """
+    check_set_name(name)
     least = classifier.threshold if threshold is None else threshold
     least = 0.5 if least is None and multi_label else least or 0.0
     rows, labels, probabilities = [], [], []

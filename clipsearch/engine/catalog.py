@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..documents import STORED, holds_path
+from ..errors import InvalidInputError
 from ..types import Facets, Item, Modality, Record
 from ..vectors import Rows
 from .baseline import ScoreBaseline
@@ -457,6 +458,19 @@ def replace_tags(
         "SELECT ?, row, ?, ? FROM items WHERE row = ?",
         ((name, label, probability, row) for row, label, probability in tags),
     )
+
+
+def check_set_name(name: str) -> None:
+    """Check that a set of tags may be written by a user.
+
+    Raises:
+        InvalidInputError: It is the one that holds the images' own keywords.
+    """
+    if name == KEYWORDS:
+        raise InvalidInputError(
+            f"the set of tags {name!r} holds the keywords that come with the images; "
+            "choose another name"
+        )
 
 
 def set_keywords(conn: sqlite3.Connection, keywords: Mapping[int, Iterable[str]]) -> None:

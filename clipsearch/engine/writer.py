@@ -313,11 +313,7 @@ class Writer:
         Raises:
             InvalidInputError: The lengths differ, or the set is that of the images' own keywords.
         """
-        if name == catalog.KEYWORDS:
-            raise InvalidInputError(
-                f"the set of tags {name!r} holds the keywords that come with the images; "
-                "choose another name"
-            )
+        catalog.check_set_name(name)
         shares = [None] * len(rows) if probabilities is None else list(probabilities)
         if not len(rows) == len(labels) == len(shares):
             raise InvalidInputError(
