@@ -55,6 +55,7 @@ _TOO_LONG = f"captions over {MAX_TEXT:,} characters, which were ignored"
 _TOO_LARGE = f"sidecars over {_MAX_BYTES // (1024 * 1024)} MB, which were ignored"
 _OTHER_TITLE = "JSON sidecars with a cut name and the title of another image"
 
+_NOTHING = Description()
 Note = tuple[str, str]  # what was ignored, and the name of a file where it was
 
 
@@ -102,7 +103,7 @@ class Sidecars:
         """What the sidecars of an image say, and what in them was ignored."""
         found = self._of.get(name)
         if not found:
-            return Description(), ()
+            return _NOTHING, ()
         notes: list[Note] = []
         said: dict[str, list[Description]] = {suffix: [] for suffix in SIDECAR_SUFFIXES}
         for sidecar in found:
@@ -121,7 +122,10 @@ class Sidecars:
 
     def pair(self, path: str) -> Pair:
         """The pair of an image file with what its sidecars say."""
-        said, notes = self.of(os.path.basename(path))
+        name = path.rpartition("/")[2]
+        if name not in self._of:
+            return Pair(key=path, image=path, caption_from="sidecar", sidecar=_NOTHING, beside="")
+        said, notes = self.of(name)
         return Pair(
             key=path,
             image=path,
