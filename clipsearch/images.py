@@ -24,7 +24,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from . import rawfiles
 from .errors import ImageDecodeError, InvalidInputError
 from .metadata import DECODER_ERRORS, ImageFacts, facts_of, read_exif
-from .standards.png_chunks import without_broken_chunks
+from .standards.stripped import stripped
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -201,21 +201,21 @@ def prepare_with_facts(
 
 
 def _mended(source: Any) -> bytes | None:
-    """The bytes of a PNG without what is broken in its metadata; None if that is not the matter."""
+    """The bytes of a file without its broken metadata; None if that is not the matter."""
     try:
         if isinstance(source, bytes):
-            return without_broken_chunks(source)
+            return stripped(source)
         if isinstance(source, (str, os.PathLike)):
-            return without_broken_chunks(Path(source).read_bytes())
+            return stripped(Path(source).read_bytes())
         if hasattr(source, "getvalue"):
-            return without_broken_chunks(source.getvalue())
+            return stripped(source.getvalue())
     except OSError:
         pass
     return None
 
 
 def _mending(decode: Callable[..., _T]) -> Callable[..., _T]:
-    """Let what reads an image try a PNG again without broken metadata."""
+    """Let what reads an image try a file again without broken metadata."""
 
     @functools.wraps(decode)
     def mending(source: Any, *arguments: Any) -> _T:

@@ -450,6 +450,16 @@ def test_what_is_whole_in_a_broken_png_is_read():
     assert facts(png_with(time, bomb)).taken_at == RIGHT
 
 
+def test_avif_with_exif_that_is_none_is_readable():
+    if "AVIF" not in Image.registered_extensions().values():
+        pytest.skip("this Pillow cannot write AVIF")
+    data = file("AVIF", exif=exif_of(exif={ORIGINAL: "2024:07:04 10:00:00"}).tobytes())
+    start = max(data.find(b"II*\0"), data.find(b"MM\0*"))
+    broken = data[:start] + b"junk" + data[start + 4 :]
+    assert facts(data).taken_at == RIGHT
+    assert (facts(broken).width, facts(broken).taken_at) == (20, None)
+
+
 def test_broken_gps_costs_the_place_alone():
     made = exif_of({0x10F: "Canon"}, exif={ORIGINAL: "2024:07:04 10:00:00"})
     made[GPS] = 4_000_000_000  # which leads nowhere

@@ -1,30 +1,48 @@
-"""The chunks of PNG: a file whose pixels are whole is readable whatever its metadata is."""
+"""Files without metadata that stops their decoder: whole pixels are readable whatever it is."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 
-__all__ = ["without_broken_chunks"]
+__all__ = ["stripped"]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_TEXT = 1024 * 1024  # bytes of a text, as Pillow has it, ...
 _MAX_TEXTS = 16 * 1024 * 1024  # ... and of all of them
 _KEPT = {b"tRNS", b"sBIT", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+_HEIF_HEAD = 256 * 1024  # bytes within which items are named
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 
 
-def without_broken_chunks(data: bytes) -> bytes | None:
-    """A PNG without the metadata that stops Pillow: broken, or too large once it is unpacked.
+def stripped(data: bytes) -> bytes | None:
+    """A PNG, AVIF or HEIC file without the metadata that may stop its decoder.
 
     Args:
-        data: A file.
+        data: A file that could not be decoded.
 
     Returns:
-        The file without them; None for another format, or where nothing is left out.
+        The file without it; None for another format, or where nothing is left out.
     """
-    if not data.startswith(_SIGNATURE):
-        return None
+    if data.startswith(_SIGNATURE):
+        return _png(data)
+    return _heif(data) if data[4:8] == b"ftyp" else None
+
+
+def _heif(data: bytes) -> bytes | None:
+    """AVIF or HEIC whose EXIF item is named as what nobody knows, and so is not read."""
+    found = bytearray(data)
+    at = data.find(b"infe", 0, _HEIF_HEAD)
+    while at >= 0:
+        kind = at + (14 if data[at + 4] == 3 else 12)  # after a wide or a narrow item id
+        if found[kind : kind + 4] == b"Exif":
+            found[kind : kind + 4] = b"none"
+        at = data.find(b"infe", at + 4, _HEIF_HEAD)
+    return bytes(found) if found != data else None
+
+
+def _png(data: bytes) -> bytes | None:
+    """PNG without chunks that are broken, or too large once they are unpacked."""
     kept = [_SIGNATURE]
     at, left = len(_SIGNATURE), _MAX_TEXTS
     while at + 12 <= len(data):
