@@ -17,6 +17,7 @@ from clipsearch.errors import InvalidInputError
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake.sidecars import Sidecars, read_beside
 from clipsearch.intake.sources import FolderSource, open_source
+from clipsearch.standards.exif import describe_exif
 from clipsearch.standards.texts import decode, person_text
 
 from .test_dates_places import RIGHT, exif_of, facts, file, iptc, with_app13, xmp
@@ -389,6 +390,13 @@ def test_what_a_camera_writes_is_no_caption(text):
 )  # fmt: skip
 def test_what_a_person_writes_is_a_caption(text):
     assert person_text(text) == text
+
+
+def test_fields_of_wrong_types_say_nothing():
+    for value in (4_000_000_000, -1, 1.5, (1, 2, 300), [None], {}, None, ("a", "b")):
+        for tag in (DESCRIPTION, USER_COMMENT, XP_COMMENT, XP_KEYWORDS):
+            found = describe_exif({tag: value})
+            assert (found.caption, found.keywords) == (None, ())
 
 
 def test_iptc_has_captions_and_keywords_in_its_encoding():

@@ -72,7 +72,10 @@ def _bytes(value: Any) -> bytes | None:
     if isinstance(value, bytes):
         return value
     with contextlib.suppress(TypeError, ValueError):
-        return value.encode("latin-1") if isinstance(value, str) else bytes(value)
+        if isinstance(value, str):
+            return value.encode("latin-1")
+        if isinstance(value, tuple | list):  # a number would be a length
+            return bytes(value)
     return None
 
 
