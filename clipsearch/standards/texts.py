@@ -292,6 +292,7 @@ _MACHINE = re.compile(
       | (?:created|generated|made|edited|processed|optimi[sz]ed|compressed)\ (?:with|by|in|using)\b
           .*(?:gimp|adobe|photoshop|lightroom|picasa|paint|magick|snapseed|canva|ezgif|acdsee|
               irfanview|jpeg|pixelmator|affinity|\d\.\d).*
+      | file\ written\ by.* | .{0,60}\bversion\ \d[\d.]*
       | creator:.* | file\ source:.* | software:.* | acd\ systems.* | adobe\ .*
       | (?:[a-z0-9]{2,6}_)?(?:hdr|hdrpl|rhdr|nor|cof|sdr|edf|mde|fbt|fptbty|oznor|oznorco|dav|ptr
           |tru|rpt|btf|rbt|qrf|vhdr|hdrnr|snor)
