@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -550,6 +551,19 @@ def test_deep_and_large_documents_are_bounded(tmp_path):
 
 
 # --- sources ------------------------------------------------------------------------------------
+
+
+def test_texts_of_shards_may_have_any_encoding(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in {
+            "a.jpg": file(), "a.txt": "Straße in Köln".encode("latin-1"),
+            "b.jpg": file(), "b.txt": LAKE.encode("utf-16"),
+        }.items():  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    pairs = list(open_source(tmp_path / "a.tar"))
+    assert [pair.caption for pair in pairs] == ["Straße in Köln", LAKE]
 
 
 def test_single_files_and_lists_of_paths_have_their_sidecars(tmp_path):

@@ -25,6 +25,7 @@ __all__ = [
     "described_paths",
     "read_beside",
     "remote_sidecars",
+    "text_caption",
 ]
 
 _TEXTS = (".txt", ".caption")
@@ -120,9 +121,14 @@ class Sidecars:
         merged = combined([*said[".xmp"], *said[".json"]])
         return replace(merged, caption=next(iter(captions), None)), tuple(notes)
 
-    def pair(self, path: str) -> Pair:
-        """The pair of an image file with what its sidecars say."""
-        name = path.rpartition("/")[2]
+    def pair(self, path: str, name: str | None = None) -> Pair:
+        """The pair of an image file with what its sidecars say.
+
+        Args:
+            path: Its path, which is its key too.
+            name: Its name, where the path does not end with it, as in an archive.
+        """
+        name = name or path.rpartition("/")[2]
         if name not in self._of:
             return Pair(key=path, image=path, caption_from="sidecar", sidecar=_NOTHING, beside="")
         said, notes = self.of(name)
@@ -185,7 +191,7 @@ class Sidecars:
                 return found
             notes.append((_NO_XMP, sidecar))
         else:
-            return Description(caption=_caption(data, sidecar, notes))
+            return Description(caption=text_caption(data, sidecar, notes))
         return Description()
 
     @staticmethod
@@ -244,10 +250,10 @@ def remote_sidecars(
     suffixes: Collection[str],
     read: Callable[[str], tuple[bytes | None, str | None]],
 ) -> Callable[[str], Sidecars]:
-    """What finds the sidecars of one folder among the paths below a URL.
+    """What finds the sidecars of one folder among the paths below a URL or in an archive.
 
     Args:
-        paths: Relative to the URL.
+        paths: Relative to it, with slashes.
         suffixes: Lower-case suffixes of images.
         read: Returns the bytes of a path, or the reason why there are none.
     """
@@ -269,7 +275,8 @@ def remote_sidecars(
     return beside
 
 
-def _caption(data: bytes, sidecar: str, notes: list[Note]) -> str | None:
+def text_caption(data: bytes, sidecar: str, notes: list[Note]) -> str | None:
+    """The caption in a text file; `notes` takes why there is none, or that it was guessed."""
     found = decode(data)
     if found is None:
         notes.append((_NO_TEXT, sidecar))

@@ -11,8 +11,9 @@ from typing import IO, Any
 
 from ..errors import SourceError
 from ..images import image_suffixes
-from .pairs import Pair, Source, caption_of, clean_text
+from .pairs import Pair, Source, caption_of
 from .places import Place, is_url, open_place
+from .sidecars import text_caption
 
 __all__ = ["ShardSource", "expand_braces"]
 
@@ -78,6 +79,7 @@ class ShardSource(Source):
         images = [suffix for suffix in members if suffix in self._suffixes]
         caption: str | None = None
         extra: dict[str, Any] = {}
+        notes: list[tuple[str, str]] = []
         document = members.get(".json")
         if document:
             try:
@@ -89,14 +91,18 @@ class ShardSource(Source):
         for suffix in _CAPTIONS:
             text = members.get(suffix)
             if text:
-                caption = clean_text(text.decode("utf-8", "replace")) or caption
+                caption = text_caption(text, key, notes) or caption
         if any(data is None for data in members.values()):
             return Pair(key=key, refused="a member is too large to be read")
         if not images and caption is None:
             found = ", ".join(sorted(members))
             return Pair(key=key, refused=f"no image among its members ({found})", ignored=True)
         return Pair(
-            key=key, image=members[images[0]] if images else None, caption=caption, extra=extra
+            key=key,
+            image=members[images[0]] if images else None,
+            caption=caption,
+            extra=extra,
+            notes=tuple(notes),
         )
 
 
