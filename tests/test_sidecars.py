@@ -184,6 +184,8 @@ def test_a_folder_is_listed_once_and_no_name_is_tried(tmp_path, monkeypatch):
     )
     assert sum(pair.caption == LAKE for pair in FolderSource(folder)) == 1
     assert opened == ["7.txt"]
+    assert FolderSource(folder).count() == 50  # which reads none
+    assert opened == ["7.txt"]
 
 
 # --- what it says -------------------------------------------------------------------------------

@@ -88,9 +88,10 @@ class FolderSource(Source):
 
     def count(self) -> int | None:
         """Walk the folder once to count; about a million files in ten seconds."""
-        return sum(1 for _ in self._walk())
+        return sum(1 for _ in self._walk(reads=False))
 
-    def _walk(self) -> Iterator[Pair]:
+    def _walk(self, *, reads: bool = True) -> Iterator[Pair]:
+        """The pairs; what sidecars say is read only where it is asked for."""
         seen_folders: set[tuple[int, int]] = set()
         stack = [str(self.root)]
         while stack:
@@ -107,7 +108,7 @@ class FolderSource(Source):
             visible = [entry for entry in entries if not self._excluded(entry)]
             folders = [entry.path for entry in visible if entry.is_dir()]
             stack.extend(reversed(folders))
-            yield from self._files([entry for entry in visible if not entry.is_dir()])
+            yield from self._files([entry for entry in visible if not entry.is_dir()], reads)
 
     def _excluded(self, entry: os.DirEntry[str]) -> bool:
         if entry.name.startswith("."):
@@ -117,11 +118,12 @@ class FolderSource(Source):
         relative = os.path.relpath(entry.path, self._within)
         return any(fnmatch(entry.name, p) or fnmatch(relative, p) for p in self._exclude)
 
-    def _files(self, entries: list[os.DirEntry[str]]) -> Iterator[Pair]:
+    def _files(self, entries: list[os.DirEntry[str]], reads: bool) -> Iterator[Pair]:
+        folder = os.path.dirname(entries[0].path) if entries else ""
         sidecars = Sidecars(
             (entry.name for entry in entries),
             self._suffixes | _NEEDS_EXTRA.keys(),
-            read_beside(os.path.dirname(entries[0].path) if entries else ""),
+            read_beside(folder) if reads else lambda name, most: b"",
         )
         for entry in entries:
             if not sidecars.belongs(entry.name):

@@ -30,7 +30,7 @@ def stripped(data: bytes) -> bytes | None:
 
 
 def _heif(data: bytes) -> bytes | None:
-    """AVIF or HEIC whose EXIF item is named as what nobody knows, and so is not read."""
+    """AVIF or HEIC whose EXIF item has an unknown type, so that it is not read."""
     found = bytearray(data)
     at = data.find(b"infe", 0, _HEIF_HEAD)
     while at >= 0:
