@@ -24,6 +24,7 @@ from ..types import Facets, Item, Modality, Record
 from ..vectors import Rows
 from .baseline import ScoreBaseline
 from .file_facts import AnnEntry, FileFacts, SegmentEntry
+from .keywords import indexed
 
 __all__ = ["CURRENT", "Known", "extra_json"]
 
@@ -33,8 +34,8 @@ _COLUMNS = ", ".join(STORED)
 _OF_INDEX = ("extra", "has_image", "has_caption")  # the others are a record's as they are
 _OF_RECORD = tuple(name for name in STORED if name not in _OF_INDEX)
 _INSERT = (
-    f"INSERT INTO items (row, {', '.join((*_OF_RECORD, *_OF_INDEX))}) "
-    f"VALUES ({', '.join('?' * (1 + len(STORED)))})"
+    f"INSERT INTO items (row, {', '.join((*_OF_RECORD, *_OF_INDEX))}, caption_words) "
+    f"VALUES ({', '.join('?' * (2 + len(STORED)))})"
 )
 _values_of = operator.attrgetter(*_OF_RECORD)
 # What both SQLite and Python read as a day, or a moment of it.
@@ -105,12 +106,16 @@ def insert_items(
     conn.executemany(
         _INSERT,
         (
-            (row, *_values_of(record), _as_json(extra), image, caption)
+            (row, *_values_of(record), _as_json(extra), image, caption, _words(record.caption))
             for row, (record, extra, image, caption) in enumerate(
                 zip(records, extras, has_image, has_caption, strict=True), first
             )
         ),
     )
+
+
+def _words(caption: str | None) -> str | None:
+    return None if caption is None else indexed(caption)
 
 
 def extra_json(extra: Mapping[str, Any]) -> str | None:
@@ -302,8 +307,10 @@ def delete_items(conn: sqlite3.Connection, rows: Sequence[int]) -> None:
         conn.execute(f"DELETE FROM tags WHERE row IN ({marks})", chunk)
 
 
-def update_item(conn: sqlite3.Connection, row: int, values: dict[str, str | int]) -> None:
-    """Change some columns of an item."""
+def update_item(conn: sqlite3.Connection, row: int, values: Mapping[str, str | int | None]) -> None:
+    """Change some columns of an item; a new caption with its words."""
+    if isinstance(caption := values.get("caption"), str):
+        values = {**values, "caption_words": indexed(caption)}
     if isinstance(extra := values.get("extra"), str):
         _note_fields(conn, [json.loads(extra)])
     if values:

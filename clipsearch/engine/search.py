@@ -16,6 +16,7 @@ from ..types import Hit, Hits, Item
 from ..vectors import Floats, Rows, score
 from . import catalog
 from .baseline import ScoreBaseline
+from .keywords import words_of
 from .snapshot import Snapshot
 
 __all__ = [
@@ -201,11 +202,13 @@ def match_keywords(
     """
     captions = int(snapshot.meta["captions"]) or int(snapshot.meta["items"])
     most, few = max(_FEW, captions // 2), max(_FEW, int(captions * _RARE))
+    words = words_of(request.query.texts)
+    phrases = [word.phrase for word in words]
     counts = {
-        word: len(catalog.captions_with(conn, word, most + 1))
-        for word in _words(request.query.texts)
+        one: len(catalog.captions_with(conn, one, most + 1))
+        for one in dict.fromkeys([*phrases, *(part for word in words for part in word.parts)])
     }
-    telling = [word for word, count in counts.items() if 0 < count <= most]
+    telling = [one for one, count in counts.items() if 0 < count <= most]
     if not telling:
         return Keywords(np.empty(0, np.int64), np.empty(0, np.int64))
     condition, values = "1", list[object]()
@@ -218,14 +221,12 @@ def match_keywords(
         values,
         depth_of(request),
     )
-    rare = [catalog.captions_with(conn, word, few) for word in telling if counts[word] <= few]
+    rare = [
+        catalog.captions_with(conn, phrase, few)
+        for phrase in telling
+        if counts[phrase] <= few and phrase in phrases
+    ]
     return Keywords(rows, np.intersect1d(rows, np.concatenate([rows[:0], *rare])))
-
-
-def _words(texts: tuple[str, ...]) -> list[str]:
-    """The words of some texts, each quoted, so that nothing a user types is FTS5 syntax."""
-    words = [word.replace('"', "") for text in texts for word in text.replace("\0", " ").split()]
-    return [f'"{word}"' for word in dict.fromkeys(words) if any(c.isalnum() for c in word)]
 
 
 def fuse(
