@@ -207,6 +207,23 @@ def page(
     return [_item(fields, tags.get(fields[0], ())) for fields in fetched]
 
 
+def listed(
+    conn: sqlite3.Connection,
+    condition: str,
+    values: Sequence[Any],
+    order: str,
+    limit: int,
+    offset: int,
+) -> list[Item]:
+    """Items that satisfy a condition, in an order that `ordering.order_by` wrote."""
+    fetched = conn.execute(
+        f"SELECT row, {_COLUMNS} FROM items WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?",
+        (*values, limit, offset),
+    ).fetchall()
+    tags = tags_of(conn, [fields[0] for fields in fetched])
+    return [_item(fields, tags.get(fields[0], ())) for fields in fetched]
+
+
 def _item(fields: tuple[Any, ...], tags: tuple[str, ...]) -> Item:
     known = dict(zip(STORED, fields[1:], strict=True))
     known["extra"] = json.loads(known["extra"]) if known["extra"] else {}

@@ -16,6 +16,7 @@ from ..errors import (
     InvalidInputError,
     StorageError,
 )
+from ..ordering import name_key
 from .parts import CATALOG, refuse_links
 
 __all__ = ["CATALOG", "Connection", "connect", "stamp", "translated"]
@@ -101,6 +102,7 @@ def connect(folder: Path, *, write: bool = False) -> Connection:
 
 def _configure(conn: sqlite3.Connection, *, write: bool) -> None:
     conn.create_function("basename", 1, _basename, deterministic=True)
+    conn.create_function("name_key", 1, name_key, deterministic=True)
     conn.create_function("nfc", 1, _nfc, deterministic=True)
     conn.create_function("folded_like", 3, _folded_like, deterministic=True)
     conn.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if write else _READER_CACHE_KIB}")
