@@ -47,7 +47,10 @@ def as_on_disk(path: Path) -> Path:
     for part in path.parts[1:] if path.anchor else path.parts:
         here = found / part
         if not here.exists():
-            same = [name for name in os.listdir(found) if nfc(name) == nfc(part)]
+            try:
+                same = [name for name in os.listdir(found) if nfc(name) == nfc(part)]
+            except OSError:
+                return path
             if len(same) != 1:
                 return path
             here = found / same[0]

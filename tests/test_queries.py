@@ -128,7 +128,18 @@ def test_a_path_where_no_file_is_is_refused_with_a_hint(search, path):
     "words",
     [
         *("dog.png", "black/white cat", "24/7", "f/2.8 bokeh", "and/or", "w/o people", "cat"),
-        *("a cat.", "http", "C: drive", "/r/cats", "...", "~", "a file: cat", "tcp/ip", "1/2.8"),
+        *(
+            "a cat.",
+            "http",
+            "C: drive",
+            "/r/cats",
+            "...",
+            "~",
+            "a file: cat",
+            "file: cabinet",
+            "tcp/ip",
+            "1/2.8",
+        ),
         *("5 km/h", "a 50% off \\ sale", "x" * 400 + "/" + "y" * 400, "photos"),
     ],
 )

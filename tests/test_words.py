@@ -1,5 +1,6 @@
 """Words in captions and filters: scripts without spaces, case, accents, and Unicode's forms."""
 
+import shutil
 import sqlite3
 import unicodedata
 
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 
 from clipsearch.engine.database import CATALOG
 from clipsearch.errors import ClipSearchError, InvalidInputError
+from clipsearch.files import as_on_disk
 from clipsearch.folding import fold, like
 from clipsearch.index import Index
+from clipsearch.locations import existing_index
 from tests.fakes import FakeEncoder, put
 
 CAPTIONS = {
@@ -344,3 +347,13 @@ def test_forty_four_nots_are_answered(index):
     assert index.items("not " * 45 + "id > 0") == []
     deep = "(id = 3 or (id > 1 and " * 8 + "caption like '%a%'" + "))" * 8
     assert index.items(f"not not ({deep})") == index.items(deep) != []
+
+
+def test_a_name_typed_in_another_form_finds_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPSEARCH_INDEXES", str(tmp_path))
+    forms = [unicodedata.normalize(form, "fotos de España") for form in ("NFC", "NFD")]
+    for stored, typed in (forms, forms[::-1]):
+        Index.create(tmp_path / stored, FakeEncoder()).close()
+        assert existing_index(typed) == tmp_path / stored  # byte for byte as it is
+        shutil.rmtree(tmp_path / stored)
+    assert as_on_disk(tmp_path / "é" / "é") == tmp_path / "é" / "é"

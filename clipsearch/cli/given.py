@@ -21,7 +21,7 @@ __all__ = ["ReceivedImage", "image", "item", "words"]
 _STDIN = "-"
 _MAX_STDIN_BYTES = 256 * 1024**2
 _URL = re.compile(r"https?://\S+", re.I)
-_FILE_URI = re.compile(r"file:", re.I)
+_FILE_URI = re.compile(r"file:/", re.I)
 # ./x, ../x, ~/x, ~name/x, C:\x, \\server\x
 _ROOTED = re.compile(r"\.{1,2}[/\\]|~[\w.-]*[/\\]|[A-Za-z]:[\\/](?!/)|\\\\[^\\\s]")
 _SEPARATOR = re.compile(r"[/\\]")

@@ -19,9 +19,9 @@ __all__ = ["nothing_fits"]
 # clearly. Images score each other over a wider range.
 _BELOW_FLOOR = {"text": 0.4, "image": 1.2}
 _FAR_BELOW_FLOOR = {"text": 2.5, "image": 3.0}  # however much it stands out
-# A best hit that stands out from the scores of its own query fits even if it is below: one that is
-# further from their mean than the greatest of as many normal numbers would be, by so much of that
-# number's excess over 1.25, in standard deviations. Scores of large collections have longer tails.
+# A best hit below that fits all the same if it stands out from the scores of its own query. With z
+# as the expected greatest of as many normal numbers, it has to be z + 0.55 (z - 1.25) standard
+# deviations above their mean: the scores of larger collections have longer tails.
 _STANDS_OUT, _SINCE = 0.55, 1.25
 _SAMPLE = 4096
 _SEED = 0
