@@ -157,7 +157,8 @@ class RemoteIndex(Searchable):
 
     def answer(self, request: SearchRequest) -> Hits:
         """Answer a request; see `search`."""
-        body = {"terms": [_term(term) for term in request.query.terms], **request.parameters}
+        terms = request.query.terms if request.query is not None else ()
+        body = {"terms": [_term(term) for term in terms], **request.parameters}
         answer = self._client._send("POST", f"{self._path}/search", json=body)
         return hits_of_public(answer.json())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -92,7 +93,7 @@ def hit_document(hit: Hit) -> dict[str, Any]:
     head: dict[str, Any] = {
         "id": hit.item.id,
         "path": hit.item.path,
-        "score": round(hit.score, 6),
+        "score": _number(hit.score, 6),
     }
     if hit.percentile is not None:
         head["percentile"] = round(hit.percentile, 3)
@@ -109,7 +110,14 @@ def public_item(item: Item) -> dict[str, Any]:
 
 def public_hit(hit: Hit) -> dict[str, Any]:
     """A hit for anybody who may ask over HTTP."""
-    return {**public_item(hit.item), "score": hit.score, "percentile": hit.percentile}
+    return {**public_item(hit.item), "score": _number(hit.score), "percentile": hit.percentile}
+
+
+def _number(score: float, digits: int | None = None) -> float | None:
+    """A score as JSON, which has no NaN."""
+    if math.isnan(score):
+        return None
+    return score if digits is None else round(score, digits)
 
 
 def hits_document(hits: Hits, hit: Callable[[Hit], dict[str, Any]]) -> dict[str, Any]:
@@ -123,6 +131,7 @@ def hits_document(hits: Hits, hit: Callable[[Hit], dict[str, Any]]) -> dict[str,
         "hits": [hit(one) for one in hits],
         "generation": hits.generation,
         "approximate": hits.approximate,
+        "weak": hits.weak,
         "took_ms": round(hits.took_ms, 3),
     }
     if hits.shards is not None:
@@ -142,11 +151,16 @@ def hits_of_public(document: Mapping[str, Any]) -> Hits:
     missing = document.get("missing_shards")
     return Hits(
         hits=tuple(
-            Hit(item=item_of_public(hit), score=hit["score"], percentile=hit["percentile"])
+            Hit(
+                item=item_of_public(hit),
+                score=math.nan if hit["score"] is None else hit["score"],
+                percentile=hit["percentile"],
+            )
             for hit in document["hits"]
         ),
         generation=document["generation"],
         took_ms=document["took_ms"],
         approximate=document["approximate"],
+        weak=bool(document.get("weak")),
         missing=tuple(missing or ()),
     )

@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InvalidInputError, StorageError
+from .folding import nfc
 
 __all__ = [
+    "as_on_disk",
     "is_temporary",
     "output_file",
     "replacing",
@@ -32,6 +34,28 @@ __all__ = [
 # SQLite puts files of its own beside a database.
 _TEMPORARY = re.compile(r"\.clipsearch-[0-9a-f]{16}\.part(?:-journal|-wal|-shm)?")
 _LEFT_S = 24 * 3600.0  # unchanged for so long, a temporary file is nobody's any more
+
+
+def as_on_disk(path: Path) -> Path:
+    """A path as it is on disk, where it was typed with its accents in Unicode's other form.
+
+    Where nothing is there in either form, it is the path as it came.
+    """
+    if str(path).isascii() or path.exists():
+        return path
+    found = Path(path.anchor)
+    for part in path.parts[1:] if path.anchor else path.parts:
+        here = found / part
+        if not here.exists():
+            try:
+                same = [name for name in os.listdir(found) if nfc(name) == nfc(part)]
+            except OSError:
+                return path
+            if len(same) != 1:
+                return path
+            here = found / same[0]
+        found = here
+    return found
 
 
 @contextlib.contextmanager

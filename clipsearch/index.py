@@ -271,10 +271,14 @@ class Index(Searchable):
             IndexCorruptError: A file of the index is damaged.
         """
         started = time.perf_counter()
-        queries = encode_together([request.query for request in requests], lambda: self.encoder)
-        if not queries:
+        if not requests:
             return []
-        vectors = np.stack([query.resolve(None, self) for query in queries])
+        asked = [request.query for request in requests if request.query is not None]
+        encoded = iter(encode_together(asked, lambda: self.encoder))
+        vectors = [
+            None if request.query is None else next(encoded).resolve(None, self)
+            for request in requests
+        ]
         return self._reader.run(
             lambda conn, snapshot: search(conn, snapshot, requests, vectors, started)
         )

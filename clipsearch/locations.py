@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from .errors import IndexNotFoundError, InvalidInputError
+from .files import as_on_disk
 
 __all__ = ["HOME_VARIABLE", "existing_index", "home", "index_names", "index_path"]
 
@@ -62,7 +63,7 @@ def existing_index(name: str | None) -> Path:
         raise IndexNotFoundError(
             f"no index in {home()} yet; make one with: clipsearch index ~/Pictures -i photos"
         )
-    path = index_path(name)
+    path = as_on_disk(index_path(name))
     # An index that has lost its catalog is let through, for opening it says what to do.
     if not (path / _CATALOG).is_file() and not (path / "vectors").is_dir():
         there = f"there are: {', '.join(names)}" if names else "there is none yet"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from .errors import InvalidInputError
+from .ordering import SORTS, Sort
 from .query import Query
 from .types import Hits, Modality
 
@@ -30,7 +31,7 @@ class SearchRequest:
         InvalidInputError: A value is outside what a search accepts.
     """
 
-    query: Query
+    query: Query | None = None  # None lists what satisfies `where`
     k: int = 10
     where: str | None = None
     target: Modality = "image"
@@ -38,8 +39,11 @@ class SearchRequest:
     hybrid: bool = False
     exact: bool = False
     offset: int = 0
+    sort: Sort | None = None
+    reverse: bool = False
 
     def __post_init__(self) -> None:
+        self._check_listing()
         if self.where is not None and not isinstance(self.where, str):
             raise InvalidInputError(
                 f"where must be a text such as 'width >= 800', got {self.where!r}"
@@ -61,6 +65,40 @@ class SearchRequest:
             isinstance(limit, str | bool) or not math.isfinite(float(limit))
         ):
             raise InvalidInputError(f"min_score must be a number or 'auto', got {limit!r}")
+
+    def _check_listing(self) -> None:
+        if self.sort is not None and self.sort not in SORTS:
+            raise InvalidInputError(f"sort must be one of {', '.join(SORTS)}, got {self.sort!r}")
+        if not isinstance(self.reverse, bool):
+            raise InvalidInputError(f"reverse must be true or false, got {self.reverse!r}")
+        if self.query is not None:
+            return
+        if self.sort is None and (self.where is None or not str(self.where).strip()):
+            raise InvalidInputError(
+                "nothing to look for; give words, an image or an item, or a filter to list what "
+                "satisfies it"
+            )
+        if self.sort == "score" or self.min_score is not None or self.hybrid:
+            raise InvalidInputError(
+                "a list without a query has no scores; sort it by date, size or name, without "
+                "min_score and hybrid"
+            )
+
+    @property
+    def looked_for(self) -> Query:
+        """The query.
+
+        Raises:
+            InvalidInputError: There is none.
+        """
+        if self.query is None:
+            raise InvalidInputError("nothing to look for; give words, an image or an item")
+        return self.query
+
+    @property
+    def order(self) -> Sort:
+        """How the hits are sorted."""
+        return self.sort or ("date" if self.query is None else "score")
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -84,7 +122,7 @@ class Searchable(ABC):
 
     def search(
         self,
-        query: QueryLike,
+        query: QueryLike | None = None,
         k: int = 10,
         *,
         where: str | None = None,
@@ -93,12 +131,14 @@ class Searchable(ABC):
         hybrid: bool = False,
         exact: bool = False,
         offset: int = 0,
+        sort: Sort | None = None,
+        reverse: bool = False,
     ) -> Hits:
         """Find the items that fit a query best.
 
         Args:
             query: A text, a `Query`, a vector [dim], a PIL image, the `Path` or bytes of an image
-                file, or what `Query.to_dict` gave.
+                file, or what `Query.to_dict` gave. None lists all that satisfies `where`, by date.
             k: Maximum number of hits, at least 1.
             where: Only items that satisfy this expression, such as
                 `width >= 800 and taken_at >= '2024-01-01'`; see `fields`.
@@ -110,10 +150,15 @@ class Searchable(ABC):
                 count.
             exact: Whether to compare with every vector, not by the approximate (ANN) index.
             offset: Number of hits to skip, for a next page.
+            sort: "date" (newest first), "size" (largest file first), "name" (A to Z) or "score".
+                With a query, the k best hits are found first and then sorted, so each page is
+                sorted by itself; a list without a query is sorted as a whole. Items without a date
+                or size come last.
+            reverse: Whether to sort the other way round.
 
         Returns:
-            As many hits as there are, at most k: best first, ties by ascending id, all of one
-            committed state.
+            As many hits as there are, at most k: best first unless `sort` says otherwise, ties by
+            ascending id, all of one committed state. `hits.weak` says that nothing fits well.
 
         Raises:
             InvalidInputError: A bad query, expression or number.
@@ -130,11 +175,13 @@ class Searchable(ABC):
             hybrid=hybrid,
             exact=exact,
             offset=offset,
+            sort=sort,
+            reverse=reverse,
         )[0]
 
     def search_many(
         self,
-        queries: Sequence[QueryLike],
+        queries: Sequence[QueryLike | None],
         k: int = 10,
         *,
         where: str | None = None,
@@ -143,6 +190,8 @@ class Searchable(ABC):
         hybrid: bool = False,
         exact: bool = False,
         offset: int = 0,
+        sort: Sort | None = None,
+        reverse: bool = False,
     ) -> list[Hits]:
         """`search` for several queries; an `Index` encodes and scores them together.
 
@@ -152,7 +201,7 @@ class Searchable(ABC):
         return self.answer_many(
             [
                 SearchRequest(
-                    query=Query.of(query),
+                    query=None if query is None else Query.of(query),
                     k=k,
                     where=where,
                     target=target,
@@ -160,6 +209,8 @@ class Searchable(ABC):
                     hybrid=hybrid,
                     exact=exact,
                     offset=offset,
+                    sort=sort,
+                    reverse=reverse,
                 )
                 for query in queries
             ]

@@ -100,7 +100,10 @@ class Item(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One search result: an item with its cosine `score` in [-1, 1]."""
+    """One search result: an item with its cosine `score` in [-1, 1].
+
+    In a list without a query the score is NaN.
+    """
 
     item: Item
     score: float
@@ -109,12 +112,13 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Hits(Sequence[Hit]):
-    """Search results, best first, ties by ascending id; all from one committed state."""
+    """Search results, best first unless sorted otherwise; all from one committed state."""
 
     hits: tuple[Hit, ...] = ()
     generation: int = 0  # number of the committed state that was searched
     took_ms: float = 0.0
     approximate: bool = False  # whether an ANN index took part
+    weak: bool = False  # whether nothing fits well: unrelated pairs score as well as the best hit
     shards: int | None = None  # how many shards the index has, if it is sharded
     missing: tuple[int, ...] = ()  # numbers of the shards that did not answer, from 1
 

@@ -269,11 +269,10 @@ def test_an_accent_is_the_same_in_one_character_or_two(tmp_path):
     with Index.create(tmp_path / "index", encoder) as index:
         with index.writer() as writer:
             ids = [put(writer, encoder, n, caption=n, extra={"city": n}) for n in names.values()]
-            put(writer, encoder, "Espana nino")
+            plain = put(writer, encoder, "Espana nino")
             writer.set_tags(ids, list(names.values()))
         for name in names.values():
             for where in (
-                f"path like '%{name[:6]}%'",
                 f"name = '{name}.jpg'",
                 f"caption in ('{name}')",
                 f"city = '{name}'",
@@ -281,6 +280,8 @@ def test_an_accent_is_the_same_in_one_character_or_two(tmp_path):
                 f"tag like '{name[:6]}%'",
             ):
                 assert [item.id for item in index.items(where)] == ids, where
+            # `like` does not distinguish accents at all
+            assert [i.id for i in index.items(f"path like '%{name[:6]}%'")] == [*ids, plain]
             assert not index.items(f"city != '{name}'")
 
 

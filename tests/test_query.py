@@ -220,6 +220,8 @@ def test_a_request_holds_what_search_accepts():
         "hybrid": False,
         "exact": False,
         "offset": 2,
+        "sort": None,
+        "reverse": False,
     }
     assert type(request.k) is int
     for wrong in (

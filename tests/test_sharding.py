@@ -64,7 +64,8 @@ def index(encoder, tmp_path_factory):
 def ask(shards, query, encoder, **parameters):
     """What the router does, without a cluster."""
     request = SearchRequest(query=query, **parameters)
-    vector, plain = query.resolve(encoder, None), described(request)
+    vector = None if query is None else query.resolve(encoder, None)
+    plain = described(request)
     home = shards.shards[0].folder.parent.parent
     keywords = KeywordReader(home.with_suffix(""), shards.generation)
     readers = [ShardIndex.open(shard.folder) for shard in shards.shards]

@@ -143,7 +143,7 @@ def summary(
     words: Words,
     *,
     lines: tuple[str, bool, str] | None = None,
-    note: str = "",
+    notes: Sequence[str] = (),
 ) -> str:
     """How many results in what time, how marks refined them, and lines to copy.
 
@@ -153,15 +153,14 @@ def summary(
         took_ms: Its time; None for no search.
         words: The language.
         lines: The command, whether it is exactly the same search, and the Python.
-        note: What else there is to say.
+        notes: What else there is to say.
     """
     told = [f"<strong>{escape(count)}</strong>"]
     if took_ms is not None:
         told.append(escape(words("search.took", ms=f"{took_ms:.0f}" if took_ms >= 1 else "<1")))
     if spec.filters:
         told.append(escape(words.count("search.filtered", spec.filters)))
-    if note:
-        told.append(escape(note))
+    told += map(escape, notes)
     line = f'<p class="cs-count" role="status">{" · ".join(told)}'
     if spec.liked or spec.unliked:
         marks = words("search.refined", up=len(spec.liked), down=len(spec.unliked))

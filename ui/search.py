@@ -13,6 +13,7 @@ from clipsearch import ClipSearchError, Index, Item, Query
 from clipsearch.explore.nearest import nearest_words
 from clipsearch.explore.score_histogram import spread
 from clipsearch.locations import index_path
+from clipsearch.query import encode_together
 from clipsearch.types import Hits
 from clipsearch.vectors import Floats
 
@@ -190,7 +191,7 @@ class _Searcher:
         started = time.perf_counter()
         index = self._library.index(spec.index)
         query, vector = _asked(spec, index)
-        hits = self._hits(spec, query, vector, _COUNTED)
+        hits = index.answer(spec.request(query, _COUNTED))
         took_ms = (time.perf_counter() - started) * 1e3
         _, sample = self._library.sample(spec.index)
         found = spread(sample, vector, total=len(index))
@@ -200,7 +201,10 @@ class _Searcher:
             took_ms,
             self._words,
             lines=(*spec.command(_named(index)), spec.python(str(index.path), index.model_name)),
-            note=self._words("search.approximate") if hits.approximate else "",
+            notes=[
+                *([self._words("search.weak")] if hits.weak else []),
+                *([self._words("search.approximate")] if hits.approximate else []),
+            ],
         )
         return _Shown(
             gallery.chips_row(spec, self._words),
@@ -208,14 +212,6 @@ class _Searcher:
             gallery.histogram(found, spec, self._words),
             self._listed(spec, hits, "search.none_text"),
         )
-
-    def _hits(
-        self, spec: SearchSpec, query: Query, vector: Floats, k: int, offset: int = 0
-    ) -> Hits:
-        # The kind of the query says which scores chance reaches, its words which captions match.
-        whole = spec.hybrid or spec.min_score == "auto"
-        asked = spec.request(query if whole else Query.vector(vector), k, offset)
-        return self._library.index(spec.index).answer(asked)
 
     def _count(self, spec: SearchSpec, hits: Hits) -> str:
         if len(hits) < _COUNTED:
@@ -235,7 +231,8 @@ class _Searcher:
                 items = index.items(spec.where, after=int(data.get("last", 0)), limit=PAGE + 1)
                 html, more = gallery.cards(spec, items[:PAGE], self._words), len(items) > PAGE
             else:
-                hits = self._hits(spec, *_asked(spec, index), PAGE + 1, offset)
+                query, _ = _asked(spec, index)
+                hits = index.answer(spec.request(query, PAGE + 1, offset))
                 html, more = gallery.cards(spec, hits[:PAGE], self._words), len(hits) > PAGE
         except ClipSearchError as exc:
             html, more = f"<li>{self._problem(exc)}</li>", False
@@ -283,9 +280,9 @@ class _Searcher:
 
 
 def _asked(spec: SearchSpec, index: Index) -> tuple[Query, Floats]:
-    """The query of a search and its vector [dim]."""
-    query = spec.query(index.fingerprint)
-    return query, query.resolve(lambda: index.encoder, index)
+    """The query of a search, with the vectors of its parts, and its own vector [dim]."""
+    (query,) = encode_together([spec.query(index.fingerprint)], lambda: index.encoder)
+    return query, query.resolve(None, index)
 
 
 def _named(index: Index) -> str:

@@ -91,6 +91,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.ranked": ("all {n} images, best first", "las {n} imágenes, mejores primero"),
     "search.took": ("in {ms} ms", "en {ms} ms"),
     "search.approximate": ("approximate index used", "con índice aproximado"),
+    "search.weak": ("nothing fits well", "nada encaja bien"),
     "search.filtered": ("{n} filters", "{n} filtros"),
     "search.filtered_one": ("1 filter", "1 filtro"),
     "search.refined": (

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..types import Hit
+from ..types import Hit, Item
 
 __all__ = [
     "EXIT_ERROR",
@@ -18,6 +18,7 @@ __all__ = [
     "human_bytes",
     "note",
     "print_hit_table",
+    "print_item_table",
     "print_json",
     "print_table",
     "short_path",
@@ -74,6 +75,21 @@ def print_hit_table(hits: Iterable[Hit]) -> None:
         for hit in hits
     ]
     print_table(["score", "better than", "id", "image", "caption"], rows, right=["id"])
+
+
+def print_item_table(items: Iterable[Item]) -> None:
+    """Items as a table for a person."""
+    rows = [
+        [
+            (item.taken_at or "").replace("T", " "),
+            "" if item.size_bytes is None else human_bytes(item.size_bytes),
+            str(item.id),
+            short_path(item.path or item.key),
+            (item.caption or "")[:80],
+        ]
+        for item in items
+    ]
+    print_table(["date", "size", "id", "image", "caption"], rows, right=["size", "id"])
 
 
 def short_path(path: str | None) -> str:

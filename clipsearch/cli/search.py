@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -17,22 +15,31 @@ from ..documents import hit_document, hits_document
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..models import load_text_encoder
+from ..ordering import Sort
 from ..query import Query, Term
 from ..request import SearchRequest
 from ..types import Hits, Modality
+from . import given
 from .formats import HitsFormat, HitsOutput
 from .options import Device, IndexName
-from .output import note, print_hit_table, print_json
+from .output import note, print_hit_table, print_item_table, print_json
 
 __all__ = ["open_for_search", "print_hits", "search"]
 
 
 def search(
-    text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Argument(help="What to look for, in words, or the path or URL of an image."),
+    ] = None,
     name: IndexName = None,
     image: Annotated[
         list[str] | None,
-        typer.Option("--image", help="Find images similar to this image file. Repeatable."),
+        typer.Option(
+            "--image",
+            help="Find images similar to this image: a file, an http(s) URL, or - for standard "
+            "input. Repeatable.",
+        ),
     ] = None,
     item: Annotated[
         list[str] | None,
@@ -48,7 +55,7 @@ def search(
     ] = None,
     subtract_image: Annotated[
         list[str] | None,
-        typer.Option("--subtract-image", help="An image file to steer away from. Repeatable."),
+        typer.Option("--subtract-image", help="An image to steer away from. Repeatable."),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
     where: Annotated[
@@ -65,12 +72,21 @@ def search(
         bool, typer.Option("--hybrid", help="Also match the words of captions (BM25).")
     ] = False,
     output: HitsOutput = "table",
+    sort: Annotated[
+        Sort | None,
+        typer.Option(
+            help="Sort the hits: newest, largest, by name, or best first. Without a query, all "
+            "that satisfies --where is sorted, by date unless told otherwise."
+        ),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Sort the other way round.")] = False,
+    offset: Annotated[int, typer.Option(help="Number of hits to skip, for a next page.")] = 0,
     null: Annotated[
         bool, typer.Option("-0", "--null", help="End paths with NUL, for xargs -0.")
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Search an index by words, by image, or by both.
+    """Search an index by words, by image, or by both; or list items by a filter alone.
 
     The value of a flag may end in ^ and a weight; without one its weight is 1, like that of TEXT.
 
@@ -82,29 +98,42 @@ def search(
 
     clipsearch search "a street" --image night.jpg^0.5 -s cars^0.3 -i photos
 
+    curl -s https://example.org/cat.jpg | clipsearch search --image - -i photos
+
+    clipsearch search --where "camera like '%iphone%'" --sort date -i photos
+
     clipsearch search "a receipt" -f paths -0 | xargs -0 cp -t receipts/
     """
+    query = build_query(
+        text,
+        images=image or [],
+        items=item or [],
+        add=add or [],
+        subtract=subtract or [],
+        subtract_images=subtract_image or [],
+    )
+    if query is None and where is None and sort is None:
+        raise InvalidInputError(
+            "nothing to look for; give words, --image FILE, --item ID or --add WORDS, or list "
+            "items with --where FILTER"
+        )
     request = SearchRequest(
-        query=build_query(
-            text,
-            images=image or [],
-            items=item or [],
-            add=add or [],
-            subtract=subtract or [],
-            subtract_images=subtract_image or [],
-        ),
+        query=query,
         k=k,
         where=where,
         target=target,
         min_score=parse_min_score(min_score),
         hybrid=hybrid,
+        offset=offset,
+        sort=sort,
+        reverse=reverse,
     )
     with open_for_search(name, device) as index:
         hits = index.answer(request)
         by_caption = target == "caption" and not index.info()["captions"]
         if by_caption or (hybrid and not index.items("caption is not null", limit=1)):
             note(f"{index.path.name} holds no captions to match")
-        print_hits(hits, "paths" if null else output, request.query, null=null)
+        print_hits(hits, "paths" if null else output, query, null=null)
 
 
 def build_query(
@@ -115,52 +144,21 @@ def build_query(
     add: Sequence[str] = (),
     subtract: Sequence[str] = (),
     subtract_images: Sequence[str] = (),
-) -> Query:
-    """One query of the words, images and items that the flags name, with their weights."""
-    wanted = [Query.text(text)] if text is not None else []
-    wanted += [*map(_words, add), *map(_image, images), *map(_item, items)]
-    if not wanted:
+) -> Query | None:
+    """One query of the words, images and items that the flags name, with their weights.
+
+    Returns:
+        The query, or None where nothing is named.
+    """
+    wanted = [given.words(text, weighed=False)] if text is not None else []
+    wanted += [*map(given.words, add), *map(given.image, images), *map(given.item, items)]
+    unwanted = [*map(given.words, subtract), *map(given.image, subtract_images)]
+    if not wanted and unwanted:
         raise InvalidInputError(
-            "nothing to look for; give words, --image FILE, --item ID or --add WORDS"
+            "nothing to look for, only something to steer away from; give words, --image FILE, "
+            "--item ID or --add WORDS"
         )
-    return Query.combine(wanted, [*map(_words, subtract), *map(_image, subtract_images)])
-
-
-def _words(given: str) -> Query:
-    return Query.text(*_weighed(given))
-
-
-def _weighed(given: str) -> tuple[str, float]:
-    """Split "at sunset^0.5" into words and weight; without a weight it is 1."""
-    value, mark, weight = given.rpartition("^")
-    if not mark:
-        return given, 1.0
-    try:
-        number = float(weight)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise InvalidInputError(
-            f"the weight after ^ must be a number above 0, as in 'cars^0.5', not {weight!r}"
-        )
-    return value, number
-
-
-def _image(given: str) -> Query:
-    if Path(given).expanduser().is_file():  # whatever signs its name has
-        return Query.image(Path(given).expanduser())
-    name, weight = _weighed(given)
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise InvalidInputError(f"no image file at {path}")
-    return Query.image(path, weight)
-
-
-def _item(given: str) -> Query:
-    number, weight = _weighed(given)
-    if not number.isdecimal():
-        raise InvalidInputError(f"--item takes an item ID as search prints it, not {number!r}")
-    return Query.item(int(number), weight)
+    return Query.combine(wanted, unwanted) if wanted else None
 
 
 def parse_min_score(value: str | None) -> float | Literal["auto"] | None:
@@ -182,16 +180,14 @@ def open_for_search(name: str | None, device: str = "auto") -> clipsearch.Index:
     )
 
 
-def print_hits(hits: Hits, output: HitsFormat, query: Query, *, null: bool = False) -> None:
-    """Print hits on stdout in the format asked for."""
+def print_hits(hits: Hits, output: HitsFormat, query: Query | None, *, null: bool = False) -> None:
+    """Print hits on stdout in the format asked for; that nothing fits well is said on stderr."""
     if output == "json":
-        print_json(
-            {
-                "query": [_term_document(term) for term in query.terms],
-                **hits_document(hits, hit_document),
-            }
-        )
-    elif output == "jsonl":
+        terms = query.terms if query is not None else ()
+        document = hits_document(hits, hit_document)
+        print_json({"query": [_term_document(term) for term in terms], **document})
+        return
+    if output == "jsonl":
         for hit in hits:
             print_json(hit_document(hit), indent=None)
     elif output == "paths":
@@ -199,11 +195,18 @@ def print_hits(hits: Hits, output: HitsFormat, query: Query, *, null: bool = Fal
         sys.stdout.write("".join(f"{hit.item.path or hit.item.key}{end}" for hit in hits))
     elif not hits:
         note("no hits")
+    elif query is None:
+        print_item_table(hit.item for hit in hits)
     else:
         print_hit_table(hits)
+    if hits.weak:
+        sys.stdout.flush()
+        note("nothing fits well: the best hits score no better than unrelated images do")
 
 
 def _term_document(term: Term) -> dict[str, Any]:
     """A part of a query as JSON."""
-    value = str(term.value) if term.kind == "image" else term.value
+    value = term.value
+    if term.kind == "image":
+        value = value.name if isinstance(value, given.ReceivedImage) else str(value)
     return {term.kind: value, "weight": term.weight}

@@ -81,7 +81,8 @@ class ShardedIndex(Searchable):
             PartialAnswerError: No shard answered; or not all did, and that is refused.
             ClusterError: The service is gone.
         """
-        sent = replace(request, query=portable(request.query))
+        query = request.query
+        sent = request if query is None else replace(request, query=portable(query))
         found: Hits = self._call("answer", sent)
         return found
 

@@ -132,7 +132,7 @@ class Router:
         """
         started = perf_counter()
         self._searched += 1
-        vector = await self._resolve(request.query)
+        vector = None if request.query is None else await self._resolve(request.query)
         plain = described(request)
         found = await self._ask_all("best", plain, vector)
         answers = [answer for answer in found.values() if answer is not None]

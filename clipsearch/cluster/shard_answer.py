@@ -21,6 +21,7 @@ from ..engine.search import (
     hits_of,
     match_keywords,
     search,
+    sorted_hits,
 )
 from ..engine.snapshot import Snapshot
 from ..errors import InvalidInputError, ItemNotFoundError
@@ -50,18 +51,21 @@ class ShardAnswer:
     approximate: bool
     generation: int
     floor: float  # the least score of a hit, as `min_score` means it in this index
+    weak: bool = False  # whether nothing fits well in this shard
 
 
 class ShardIndex(Index):
     """One shard, asked for its part of an answer. Safe for threads."""
 
-    def best(self, request: SearchRequest, vector: Floats) -> ShardAnswer:
+    def best(self, request: SearchRequest, vector: Floats | None) -> ShardAnswer:
         """Find the best of this shard by their vectors, for any shard may hold all of the best.
+
+        Without a query these are the first in the order that is asked for.
 
         Args:
             request: What was asked of the whole index, as `described` makes it. Where keywords
                 count as well, hits below the least score are among the answer, for fusing tells.
-            vector: The resolved query, float32 [dim], unit length.
+            vector: The resolved query, float32 [dim], unit length; None if there is none.
 
         Returns:
             Best first, ties by ascending id.
@@ -77,17 +81,24 @@ class ShardIndex(Index):
             offset=0,
             hybrid=False,
             min_score=None if request.hybrid else request.min_score,
+            sort=None if request.query is not None else request.sort,
+            reverse=request.query is None and request.reverse,
         )
 
         def work(conn: sqlite3.Connection, snapshot: Snapshot) -> ShardAnswer:
-            (hits,) = search(conn, snapshot, [own], vector[None], started)
+            (hits,) = search(conn, snapshot, [own], [vector], started)
+            if vector is None:
+                none = np.full(len(hits), np.nan, np.float32)
+                return ShardAnswer(none, hits.hits, False, hits.generation, -np.inf)
             floor = floor_of(snapshot, request)
             ids = np.asarray([hit.item.id for hit in hits], np.int64)
             order = np.argsort(ids)
             rows, vectors = snapshot.store(request.target).take(ids[order])
             scores = np.empty(rows.size, np.float32)
             scores[order] = score(vectors, vector)
-            return ShardAnswer(scores, hits.hits, hits.approximate, hits.generation, floor)
+            return ShardAnswer(
+                scores, hits.hits, hits.approximate, hits.generation, floor, hits.weak
+            )
 
         return self._reader.run(work)
 
@@ -105,7 +116,7 @@ class ShardIndex(Index):
             alive = np.asarray(sorted(items), np.int64)
             rows, vectors = snapshot.store(request.target).take(alive)
             scores = score(vectors, vector)
-            baseline = ScoreBaseline.of(snapshot.baselines, request.query.kind, request.target)
+            baseline = ScoreBaseline.of(snapshot.baselines, request.looked_for.kind, request.target)
             hits = hits_of(items, rows, scores, baseline)
             floor = floor_of(snapshot, request)
             return ShardAnswer(scores, hits, False, snapshot.generation, floor)
@@ -201,6 +212,8 @@ def described(request: SearchRequest) -> SearchRequest:
 
     What decides the score distribution, the kinds and signs of the terms, stays.
     """
+    if request.query is None:
+        return request
     terms = (
         Term("item", 0, term.weight) if term.kind == "image" else replace(term, vector=None)
         for term in request.query.terms
@@ -236,12 +249,16 @@ def merge(
     Returns:
         At most `request.k` hits from `request.offset` on: best first, ties by ascending id.
     """
+    if request.query is None:
+        return _merge_lists(answers, request, missing=missing, shards=shards)
     hits = [hit for answer in answers for hit in answer.hits]
     rows: Rows = np.asarray([hit.item.id for hit in hits], np.int64)
     scores = np.concatenate([np.empty(0, np.float32), *(answer.scores for answer in answers)])
     order = np.lexsort((rows, -scores))
     by_id = {hit.item.id: hit for hit in hits}
     ranked = rows[order]
+    found_in = [answer for answer in answers if answer.hits]
+    weak = bool(found_in) and all(answer.weak for answer in found_in)
     if words is not None:
         best = order[: depth_of(request)]
         others = dict(zip(rows.tolist(), scores.tolist(), strict=True))
@@ -251,11 +268,31 @@ def merge(
             by_id |= zip(found, answer.hits, strict=True)
         floor = max((answer.floor for answer in answers), default=-np.inf)
         ranked, _ = fuse(rows[best], scores[best], words, others, floor, request)
+        weak = weak and not words.rare.size
     chosen = ranked[request.offset : request.offset + request.k]
     return Hits(
-        hits=tuple(by_id[row] for row in chosen.tolist()),
+        hits=sorted_hits([by_id[row] for row in chosen.tolist()], request),
         generation=max((answer.generation for answer in answers), default=0),
         approximate=any(answer.approximate for answer in answers),
+        weak=weak and bool(ranked.size),
+        missing=tuple(sorted(missing)),
+        shards=shards,
+    )
+
+
+def _merge_lists(
+    answers: Sequence[ShardAnswer],
+    request: SearchRequest,
+    *,
+    missing: Sequence[int],
+    shards: int,
+) -> Hits:
+    """Merge what shards list without a query."""
+    by_id = sorted((hit for answer in answers for hit in answer.hits), key=lambda hit: hit.item.id)
+    chosen = sorted_hits(by_id, request)[request.offset : request.offset + request.k]
+    return Hits(
+        hits=chosen,
+        generation=max((answer.generation for answer in answers), default=0),
         missing=tuple(sorted(missing)),
         shards=shards,
     )

@@ -25,6 +25,7 @@ from ..types import Facets, Item, Modality, Record
 from ..vectors import Rows
 from .baseline import ScoreBaseline
 from .file_facts import AnnEntry, FileFacts, SegmentEntry
+from .keywords import indexed
 
 __all__ = ["CURRENT", "KEYWORDS", "Known", "extra_json"]
 
@@ -34,8 +35,8 @@ _COLUMNS = ", ".join(STORED)
 _OF_INDEX = ("extra", "has_image", "has_caption")  # the others are a record's as they are
 _OF_RECORD = tuple(name for name in STORED if name not in _OF_INDEX)
 _INSERT = (
-    f"INSERT INTO items (row, {', '.join((*_OF_RECORD, *_OF_INDEX))}) "
-    f"VALUES ({', '.join('?' * (1 + len(STORED)))})"
+    f"INSERT INTO items (row, {', '.join((*_OF_RECORD, *_OF_INDEX))}, caption_words) "
+    f"VALUES ({', '.join('?' * (2 + len(STORED)))})"
 )
 _values_of = operator.attrgetter(*_OF_RECORD)
 # What both SQLite and Python read as a day, or a moment of it.
@@ -107,7 +108,7 @@ def insert_items(
     conn.executemany(
         _INSERT,
         (
-            (row, *_values_of(record), _as_json(extra), image, caption)
+            (row, *_values_of(record), _as_json(extra), image, caption, _words(record.caption))
             for row, (record, extra, image, caption) in enumerate(
                 zip(records, extras, has_image, has_caption, strict=True), first
             )
@@ -116,6 +117,10 @@ def insert_items(
     tagged = {row: record.tags for row, record in enumerate(records, first) if record.tags}
     if tagged:
         set_keywords(conn, tagged)
+
+
+def _words(caption: str | None) -> str | None:
+    return None if caption is None else indexed(caption)
 
 
 def extra_json(extra: Mapping[str, Any]) -> str | None:
@@ -202,6 +207,23 @@ def page(
     fetched = conn.execute(
         f"SELECT row, {_COLUMNS} FROM items WHERE row > ? AND ({condition}) ORDER BY row LIMIT ?",
         (after, *values, limit),
+    ).fetchall()
+    tags = tags_of(conn, [fields[0] for fields in fetched])
+    return [_item(fields, tags.get(fields[0], ())) for fields in fetched]
+
+
+def listed(
+    conn: sqlite3.Connection,
+    condition: str,
+    values: Sequence[Any],
+    order: str,
+    limit: int,
+    offset: int,
+) -> list[Item]:
+    """Items that satisfy a condition, in an order that `ordering.order_by` wrote."""
+    fetched = conn.execute(
+        f"SELECT row, {_COLUMNS} FROM items WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?",
+        (*values, limit, offset),
     ).fetchall()
     tags = tags_of(conn, [fields[0] for fields in fetched])
     return [_item(fields, tags.get(fields[0], ())) for fields in fetched]
@@ -307,8 +329,10 @@ def delete_items(conn: sqlite3.Connection, rows: Sequence[int]) -> None:
         conn.execute(f"DELETE FROM tags WHERE row IN ({marks})", chunk)
 
 
-def update_item(conn: sqlite3.Connection, row: int, values: dict[str, str | int]) -> None:
-    """Change some columns of an item."""
+def update_item(conn: sqlite3.Connection, row: int, values: Mapping[str, str | int | None]) -> None:
+    """Change some columns of an item; a new caption with its words."""
+    if isinstance(caption := values.get("caption"), str):
+        values = {**values, "caption_words": indexed(caption)}
     if isinstance(extra := values.get("extra"), str):
         _note_fields(conn, [json.loads(extra)])
     if values:

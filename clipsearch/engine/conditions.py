@@ -8,12 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..documents import FIELD_COLUMNS
 from ..errors import InvalidInputError
+from ..folding import ascii_pattern, nfc
 
 __all__ = [
     "Condition",
@@ -69,12 +69,18 @@ class Field:
 
 
 def joined(op: Literal["AND", "OR"], parts: list[Condition]) -> Condition:
-    """Conditions joined, as a balanced tree: SQLite limits the depth of an expression."""
+    """Conditions joined, as a balanced tree: SQLite limits the depth of an expression.
+
+    Its parser also limits how much may be open to the left of a parenthesis, so the half with more
+    parentheses comes first; that changes no answer.
+    """
     if len(parts) == 1:
         return parts[0]
     half = len(parts) // 2
-    (left, first), (right, second) = joined(op, parts[:half]), joined(op, parts[half:])
-    return f"({left} {op} {right})", first + second
+    first, second = joined(op, parts[:half]), joined(op, parts[half:])
+    if second[0].count("(") > first[0].count("("):
+        first, second = second, first
+    return f"({first[0]} {op} {second[0]})", first[1] + second[1]
 
 
 def is_null(field: Field) -> Condition:
@@ -86,38 +92,37 @@ def is_null(field: Field) -> Condition:
 
 
 def like(field: Field, pattern: str, escape: str | None) -> Condition:
-    """`field like pattern`, whichever way the pattern's accents are stored."""
-    column, names = ("tags.label", ()) if field.type == "tag" else field.column()
-    ending, extra = ("", ()) if escape is None else (" ESCAPE ?", (escape,))
-    forms = _forms(pattern)
-    condition = f"({' OR '.join([f'{column} LIKE ?{ending}'] * len(forms))})"
-    values = tuple(value for form in forms for value in (*names, form, *extra))
-    return (_TAGGED.format(condition) if field.type == "tag" else condition), values
+    """`field like pattern`, whatever the case and accents of either."""
+    if field.type == "tag":
+        return _TAGGED.format("folded_like(tags.label, ?, ?)"), (pattern, escape)
+    column, names = field.column()
+    condition = f"folded_like({column}, ?, ?)", (*names, pattern, escape)
+    if field.extra or field.name == "name":
+        return condition
+    # SQLite itself is ten times as fast where a text is ASCII.
+    sql = (
+        f"(CASE WHEN length({column}) = length(CAST({column} AS BLOB)) "
+        f"THEN {column} LIKE ? ESCAPE '!' ELSE {condition[0]} END)"
+    )
+    return sql, (ascii_pattern(pattern, escape), *condition[1])
 
 
 def compare(field: Field, op: Operator, value: Value) -> Condition:
-    """`field op value`."""
+    """`field op value`; an accent is the same in one character with its letter or after it."""
     if field.type == "date":
         return _compare_date(field, op, str(value))
-    forms = _forms(value)
-    marks = ", ".join("?" * len(forms))
-    if field.type == "tag":
-        tagged = _TAGGED.format(f"tags.label IN ({marks})")
-        return (tagged if op == "=" else f"(NOT {tagged})"), forms
-    column, names = field.column()
-    if op in ("=", "!="):
-        return f"({column} {'NOT ' if op == '!=' else ''}IN ({marks}))", names + forms
-    return f"({column} {op} ?)", (*names, int(value) if isinstance(value, bool) else value)
-
-
-def _forms(value: Value) -> tuple[Any, ...]:
-    """How a value may be stored: an accent in one character with its letter, or after it."""
     if isinstance(value, bool):
-        return (int(value),)
-    if not isinstance(value, str):
-        return (value,)
-    forms = (value, *(unicodedata.normalize(form, value) for form in ("NFC", "NFD")))
-    return tuple(dict.fromkeys(forms))
+        value = int(value)
+    column, names = ("tags.label", ()) if field.type == "tag" else field.column()
+    if isinstance(value, str):
+        is_text = field.name != "format"  # which has a collation, and is ASCII
+        if is_text and not (value.isascii() and op in ("=", "!=")):
+            column = f"nfc({column})"
+        value = nfc(value)
+    if field.type == "tag":
+        tagged = _TAGGED.format(f"{column} = ?")
+        return (tagged if op == "=" else f"(NOT {tagged})"), (value,)
+    return f"({column} {op} ?)", (*names, value)
 
 
 def _compare_date(field: Field, op: Operator, text: str) -> Condition:

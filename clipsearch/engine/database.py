@@ -8,12 +8,23 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from ..errors import ClipSearchError, IndexCorruptError, IndexLockedError, StorageError
+from .. import folding
+from ..errors import (
+    ClipSearchError,
+    IndexCorruptError,
+    IndexLockedError,
+    InvalidInputError,
+    StorageError,
+)
+from ..ordering import name_key
 from .parts import CATALOG, refuse_links
 
 __all__ = ["CATALOG", "Connection", "connect", "stamp", "translated"]
 
 _BUSY_S = 30.0
+_Value = str | bytes | int | float | None  # of SQLite
+# How SQLite says that a statement is over one of its limits.
+_TOO_MUCH = ("parser stack overflow", "Expression tree is too large", "too many SQL variables")
 _READER_CACHE_KIB = 8 * 1024
 _WRITER_CACHE_KIB = 64 * 1024
 
@@ -37,6 +48,14 @@ def stamp(folder: Path) -> tuple[int, ...]:
 
 def _basename(path: str | None) -> str | None:
     return None if path is None else PurePath(path).name
+
+
+def _nfc(text: _Value) -> _Value:
+    return folding.nfc(text) if isinstance(text, str) else text
+
+
+def _folded_like(text: _Value, pattern: str, escape: str | None) -> bool | None:
+    return None if text is None else folding.like(str(text), pattern, escape)
 
 
 def connect(folder: Path, *, write: bool = False) -> Connection:
@@ -83,6 +102,9 @@ def connect(folder: Path, *, write: bool = False) -> Connection:
 
 def _configure(conn: sqlite3.Connection, *, write: bool) -> None:
     conn.create_function("basename", 1, _basename, deterministic=True)
+    conn.create_function("name_key", 1, name_key, deterministic=True)
+    conn.create_function("nfc", 1, _nfc, deterministic=True)
+    conn.create_function("folded_like", 3, _folded_like, deterministic=True)
     conn.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if write else _READER_CACHE_KIB}")
     if write:
         conn.execute("PRAGMA synchronous = FULL")
@@ -126,6 +148,8 @@ def _translate(path: Path, exc: sqlite3.Error) -> ClipSearchError:
             f"{path}: {exc}. The index is as it was before; free some space or fix the "
             "permissions, then try again."
         )
+    if str(exc).startswith(_TOO_MUCH):
+        return InvalidInputError(f"the filter is too long or nested too deeply: {exc}")
     return IndexCorruptError(
         f"{path} is damaged: {exc}. Restore it from a backup, or delete the folder and index the "
         "source again with `clipsearch index`."

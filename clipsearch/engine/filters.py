@@ -7,7 +7,7 @@ up, and what is left is written as SQL by `conditions`.
 
 As in SQL, a comparison with a missing value is neither true nor false: `width > 800` and
 `not width > 800` both leave out items without a width; `width is null` finds them. `like` knows
-`%` and `_`, and does not distinguish upper and lower case of the letters A to Z (of these only).
+`%` and `_`, and does not distinguish case, accents and width: `like '%ete%'` finds ÉTÉ. `=` does.
 A date may be cut short: `taken_at = '2024-05'` is all of May 2024, `taken_at <= '2024-05'` is up
 to its last moment. Dates are local times, as cameras write them; times of a table that have an
 offset are compared in UTC. `tag = 'dog'` means that an item has the tag; `tag != 'dog'` that it
@@ -28,12 +28,13 @@ from sqlglot.errors import SqlglotError
 
 from ..documents import FIELDS
 from ..errors import InvalidInputError
+from ..folding import nfc
 from .conditions import Condition, Field, Operator, Value, compare, interval, is_null, joined, like
 
 __all__ = ["compile_where"]
 
 _MAX_LENGTH = 10_000  # characters; far more than anyone types, and a bound on the work
-_MAX_DEPTH = 64
+_MAX_DEPTH = 32  # of `and` within `or` within `and`; more than SQLite's parser has room for is 40
 
 _OPERATORS: dict[type[exp.Expr], Operator] = {
     exp.EQ: "=",
@@ -86,12 +87,17 @@ def _compiled(where: str, extra: tuple[tuple[str, str], ...], hidden: frozenset[
         raise InvalidInputError("the filter holds a NUL character")
     try:
         trees = sqlglot.parse(where, dialect="sqlite")
-    except (SqlglotError, RecursionError, ValueError) as exc:
+    except RecursionError as exc:
+        raise _too_deep(where) from exc
+    except (SqlglotError, ValueError) as exc:
         detail = re.sub(r"\x1b\[\d*m", "", str(exc)).split("\n")[0] or type(exc).__name__
         raise InvalidInputError(f"the filter {_short(where)} cannot be read: {detail}") from exc
     if len(trees) != 1 or trees[0] is None:
         raise InvalidInputError(f"the filter {_short(where)} must be one expression")
-    return _Compiler(where, dict(extra), hidden).node(trees[0], 0)
+    try:
+        return _Compiler(where, dict(extra), hidden).node(trees[0], 0)
+    except RecursionError as exc:
+        raise _too_deep(where) from exc
 
 
 class _Compiler:
@@ -102,17 +108,41 @@ class _Compiler:
         self._extra = extra
         self._hidden = hidden
 
-    def node(self, tree: exp.Expr, depth: int) -> Condition:
+    def node(self, tree: exp.Expr, depth: int, *, negated: bool = False) -> Condition:
+        """A tree, or what is true where it is false.
+
+        `not` is moved down to the comparisons, which keeps SQL's third value as it is.
+        """
         if depth > _MAX_DEPTH:
-            raise InvalidInputError(f"the filter is nested deeper than {_MAX_DEPTH} levels")
-        down = depth + 1
+            raise InvalidInputError(
+                f"the filter alternates between `and` and `or` over more than {_MAX_DEPTH} levels"
+            )
+        tree, negated = self._unwrapped(tree, negated)
+        if not isinstance(tree, exp.And | exp.Or):
+            leaf = self._leaf(tree)
+            return (f"(NOT {leaf[0]})", leaf[1]) if negated else leaf
+        op = _connective(tree, negated)
+        parts: list[Condition] = []
+        links: list[tuple[exp.Expr, bool]] = [(tree, negated)]
+        while links:  # a chain of one connective is one level, however long it is
+            link, negated = links.pop()
+            if isinstance(link, exp.And | exp.Or) and _connective(link, negated) == op:
+                self._only(link, "this", "expression")
+                links += [self._unwrapped(link.args[s], negated) for s in ("expression", "this")]
+            else:
+                parts.append(self.node(link, depth + 1, negated=negated))
+        return joined(op, parts)
+
+    def _unwrapped(self, tree: exp.Expr, negated: bool) -> tuple[exp.Expr, bool]:
+        """A tree without the parentheses and `not`s around it, and whether it is negated."""
+        while isinstance(tree, exp.Paren | exp.Not):
+            negated ^= isinstance(tree, exp.Not)
+            tree = self._only(tree, "this")
+        return tree, negated
+
+    def _leaf(self, tree: exp.Expr) -> Condition:
+        """One comparison."""
         match tree:
-            case exp.Paren():
-                return self.node(self._only(tree, "this"), down)
-            case exp.And() | exp.Or():
-                return self._joined(tree, down)
-            case exp.Not():
-                return _negated(self.node(self._only(tree, "this"), down))
             case exp.Is():
                 return self._is(tree)
             case exp.Between():
@@ -131,19 +161,6 @@ class _Compiler:
         if isinstance(tree.expression, exp.Column) and not isinstance(tree.this, exp.Column):
             return self._compare(self._field(tree.expression), _FLIPPED[op], tree.this)
         return self._compare(self._field(tree.this), op, tree.expression)
-
-    def _joined(self, tree: exp.Expr, depth: int) -> Condition:
-        """Read a chain of one connective without going a level deeper for each link."""
-        kind = type(tree)
-        parts: list[exp.Expr] = []
-        link: exp.Expr = tree
-        while type(link) is kind:
-            self._only(link, "this", "expression")
-            parts.append(link.expression)
-            link = link.this
-        parts.append(link)
-        op: Literal["AND", "OR"] = "AND" if kind is exp.And else "OR"
-        return joined(op, [self.node(part, depth) for part in reversed(parts)])
 
     def _is(self, tree: exp.Expr) -> Condition:
         self._only(tree, "this", "expression")
@@ -185,7 +202,7 @@ class _Compiler:
             )
             raise InvalidInputError(f"{field.name} like {pattern!r}: {hint}")
         condition = like(field, pattern, escape)
-        return _negated(condition) if tree.args.get("negate") else condition
+        return (f"(NOT {condition[0]})", condition[1]) if tree.args.get("negate") else condition
 
     def _compare(self, field: Field, op: Operator, tree: exp.Expr) -> Condition:
         value = self._value(tree)
@@ -252,7 +269,7 @@ class _Compiler:
         if table.lower() in ("", "extra"):
             found = name if name in self._extra else None
             if found is None:
-                found = next((e for e in self._extra if e.lower() == name.lower()), None)
+                found = next((e for e in self._extra if _plain(e) == _plain(name)), None)
             if found is not None:
                 self._check_open(found)
                 kind = self._extra[found]
@@ -285,8 +302,20 @@ class _Compiler:
         )
 
 
-def _negated(condition: Condition) -> Condition:
-    return f"(NOT {condition[0]})", condition[1]
+def _connective(tree: exp.And | exp.Or, negated: bool) -> Literal["AND", "OR"]:
+    """What joins the parts of a tree once it is negated, by De Morgan, or as it is."""
+    return "AND" if isinstance(tree, exp.And) is not negated else "OR"
+
+
+def _plain(name: str) -> str:
+    """A column's name without what may differ where it is typed."""
+    return nfc(name).casefold()
+
+
+def _too_deep(where: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"the filter {_short(where)} is nested too deeply; write it with fewer parentheses"
+    )
 
 
 def _short(text: str) -> str:

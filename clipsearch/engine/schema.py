@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from ..errors import IndexCorruptError, IndexVersionError
 from .identity import advance, new_id
+from .keywords import indexed
 
 __all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "migrate", "version_of"]
 
@@ -37,21 +38,46 @@ CREATE TABLE items (
     longitude REAL,
     extra TEXT,
     has_image INTEGER NOT NULL,
-    has_caption INTEGER NOT NULL
+    has_caption INTEGER NOT NULL,
+    caption_words TEXT
 ) STRICT;
 CREATE INDEX items_by_sha256 ON items (sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX items_by_path ON items (path) WHERE path IS NOT NULL;
-
-CREATE VIRTUAL TABLE words USING fts5 (
-    caption, content = 'items', content_rowid = 'row', tokenize = 'unicode61 remove_diacritics 2'
-);
-CREATE TRIGGER words_insert AFTER INSERT ON items WHEN new.caption IS NOT NULL BEGIN
-    INSERT INTO words (rowid, caption) VALUES (new.row, new.caption);
-END;
-CREATE TRIGGER words_delete AFTER DELETE ON items WHEN old.caption IS NOT NULL BEGIN
-    INSERT INTO words (words, rowid, caption) VALUES ('delete', old.row, old.caption);
-END;
 """
+
+# What keyword search reads: a caption with its words apart (`keywords.indexed`), or as it is.
+_WORDS = (
+    """
+CREATE VIEW captions AS
+SELECT row, coalesce(caption_words, caption) AS caption FROM items WHERE caption IS NOT NULL
+""",
+    """
+CREATE VIRTUAL TABLE words USING fts5 (
+    caption, content = 'captions', content_rowid = 'row',
+    tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
+)
+""",
+    """
+CREATE TRIGGER words_insert AFTER INSERT ON items WHEN new.caption IS NOT NULL BEGIN
+    INSERT INTO words (rowid, caption) VALUES (new.row, coalesce(new.caption_words, new.caption));
+END
+""",
+    """
+CREATE TRIGGER words_delete AFTER DELETE ON items WHEN old.caption IS NOT NULL BEGIN
+    INSERT INTO words (words, rowid, caption)
+    VALUES ('delete', old.row, coalesce(old.caption_words, old.caption));
+END
+""",
+    """
+CREATE TRIGGER words_update AFTER UPDATE OF caption, caption_words ON items BEGIN
+    INSERT INTO words (words, rowid, caption)
+    SELECT 'delete', old.row, coalesce(old.caption_words, old.caption)
+    WHERE old.caption IS NOT NULL;
+    INSERT INTO words (rowid, caption)
+    SELECT new.row, coalesce(new.caption_words, new.caption) WHERE new.caption IS NOT NULL;
+END
+""",
+)
 
 _FILES = """
 CREATE TABLE segments (
@@ -151,7 +177,8 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
         conn: A connection to an empty database, in autocommit mode.
         meta: What the index is, as `catalog.meta` tells it: the model and the times.
     """
-    script = f"{_META}{_MODELS}{_ITEMS}{_FILES}{_TAGS_AND_FIELDS}{_SCORES}"
+    words = "".join(f"{statement};" for statement in _WORDS)
+    script = f"{_META}{_MODELS}{_ITEMS}{words}{_FILES}{_TAGS_AND_FIELDS}{_SCORES}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
         f"PRAGMA user_version = {FORMAT_VERSION};{script}"
@@ -272,8 +299,34 @@ def _migrate_3_to_4(conn: sqlite3.Connection) -> None:
 def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     """Version 4 knew a file by its size and the time of its last change alone."""
     conn.execute("UPDATE OR IGNORE tags SET name = 'keywords (own)' WHERE name = 'keywords'")
-    for column in ("ctime_ns", "inode"):
-        conn.execute(f"ALTER TABLE items ADD COLUMN {column} INTEGER")
+    there = {fields[1] for fields in conn.execute("PRAGMA table_info(items)")}
+    for column, kind in (("ctime_ns", "INTEGER"), ("inode", "INTEGER"), ("caption_words", "TEXT")):
+        if column not in there:
+            conn.execute(f"ALTER TABLE items ADD COLUMN {column} {kind}")
+    _rebuild_words(conn)
+
+
+def _rebuild_words(conn: sqlite3.Connection) -> None:
+    """Version 4 knew no words in captions without spaces."""
+    for trigger in ("words_insert", "words_delete", "words_update"):
+        conn.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+    conn.execute("DROP TABLE IF EXISTS words")
+    conn.execute("DROP VIEW IF EXISTS captions")
+    last = 0
+    while True:
+        page = conn.execute(
+            "SELECT row, caption FROM items WHERE row > ? AND caption IS NOT NULL "
+            "ORDER BY row LIMIT 10000",
+            (last,),
+        ).fetchall()
+        if not page:
+            break
+        last = page[-1][0]
+        words = ((indexed(caption), row) for row, caption in page if not caption.isascii())
+        conn.executemany("UPDATE items SET caption_words = ? WHERE row = ?", words)
+    for statement in _WORDS:
+        conn.execute(statement)
+    conn.execute("INSERT INTO words (words) VALUES ('rebuild')")
 
 
 def _run(conn: sqlite3.Connection, script: str) -> None:

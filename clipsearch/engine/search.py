@@ -11,11 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import IndexCorruptError, InvalidInputError
+from ..ordering import in_order, order_by
 from ..request import SearchRequest
 from ..types import Hit, Hits, Item
 from ..vectors import Floats, Rows, score
 from . import catalog
 from .baseline import ScoreBaseline
+from .fitting import nothing_fits
+from .keywords import words_of
 from .snapshot import Snapshot
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "hits_of",
     "match_keywords",
     "search",
+    "sorted_hits",
 ]
 
 # Reciprocal rank fusion: 1 / (60 + rank). Source: Cormack, Clarke, Buettcher, SIGIR 2009.
@@ -53,7 +57,7 @@ def search(
     conn: sqlite3.Connection,
     snapshot: Snapshot,
     requests: Sequence[SearchRequest],
-    vectors: Floats,
+    vectors: Sequence[Floats | None],
     started: float,
 ) -> list[Hits]:
     """Answer requests; those that differ in nothing but their queries are scored together.
@@ -63,7 +67,7 @@ def search(
         snapshot: The state that the transaction sees.
         requests: What is asked. A query says whose score distribution applies, and has the
             keywords.
-        vectors: The resolved queries, float32 [m, dim], unit length.
+        vectors: The resolved query of each, float32 [dim], unit length; None where it has none.
         started: `time.perf_counter()` when the work began.
 
     Returns:
@@ -74,14 +78,34 @@ def search(
         IndexCorruptError: The catalog lacks an item that a segment holds.
     """
     alike: dict[tuple[object, ...], list[int]] = {}
-    for place, request in enumerate(requests):
-        alike.setdefault(tuple(request.parameters.values()), []).append(place)
     found: dict[int, Hits] = {}
+    resolved: dict[int, Floats] = {}
+    for place, (request, vector) in enumerate(zip(requests, vectors, strict=True)):
+        if vector is None:
+            found[place] = _list(conn, snapshot, request, started)
+        else:
+            resolved[place] = vector
+            alike.setdefault(tuple(request.parameters.values()), []).append(place)
     for places in alike.values():
         together = [requests[place] for place in places]
-        hits = _search_alike(conn, snapshot, together, vectors[places], started)
+        of_these = np.stack([resolved[place] for place in places])
+        hits = _search_alike(conn, snapshot, together, of_these, started)
         found.update(zip(places, hits, strict=True))
     return [found[place] for place in range(len(requests))]
+
+
+def _list(
+    conn: sqlite3.Connection, snapshot: Snapshot, request: SearchRequest, started: float
+) -> Hits:
+    """The items that satisfy a filter, sorted."""
+    condition, values = _condition(conn, request)
+    order = order_by(request.order, reverse=request.reverse)
+    items = catalog.listed(conn, condition, values, order, request.k, request.offset)
+    return Hits(
+        hits=tuple(Hit(item=item, score=math.nan) for item in items),
+        generation=snapshot.generation,
+        took_ms=(time.perf_counter() - started) * 1e3,
+    )
 
 
 def _search_alike(
@@ -96,29 +120,35 @@ def _search_alike(
     store = snapshot.store(common.target)
     allowed = _allowed(conn, snapshot, common)
     found = store.search_many(vectors, depth_of(common), allowed=allowed, exact=common.exact)
-    ranked: list[tuple[Rows, Floats, ScoreBaseline | None]] = []
+    ranked: list[tuple[Rows, Floats, ScoreBaseline | None, bool]] = []
     for request, vector, one in zip(requests, vectors, found, strict=True):
-        baseline = ScoreBaseline.of(snapshot.baselines, request.query.kind, request.target)
+        query = request.looked_for
+        baseline = ScoreBaseline.of(snapshot.baselines, query.kind, request.target)
         floor = floor_of(snapshot, request)
         rows, scores = one.rows, one.scores
+        weak = bool(rows.size) and nothing_fits(
+            snapshot, query, request.target, vector, float(scores[0])
+        )
         if request.hybrid:
             words = match_keywords(conn, snapshot, request)
             others, vectors_of_others = store.take(np.setdiff1d(words.rows, rows))
             cosines = dict(zip(others.tolist(), score(vectors_of_others, vector), strict=True))
             rows, scores = fuse(rows, scores, words, cosines, floor, request)
+            weak = weak and not words.rare.size
         else:
             rows, scores = rows[scores >= floor], scores[scores >= floor]
         asked = slice(request.offset, request.offset + request.k)
-        ranked.append((rows[asked], scores[asked], baseline))
+        ranked.append((rows[asked], scores[asked], baseline, weak and bool(rows.size)))
     items = _items(conn, {row for rows, *_ in ranked for row in rows.tolist()})
     return [
         Hits(
-            hits=hits_of(items, rows, scores, baseline),
+            hits=sorted_hits(hits_of(items, rows, scores, baseline), request),
             generation=snapshot.generation,
             took_ms=(time.perf_counter() - started) * 1e3,
             approximate=one.approximate,
+            weak=weak,
         )
-        for (rows, scores, baseline), one in zip(ranked, found, strict=True)
+        for (rows, scores, baseline, weak), one in zip(ranked, found, strict=True)
     ]
 
 
@@ -140,6 +170,11 @@ def hits_of(
         )
         for row, value in zip(rows.tolist(), np.clip(scores, -1.0, 1.0).tolist(), strict=True)
     )
+
+
+def sorted_hits(hits: Sequence[Hit], request: SearchRequest) -> tuple[Hit, ...]:
+    """Hits in the order that was asked for; ties as they were ranked."""
+    return tuple(in_order(hits, lambda hit: hit.item, request.order, reverse=request.reverse))
 
 
 def _items(conn: sqlite3.Connection, rows: set[int]) -> dict[int, Item]:
@@ -182,11 +217,12 @@ def floor_of(snapshot: Snapshot, request: SearchRequest) -> float:
         return -math.inf
     if request.min_score != "auto":
         return float(request.min_score)
-    baseline = ScoreBaseline.of(snapshot.baselines, request.query.kind, request.target)
+    kind = request.looked_for.kind
+    baseline = ScoreBaseline.of(snapshot.baselines, kind, request.target)
     if baseline is None:
         raise InvalidInputError(
             "min_score 'auto' needs the score distribution of unrelated pairs, which this index "
-            f"does not have for {request.query.kind} queries on {request.target} vectors. "
+            f"does not have for {kind} queries on {request.target} vectors. "
             "Run `clipsearch compact`, or give a number."
         )
     return baseline.floor
@@ -201,11 +237,13 @@ def match_keywords(
     """
     captions = int(snapshot.meta["captions"]) or int(snapshot.meta["items"])
     most, few = max(_FEW, captions // 2), max(_FEW, int(captions * _RARE))
+    words = words_of(request.looked_for.texts)
+    phrases = [word.phrase for word in words]
     counts = {
-        word: len(catalog.captions_with(conn, word, most + 1))
-        for word in _words(request.query.texts)
+        one: len(catalog.captions_with(conn, one, most + 1))
+        for one in dict.fromkeys([*phrases, *(part for word in words for part in word.parts)])
     }
-    telling = [word for word, count in counts.items() if 0 < count <= most]
+    telling = [one for one, count in counts.items() if 0 < count <= most]
     if not telling:
         return Keywords(np.empty(0, np.int64), np.empty(0, np.int64))
     condition, values = "1", list[object]()
@@ -218,14 +256,12 @@ def match_keywords(
         values,
         depth_of(request),
     )
-    rare = [catalog.captions_with(conn, word, few) for word in telling if counts[word] <= few]
+    rare = [
+        catalog.captions_with(conn, phrase, few)
+        for phrase in telling
+        if counts[phrase] <= few and phrase in phrases
+    ]
     return Keywords(rows, np.intersect1d(rows, np.concatenate([rows[:0], *rare])))
-
-
-def _words(texts: tuple[str, ...]) -> list[str]:
-    """The words of some texts, each quoted, so that nothing a user types is FTS5 syntax."""
-    words = [word.replace('"', "") for text in texts for word in text.replace("\0", " ").split()]
-    return [f'"{word}"' for word in dict.fromkeys(words) if any(c.isalnum() for c in word)]
 
 
 def fuse(

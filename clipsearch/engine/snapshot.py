@@ -285,6 +285,8 @@ class Snapshot:
     notes: tuple[str, ...]
     # rows that filters select in this state, by modality and expression
     selections: dict[tuple[str, str], Rows] = field(default_factory=dict, compare=False)
+    # some vectors by modality, which tell how a query's scores are spread
+    samples: dict[str, Floats] = field(default_factory=dict, compare=False)
 
     def store(self, modality: Modality) -> VectorStore:
         """The vectors of one modality."""

@@ -114,18 +114,25 @@ class SearchParameters(_Document):
     min_score: Annotated[float, Field(ge=-1, le=1)] | Literal["auto"] | None = None
     hybrid: bool = Field(False, description="Fuse with a keyword ranking of the captions.")
     exact: bool = Field(False, description="Compare with every vector, not by ANN.")
+    sort: Literal["score", "date", "size", "name"] | None = Field(
+        None,
+        description="Newest, largest or by name first. With a query, the k hits are sorted.",
+    )
+    reverse: bool = Field(False, description="Sort the other way round.")
 
     def parts(self) -> list[QueryLike | None]:
         """What is looked for besides the words to add."""
         return []
 
     def request(self) -> SearchRequest:
-        """The whole search.
+        """The whole search; a filter or an order alone lists items.
 
         Raises:
             InvalidInputError: There is nothing to look for.
         """
-        query = Query.combine([*self.parts(), *self.add], self.subtract)
+        given = [part for part in (*self.parts(), *self.add) if part is not None]
+        is_list = not given and not self.subtract and (self.where or self.sort)
+        query = None if is_list else Query.combine(given, self.subtract)
         return SearchRequest(query=query, **self.model_dump(include=set(PARAMETERS)))
 
 
@@ -138,6 +145,7 @@ class SearchBody(SearchParameters):
                 {"text": "a dog on the beach", "k": 5},
                 {"text": "a street", "subtract": ["cars"], "where": "width >= 800", "k": 10},
                 {"terms": [{"item": 17}, {"text": "at night", "weight": 0.5}]},
+                {"where": "camera like '%iphone%'", "sort": "date"},
             ]
         },
     )
@@ -174,16 +182,17 @@ else:
 class HitDocument(ItemDocument):
     """An item with its score."""
 
-    score: float = Field(description="Cosine, -1 to 1.")
+    score: float | None = Field(description="Cosine, -1 to 1; null in a list without a query.")
     percentile: float | None = Field(None, description="Unrelated pairs that score lower, in %.")
 
 
 class HitsDocument(_Document):
-    """Hits, best first, ties by ascending id, all of one committed state."""
+    """Hits, best first unless sorted otherwise, all of one committed state."""
 
     hits: list[HitDocument]
     generation: int
     approximate: bool
+    weak: bool = Field(description="Whether nothing fits well: chance would score as well.")
     took_ms: float
     partial: bool | None = Field(None, description="Of an index in shards: whether any is missing.")
     missing_shards: MissingShards = None

@@ -127,7 +127,7 @@ class Engine:
             IndexNotFoundError: There is none of that name.
             ClipSearchError: As `Index.answer`.
         """
-        terms = len(request.query.terms)
+        terms = len(request.query.terms) if request.query is not None else 0
         if terms > self.settings.max_terms:
             raise InvalidInputError(
                 f"a query of {terms} terms is over the limit of {self.settings.max_terms}"
@@ -142,7 +142,9 @@ class Engine:
         return await self._answer(name, index, request)
 
     async def _answer(self, name: str, index: ServedIndex, request: SearchRequest) -> Hits:
-        query = await cast("SharedEncoder", index.encoder).encoded(request.query)
+        query = request.query
+        if query is not None:
+            query = await cast("SharedEncoder", index.encoder).encoded(query)
         return await self._searches[name].answer(index, replace(request, query=query))
 
     def broken(self) -> list[str]:

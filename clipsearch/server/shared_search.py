@@ -117,6 +117,9 @@ class SharedSearch:
 
     async def answer(self, index: ServedIndex, request: SearchRequest) -> Hits:
         """As `Search.answer`."""
+        if request.query is None:
+            (hits,) = await run_in_threadpool(index.answer_many, [request])
+            return hits
         if request.where is not None or request.hybrid or not self._scans:
             (hits,) = await run_in_threadpool(index.answer_many, [request])
         else:

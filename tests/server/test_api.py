@@ -44,6 +44,22 @@ def test_a_real_search_finds_the_cat(service, home):
     assert "key" not in answer.json()["hits"][0]
 
 
+def test_lists_sorted_hits_and_weak_ones_come_over_http(client, home, encoder):
+    with Index.open(home / "photos", encoder) as local:
+        remote = client.index("photos")
+        for options in (
+            {"where": "width > 10", "sort": "size", "k": 4, "offset": 2},
+            {"where": "width > 10"},
+            {"sort": "name", "reverse": True},
+            {"query": "a cat", "sort": "size", "k": 5},
+        ):
+            ours, theirs = local.search(**options), remote.search(**options)
+            assert [hit.item.id for hit in theirs] == [hit.item.id for hit in ours], options
+        assert np.isnan(theirs[0].score) == np.isnan(ours[0].score)
+        assert remote.search("asdkjh qwe").weak
+        assert not remote.search("a cat").weak
+
+
 def test_the_client_answers_as_the_local_objects(client, home, encoder, photos):
     query = Query.text("an animal") + 0.5 * Query.image(photos[0]) - Query.text("a street")
     with Index.open(home / "photos", encoder) as local:
