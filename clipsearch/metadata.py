@@ -57,6 +57,7 @@ class ImageFacts:
     longitude: float | None = None
     caption: str | None = None
     keywords: tuple[str, ...] = ()
+    frame: int | None = None  # from 0; None where the file has but one image
 
 
 def read_exif(image: Image.Image) -> dict[int, Any]:

@@ -76,6 +76,8 @@ class Record:
     latitude: Annotated[float | None, Column(field="number", public=8)] = None
     # degrees, east positive
     longitude: Annotated[float | None, Column(field="number", public=9)] = None
+    # which frame or page stands for a file with several, from 0
+    frame: Annotated[int | None, Column(field="integer", public=14)] = None
     # further columns of a table source
     extra: Annotated[Mapping[str, Any], Column(public=11)] = field(default_factory=dict)
     # keywords that come with the image; of an item, all its tags

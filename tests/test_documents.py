@@ -42,6 +42,7 @@ ITEM = Item(
     camera="X100",
     latitude=1.5,
     longitude=-2.5,
+    frame=2,
     extra={"stars": 5, "file": "/home/ana/dog.raw"},
     has_caption=True,
     tags=("dog", "beach"),
@@ -67,7 +68,7 @@ def test_a_parquet_file_has_its_columns_in_a_fixed_order(tmp_path):
         index.export(tmp_path / "photos.parquet")
     assert pq.read_schema(tmp_path / "photos.parquet").names == [
         *("id", "key", "path", "caption", "sha256", "format", "taken_at", "camera"),
-        *("size_bytes", "mtime_ns", "width", "height", "latitude", "longitude"),
+        *("size_bytes", "mtime_ns", "width", "height", "frame", "latitude", "longitude"),
         *("tags", "extra", "image_vector", "caption_vector"),
     ]
 
@@ -76,7 +77,7 @@ def test_a_hit_on_the_command_line_says_all_that_is_known():
     assert list(hit_document(HIT)) == [
         *("id", "path", "score", "percentile", "key", "caption", "sha256", "size_bytes"),
         *("mtime_ns", "width", "height", "format", "taken_at", "camera", "latitude", "longitude"),
-        *("extra", "has_image", "has_caption", "tags"),
+        *("frame", "extra", "has_image", "has_caption", "tags"),
     ]
     bare = Hit(item=Item(id=1, key="a"), score=0.5)
     assert list(hit_document(bare)) == ["id", "path", "score", "key", "has_image", "has_caption"]
@@ -86,7 +87,7 @@ def test_http_shows_no_place_of_a_file():
     document = public_item(ITEM)
     assert list(document) == [
         *("id", "caption", "width", "height", "format", "size_bytes", "taken_at", "camera"),
-        *("latitude", "longitude", "tags", "extra", "has_image", "has_caption"),
+        *("latitude", "longitude", "tags", "extra", "has_image", "has_caption", "frame"),
     ]
     assert list(ItemDocument.model_fields) == list(document)
     assert "/home" not in str(document)

@@ -36,6 +36,7 @@ CREATE TABLE items (
     camera TEXT,
     latitude REAL,
     longitude REAL,
+    frame INTEGER,
     extra TEXT,
     has_image INTEGER NOT NULL,
     has_caption INTEGER NOT NULL,
@@ -300,7 +301,8 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     """Version 4 knew a file by its size and the time of its last change alone."""
     conn.execute("UPDATE OR IGNORE tags SET name = 'keywords (own)' WHERE name = 'keywords'")
     there = {fields[1] for fields in conn.execute("PRAGMA table_info(items)")}
-    for column, kind in (("ctime_ns", "INTEGER"), ("inode", "INTEGER"), ("caption_words", "TEXT")):
+    added = {"ctime_ns": "INTEGER", "inode": "INTEGER", "frame": "INTEGER", "caption_words": "TEXT"}
+    for column, kind in added.items():
         if column not in there:
             conn.execute(f"ALTER TABLE items ADD COLUMN {column} {kind}")
     _rebuild_words(conn)
