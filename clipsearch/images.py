@@ -13,22 +13,27 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from . import rawfiles
 from .errors import ImageDecodeError, InvalidInputError
 from .metadata import DECODER_ERRORS, ImageFacts, facts_of, read_exif
+from .pixels import frames, widetiff
+from .pixels.ground import is_transparent, laid_over_a_ground
+from .pixels.orientation import load_late_tags, orientation_of
+from .pixels.values import Reopen, eight_bits
 from .standards.stripped import stripped
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "PASSING_REASONS",
+    "RANGE_GUESSED",
     "ImageInput",
     "Prepared",
     "Preprocessing",
@@ -53,18 +58,9 @@ PASSING_REASONS = (
     "was stopped",
     "changed while",
 )
+_FACTS_SIDE = 64  # pixels, at which it is seen which frame shows something
 _SCALED_FORMATS = ("JPEG", "MPO", rawfiles.FORMAT)
-_ORIENTATION = ExifTags.Base.Orientation
-_TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
+RANGE_GUESSED = "images whose range of values was guessed"  # a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +107,16 @@ class Prepared:
 
     pixels: npt.NDArray[np.uint8]  # [H, W, 3]
     facts: ImageFacts
+    notes: tuple[str, ...] = ()  # what was guessed of the image, as the plural of such images
+
+
+@dataclass(frozen=True, slots=True)
+class _Upright:
+    """A decoded frame: RGB, turned."""
+
+    rgb: Image.Image
+    facts: ImageFacts
+    notes: tuple[str, ...]
 
 
 # Registered with Pillow, but documents, containers or scientific grids, and some would start
@@ -128,9 +134,10 @@ def _readable_formats() -> list[str]:
     with contextlib.suppress(ImportError):
         rawfiles.register()
     Image.init()
+    widetiff.register()
     names = [name for name in Image.ID if name not in _REFUSED_FORMATS]
-    # RAW before TIFF, which most RAW files seem to be.
-    return sorted(names, key=lambda name: name != rawfiles.FORMAT)
+    # RAW before TIFF, which most RAW files seem to be; TIFFs that Pillow cannot read at the end.
+    return sorted(names, key=lambda name: (name == widetiff.FORMAT, name != rawfiles.FORMAT))
 
 
 def image_suffixes() -> frozenset[str]:
@@ -140,18 +147,21 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(ext.lower() for ext, name in extensions.items() if name in readable)
 
 
-def load_image(source: ImageInput, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+def load_image(
+    source: ImageInput, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str | None = None
+) -> Image.Image:
     """Decode an image in full, as upright RGB.
 
     Args:
         source: A path, the bytes of a file, a Pillow image, or uint8 pixels [H, W, 3] or [H, W].
         max_pixels: Refuse larger images before decoding them.
+        name: Of the file that bytes come from, for messages and for formats known by their name.
 
     Raises:
         ImageDecodeError: Not an image, broken, or larger than `max_pixels`.
         InvalidInputError: `source` is of another type.
     """
-    return _decode(source, None, max_pixels)[0]
+    return _decode(source, None, max_pixels, name).rgb
 
 
 def check_images(images: Sequence[ImageInput]) -> None:
@@ -175,7 +185,7 @@ def prepare(
         ImageDecodeError, InvalidInputError: As `load_image`.
     """
     target = spec.size if scaled_decode else None
-    return _fit(_decode(source, target, DEFAULT_MAX_PIXELS)[0], spec)
+    return _fit(_decode(source, target, DEFAULT_MAX_PIXELS).rgb, spec)
 
 
 def prepare_with_facts(
@@ -196,8 +206,8 @@ def prepare_with_facts(
     Raises:
         ImageDecodeError, InvalidInputError: As `load_image`.
     """
-    image, facts = _decode(source, spec.size, max_pixels, name)
-    return Prepared(_fit(image, spec), facts)
+    decoded = _decode(source, spec.size, max_pixels, name)
+    return Prepared(_fit(decoded.rgb, spec), decoded.facts, decoded.notes)
 
 
 def _mended(source: Any) -> bytes | None:
@@ -233,17 +243,25 @@ def _mending(decode: Callable[..., _T]) -> Callable[..., _T]:
 
 @_mending
 def read_facts(path: str | os.PathLike[str] | IO[bytes] | bytes) -> ImageFacts:
-    """The facts of a file that is known to decode, from its header alone."""
+    """The facts of a file that is known to decode: from its header alone, but for animations.
+
+    Raises:
+        OSError, ValueError: It is gone, or another file by now.
+    """
     if isinstance(path, bytes):
         path = io.BytesIO(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(path, formats=_readable_formats()) as image:
-            exif = read_exif(image)
-            width, height = image.size
-            if exif.get(_ORIENTATION) in _SIDEWAYS:
-                width, height = height, width
-            return facts_of(image, exif, (width, height))
+        with _opened(path) as image:
+            if frames.has_several(image):  # which of them was chosen, their pixels say
+                target = (_FACTS_SIDE, _FACTS_SIDE)
+                try:
+                    return _chosen_frame(image, None, target, DEFAULT_MAX_PIXELS, "").facts
+                except DECODER_ERRORS as exc:
+                    raise OSError(str(exc)) from exc
+            load_late_tags(image)
+            orientation = orientation_of(image)
+            return facts_of(image, read_exif(image), orientation.full_size)
 
 
 @_mending
@@ -252,13 +270,13 @@ def _decode(
     target: tuple[int, int] | None,
     max_pixels: int,
     name: str | None = None,
-) -> tuple[Image.Image, ImageFacts]:
+) -> _Upright:
     """Decode to upright RGB; with a `target` (height, width), only as finely as it needs."""
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
         _check_pixels(source.size, max_pixels, "the image")
-        return _upright(source, source.size)
+        return _upright(source, None, None)
     if not isinstance(source, (str, bytes, os.PathLike)):
         raise InvalidInputError(
             f"an image must be a path, bytes, a Pillow image or a uint8 array, "
@@ -269,17 +287,30 @@ def _decode(
     name = name or ("the image" if isinstance(source, bytes) else Path(source).name)
     with _errors_translated(source, name, max_pixels), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of broken EXIF, odd palettes, and bombs, checked below
-        opened: Any = source
-        if isinstance(source, bytes):
-            opened = io.BytesIO(source)
-            opened.name = name
-        with Image.open(opened, formats=_readable_formats()) as image:
-            full_size = image.size
-            _check_pixels(full_size, max_pixels, name)
-            if target is not None and image.format in _SCALED_FORMATS:
-                side = _DRAFT_MARGIN * max(target)
-                image.draft("RGB" if image.mode == "YCbCr" else image.mode, (side, side))
-            return _upright(image, full_size)
+
+        def named() -> Any:
+            if not isinstance(source, bytes):
+                return source
+            file: Any = io.BytesIO(source)
+            file.name = name
+            return file
+
+        def reopen() -> Image.Image:
+            return _opened(named())
+
+        with reopen() as image:
+            _check_pixels(image.size, max_pixels, name)
+            return _chosen_frame(image, reopen, target, max_pixels, name)
+
+
+def _opened(file: Any) -> Image.Image:
+    """Open a path or a stream with the decoder that reads it best."""
+    image = Image.open(file, formats=_readable_formats())
+    if not widetiff.is_better_for(image):
+        return image
+    with image:  # closes what Pillow opened, and leaves a stream open
+        pass
+    return Image.open(file, formats=[widetiff.FORMAT])
 
 
 @contextlib.contextmanager
@@ -301,6 +332,8 @@ def _errors_translated(
         raise ImageDecodeError(f"{name}: {_why_unidentified(source)}") from exc
     except Image.DecompressionBombError as exc:
         raise ImageDecodeError(_too_large(name, str(exc), max_pixels)) from exc
+    except NotImplementedError as exc:
+        raise ImageDecodeError(f"{name}: {exc}") from exc
     except DECODER_ERRORS as exc:
         detail = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
         raise ImageDecodeError(f"{name}: broken image ({detail})") from exc
@@ -344,42 +377,87 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _upright(image: Image.Image, full_size: tuple[int, int]) -> tuple[Image.Image, ImageFacts]:
-    """Load the first frame as RGB, turned as EXIF says, with its facts."""
+def _chosen_frame(
+    image: Image.Image,
+    reopen: Reopen | None,
+    target: tuple[int, int] | None,
+    max_pixels: int,
+    name: str,
+) -> _Upright:
+    """The frame that stands for an opened file: the current one, unless that shows nothing."""
+    several, stored_size = frames.has_several(image), image.size
+    first = _upright(image, reopen, target)
+    if not several:
+        return first
+    chosen = first
+    number = start = image.tell()
+    most = frames.spread(first.rgb)
+    if most < frames.SHOWS:
+        chosen = replace(first, rgb=first.rgb.copy())  # which may be the file's own image
+        for later, frame in _later_frames(image, start, stored_size, max_pixels, name):
+            shows = frames.spread(frame.rgb)
+            if shows >= frames.SHOWS and shows > most:
+                number, most = later, shows
+                chosen = replace(frame, rgb=frame.rgb.copy())
+            if most >= frames.SHOWS_CLEARLY:
+                break
+    facts = replace(first.facts, width=chosen.facts.width, height=chosen.facts.height, frame=number)
+    return _Upright(chosen.rgb, facts, chosen.notes)
+
+
+def _later_frames(
+    image: Image.Image, start: int, stored_size: tuple[int, int], max_pixels: int, name: str
+) -> Iterator[tuple[int, _Upright]]:
+    """Further frames with their numbers, as many as are looked at.
+
+    One that is broken ends them, but for pages, which do not build on one another.
+    """
+    left = min(frames.MAX_FRAME_PIXELS, max_pixels) - stored_size[0] * stored_size[1]
+    for number in range(frames.MAX_FRAMES):
+        if number == start:
+            continue
+        frame = None
+        try:
+            image.seek(number)
+            left -= image.width * image.height
+            if left < 0:
+                return
+            if frames.is_page(image, stored_size):
+                _check_pixels(image.size, max_pixels, name)
+                frame = _upright(image, None, None)
+        except EOFError:
+            return
+        except (*DECODER_ERRORS, ImageDecodeError):
+            if image.format != "TIFF":
+                return
+        if frame is not None:
+            yield number, frame
+
+
+def _upright(image: Image.Image, reopen: Reopen | None, target: tuple[int, int] | None) -> _Upright:
+    """Load the current frame as RGB, turned as its file says, with its facts.
+
+    With a `target` (height, width), only as finely as it needs.
+    """
+    load_late_tags(image)
+    orientation = orientation_of(image)  # before the size is that of a scaled decode
     exif = read_exif(image)
-    rgb = _to_rgb(image)
-    orientation = exif.get(_ORIENTATION)
-    turn = _TRANSPOSITIONS.get(orientation) if isinstance(orientation, int) else None
-    if turn is not None:
-        rgb = rgb.transpose(turn)
-        rgb.info = {}  # which still say how it was turned: it would be turned again
-        if orientation in _SIDEWAYS:
-            full_size = (full_size[1], full_size[0])
-    return rgb, facts_of(image, exif, full_size)
+    if target is not None and image.format in _SCALED_FORMATS:
+        side = _DRAFT_MARGIN * max(target)
+        image.draft("RGB" if image.mode == "YCbCr" else image.mode, (side, side))
+    loaded, is_guessed = eight_bits(image, reopen)
+    rgb = orientation.apply(_to_rgb(loaded))
+    notes = (RANGE_GUESSED,) if is_guessed else ()
+    return _Upright(rgb, facts_of(image, exif, orientation.full_size), notes)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any Pillow mode to RGB; transparency is laid over white."""
-    image.load()
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(image, np.float64))).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_8_bits(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """Scale 16-bit, 32-bit or float grey values to 0..255 by the range that they can have."""
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(values.max(initial=0.0))
-    full_scale = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
-    if full_scale == 1.0 and np.array_equal(values, np.round(values)):
-        full_scale = 65535.0  # an almost black integer image, not a float one
-    return np.clip(values / full_scale * 255.0, 0, 255).round().astype(np.uint8)
+def _to_rgb(loaded: Image.Image) -> Image.Image:
+    """Convert a loaded image of any of Pillow's modes to RGB."""
+    if loaded.mode == "RGB" and "transparency" not in loaded.info:
+        return loaded
+    if is_transparent(loaded):
+        return laid_over_a_ground(loaded)
+    return loaded.convert("RGB")
 
 
 def _fit(image: Image.Image, spec: Preprocessing) -> npt.NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """Small copies of indexed images, made once and kept on disk.
 
 A copy is always decoded and encoded again, so that no byte of the original file leaves, EXIF with
-its place and owner included. It is kept under the hash of the image's content, so that a moved
+its place and owner included. It is kept under a hash of the image's content, so that a moved
 or copied image has one copy, and a changed one never an old copy.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 
 from PIL import Image
@@ -25,6 +26,7 @@ THUMBNAIL_SIDE = 320  # pixels; sharp in a gallery column of 160 to 240 px on a 
 PREVIEW_SIDE = 1600  # pixels; fills a laptop screen
 SIDES = (THUMBNAIL_SIDE, PREVIEW_SIDE)
 _QUALITY = {THUMBNAIL_SIDE: 80, PREVIEW_SIDE: 86}
+_MAKING = 2  # raised whenever the copy of the same bytes changes, so that no old copy is shown
 _SHA256 = re.compile("[0-9a-f]{64}")
 _END = b"\xff\xd9"  # the last bytes of every JPEG file
 
@@ -48,18 +50,28 @@ def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
     kept = read_entry(name)
     if kept is not None and kept.endswith(_END):
         return kept
-    data = reduced(indexed_bytes(item), side, quality=_QUALITY[side])
+    data = reduced(
+        indexed_bytes(item), side, quality=_QUALITY[side], name=os.path.basename(item.path)
+    )
     write_entry(name, data)
     return data
 
 
-def reduced(source: str | bytes | Image.Image, side: int, *, quality: int = 80) -> bytes:
+def reduced(
+    source: str | bytes | Image.Image, side: int, *, quality: int = 80, name: str | None = None
+) -> bytes:
     """An image as JPEG bytes, at most `side` pixels long, upright and without EXIF.
+
+    Args:
+        source: A path, the bytes of a file, or an image.
+        side: Pixels of the longer side at most.
+        quality: Of the JPEG, 1 to 95.
+        name: Of the file that bytes come from; camera RAW files are known by it.
 
     Raises:
         ImageDecodeError: Not an image, broken, or larger than an index takes.
     """
-    image = load_image(source)
+    image = load_image(source, name=name)
     if image is source:
         image = image.copy()  # `thumbnail` reduces in place, and the caller's stays as it is
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
@@ -72,4 +84,5 @@ def _entry_name(item: Item, side: int) -> str:
     digest = item.sha256
     if digest is None or not _SHA256.fullmatch(digest):
         digest = hashlib.sha256(f"{item.path}\0{item.mtime_ns}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{_MAKING}\0{digest}".encode()).hexdigest()
     return f"thumbnails/{side}/{digest[:2]}/{digest[2:]}.jpg"

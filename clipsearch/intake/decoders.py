@@ -180,8 +180,9 @@ class _Child:
             if isinstance(answer, str):
                 yield ImageDecodeError(answer)
                 continue
-            shape, facts, sha256, size_bytes, busy_s = answer
-            prepared = Prepared(np.frombuffer(pixels, np.uint8).reshape(shape), ImageFacts(**facts))
+            shape, facts, notes, sha256, size_bytes, busy_s = answer
+            array = np.frombuffer(pixels, np.uint8).reshape(shape)
+            prepared = Prepared(array, ImageFacts(**facts), notes)
             yield Decoded(prepared, sha256, size_bytes, busy_s)
 
     def kill(self) -> None:
@@ -235,7 +236,8 @@ def _decoded(
     digest = hashlib.sha256(data).hexdigest()
     facts = dataclasses.asdict(prepared.facts)
     pixels = np.ascontiguousarray(prepared.pixels)
-    return (pixels.shape, facts, digest, len(data), perf_counter() - started), pixels
+    answer = (pixels.shape, facts, prepared.notes, digest, len(data), perf_counter() - started)
+    return answer, pixels
 
 
 def _name(source: str | bytes) -> str:

@@ -302,6 +302,7 @@ def _decoded(group: _Group, log: IngestLog) -> Iterator[Embedded]:
         if isinstance(pair.image, bytes):
             candidate.pair = replace(pair, image=b"")  # only the pixels matter now
         log.busy["decode"] += result.busy_s
+        log.notes.update(result.prepared.notes)
         yield Embedded(
             candidate,
             result.sha256,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from ..documents import hits_document, public_hit, public_item
 from ..errors import ImageDecodeError, ItemNotFoundError
 from ..explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
 from ..ingest import ROOTS
+from ..types import Item
 from .image_files import MEDIA_TYPES, checked_path, read_image
 from .public_filter import checked_where, visible_fields
 from .schemas import (
@@ -113,7 +115,7 @@ def get_image(request: Request, name: Name, item_id: ItemId) -> Response:
     data = read_image(item, index.get_meta(ROOTS))
     media_type = MEDIA_TYPES.get(item.format or "")
     if media_type is None:
-        data, media_type = _copy(data, item_id), "image/jpeg"
+        data, media_type = _copy(data, item), "image/jpeg"
     return Response(data, media_type=media_type, headers=_IMAGE_HEADERS)
 
 
@@ -136,11 +138,11 @@ def get_thumbnail(request: Request, name: Name, item_id: ItemId) -> Response:
     return Response(data, media_type="image/jpeg", headers=_IMAGE_HEADERS)
 
 
-def _copy(data: bytes, item_id: int) -> bytes:
+def _copy(data: bytes, item: Item) -> bytes:
     try:
-        return reduced(data, PREVIEW_SIDE)
+        return reduced(data, PREVIEW_SIDE, name=os.path.basename(item.path or ""))
     except ImageDecodeError as exc:
-        raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
+        raise ItemNotFoundError(f"the file of item {item.id} cannot be read any more") from exc
 
 
 def _described(name: str, index: ServedIndex) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What an image file's own pixels need before they are RGB: turning, scaling, a ground, a frame."""
