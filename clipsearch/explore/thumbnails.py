@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 
 from PIL import Image
@@ -71,5 +72,5 @@ def reduced(source: str | bytes | Image.Image, side: int, *, quality: int = 80) 
 def _entry_name(item: Item, side: int) -> str:
     digest = item.sha256
     if digest is None or not _SHA256.fullmatch(digest):
-        digest = hashlib.sha256(f"{item.path}\0{item.mtime_ns}".encode()).hexdigest()
+        digest = hashlib.sha256(os.fsencode(f"{item.path}\0{item.mtime_ns}")).hexdigest()
     return f"thumbnails/{side}/{digest[:2]}/{digest[2:]}.jpg"
