@@ -197,6 +197,7 @@ def test_links_in_a_tar_lead_nowhere_outside_it(tmp_path, index, drawn):
     )
     report = index.add(archive)
     assert (report.seen, report.indexed, report.ignored) == (5, 1, 2)
+    assert report.ignored_as == {"a link": 2}
     reasons = {skip.key.partition("!")[2]: skip.reason for skip in report.skips}
     assert "not in the archive" in reasons["out.png"]
     assert "not a regular file" in reasons["pipe"]

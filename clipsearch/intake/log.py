@@ -165,4 +165,6 @@ class IngestLog:
 def _kind(reason: str) -> str:
     """What an ignored file is, in a word: its suffix, or what is said of it."""
     found = _SUFFIX.search(reason)
-    return found[1] if found else reason.partition(",")[0]
+    if found:
+        return found[1]
+    return "a link" if reason.startswith("a link to ") else reason.partition(",")[0]
