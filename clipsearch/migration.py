@@ -27,10 +27,11 @@ from .engine.lock import WriterLock
 from .engine.reader import Reader
 from .engine.writer import Writer
 from .errors import InvalidInputError, MissingExtraError, SourceError
+from .intake.archives import ARCHIVE_SUFFIXES
 from .intake.embedder import Embedder
 from .intake.pairs import Pair
 from .intake.places import is_url
-from .intake.sources import open_source
+from .intake.sources import pairs_within
 from .types import Item, MigrationReport, Modality, Outcome, Progress
 from .vectors import Floats, Rows
 
@@ -46,7 +47,10 @@ _PART_SECONDS = 5.0  # ... or so much time
 _FEW = 256  # so many items may be embedded under the writer lock
 _CHANGED = "it has changed since it was indexed; run `clipsearch index` on its source first"
 # `shard.tar!name` and `table.csv#17`: the files that hold the images of such items.
-_CONTAINER = re.compile(r"(?s)(.+?\.tar)!|(.+?\.(?:csv|tsv|jsonl|ndjson|parquet|pq))#")
+_CONTAINER = re.compile(
+    rf"(?si)(.+?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))!"
+    r"|(.+?\.(?:csv|tsv|jsonl|ndjson|parquet|pq))#"
+)
 
 T = TypeVar("T")
 
@@ -281,12 +285,14 @@ class Migration:
         """The images that a tar shard, a table or a URL holds."""
         reason = "it is no longer in its source"
         try:
-            for pair in open_source(container, outside=True):
+            for pair in pairs_within(container):
                 content = contents.get(pair.key)
                 if content is not None and pair.image is not None:
                     del contents[pair.key]
                     content.sources = [pair.image]
                     yield content
+                if not contents:
+                    return
         except (SourceError, MissingExtraError) as exc:
             reason = str(exc)
         for content in contents.values():

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from ..documents import TYPES
 from ..errors import InvalidInputError, SourceError
 from ..files import output_file
+from ..names import actual, stored
 from ..types import IngestReport, Item, Record
 from . import catalog
 from .database import translated
@@ -77,6 +78,8 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
             columns: dict[str, Any] = {
                 name: [getattr(item, name) for item in items] for name in _PLAIN
             }
+            columns["key"] = [stored(item.key) for item in items]
+            columns["path"] = [item.path and stored(item.path) for item in items]
             columns["tags"] = [list(item.tags) for item in items]
             columns["extra"] = [
                 json.dumps(dict(item.extra), ensure_ascii=False) if item.extra else None
@@ -272,7 +275,7 @@ def _record(row: dict[str, Any], fallback: str) -> Record:
     rest = dict(row)
     path = _text(rest.pop("image_path", None)) or _text(rest.pop("path", None))
     caption = _text(rest.pop("caption", None)) or _text(rest.pop("text", None))
-    absolute = path if path is not None and os.path.isabs(path) else None
+    absolute = actual(path) if path is not None and os.path.isabs(path) else None
     extra = {name: value for name, value in rest.items() if value is not None}
     if path is not None and absolute is None:
         extra["image_path"] = path
