@@ -36,6 +36,7 @@ from .errors import (
     StorageError,
 )
 from .types import (
+    Duplicate,
     Facets,
     Hit,
     Hits,
@@ -68,6 +69,7 @@ __all__ = [
     "ClipSearchError",
     "ClipSearchWarning",
     "ClusterError",
+    "Duplicate",
     "Encoder",
     "EncoderMismatchError",
     "Facets",

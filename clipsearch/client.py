@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import errors
-from .documents import hits_of_public, item_of_public
+from .documents import duplicate_of_public, hits_of_public, item_of_public
 from .errors import ServiceError
 from .images import ImageInput, load_image
 from .query import Query, Term
 from .request import Searchable, SearchRequest
-from .types import Hits, Item, Prediction
+from .types import Duplicate, Hits, Item, Prediction
 from .vectors import Floats
 
 if TYPE_CHECKING:
@@ -165,6 +165,20 @@ class RemoteIndex(Searchable):
     def item(self, id: int) -> Item:  # noqa: A002 - the word of Item.id
         """One item, without its path."""
         return item_of_public(self._client._send("GET", f"{self._path}/items/{int(id)}").json())
+
+    def duplicates(
+        self,
+        threshold: float | None = None,
+        *,
+        kinds: Sequence[str] = ("bytes", "pixels", "looks"),
+        limit: int = 100,
+    ) -> list[list[Duplicate]]:
+        """As `Index.duplicates`, the largest `limit` groups; items know little but their id."""
+        asked: dict[str, Any] = {"kind": list(kinds), "limit": limit}
+        if threshold is not None:
+            asked["threshold"] = threshold
+        answer = self._client._send("GET", f"{self._path}/duplicates", params=asked).json()
+        return [[duplicate_of_public(member) for member in group] for group in answer["groups"]]
 
     def image(self, id: int) -> bytes:  # noqa: A002
         """The bytes of an item's image."""

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from typing import Any, get_origin, get_type_hints
 
 from .names import stored
-from .types import Column, FieldType, Hit, Hits, Item
+from .types import Column, Duplicate, FieldType, Hit, Hits, Item
 
 __all__ = [
     "COLUMNS",
@@ -20,11 +20,14 @@ __all__ = [
     "PUBLIC",
     "STORED",
     "TYPES",
+    "duplicate_document",
+    "duplicate_of_public",
     "hit_document",
     "hits_document",
     "hits_of_public",
     "holds_path",
     "item_of_public",
+    "public_duplicate",
     "public_hit",
     "public_item",
 ]
@@ -103,6 +106,29 @@ def hit_document(hit: Hit) -> dict[str, Any]:
     return {**head, **{name: value for name, value in known.items() if value not in (None, (), {})}}
 
 
+def duplicate_document(member: Duplicate) -> dict[str, Any]:
+    """A member of a group of duplicates for the person whose index it is."""
+    item = member.item
+    return {
+        "id": item.id,
+        "path": item.path and stored(item.path),
+        "key": stored(item.key),
+        "score": member.score,
+        "kind": member.kind,
+        "checked": member.checked,
+        "sha256": item.sha256,
+        "size_bytes": item.size_bytes,
+        "width": item.width,
+        "height": item.height,
+    }
+
+
+def public_duplicate(member: Duplicate) -> dict[str, Any]:
+    """A member of a group of duplicates for anybody who may ask over HTTP."""
+    known = duplicate_document(member)
+    return {name: value for name, value in known.items() if name not in ("path", "key")}
+
+
 def public_item(item: Item) -> dict[str, Any]:
     """An item for anybody who may ask over HTTP: without its key, path and hashes."""
     document = {name: getattr(item, name) for name in PUBLIC}
@@ -146,6 +172,13 @@ def item_of_public(document: Mapping[str, Any]) -> Item:
     known = {name: document[name] for name in PUBLIC if name in document}
     known |= {name: tuple(known[name]) for name in known if get_origin(TYPES[name]) is tuple}
     return Item(key=f"#{document['id']}", **known)
+
+
+def duplicate_of_public(document: Mapping[str, Any]) -> Duplicate:
+    """The member of a document that `public_duplicate` made."""
+    known = {name: document[name] for name in ("id", "sha256", "size_bytes", "width", "height")}
+    item = Item(key=f"#{document['id']}", **known)
+    return Duplicate(item, document["score"], document["kind"], checked=document["checked"])
 
 
 def hits_of_public(document: Mapping[str, Any]) -> Hits:

@@ -29,6 +29,7 @@ from .pixels.ground import is_transparent, laid_over_a_ground
 from .pixels.orientation import load_late_tags, orientation_of
 from .pixels.values import Reopen, eight_bits
 from .standards.stripped import stripped
+from .thumbprint import thumbprint
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -207,7 +208,8 @@ def prepare_with_facts(
         ImageDecodeError, InvalidInputError: As `load_image`.
     """
     decoded = _decode(source, spec.size, max_pixels, name)
-    return Prepared(_fit(decoded.rgb, spec), decoded.facts, decoded.notes)
+    facts = replace(decoded.facts, thumbprint=thumbprint(decoded.rgb))
+    return Prepared(_fit(decoded.rgb, spec), facts, decoded.notes)
 
 
 def _mended(source: Any) -> bytes | None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from .files import output_file
 from .query import encode_together
 from .request import Searchable, SearchRequest
 from .types import (
+    Duplicate,
     Facets,
     Hit,
     Hits,
@@ -304,28 +305,47 @@ class Index(Searchable):
             lambda conn, snapshot: search(conn, snapshot, requests, vectors, started)
         )
 
-    def duplicates(self, threshold: float = 0.95) -> list[list[tuple[Item, float]]]:
-        """Groups of items whose image vectors are alike, directly or through others.
+    def duplicates(
+        self,
+        threshold: float | None = None,
+        *,
+        kinds: Collection[str] = ("bytes", "pixels", "looks"),
+    ) -> list[list[Duplicate]]:
+        """Groups of items that are copies of each other: same bytes, same pixels, or look alike.
+
+        Embeddings and what the index keeps of each image's structure choose whom to compare; the
+        pixels of their files decide. Where a file is away or has changed, embeddings decide
+        alone, and the member is not `checked`.
 
         Args:
-            threshold: Cosine from which two are alike, in (0, 1].
+            threshold: Cosine from which images are compared, in (0, 1]; None for 0.8 (0.6 where
+                the structure is as good as equal, 0.95 where images cannot be read).
+            kinds: What to look for: any of "bytes", "pixels", "looks".
 
         Returns:
-            Groups of `(item, score)`, largest first. The first of a group is its oldest item; the
-            score of the others is their cosine with it.
+            Groups, largest first; each member is `(item, score)` with its `kind`. The first is
+            the leader: the largest image, of equally large ones the one indexed first. The
+            others are like the leader, by kind and then by cosine with it.
+
+        Raises:
+            InvalidInputError: A threshold out of range, or another kind.
         """
         from .engine.curation import duplicate_groups
+        from .intake.sights import Comparer
 
-        def work(conn: Any, snapshot: Snapshot) -> list[list[tuple[Item, float]]]:
-            groups = duplicate_groups(snapshot.store("image"), threshold)
-            items = catalog.items(conn, [row for group in groups for row, _ in group])
-            return [[(items[row], score) for row, score in group] for group in groups]
+        def work(conn: Any, snapshot: Snapshot) -> list[list[Duplicate]]:
+            with Comparer(
+                pixels="pixels" in kinds or "looks" in kinds, looks="looks" in kinds
+            ) as judge:
+                return duplicate_groups(
+                    conn, snapshot.store("image"), judge, threshold=threshold, kinds=kinds
+                )
 
         return self._reader.run(work)
 
     def pairs(self, k: int = 50) -> list[Hit]:
         """The items whose image and caption agree least, lowest cosine first, ties by id."""
-        from .engine.curation import worst_pairs
+        from .engine.weak_pairs import worst_pairs
 
         def work(conn: Any, snapshot: Snapshot) -> list[Hit]:
             rows, scores = worst_pairs(snapshot.store("image"), snapshot.store("caption"), k)

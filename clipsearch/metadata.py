@@ -58,6 +58,7 @@ class ImageFacts:
     caption: str | None = None
     keywords: tuple[str, ...] = ()
     frame: int | None = None  # from 0; None where the file has but one image
+    thumbprint: bytes | None = None  # of the pixels, where they were decoded
 
 
 def read_exif(image: Image.Image) -> dict[int, Any]:

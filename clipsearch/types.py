@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, overload
+from typing import Annotated, Any, Literal, Self, overload
 
 __all__ = [
     "Column",
+    "Duplicate",
+    "DuplicateKind",
     "Facets",
     "FieldType",
     "Hit",
@@ -27,6 +29,7 @@ __all__ = [
 Modality = Literal["image", "caption"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Status = Literal["indexed", "unchanged", "duplicate", "skipped"]
+DuplicateKind = Literal["leader", "bytes", "pixels", "looks"]
 FieldType = Literal["integer", "number", "text", "date", "tag"]
 
 
@@ -110,6 +113,45 @@ class Hit:
     item: Item
     score: float
     percentile: float | None = None  # share of unrelated pairs that score lower, in [0, 100]
+
+
+class Duplicate(tuple[Item, float]):
+    """A member of a group of duplicates: `(item, score)`, with how it is like the group's leader.
+
+    Attributes:
+        kind: "leader" of the first of a group. Of the others: "bytes" if their files are equal to
+            the leader's, "pixels" if their decoded images are, "looks" if they show the same
+            picture (smaller, compressed, cropped a little, ...).
+        checked: Whether the images were compared. False where a file is away: then the
+            embeddings, and what the index keeps of the structure, had to answer alone.
+    """
+
+    kind: DuplicateKind
+    checked: bool
+
+    def __new__(
+        cls, item: Item, score: float, kind: DuplicateKind, *, checked: bool = True
+    ) -> Self:
+        """Make a member of its item, the cosine with the leader, and how it is like it."""
+        self = super().__new__(cls, (item, score))
+        self.kind, self.checked = kind, checked
+        return self
+
+    @property
+    def item(self) -> Item:
+        """The item."""
+        return self[0]
+
+    @property
+    def score(self) -> float:
+        """Cosine with the leader, -1 to 1."""
+        return self[1]
+
+    def __repr__(self) -> str:
+        return (
+            f"Duplicate(item={self.item!r}, score={self.score!r}, kind={self.kind!r}, "
+            f"checked={self.checked!r})"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Measure what the documentation claims, as ratios from one run.
 
-python scripts/benchmark.py index|road|embed|serve|page|ray [options]
+python scripts/benchmark.py index|road|embed|serve|page|ray|duplicates [options]
 
 Each prints a table with its bars and exits with 1 when one is missed. `docs/benchmarks.md` keeps
 runs with the machine named. A benchmark is not a test: nothing in `make test` depends on time.
@@ -22,6 +22,7 @@ SUBJECTS = {
     "serve": "the HTTP service: requests a second, batching",
     "page": "the page for people in real Chromium: first load, from Enter to the gallery",
     "ray": "the Ray path against the local one",
+    "duplicates": "duplicates: planted copies among photos, and drawings that are all different",
 }
 
 

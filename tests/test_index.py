@@ -672,7 +672,7 @@ def test_duplicates(index, encoder):
 
 
 def test_duplicates_across_many_blocks(index, encoder, monkeypatch):
-    monkeypatch.setattr("clipsearch.engine.curation._BLOCK", 16)
+    monkeypatch.setattr("clipsearch.engine.alike._BLOCK", 16)
     fill(index, encoder, 100, commits=7)
     with index.writer() as writer:
         for i in range(0, 100, 10):
@@ -684,12 +684,12 @@ def test_duplicates_across_many_blocks(index, encoder, monkeypatch):
 
 
 @pytest.mark.parametrize("together", [1, 3, 1_000_000])
-def test_duplicates_are_joined_through_others_whatever_is_joined_together(
+def test_members_are_like_their_leader_and_not_merely_like_each_other(
     index, encoder, monkeypatch, together
 ):
-    """Chains of images of which only neighbors are alike; powers of the matrix are the oracle."""
-    monkeypatch.setattr("clipsearch.engine.curation._MOST_PAIRS", together)
-    monkeypatch.setattr("clipsearch.engine.curation._BLOCK", 4)
+    """Chains of images of which only neighbors are alike; taking them one by one is the oracle."""
+    monkeypatch.setattr("clipsearch.engine.alike._MOST_PAIRS", together)
+    monkeypatch.setattr("clipsearch.engine.alike._BLOCK", 4)
     angles = np.random.default_rng(0).permutation(
         np.concatenate([0.2 * np.arange(7), 3 + 0.2 * np.arange(5), [2.0, 4.5]])
     )
@@ -699,10 +699,14 @@ def test_duplicates_are_joined_through_others_whatever_is_joined_together(
         for number, vector in enumerate(vectors):
             writer.put(record(str(number)), image=vector)
     alike = vectors @ vectors.T >= np.cos(0.25)
-    reached = np.linalg.matrix_power(alike.astype(int), len(angles)) > 0
-    expected = {tuple(np.flatnonzero(row) + 1) for row in reached if row.sum() > 1}
+    left, expected = list(range(len(angles))), []
+    while left:
+        group = [other for other in left if alike[left[0], other]]
+        left = [other for other in left if other not in group]
+        if len(group) > 1:
+            expected.append([number + 1 for number in group])
     groups = [[item.id for item, _ in group] for group in index.duplicates(float(np.cos(0.25)))]
-    assert [sorted(group) for group in groups] == sorted(map(list, expected), key=len, reverse=True)
+    assert [sorted(group) for group in groups] == sorted(expected, key=lambda g: (-len(g), g[0]))
     assert all(group[0] == min(group) for group in groups)
 
 

@@ -212,7 +212,7 @@ def test_equal_pictures_do_not_spoil_the_measurement(tmp_path):
 
 
 def test_duplicates_by_neighbours(tmp_path, monkeypatch):
-    monkeypatch.setattr("clipsearch.engine.curation._ALL_PAIRS_ELEMENTS", 0)
+    monkeypatch.setattr("clipsearch.engine.alike._ALL_PAIRS_ELEMENTS", 0)
     encoder = TextLike()
     Index.create(tmp_path / "index", encoder).close()
     with Index.open(tmp_path / "index", encoder, exact_elements=EXACT) as index:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from clipsearch import ClipSearchError, Index, Item
+from clipsearch import ClipSearchError, Duplicate, Index, Item
+from clipsearch.engine.curation import KINDS
 from clipsearch.explore.outliers import outliers
 from clipsearch.names import shown, stored
 
@@ -22,6 +23,7 @@ __all__ = ["page"]
 
 Kind = Literal["duplicates", "pairs", "outliers"]
 _KINDS: tuple[Kind, ...] = ("duplicates", "pairs", "outliers")
+_THRESHOLD = 0.8  # what `Index.duplicates` takes by itself
 _MOST_GROUPS = 40
 _MOST_ITEMS = 48
 _MOST_MARKS = 10_000
@@ -55,12 +57,18 @@ def page(context: Context, router: gr.HTML) -> None:
             min_width=300,
         )
         threshold = gr.Slider(
-            0.7, 1.0, value=0.9, step=0.01, label=words("curate.threshold"), min_width=220
+            0.6, 1.0, value=_THRESHOLD, step=0.01, label=words("curate.threshold"), min_width=220
+        )
+        likeness = gr.CheckboxGroup(
+            [(words(f"curate.kind_{name}"), name) for name in KINDS],
+            value=list(KINDS),
+            label=words("curate.kinds"),
+            min_width=300,
         )
         go = gr.Button(words("curate.find"), variant="primary", scale=0, min_width=110)
     marks = html(script="result.js", elem_id="cs-marks")
     results = html(script="result.js", elem_id="cs-curated")
-    inputs = [state, index, kind, threshold]
+    inputs = [state, index, kind, threshold, likeness]
     outputs = [state, marks, results]
 
     def navigated() -> Any:
@@ -68,11 +76,19 @@ def page(context: Context, router: gr.HTML) -> None:
         chosen = found[0] if found else ""
         return [
             gr.Dropdown(found, value=chosen or None),
-            *desk.find(_Marks(), chosen, "duplicates", 0.9),
+            *desk.find(_Marks(), chosen, "duplicates", _THRESHOLD),
+            list(KINDS),
         ]
 
-    router.to_curate(navigated, None, [index, *outputs], **LATEST)
-    for event in (go.click, kind.input, index.input, threshold.release, results.again):
+    router.to_curate(navigated, None, [index, *outputs, likeness], **LATEST)
+    for event in (
+        go.click,
+        kind.input,
+        index.input,
+        threshold.release,
+        likeness.input,
+        results.again,
+    ):
         event(desk.find, inputs, outputs, **LATEST)
     results.chosen(desk.mark, state, [state, marks], **QUIET)
     marks.chosen(desk.mark_many, inputs, outputs, **QUIET)
@@ -85,8 +101,15 @@ class _Desk:
         self._words = context.words
         self._library = context.library
 
-    def find(self, state: _Marks, name: str | None, kind: Kind, threshold: float) -> Any:
-        """The groups or items of a kind."""
+    def find(
+        self,
+        state: _Marks,
+        name: str | None,
+        kind: Kind,
+        threshold: float,
+        likeness: Sequence[str] = KINDS,
+    ) -> Any:
+        """The groups or items of a kind; of duplicates, those that are alike in a named way."""
         name = name or ""
         if state.index != name:
             state = _Marks(index=name)
@@ -95,13 +118,19 @@ class _Desk:
             if waiting is not None:
                 return state, "", waiting
             index = self._library.index(name)
-            state, shown = getattr(self, f"_{kind}")(state, index, threshold)
+            if kind == "duplicates":
+                state, shown = self._duplicates(state, index, threshold, likeness)
+            else:
+                state, shown = getattr(self, f"_{kind}")(state, index)
         except ClipSearchError as exc:
             return state, self._bar(state), message(explained(exc, self._words))
         return state, self._bar(state), shown
 
-    def _duplicates(self, state: _Marks, index: Index, threshold: float) -> tuple[_Marks, str]:
-        groups = index.duplicates(min(max(float(threshold), 0.5), 1.0))
+    def _duplicates(
+        self, state: _Marks, index: Index, threshold: float, likeness: Sequence[str]
+    ) -> tuple[_Marks, str]:
+        least = None if threshold == _THRESHOLD else min(max(float(threshold), 0.5), 1.0)
+        groups = index.duplicates(least, kinds=likeness) if likeness else []
         rest = tuple(item.id for group in groups for item, _ in group[1:])[:_MOST_MARKS]
         state = replace(state, rest=rest)
         if not groups:
@@ -110,13 +139,20 @@ class _Desk:
         parts = [
             f'<section class="cs-dupes" aria-label="{self._words("curate.group", n=place + 1)}">'
             f'<ul class="cs-grid">'
-            + "".join(self._card(state, item, f"{score:.3f}") for item, score in group[:12])
+            + "".join(self._card(state, one.item, self._likeness(one)) for one in group[:12])
             + "</ul></section>"
             for place, group in enumerate(groups[:_MOST_GROUPS])
         ]
         return state, f'<p class="cs-count">{told}</p>' + "".join(parts)
 
-    def _pairs(self, state: _Marks, index: Index, _threshold: float) -> tuple[_Marks, str]:
+    def _likeness(self, member: Duplicate) -> str:
+        """How a member is like its leader, with the cosine of those that are not equal."""
+        told = str(self._words(f"curate.is_{member.kind}"))
+        if not member.checked:
+            told = str(self._words("curate.is_unchecked"))
+        return f"{told} {member.score:.3f}" if member.kind == "looks" else told
+
+    def _pairs(self, state: _Marks, index: Index) -> tuple[_Marks, str]:
         hits = index.pairs(_MOST_ITEMS)
         state = replace(state, rest=())
         if not hits:
@@ -125,7 +161,7 @@ class _Desk:
             state, [(hit.item, hit.score) for hit in hits], "curate.pairs_help"
         )
 
-    def _outliers(self, state: _Marks, index: Index, _threshold: float) -> tuple[_Marks, str]:
+    def _outliers(self, state: _Marks, index: Index) -> tuple[_Marks, str]:
         rows, vectors = self._library.sample(state.index)
         found = outliers(rows, vectors, _MOST_ITEMS // 2)
         state = replace(state, rest=())
@@ -169,12 +205,18 @@ class _Desk:
         return state, self._bar(state)
 
     def mark_many(
-        self, state: _Marks, name: str | None, kind: Kind, threshold: float, event: gr.EventData
+        self,
+        state: _Marks,
+        name: str | None,
+        kind: Kind,
+        threshold: float,
+        likeness: Sequence[str],
+        event: gr.EventData,
     ) -> Any:
         """Mark all but the first of every group, or none."""
         rest = sent(event).get("do") == "rest"
         ids = tuple(dict.fromkeys((*state.ids, *state.rest))) if rest else ()
-        return self.find(replace(state, ids=ids), name, kind, threshold)
+        return self.find(replace(state, ids=ids), name, kind, threshold, likeness)
 
     def _bar(self, state: _Marks) -> str:
         """How many are marked, and their list to download."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ import typer
 
 import clipsearch
 
-from ..documents import hit_document
+from ..documents import duplicate_document, hit_document
 from ..errors import InvalidInputError
 from ..locations import existing_index
 from ..types import Modality
@@ -17,6 +18,7 @@ from .formats import RowsOutput, print_csv
 from .index import open_or_create, summarise
 from .options import IndexName, NewIndexName, Wait
 from .output import (
+    human_bytes,
     note,
     print_hit_table,
     print_json,
@@ -26,7 +28,18 @@ from .output import (
 
 __all__ = ["duplicates", "export", "import_command", "pairs"]
 
+_SHA256_SHOWN = 12  # digits in a table; CSV and JSON have all
 _ExportFormat = Literal["parquet", "faiss"]
+
+
+class _Kind(StrEnum):
+    """Kinds of duplicates; Typer takes a list of an enumeration, not of literals."""
+
+    bytes = "bytes"
+    pixels = "pixels"
+    looks = "looks"
+
+
 _FORMATS: dict[str, _ExportFormat] = {".parquet": "parquet", ".faiss": "faiss"}
 
 
@@ -69,43 +82,84 @@ def pairs(
 def duplicates(
     name: IndexName = None,
     threshold: Annotated[
-        float, typer.Option(help="Similarity from which two images are near-duplicates (0 to 1).")
-    ] = 0.95,
+        float | None,
+        typer.Option(
+            help="Similarity from which two images are compared (0 to 1); by default 0.8, and "
+            "0.6 where their structure is equal."
+        ),
+    ] = None,
+    kinds: Annotated[
+        list[_Kind] | None,
+        typer.Option(
+            "--kind",
+            help="List only this kind: same bytes, same pixels, or images that look alike. "
+            "Repeatable.",
+        ),
+    ] = None,
     output: RowsOutput = "table",
 ) -> None:
     """List groups of near-duplicate images, largest group first.
 
-    The item that was indexed first leads its group.
+    The largest image leads its group, the one indexed first if several are equally large. Each
+    other member is compared with the leader: kind `bytes` has the same file content, `pixels` the
+    same decoded pixels, `looks` shows the same picture smaller, compressed, cropped or brighter.
 
-    clipsearch duplicates -i photos --threshold 0.98
+    clipsearch duplicates -i photos
+
+    clipsearch duplicates -i photos --kind bytes -f csv > copies.csv
     """
     with clipsearch.Index.open(existing_index(name)) as index:
-        groups = index.duplicates(threshold)
+        groups = index.duplicates(threshold, kinds=kinds or list(_Kind))
+    members = [(number, member) for number, group in enumerate(groups, 1) for member in group]
+    unchecked = sum(not member.checked for _, member in members)
+    if unchecked:
+        note(
+            f"not checked: {unchecked:,} {'member' if unchecked == 1 else 'members'}, because an "
+            "image cannot be read now; the embeddings alone say that they look alike"
+        )
     if output == "json":
         print_json(
-            {
-                "groups": [
-                    [{"id": i.id, "path": i.path, "key": i.key, "score": s} for i, s in group]
-                    for group in groups
-                ]
-            }
+            {"groups": [[duplicate_document(member) for member in group] for group in groups]}
         )
         return
     if not groups:
-        note(f"no near-duplicates with a similarity of {threshold:g} or more")
-    rows = [
-        (number, score, item.id, item.path or item.key)
-        for number, group in enumerate(groups, 1)
-        for item, score in group
-    ]
+        limit = "" if threshold is None else f" with a similarity of {threshold:g} or more"
+        of_kind = f" of kind {' or '.join(dict.fromkeys(kinds))}" if kinds else ""
+        note(f"no near-duplicates{of_kind}{limit}")
     if output == "csv":
-        print_csv(["group", "score", "id", "path"], rows)
-    elif rows:
-        print_table(
-            ["group", "score", "id", "image"],
-            [(str(n), f"{score:.3f}", str(id_), short_path(path)) for n, score, id_, path in rows],
-            right=["group", "id"],
+        columns = ("score", "id", "path", "kind", "checked", "size_bytes", "width", "height")
+        print_csv(
+            ["group", *columns, "sha256"],
+            [
+                [
+                    number,
+                    *(known["path"] or known["key"] if c == "path" else known[c] for c in columns),
+                    known["sha256"],
+                ]
+                for number, member in members
+                if (known := duplicate_document(member))
+            ],
         )
+    elif members:
+        print_table(
+            ["group", "kind", "score", "id", "pixels", "size", "sha256", "image"],
+            [_duplicate_row(number, member) for number, member in members],
+            right=["group", "id", "pixels", "size"],
+        )
+
+
+def _duplicate_row(number: int, member: clipsearch.Duplicate) -> tuple[str, ...]:
+    item = member.item
+    return (
+        str(number),
+        member.kind if member.checked else f"{member.kind} (not checked)",
+        f"{member.score:.3f}",
+        str(item.id),
+        f"{item.width} x {item.height}" if item.width else "",
+        "" if item.size_bytes is None else human_bytes(item.size_bytes),
+        (item.sha256 or "")[:_SHA256_SHOWN],
+        short_path(item.path or item.key),
+    )
 
 
 def export(

@@ -222,6 +222,10 @@ class Ann:
         found = rows[rows >= 0]  # FAISS pads with -1
         return found, found.size < count
 
+    def search_many(self, queries: Floats, count: int) -> Rows:
+        """Candidates of several queries, int64 [m, count], padded with -1, best first."""
+        return search(self._index, queries, count, self._nprobe)
+
 
 def search(
     index: Any, queries: Floats, count: int, nprobe: int, allowed: Rows | None = None

@@ -1,165 +1,239 @@
-"""Curating a data set: near duplicates, and pairs whose image and caption disagree."""
+"""Groups of duplicates: every member is held against the leader of its group."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InvalidInputError
-from ..vectors import Floats, Rows, best, is_in, score
+from ..types import Duplicate, DuplicateKind, Item
+from ..vectors import is_in, score
+from . import catalog, thumbprints
+from .alike import Bounds, Neighbours, neighbours
 from .snapshot import VectorStore
 
-__all__ = ["duplicate_groups", "worst_pairs"]
+__all__ = ["KINDS", "Judge", "Verdict", "duplicate_groups"]
 
-_BLOCK = 2048  # rows a side: a block of scores is 16 MB
-_NEIGHBOURS = 16  # looked up a row where comparing all pairs would take too long
-# Comparing all pairs of this many vectors of 512 takes a minute or two on two cores.
-_ALL_PAIRS_ELEMENTS = 60_000_000
-_MOST_PAIRS = 1_000_000  # joined at a time
+KINDS: tuple[DuplicateKind, ...] = ("bytes", "pixels", "looks")
+Verdict = Literal["pixels", "looks", "unknown"]  # "unknown" where an image cannot be read
+# Told how some items are like the first one; None for another picture.
+Judge = Callable[[Item, Sequence[Item]], Sequence[Verdict | None]]
+
+# From these cosines on, images are compared; docs/benchmarks.md has what is found with them.
+_NEAR, _FAR, _BLIND = 0.8, 0.6, 0.9
+_EQUAL = 0.97  # where only equal pixels are looked for
+_UNCHECKED = 0.95  # cosine from which images that cannot be compared count as alike
+_AT_ONCE = 8  # items that are judged together
+_IN_VAIN = 32  # items that a leader is compared with in vain before it is left
 
 
-def duplicate_groups(store: VectorStore, threshold: float) -> list[list[tuple[int, float]]]:
-    """Group rows that are alike, directly or through others.
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Items with the same bytes."""
 
-    Compares all pairs block by block. Where those are too many and there is an ANN file, each row
-    is compared with its nearest neighbours only: enough to join a group, since neighbours share
-    neighbours.
+    rows: list[int]  # ascending
+    area: int  # pixels; 0 where they are not known
+
+
+@dataclass(slots=True)
+class _Group:
+    leader: int  # position of a unit
+    members: list[tuple[int, DuplicateKind, float, bool]] = field(default_factory=list)
+
+
+def duplicate_groups(
+    conn: sqlite3.Connection,
+    store: VectorStore,
+    judge: Judge,
+    *,
+    threshold: float | None = None,
+    kinds: Collection[str] = KINDS,
+) -> list[list[Duplicate]]:
+    """Group items that are copies of each other.
+
+    The largest image leads its group, the one that was indexed first of equally large ones. Every
+    other member is like the leader itself, not like another member.
 
     Args:
-        store: The vectors.
-        threshold: Cosine from which two vectors are alike, in (0, 1].
+        conn: A connection within the transaction of the state.
+        store: The image vectors of the state.
+        judge: Compares images.
+        threshold: Cosine from which images are compared, in (0, 1]; None for what suits photos.
+        kinds: What to look for: "bytes", "pixels", "looks".
 
     Returns:
-        Groups of at least two `(row, score)`, largest first, then by lowest row. The first of a
-        group is its lowest row with score 1; the others, by descending score, carry their cosine
+        Groups of at least two, largest first, then by lowest id of the leader. The first of a
+        group is its leader with score 1; the others follow by kind, then by descending cosine
         with it.
 
     Raises:
-        InvalidInputError: The threshold is not in (0, 1].
+        InvalidInputError: The threshold is not in (0, 1], or a kind is none.
     """
-    if not isinstance(threshold, int | float | np.number) or not 0.0 < threshold <= 1.0:
+    wanted = _checked(kinds)
+    if threshold is not None and (
+        not isinstance(threshold, int | float | np.number) or not 0.0 < threshold <= 1.0
+    ):
         raise InvalidInputError(f"threshold must be above 0 and at most 1, got {threshold!r}")
-    # float16 vectors of equal images may fall short of 1 by rounding
-    limit = np.float32(min(threshold, 1.0 - 1e-3))
-    every = store.live_rows()
-    if store.ann is not None and every.size * store.dim > _ALL_PAIRS_ELEMENTS:
-        pairs = _near_pairs(store, limit)
-    else:
-        pairs = _all_pairs(store, limit)
-    leader = np.arange(every.size)
-    for some in _gathered(pairs):
-        leader = _joined(leader, np.searchsorted(every, some))
-    return _groups(store, every, leader)
+    units = _units(conn, store)
+    groups = _Grouping(conn, store, judge, threshold, wanted, units).groups()
+    return _as_duplicates(conn, store, units, groups, wanted)
 
 
-def _all_pairs(store: VectorStore, limit: np.float32) -> Iterator[Rows]:
-    """Pairs of rows that are alike, int64 [2, pairs], block by block."""
-    for i, (rows, vectors) in enumerate(_chunks(store)):
-        for j, (others, other_vectors) in enumerate(_chunks(store)):
-            if j > i:
-                break
-            at = np.nonzero(vectors @ other_vectors.T >= limit)
-            left, right = rows[at[0]], others[at[1]]
-            apart = left > right
-            yield np.stack([left[apart], right[apart]])
+def _checked(kinds: Collection[str]) -> frozenset[str]:
+    wanted = frozenset([kinds] if isinstance(kinds, str) else kinds)
+    if not wanted or wanted - set(KINDS):
+        told = ", ".join(map(repr, sorted(wanted - set(KINDS)))) or "none"
+        names = ", ".join(kind for kind in get_args(DuplicateKind) if kind in KINDS)
+        raise InvalidInputError(f"kinds of duplicates are {names}; got {told}")
+    return wanted
 
 
-def _near_pairs(store: VectorStore, limit: np.float32) -> Iterator[Rows]:
-    """Pairs of a row and a near neighbor that is alike, int64 [2, pairs], row by row."""
-    for rows, vectors in _chunks(store):
-        for row, vector in zip(rows.tolist(), vectors, strict=True):
-            found = store.search(vector, _NEIGHBOURS)
-            near = found.rows[found.scores >= limit]
-            near = near[near != row]
-            yield np.stack([np.full(near.size, row, np.int64), near])
+def _units(conn: sqlite3.Connection, store: VectorStore) -> list[_Unit]:
+    """The items with an image, those of the same bytes together, by their lowest row."""
+    live = store.live_rows()
+    units: dict[str | int, _Unit] = {}
+    cursor = conn.execute(
+        "SELECT row, sha256, coalesce(width * height, 0) FROM items WHERE has_image ORDER BY row"
+    )
+    while found := cursor.fetchmany(4096):
+        ids = np.fromiter((fields[0] for fields in found), np.int64, len(found))
+        for (row, sha256, area), there in zip(found, is_in(ids, live).tolist(), strict=True):
+            if there:
+                units.setdefault(sha256 or row, _Unit([], area)).rows.append(row)
+    return list(units.values())
 
 
-def _chunks(store: VectorStore) -> Iterator[tuple[Rows, Floats]]:
-    for rows, vectors in store.live():
-        for start in range(0, rows.size, _BLOCK):
-            yield rows[start : start + _BLOCK], vectors[start : start + _BLOCK]
+class _Grouping:
+    """Finds the groups of one state."""
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        store: VectorStore,
+        judge: Judge,
+        threshold: float | None,
+        kinds: frozenset[str],
+        units: list[_Unit],
+    ) -> None:
+        self._conn = conn
+        self._store = store
+        self._judge = judge
+        self._unchecked = _UNCHECKED if threshold is None else min(threshold, 1.0 - 1e-3)
+        if threshold is not None:
+            self._bounds = Bounds(threshold, threshold, threshold)
+        elif "looks" in kinds:
+            self._bounds = Bounds(_NEAR, _FAR, _BLIND)
+        else:
+            self._bounds = Bounds(_EQUAL, _EQUAL, _EQUAL)
+        self._kinds = kinds
+        self._units = units
+        self._taken = np.zeros(len(units), bool)
+
+    def groups(self) -> list[_Group]:
+        """Groups of units; one of a single unit stands for its items with the same bytes."""
+        near = self._neighbours() if self._kinds - {"bytes"} else None
+        areas = np.fromiter((unit.area for unit in self._units), np.int64, len(self._units))
+        groups = []
+        for leader in np.argsort(-areas, kind="stable").tolist():
+            if self._taken[leader]:
+                continue
+            group = _Group(leader)
+            if near is not None and near.starts[leader + 1] > near.starts[leader]:
+                self._taken[leader] = True
+                self._gather(group, near)
+            if group.members or (len(self._units[leader].rows) > 1 and "bytes" in self._kinds):
+                groups.append(group)
+        return groups
+
+    def _neighbours(self) -> Neighbours:
+        rows = np.fromiter((unit.rows[0] for unit in self._units), np.int64, len(self._units))
+        prints, there = thumbprints.of_rows(self._conn, rows)
+        return neighbours(self._store, rows, prints, there, self._bounds)
+
+    def _gather(self, group: _Group, near: Neighbours) -> None:
+        """Find the members of a group, nearest first, and among the neighbors of its members."""
+        seen = {group.leader}
+        waiting: list[tuple[float, int]] = []
+        vector = self._vectors([group.leader])[0]
+
+        def add(position: int) -> None:
+            new = [end for end, _ in near.of(position) if end not in seen and not self._taken[end]]
+            seen.update(new)
+            if new:
+                cosines = score(self._vectors(new), vector)
+                for end, cosine in zip(new, cosines.tolist(), strict=True):
+                    if cosine >= self._bounds.lowest:
+                        heapq.heappush(waiting, (-cosine, end))
+
+        add(group.leader)
+        in_vain = 0
+        while waiting and in_vain < _IN_VAIN:
+            some = [heapq.heappop(waiting) for _ in range(min(_AT_ONCE, len(waiting)))]
+            for (cosine, position), kind in zip(some, self._kinds_of(group, some), strict=True):
+                in_vain += 1
+                if kind is None:
+                    continue
+                in_vain = 0
+                self._taken[position] = True
+                group.members.append((position, kind[0], -cosine, kind[1]))
+                add(position)
+
+    def _kinds_of(
+        self, group: _Group, some: list[tuple[float, int]]
+    ) -> list[tuple[DuplicateKind, bool] | None]:
+        rows = [self._units[position].rows[0] for _, position in some]
+        leader = self._units[group.leader].rows[0]
+        items = catalog.items(self._conn, [leader, *rows])
+        verdicts = self._judge(items[leader], [items[row] for row in rows])
+        kinds: list[tuple[DuplicateKind, bool] | None] = []
+        for (cosine, _), verdict in zip(some, verdicts, strict=True):
+            kind: tuple[DuplicateKind, bool] | None = None
+            if verdict == "unknown":
+                if -cosine >= self._unchecked:
+                    kind = ("looks", False)
+            elif verdict is not None:
+                kind = (verdict, True)
+            kinds.append(kind if kind is not None and kind[0] in self._kinds else None)
+        return kinds
+
+    def _vectors(self, positions: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        """Vectors of units, in the order of the positions (units are by ascending row)."""
+        wanted, back = np.unique(positions, return_inverse=True)
+        rows = np.array([self._units[at].rows[0] for at in wanted.tolist()], np.int64)
+        _, vectors = self._store.take(rows)
+        return vectors[back]
 
 
-def _gathered(pairs: Iterator[Rows]) -> Iterator[Rows]:
-    """The same pairs in fewer and larger arrays, bounded in size."""
-    parts: list[Rows] = []
-    count = 0
-    for part in pairs:
-        if part.size:
-            parts.append(part)
-            count += part.shape[1]
-        if count >= _MOST_PAIRS:
-            yield np.concatenate(parts, axis=1)
-            parts, count = [], 0
-    if parts:
-        yield np.concatenate(parts, axis=1)
-
-
-def _joined(leader: npt.NDArray[np.int64], pairs: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
-    """Unite the groups of the positions of each pair.
-
-    Args:
-        leader: Lowest position of each position's group so far, int64 [n].
-        pairs: int64 [2, pairs].
-
-    Returns:
-        `leader` of the united groups.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    ends = np.concatenate([np.stack([np.arange(leader.size), leader]), pairs], axis=1)
-    graph = coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(leader.size, leader.size))
-    _, group = connected_components(graph, directed=False)
-    _, lowest = np.unique(group, return_index=True)
-    united: npt.NDArray[np.int64] = lowest[group]
-    return united
-
-
-def _groups(
-    store: VectorStore, every: Rows, leader: npt.NDArray[np.int64]
-) -> list[list[tuple[int, float]]]:
-    members: dict[int, list[int]] = {}
-    for at in np.flatnonzero(leader != np.arange(leader.size)).tolist():
-        members.setdefault(int(leader[at]), []).append(at)
-    groups = []
-    for lead, others in members.items():
-        rows = every[np.asarray([lead, *others])]
-        _, vectors = store.take(rows)
-        scores = np.clip(score(vectors[1:], vectors[0]), -1.0, 1.0)
-        ordered = best(rows[1:], scores, rows.size)
-        pairs = zip(ordered[0].tolist(), ordered[1].tolist(), strict=True)
-        groups.append([(int(rows[0]), 1.0), *pairs])
-    return sorted(groups, key=lambda group: (-len(group), group[0][0]))
-
-
-def worst_pairs(images: VectorStore, captions: VectorStore, k: int) -> tuple[Rows, Floats]:
-    """Find the rows whose image and caption vectors agree least.
-
-    Args:
-        images: The image vectors.
-        captions: The caption vectors of the same state.
-        k: How many at most.
-
-    Returns:
-        `(rows, cosines)`, lowest first, ties by ascending row.
-    """
-    rows = np.empty(0, np.int64)
-    scores = np.empty(0, np.float32)
-    for block_rows, vectors in images.live():
-        both = ~is_in(block_rows, captions.deleted)
-        paired, caption_vectors = captions.take(block_rows[both])
-        own = vectors[both][is_in(block_rows[both], paired)]
-        agreement = np.einsum("ij,ij->i", own, caption_vectors)
-        rows = np.concatenate([rows, paired])
-        scores = np.concatenate([scores, agreement])
-        if rows.size > 4 * k:
-            rows, scores = _lowest(rows, scores, k)
-    return _lowest(rows, scores, k)
-
-
-def _lowest(rows: Rows, scores: Floats, k: int) -> tuple[Rows, Floats]:
-    found = best(rows, -scores, k)
-    return found[0], -found[1]
+def _as_duplicates(
+    conn: sqlite3.Connection,
+    store: VectorStore,
+    units: list[_Unit],
+    groups: list[_Group],
+    kinds: frozenset[str],
+) -> list[list[Duplicate]]:
+    """The groups with all items of their units, in order."""
+    ordered: list[list[tuple[int, DuplicateKind, float, bool]]] = []
+    for group in groups:
+        lead, *same = units[group.leader].rows
+        members: list[tuple[int, DuplicateKind, float, bool]] = []
+        if "bytes" in kinds:
+            members += [(row, "bytes", 1.0, True) for row in same]
+        for position, kind, cosine, checked in group.members:
+            of_unit = min(cosine, 1.0)
+            members += [(row, kind, of_unit, checked) for row in units[position].rows]
+        members.sort(key=lambda member: (KINDS.index(member[1]), -member[2], member[0]))
+        ordered.append([(lead, "leader", 1.0, True), *members])
+    ordered.sort(key=lambda group: (-len(group), group[0][0]))
+    items = catalog.items(conn, [member[0] for group in ordered for member in group])
+    return [
+        [
+            Duplicate(items[row], cosine, kind, checked=checked)
+            for row, kind, cosine, checked in group
+        ]
+        for group in ordered
+    ]

@@ -184,6 +184,15 @@ CREATE TABLE skipped_files (
 """
 
 
+# What is kept of the structure of images, by the hash of their bytes.
+_THUMBPRINTS = """
+CREATE TABLE thumbprints (
+    sha256 TEXT PRIMARY KEY,
+    luma BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
 def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
     """Create an empty catalog of the current version.
 
@@ -192,7 +201,8 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
         meta: What the index is, as `catalog.meta` tells it: the model and the times.
     """
     words = "".join(f"{statement};" for statement in _WORDS)
-    script = f"{_META}{_MODELS}{_ITEMS}{words}{_FILES}{_TAGS_AND_FIELDS}{_SCORES}{_SKIPPED}"
+    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}"
+    script = f"{_META}{_MODELS}{_ITEMS}{words}{files}{_TAGS_AND_FIELDS}{_SCORES}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
         f"PRAGMA user_version = {FORMAT_VERSION};{script}"
@@ -320,6 +330,7 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
             conn.execute(f"ALTER TABLE items ADD COLUMN {column} {kind}")
     _rebuild_words(conn)
     _remember_all_skips(conn)
+    _run(conn, _THUMBPRINTS)
 
 
 def _rebuild_words(conn: sqlite3.Connection) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InvalidInputError
 from ..types import Modality, Record
 from ..vectors import Block, Floats, Halves, Rows, check_ids, check_vectors
-from . import catalog, compaction
+from . import catalog, compaction, thumbprints
 from .catalog import Known
 from .database import CATALOG, connect, translated
 from .file_facts import SegmentEntry
@@ -458,6 +458,8 @@ class Writer:
 
     def compact(self) -> int:
         """Merge all segments without their removed rows, and commit. Returns the generation."""
+        if self.read(thumbprints.has_unused):
+            self.change(thumbprints.drop_unused)
         self.commit()
         self._rewrite(compaction.plan_full)
         with self._translated():

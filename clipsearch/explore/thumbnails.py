@@ -17,8 +17,8 @@ from PIL import Image
 from ..cache import read_entry, write_entry
 from ..errors import ImageDecodeError, InvalidInputError
 from ..images import load_image
+from ..intake.originals import indexed_bytes
 from ..types import Item
-from .originals import indexed_bytes
 
 __all__ = ["PREVIEW_SIDE", "SIDES", "THUMBNAIL_SIDE", "reduced", "thumbnail"]
 

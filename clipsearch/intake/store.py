@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ..engine import skipped
+from ..engine import skipped, thumbprints
 from ..errors import InvalidInputError
 from ..images import PASSING_REASONS
 from ..metadata import ImageFacts, with_sidecar
@@ -202,6 +202,14 @@ class Store:
             for end, row in zip(puts, rows, strict=True):
                 if isinstance(row, InvalidInputError):  # a value of this pair cannot be stored
                     end.status, end.reason, end.also = "skipped", str(row), None
+        prints = {
+            end.record.sha256: facts.thumbprint
+            for end in puts
+            if end.record is not None and end.record.sha256 is not None
+            if (facts := end.embedded.facts) is not None and facts.thumbprint is not None
+        }
+        if prints:
+            self._writer.change(lambda conn: thumbprints.remember(conn, prints))
         self._remember(ends)
         for end in ends:
             self._log.close(end.embedded.pair.key, end.status, end.reason, end.also)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ImageDecodeError, ItemNotFoundError
-from ..explore.originals import indexed_bytes
+from ..intake.originals import indexed_bytes
 from ..types import Item
 
 __all__ = ["MEDIA_TYPES", "checked_path", "read_image"]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClassifyDocument",
+    "DuplicatesDocument",
+    "DuplicatesQuery",
     "EmbedBody",
     "EmbedDocument",
     "HitsDocument",
@@ -196,6 +198,43 @@ class HitsDocument(_Document):
     took_ms: float
     partial: bool | None = Field(None, description="Of an index in shards: whether any is missing.")
     missing_shards: MissingShards = None
+
+
+class DuplicatesQuery(_Document):
+    """Which duplicates to list."""
+
+    kind: list[Literal["bytes", "pixels", "looks"]] = Field(
+        ["bytes", "pixels", "looks"],
+        min_length=1,
+        max_length=3,
+        description="Same bytes, same pixels, images that look alike; may be given several times.",
+    )
+    threshold: float | None = Field(
+        None, gt=0, le=1, description="Cosine from which images are compared; by default 0.8."
+    )
+    limit: int = Field(100, ge=1, le=1000, description="Maximum number of groups.")
+
+
+class DuplicateDocument(_Document):
+    """A member of a group; the first one is the group's leader."""
+
+    id: int
+    score: float = Field(description="Cosine with the leader.")
+    kind: Literal["leader", "bytes", "pixels", "looks"] = Field(
+        description="How it is like the leader."
+    )
+    checked: bool = Field(description="False where an image could not be read and compared.")
+    sha256: str | None = Field(description="Of the image file's bytes.")
+    size_bytes: int | None
+    width: int | None
+    height: int | None
+
+
+class DuplicatesDocument(_Document):
+    """Groups of duplicates, largest first."""
+
+    groups: list[list[DuplicateDocument]]
+    total: int = Field(description="How many groups there are, whatever the limit.")
 
 
 class IndexDocument(_Document):

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Path, Request
+from fastapi import Query as QueryParameters
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from ..documents import hits_document, public_hit, public_item
-from ..errors import ImageDecodeError, ItemNotFoundError
+from ..documents import hits_document, public_duplicate, public_hit, public_item
+from ..errors import ImageDecodeError, IndexLockedError, InvalidInputError, ItemNotFoundError
 from ..explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
+from ..index import Index
 from ..ingest import ROOTS
 from ..types import Item
 from .image_files import MEDIA_TYPES, checked_path, read_image
 from .public_filter import checked_where, visible_fields
 from .schemas import (
+    DuplicatesDocument,
+    DuplicatesQuery,
     HitsDocument,
     IndexDocument,
     IndexesDocument,
@@ -43,6 +48,8 @@ _IMAGE_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 Name = Annotated[str, Path(max_length=200, description="An index, as GET /v1/indexes names it.")]
 ItemId = Annotated[int, Path(ge=0, le=2**63 - 1, description="An item's id.")]
+
+_COMPARING = threading.Lock()  # who looks for duplicates: it takes a core for minutes
 
 router = APIRouter(prefix="/v1/indexes", tags=["search"])
 
@@ -91,6 +98,28 @@ async def search_image(
     curl http://127.0.0.1:7860/v1/indexes/photos/search/image -F image=@beach.jpg -F add=sunset
     """
     return await _answer(request.app.state.engine, name, form)
+
+
+@router.get("/{name}/duplicates", response_model=DuplicatesDocument)
+def get_duplicates(
+    request: Request, name: Name, asked: Annotated[DuplicatesQuery, QueryParameters()]
+) -> Response:
+    """List groups of duplicate images; takes long for a large index, so one at a time.
+
+    curl 'http://127.0.0.1:7860/v1/indexes/photos/duplicates?kind=bytes&kind=pixels'
+    """
+    engine: Engine = request.app.state.engine
+    index = engine.index(name)
+    if not isinstance(index, Index):
+        raise InvalidInputError(f"index {name} is served in shards, where duplicates are not found")
+    if not _COMPARING.acquire(blocking=False):
+        raise IndexLockedError("duplicates are being looked for already; try again when it is done")
+    try:
+        groups = index.duplicates(asked.threshold, kinds=asked.kind)
+    finally:
+        _COMPARING.release()
+    shown = [[public_duplicate(member) for member in group] for group in groups[: asked.limit]]
+    return JSONResponse({"groups": shown, "total": len(groups)})
 
 
 @router.get("/{name}/items/{item_id}", response_model=ItemDocument)

@@ -123,6 +123,20 @@ def test_the_client_raises_what_local_objects_raise(client, service):
         nobody.indexes()
 
 
+def test_duplicates_are_listed_with_kind_hash_and_size(client, service):
+    answer = service.get("/v1/indexes/photos/duplicates", params={"limit": 5})
+    assert answer.status_code == 200
+    for group in answer.json()["groups"]:
+        assert group[0]["kind"] == "leader"
+        for member in group:
+            assert {"id", "kind", "checked", "sha256", "size_bytes", "score"} <= set(member)
+            assert "path" not in member
+    assert service.get("/v1/indexes/photos/duplicates?kind=hash").status_code == 422
+    assert service.get("/v1/indexes/photos/duplicates?colour=red").status_code == 422
+    groups = client.index("photos").duplicates(kinds=["bytes"])
+    assert all(member.kind in ("leader", "bytes") for group in groups for member in group)
+
+
 def test_label_packs_are_accepted(client, service, tmp_path, encoder, photos):
     classifier = ZeroShotClassifier(encoder, ["cat", "bus"], templates="none")
     classifier.save(tmp_path / "own.clip")
