@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .encoder import Encoder
     from .engine.writer import Writer
 
-__all__ = ["LAST_REPORT", "ROOTS", "IngestOptions", "add"]
+__all__ = ["LAST_REPORT", "ROOTS", "IngestOptions", "add", "prune"]
 
 LAST_REPORT = "last_report"  # name of the document that keeps the last run's report
 ROOTS = "roots"  # name of the document with the folders that were indexed, links resolved
@@ -83,8 +83,9 @@ def add(
             log,
             retry_skipped=options.retry_skipped,
             hash_first=embedder.hash_first and writer.read(catalog.meta)["items"] > 0,
+            rescan=options.rescan,
         )
-        store = stack.enter_context(Store(writer, log, embedder.again))
+        store = stack.enter_context(Store(writer, log, embedder, rescan=options.rescan))
         keep_root(writer, opened.root)
         candidates = map(triage, embedder.chunks(opened))
         for batch in embedder.embed(candidates, log=log, stored=writer.by_sha256):
@@ -106,7 +107,11 @@ def keep_root(writer: Writer, root: str | None) -> None:
 
 
 def prune(writer: Writer, root: str | None) -> int:
-    """Remove the items below a folder whose files are gone; returns how many."""
+    """Remove the items below a folder whose files are gone; returns how many.
+
+    Of several folders, all are indexed before the first is pruned: a file that was moved from one
+    to another takes its item along only as long as that is there.
+    """
     if root is None:
         raise InvalidInputError("prune needs a folder as its source, to know what is gone")
     gone = [

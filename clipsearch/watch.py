@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import SourceError
-from .ingest import IngestOptions
+from .ingest import IngestOptions, prune
 from .intake.sources import FolderSource
 from .types import IngestReport
 
@@ -39,7 +39,7 @@ def watch(
     Args:
         index: An index that was opened with its encoder.
         folder: The folder, with everything below it.
-        options: How to work; `prune` is always on.
+        options: How to work; items whose files are gone are always removed.
         on_report: Called after every change that was taken in.
         ready: Called once the folder is up to date and watched.
         stop: Ends the watching.
@@ -53,7 +53,7 @@ def watch(
     root = Path(folder).expanduser().resolve()
     if not root.is_dir():
         raise SourceError(f"nothing to watch at {root}; give a folder")
-    wanted = dataclasses.replace(options or IngestOptions(), prune=True, wait=True)
+    wanted = dataclasses.replace(options or IngestOptions(), prune=False, wait=True)
     first = True
     for changes in changes_of(
         root,
@@ -83,9 +83,16 @@ def _take_in(
     options: IngestOptions,
     on_report: Callable[[IngestReport], None] | None,
 ) -> None:
+    taken: dict[str | None, IngestReport] = {}
     for folder in folders:
         source = FolderSource(folder, exclude=options.exclude, within=root, may_be_empty=True)
-        report = index.add(source, options=options)
+        taken[source.root] = index.add(source, options=options)
+    with index.writer(wait=True) as writer:
+        reports = [
+            dataclasses.replace(report, pruned=prune(writer, folder))
+            for folder, report in taken.items()
+        ]
+    for report in reports:
         if on_report is not None:
             on_report(report)
 

@@ -80,6 +80,13 @@ def index(
         bool,
         typer.Option("--retry-skipped", help="Retry files that failed in an earlier run."),
     ] = False,
+    rescan: Annotated[
+        bool,
+        typer.Option(
+            "--rescan",
+            help="Read metadata and captions of unchanged files again, without encoding images.",
+        ),
+    ] = False,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Keep running and index changes in the folder until Ctrl-C."),
@@ -117,6 +124,7 @@ def index(
         clipsearch index 's3://bucket/train-{0000..0999}.tar' -i web --ray auto --gpus-per-worker 1
     """
     from ..ingest import IngestOptions
+    from ..ingest import prune as prune_folder
 
     options = IngestOptions(
         on_error="raise" if strict else "skip",
@@ -130,29 +138,43 @@ def index(
         allow_outside=allow_outside,
         prune=prune,
         retry_skipped=retry_skipped,
+        rescan=rescan,
         wait=wait,
         report_file=report,
     )
     if watch and (len(sources) != 1 or not Path(sources[0]).expanduser().is_dir()):
         raise InvalidInputError("--watch needs exactly one source, a folder")
+    roots: list[str | None] = []
     for source in sources:  # before an index is made: is there anything to put into it?
         if source != "-":
-            any(not pair.ignored for pair in options.opened(source))
+            found = options.opened(source)
+            any(not pair.ignored for pair in found)
+            roots.append(found.root)
+    if prune and len(sources) > 1 and not all(roots):
+        raise InvalidInputError("--prune needs folders as its sources, to know what is gone")
     cluster = Cluster(ray, num_workers, gpus_per_worker, device, precision)
     skipped = 0
     with cluster.joined(), open_or_create(name, model, device, precision) as opened:
         for position, source in enumerate(sources):
             with progress_bar() as progress:
-                each = dataclasses.replace(options, report_append=position > 0)
+                each = dataclasses.replace(
+                    options, report_append=position > 0, prune=prune and len(sources) == 1
+                )
                 done = cluster.add(opened, source, progress=progress, options=each)
             for line in summarise(done):
                 note(line)
             skipped += done.skipped - done.ignored
+        if prune and len(sources) > 1:
+            with opened.writer(wait=wait) as writer:
+                removed = sum(prune_folder(writer, root) for root in roots)
+            if removed:
+                note(f"removed {removed:,} items whose files are gone")
         note(f"{len(opened):,} items in {short_path(str(opened.path))}")
         if len(opened):
             note(f'search them:  clipsearch search "a dog on the beach" -i {shlex.quote(name)}')
         if watch:
-            _follow(opened, sources[0], dataclasses.replace(options, report_append=True))
+            following = dataclasses.replace(options, report_append=True, rescan=False)
+            _follow(opened, sources[0], following)
     if skipped:
         raise typer.Exit(EXIT_SKIPPED)
 
@@ -162,7 +184,7 @@ def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> No
     from ..watch import watch
 
     def tell(report: IngestReport) -> None:
-        if report.indexed or report.duplicate or report.moved or report.pruned:
+        if report.indexed or report.duplicate or report.updated or report.moved or report.pruned:
             for line in summarise(report):
                 note(line)
 
@@ -213,20 +235,22 @@ def open_or_create(
 def summarise(report: IngestReport) -> list[str]:
     """A report as lines for a person."""
     busy = ", ".join(f"{stage} {share:.0%}" for stage, share in report.busy.items())
-    lines = [
-        f"{report.indexed:,} images in {report.seconds:.1f} s ({report.images_per_s:.1f}/s): {busy}"
-    ]
-    counts = {
-        "unchanged": report.unchanged,
+    encoded = report.indexed - report.recaptioned
+    lines = [f"{encoded:,} images in {report.seconds:.1f} s ({report.images_per_s:.1f}/s): {busy}"]
+    counts = {  # each file once, so that they add up
+        "new": report.indexed - (report.updated - report.refreshed),
+        "unchanged": report.unchanged - report.refreshed - report.moved,
         "duplicate": report.duplicate,
         "updated": report.updated,
         "moved": report.moved,
-        "removed": report.pruned,
         "skipped": report.skipped,
     }
     ends = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     if ends:
-        lines.append(f"of {report.seen:,} files: {ends}")
+        removed = f"; {report.pruned:,} removed" if report.pruned else ""
+        lines.append(f"of {report.seen:,} files: {ends}{removed}")
+    elif report.pruned:
+        lines.append(f"{report.pruned:,} removed")
     reasons = Counter(skip.reason or "" for skip in report.skips)
     for reason, count in reasons.most_common(10):
         example = next(skip.key for skip in report.skips if skip.reason == reason)

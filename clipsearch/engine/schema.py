@@ -17,6 +17,7 @@ __all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "migrate", "version_of"
 
 APPLICATION_ID = 0x434C5053  # "CLPS"
 FORMAT_VERSION = 5
+_FILE_STATE = {"ctime_ns": "INTEGER", "inode": "INTEGER"}
 
 _ITEMS = """
 CREATE TABLE items (
@@ -29,6 +30,8 @@ CREATE TABLE items (
     mtime_ns INTEGER,
     ctime_ns INTEGER,
     inode INTEGER,
+    caption_from TEXT,
+    beside TEXT,
     width INTEGER,
     height INTEGER,
     format TEXT,
@@ -39,10 +42,16 @@ CREATE TABLE items (
     extra TEXT,
     has_image INTEGER NOT NULL,
     has_caption INTEGER NOT NULL,
+    caption_row INTEGER,
     caption_words TEXT
 ) STRICT;
 CREATE INDEX items_by_sha256 ON items (sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX items_by_path ON items (path) WHERE path IS NOT NULL;
+"""
+
+_CAPTION_ROWS = """
+CREATE UNIQUE INDEX IF NOT EXISTS items_by_caption_row ON items (caption_row)
+    WHERE caption_row IS NOT NULL;
 """
 
 # What keyword search reads: a caption with its words apart (`keywords.indexed`), or as it is.
@@ -178,7 +187,8 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
         meta: What the index is, as `catalog.meta` tells it: the model and the times.
     """
     words = "".join(f"{statement};" for statement in _WORDS)
-    script = f"{_META}{_MODELS}{_ITEMS}{words}{_FILES}{_TAGS_AND_FIELDS}{_SCORES}"
+    items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
+    script = f"{_META}{_MODELS}{items}{_FILES}{_TAGS_AND_FIELDS}{_SCORES}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
         f"PRAGMA user_version = {FORMAT_VERSION};{script}"
@@ -297,12 +307,13 @@ def _migrate_3_to_4(conn: sqlite3.Connection) -> None:
 
 
 def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
-    """Version 4 knew a file by its size and the time of its last change alone."""
+    """Version 4 knew a file by size and time alone, and changed no caption in place."""
     conn.execute("UPDATE OR IGNORE tags SET name = 'keywords (own)' WHERE name = 'keywords'")
-    there = {fields[1] for fields in conn.execute("PRAGMA table_info(items)")}
-    for column, kind in (("ctime_ns", "INTEGER"), ("inode", "INTEGER"), ("caption_words", "TEXT")):
-        if column not in there:
-            conn.execute(f"ALTER TABLE items ADD COLUMN {column} {kind}")
+    texts = dict.fromkeys(("caption_from", "beside", "caption_words"), "TEXT")
+    _add_columns(conn, "items", _FILE_STATE | texts | {"caption_row": "INTEGER"})
+    if _has_table(conn, "skipped_files"):
+        _add_columns(conn, "skipped_files", _FILE_STATE)
+    conn.execute(_CAPTION_ROWS)
     _rebuild_words(conn)
 
 
@@ -327,6 +338,19 @@ def _rebuild_words(conn: sqlite3.Connection) -> None:
     for statement in _WORDS:
         conn.execute(statement)
     conn.execute("INSERT INTO words (words) VALUES ('rebuild')")
+
+
+def _add_columns(conn: sqlite3.Connection, table: str, columns: Mapping[str, str]) -> None:
+    """Add columns, by name and type, to a table that lacks them."""
+    there = {found[1] for found in conn.execute(f"PRAGMA table_info({table})")}
+    for name, kind in columns.items():
+        if name not in there:
+            conn.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+
+
+def _has_table(conn: sqlite3.Connection, name: str) -> bool:
+    query = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
+    return conn.execute(query, (name,)).fetchone() is not None
 
 
 def _run(conn: sqlite3.Connection, script: str) -> None:

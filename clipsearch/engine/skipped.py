@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+
+from .file_state import FileState
 
 __all__ = ["Skipped", "forget", "recall", "remember"]
 
@@ -19,6 +21,13 @@ class Skipped:
     size_bytes: int
     mtime_ns: int
     reason: str
+    ctime_ns: int | None = None
+    inode: int | None = None
+
+    @property
+    def state(self) -> FileState:
+        """What the file system said of it."""
+        return FileState(self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode)
 
 
 def recall(conn: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Skipped]:
@@ -29,7 +38,10 @@ def recall(conn: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Skipped]:
     for start in range(0, len(keys), _PAGE):
         some = keys[start : start + _PAGE]
         marks = ",".join("?" * len(some))
-        query = f"SELECT * FROM skipped_files WHERE key IN ({marks})"
+        query = (
+            "SELECT key, size_bytes, mtime_ns, reason, ctime_ns, inode FROM skipped_files "
+            f"WHERE key IN ({marks})"
+        )
         found.update((row[0], Skipped(*row)) for row in conn.execute(query, some))
     return found
 
@@ -38,11 +50,13 @@ def remember(conn: sqlite3.Connection, skipped: Iterable[Skipped]) -> None:
     """Keep these, in the transaction of a writer."""
     conn.execute(
         "CREATE TABLE IF NOT EXISTS skipped_files (key TEXT PRIMARY KEY, size_bytes INTEGER "
-        "NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID"
+        "NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL, ctime_ns INTEGER, "
+        "inode INTEGER) WITHOUT ROWID"
     )
     conn.executemany(
-        "INSERT OR REPLACE INTO skipped_files VALUES (?, ?, ?, ?)",
-        ((s.key, s.size_bytes, s.mtime_ns, s.reason) for s in skipped),
+        "INSERT OR REPLACE INTO skipped_files "
+        "(key, size_bytes, mtime_ns, reason, ctime_ns, inode) VALUES (?, ?, ?, ?, ?, ?)",
+        (astuple(one) for one in skipped),
     )
 
 

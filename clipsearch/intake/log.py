@@ -21,7 +21,7 @@ __all__ = ["IngestLog"]
 _MAX_LISTED_SKIPS = 1000
 _MAX_EXAMPLES = 3  # of the files that a note is about
 _ENDS = ("indexed", "unchanged", "duplicate", "skipped")
-_SUB_COUNTS = ("updated", "moved", "ignored")
+_SUB_COUNTS = ("updated", "refreshed", "recaptioned", "moved", "ignored")
 
 
 class IngestLog:
@@ -73,6 +73,8 @@ class IngestLog:
         self.counts[status] += 1
         if also:
             self.counts[also] += 1
+        if (status, also) == ("unchanged", "updated"):
+            self.counts["refreshed"] += 1
         if self._file is not None:
             line = {"key": key, "status": status, "reason": reason}
             with writing(Path(self._file.name)):
