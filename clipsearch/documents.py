@@ -101,7 +101,11 @@ def hit_document(hit: Hit) -> dict[str, Any]:
     }
     if hit.percentile is not None:
         head["percentile"] = round(hit.percentile, 3)
-    known = {name: getattr(hit.item, name) for name in COLUMNS if name not in head}
+    known = {
+        name: getattr(hit.item, name)
+        for name, column in COLUMNS.items()
+        if not (column.internal or name in head)
+    }
     known["key"] = stored(hit.item.key)
     return {**head, **{name: value for name, value in known.items() if value not in (None, (), {})}}
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .encoder import Encoder
     from .engine.writer import Writer
 
-__all__ = ["LAST_REPORT", "ROOTS", "RULES", "IngestOptions", "add"]
+__all__ = ["LAST_REPORT", "ROOTS", "RULES", "IngestOptions", "add", "prune"]
 
 LAST_REPORT = "last_report"  # name of the document that keeps the last run's report
 RULES = "left_out"  # name of the document with what each folder or archive leaves out
@@ -88,8 +88,11 @@ def add(
             log,
             retry_skipped=options.retry_skipped,
             hash_first=embedder.hash_first and writer.read(catalog.meta)["items"] > 0,
+            rescan=options.rescan,
         )
-        store = stack.enter_context(Store(writer, log, embedder.again, retry=options.retry_skipped))
+        store = stack.enter_context(
+            Store(writer, log, embedder, rescan=options.rescan, retry=options.retry_skipped)
+        )
         keep_root(writer, opened.root)
         if isinstance(opened, RuledSource):
             log.remarks += settle(writer, opened)
@@ -135,9 +138,14 @@ def settle(writer: Writer, source: RuledSource) -> list[str]:
 def prune(writer: Writer, source: Source) -> tuple[int, list[str]]:
     """Remove the items below a folder whose files are gone, or are left out of it now.
 
+    Of several folders, all are indexed before the first is pruned: a file that was moved from one
+    to another takes its item along only as long as that is there.
+
     Returns:
         How many were removed, and what is to be said of those that are left out.
     """
+    if isinstance(source, RuledSource):
+        settle(writer, source)
     if source.root is None:
         raise InvalidInputError("prune needs a folder as its source, to know what is gone")
     gone: list[int] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -58,7 +58,8 @@ class ImageFacts:
     caption: str | None = None
     keywords: tuple[str, ...] = ()
     frame: int | None = None  # from 0; None where the file has but one image
-    thumbprint: bytes | None = None  # of the pixels, where they were decoded
+    # Of the pixels, where they were decoded; says nothing of what the file says.
+    thumbprint: bytes | None = field(default=None, compare=False)
 
 
 def read_exif(image: Image.Image) -> dict[int, Any]:

@@ -9,7 +9,6 @@ that lock, so that the switch, one transaction, leaves out nothing.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -201,11 +200,14 @@ class Migration:
 
     def _captions(self, rows: Rows, embedder: Embedder, writer: Writer | None) -> None:
         def pairs() -> Iterator[Pair]:
-            for item in itertools.chain.from_iterable(self._items(rows)):
-                if item.caption:
-                    yield Pair(key=str(item.id), caption=item.caption)
-                else:
-                    self._fail([item.id], "its caption is not kept as text")
+            """The captions, by the rows of their vectors: a changed caption has another one."""
+            for start in range(0, rows.size, _CHUNK):
+                some = rows[start : start + _CHUNK].tolist()
+                for vector_row, row, caption in self._read(partial(catalog.captions, rows=some)):
+                    if caption:
+                        yield Pair(key=str(vector_row), caption=caption)
+                    else:
+                        self._fail([row], "its caption is not kept as text")
 
         for batch in embedder.embed_pairs(pairs()):
             vectors = [one.caption for one in batch if one.caption is not None]

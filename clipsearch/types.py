@@ -43,6 +43,7 @@ class Column:
         public: Its place in an HTTP document; None keeps it on the server.
         tells_place: Whether a filter on it would tell where files are.
         stored: Whether it is a column of the catalog's table of items.
+        internal: Whether it serves indexing alone: no document, filter or export has it.
     """
 
     field: FieldType | None = None
@@ -50,6 +51,7 @@ class Column:
     public: int | None = None
     tells_place: bool = False
     stored: bool = True
+    internal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,13 @@ class Record:
     sha256: str | None = None  # of the image file's bytes, hex
     size_bytes: Annotated[int | None, Column(field="integer", public=5)] = None
     mtime_ns: Annotated[int | None, Column(field="date", field_name="mtime")] = None
+    # of the file as it was read; another one is a reason to read it again
+    ctime_ns: Annotated[int | None, Column(internal=True)] = None
+    inode: Annotated[int | None, Column(internal=True)] = None
+    # what the caption was read from; None for one that was given, which no file can take back
+    caption_from: Annotated[Literal["sidecar", "image"] | None, Column(internal=True)] = None
+    # digest of what files beside the image said of it
+    beside: Annotated[str | None, Column(internal=True)] = None
     # pixels, after EXIF orientation
     width: Annotated[int | None, Column(field="integer", public=2)] = None
     height: Annotated[int | None, Column(field="integer", public=3)] = None
@@ -101,6 +110,8 @@ class Item(Record):
     has_image: Annotated[bool, Column(public=12)] = True
     # whether a caption vector is stored
     has_caption: Annotated[bool, Column(public=13)] = False
+    # under which its caption vector is stored; None for its own
+    caption_row: Annotated[int | None, Column(internal=True)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +234,13 @@ class IngestReport:
 
     seen: int = 0
     indexed: int = 0  # encoded and stored, updated files among them
-    unchanged: int = 0  # already stored, moved files among them
+    unchanged: int = 0  # already stored, moved and refreshed files among them
     duplicate: int = 0  # stored with the vector of an identical file; not encoded again
     skipped: int = 0
-    updated: int = 0  # of the indexed: files that replaced an older version of themselves
+    # of the indexed and the unchanged: items that were changed in place or replaced by new bytes
+    updated: int = 0
+    refreshed: int = 0  # of the updated: those among the unchanged, for which nothing was encoded
+    recaptioned: int = 0  # of the indexed: items of which the caption alone was encoded
     moved: int = 0  # of the unchanged: files found again under another path
     ignored: int = 0  # of the skipped: files that never claimed to be images
     known: int = 0  # of the skipped: skipped before for the same reason, and not changed since
@@ -240,7 +254,8 @@ class IngestReport:
     @property
     def images_per_s(self) -> float:
         """Encoded images a second, wall time."""
-        return self.indexed / self.seconds if self.seconds > 0 else 0.0
+        encoded = self.indexed - self.recaptioned
+        return encoded / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

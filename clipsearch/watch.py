@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import SourceError
-from .ingest import RULES, IngestOptions
+from .ingest import RULES, IngestOptions, prune
 from .intake.left_out import IGNORE_FILE, settled
 from .intake.sources import FolderSource
 from .types import IngestReport
 
 if TYPE_CHECKING:
+    from .engine.writer import Writer
     from .index import Index
 
 __all__ = ["watch"]
@@ -40,7 +41,7 @@ def watch(
     Args:
         index: An index that was opened with its encoder.
         folder: The folder, with everything below it.
-        options: How to work; `prune` is always on.
+        options: How to work; items whose files are gone are always removed.
         on_report: Called after every change that was taken in.
         ready: Called once the folder is up to date and watched.
         stop: Ends the watching.
@@ -54,7 +55,7 @@ def watch(
     root = Path(folder).expanduser().resolve()
     if not root.is_dir():
         raise SourceError(f"nothing to watch at {root}; give a folder")
-    wanted = dataclasses.replace(options or IngestOptions(), prune=True, wait=True)
+    wanted = dataclasses.replace(options or IngestOptions(), prune=False, wait=True)
     first = True
     for changes in changes_of(
         root,
@@ -91,6 +92,7 @@ def _take_in(
     options: IngestOptions,
     on_report: Callable[[IngestReport], None] | None,
 ) -> None:
+    taken: list[tuple[FolderSource, IngestReport]] = []
     for folder in folders:
         source = FolderSource(
             folder,
@@ -99,9 +101,17 @@ def _take_in(
             within=root,
             may_be_empty=True,
         )
-        report = index.add(source, options=options)
+        taken.append((source, index.add(source, options=options)))
+    with index.writer(wait=True) as writer:
+        reports = [_pruned(writer, source, report) for source, report in taken]
+    for report in reports:
         if on_report is not None:
             on_report(report)
+
+
+def _pruned(writer: Writer, source: FolderSource, report: IngestReport) -> IngestReport:
+    removed, remarks = prune(writer, source)
+    return dataclasses.replace(report, pruned=removed, notes=(*report.notes, *remarks))
 
 
 def _judge(index: Index, root: Path, options: IngestOptions) -> FolderSource:

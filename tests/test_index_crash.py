@@ -22,7 +22,7 @@ from tests.fakes import DIM, FakeEncoder, fill
 
 ROOT = Path(__file__).resolve().parents[1]
 EXACT = 50 * DIM  # so that there is an ANN file to build
-WORKS = ("add", "remove", "compact", "rebuild", "everything")
+WORKS = ("add", "recaption", "remove", "compact", "rebuild", "everything")
 SEED = 20260101
 
 # Forks a child for each crash, which spares the child the time to import everything.
@@ -61,6 +61,17 @@ NURSERY = """
                 writer.commit()
             note(have=sorted(names.values()))
 
+        def recaption():
+            chosen = rng.sample(sorted(names), rng.randint(1, 20))
+            with index.writer(wait=True) as writer:
+                for name in chosen:
+                    known = writer.lookup([record(name).key])[record(name).key]
+                    text = known.caption.partition("#")[0] + f"#{rng.random()}"
+                    writer.recaption(known.row, text, encoder.vector(f"text {text}"))
+                note(want=sorted(names.values()))
+                writer.commit()
+            note(have=sorted(names.values()))
+
         def remove():
             gone = rng.sample(sorted(names), min(len(names), rng.randint(1, 10)))
             rows = [names.pop(name) for name in gone]
@@ -69,7 +80,7 @@ NURSERY = """
             note(have=sorted(names.values()))
 
         works = {
-            "add": add, "remove": remove, "compact": index.compact,
+            "add": add, "recaption": recaption, "remove": remove, "compact": index.compact,
             "rebuild": lambda: index.build_ann(force=True),
         }
         print("ready", os.getpid(), flush=True)
@@ -78,7 +89,8 @@ NURSERY = """
             if step == "remove" and len(names) < 100 or step == "add" and len(names) > 395:
                 step = "add" if step == "remove" else "remove"
             if step in ("compact", "rebuild") and what != "everything":
-                (add if rng.random() < 0.5 and len(names) < 350 else remove)()
+                some = [add, recaption, remove] if len(names) < 350 else [recaption, remove]
+                rng.choice(some)()
             works[step]()
 
     for line in sys.stdin:
@@ -152,7 +164,12 @@ def check(path: Path, journal: Path) -> None:
         assert rows == sorted(items)
         for row, vector in zip(rows, np.concatenate(vectors), strict=True):
             if (caption := items[row].caption) is not None:  # whose version is its content
-                assert np.allclose(vector, encoder.vector(caption), atol=2e-3)
+                assert np.allclose(vector, encoder.vector(caption.partition("#")[0]), atol=2e-3)
+        rows, vectors = zip(*index.iter_vectors("caption"), strict=True)
+        assert np.concatenate(rows).tolist() == sorted(items)
+        for row, vector in zip(sorted(items), np.concatenate(vectors), strict=True):
+            assert np.allclose(vector, encoder.vector(f"text {items[row].caption}"), atol=2e-3)
+        rows = sorted(items)
         for row in rows[:: max(1, len(rows) // 20)]:
             assert index.search(index.vectors([row])[0], k=1, exact=True)[0].item.id == row
         report = index.verify(full=True)
@@ -192,7 +209,7 @@ def record_of(i: int):
 
 
 def test_killed_at_random_moments(tmp_path):
-    crash_often(tmp_path, 10)
+    crash_often(tmp_path, 12)
 
 
 @pytest.mark.slow

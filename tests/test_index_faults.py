@@ -141,6 +141,31 @@ def test_an_item_that_is_refused_costs_no_other_of_its_batch(index, encoder):
     sound(index.path, 56)
 
 
+def test_ctrl_c_between_a_caption_and_its_vector_leaves_the_old_one(index, encoder, monkeypatch):
+    update = catalog.update_item
+
+    def interrupted(*arguments, **options):
+        update(*arguments, **options)
+        raise KeyboardInterrupt
+
+    writer = index.writer()
+    writer.recaption(1, "dropped", np.ones(DIM))
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "update_item", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.recaption(2, "interrupted", np.ones(DIM))
+    writer.recaption(3, "after", encoder.vector("text after"))
+    writer.commit()
+    writer.close()
+    assert [item.caption for item in index.items()[:4]] == [
+        *("caption 0", "caption 1", "after", "caption 3"),
+    ]
+    vectors = index.vectors([1, 2, 3], "caption")
+    wanted = [encoder.vector(f"text {text}") for text in ("caption 0", "caption 1", "after")]
+    np.testing.assert_allclose(vectors, np.stack(wanted), atol=1e-3)
+    sound(index.path, 40)
+
+
 def test_a_change_that_is_refused_leaves_nothing_of_itself(index, encoder):
     def refused(conn):
         conn.execute("DELETE FROM items")
@@ -358,6 +383,10 @@ FULL = """
     try:
         if what == "add":
             fill(index, encoder, 2000, first=1000)
+        elif what == "recaption":
+            with index.writer() as writer:
+                for row in range(100, 1000):
+                    writer.recaption(row, "new", encoder.vector("text new"))
         elif what == "remove":
             index.remove(range(1, 4000))
         elif what == "compact":
@@ -374,7 +403,11 @@ FULL = """
 
 @pytest.mark.parametrize(
     ("what", "limit"),
-    [("add", 20_000), ("add", 60_000), ("add", 200_000), ("compact", 20_000), ("ann", 10_000)],
+    [
+        *[("add", 20_000), ("add", 60_000), ("add", 200_000)],
+        *[("recaption", 20_000), ("recaption", 60_000)],
+        *[("compact", 20_000), ("ann", 10_000)],
+    ],
 )
 def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, encoder, what, limit):
     with Index.create(tmp_path / "index", encoder) as index:
@@ -528,6 +561,11 @@ def test_an_older_format_is_migrated(tmp_path, encoder, version):
         put_one.close()
         index.refresh_baseline(encoder)
         assert len(index.search("cat", hybrid=True)) == 4
+        with index.writer() as writer:
+            writer.recaption(3, "a heron", encoder.vector("text a heron"))
+        hit = index.search("a heron", k=1, target="caption", hybrid=True)[0]
+        assert (hit.item.id, hit.item.caption) == (3, "a heron")
+        assert hit.score > 0.999
         report = index.verify(full=True)
         assert report.ok, report.problems
     sound(path, 4)

@@ -1,10 +1,12 @@
 """Random sequences of changes, held against a plain Python model."""
 
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -20,7 +22,7 @@ ENCODER = FakeEncoder()
 
 
 class IndexMachine(RuleBasedStateMachine):
-    """The model is a dict from key to (row, image content, caption content, tag)."""
+    """The model is a dict from key to (row, image, embedded caption, tag, caption)."""
 
     @initialize()
     def create(self):
@@ -65,7 +67,7 @@ class IndexMachine(RuleBasedStateMachine):
         )
         assert row > self.last_row
         self.last_row = row
-        self.staged[record(name).key] = (row, image, caption, None)
+        self.staged[record(name).key] = (row, image, caption, None, caption)
 
     @precondition(lambda self: self.writer is not None)
     @rule(
@@ -101,7 +103,7 @@ class IndexMachine(RuleBasedStateMachine):
             self.last_row = end
             image = f"v{version}" if what != "caption" else None
             caption = f"word{version}" if what != "image" else None
-            self.staged[record(name).key] = (end, image, caption, None)
+            self.staged[record(name).key] = (end, image, caption, None, caption)
 
     @precondition(lambda self: self.writer is not None)
     @rule(names=st.sets(NAMES))
@@ -122,13 +124,36 @@ class IndexMachine(RuleBasedStateMachine):
             self.staged[new] = self.staged.pop(old)
 
     @precondition(lambda self: self.writer is not None)
+    @rule(name=NAMES, version=VERSIONS, what=st.sampled_from(["words", "text alone", "none"]))
+    def recaption(self, name, version, what):
+        """The item keeps its row and its tag, and no row is given out twice."""
+        key = record(name).key
+        if key not in self.staged:
+            with pytest.raises(InvalidInputError, match="no item"):
+                self.writer.recaption(10**6, "word", ENCODER.vector("word"))
+            return
+        row, image, _, tag, _ = self.staged[key]
+        text = None if what == "none" else f"word{version}"
+        vector = ENCODER.vector(text) if what == "words" else None
+        if image is None and vector is None:
+            with pytest.raises(InvalidInputError, match="image or a caption"):
+                self.writer.recaption(row, text, vector)
+            return
+        self.writer.recaption(row, text, vector)
+        self.staged[key] = (row, image, text if vector is not None else None, tag, text)
+        stored = self.writer.vector(row, "caption")
+        assert (stored is None) == (vector is None)
+        if vector is not None:
+            np.testing.assert_allclose(stored, vector, atol=1e-3)
+
+    @precondition(lambda self: self.writer is not None)
     @rule(label=st.sampled_from(["dog", "cat"]), names=st.sets(NAMES))
     def tag(self, label, names):
         chosen = {record(name).key for name in names} & set(self.staged)
         rows = [self.staged[key][0] for key in chosen]
         self.writer.set_tags(rows, [label] * len(rows))
-        for key, (row, image, caption, _) in self.staged.items():
-            self.staged[key] = (row, image, caption, label if key in chosen else None)
+        for key, (row, image, caption, _, text) in self.staged.items():
+            self.staged[key] = (row, image, caption, label if key in chosen else None, text)
 
     @precondition(lambda self: self.writer is not None)
     @rule()
@@ -167,8 +192,8 @@ class IndexMachine(RuleBasedStateMachine):
         assert len(self.index) == len(self.items)
         stored = {i.key: (i.id, i.caption, i.tags) for i in self.index.items()}
         assert stored == {
-            key: (row, caption, () if tag is None else (tag,))
-            for key, (row, _, caption, tag) in self.items.items()
+            key: (row, text, () if tag is None else (tag,))
+            for key, (row, _, _, tag, text) in self.items.items()
         }
         query = ENCODER.vector("query")
         for at, target in ((1, "image"), (2, "caption")):
@@ -179,6 +204,12 @@ class IndexMachine(RuleBasedStateMachine):
                 np.asarray(vectors, np.float32).reshape(-1, DIM),
             )
             expected = exact_top_k([block], query, 4)
+            ids, found = [row for row, _ in have], self.index.iter_vectors(target)
+            found = list(found) or [(np.empty(0, np.int64), np.empty((0, DIM), np.float32))]
+            assert np.concatenate([rows for rows, _ in found]).tolist() == ids
+            np.testing.assert_array_equal(np.concatenate([some for _, some in found]), block[1])
+            if have:
+                np.testing.assert_array_equal(self.index.vectors(ids, target), block[1])
             hits = self.index.search(query, k=4, target=target)
             assert [h.item.id for h in hits] == expected[0].tolist()
             assert [h.score for h in hits] == expected[1].tolist()
@@ -186,6 +217,11 @@ class IndexMachine(RuleBasedStateMachine):
             assert {h.item.id for h in tagged} == {
                 v[0] for v in self.items.values() if v[at] is not None and v[3] == "dog"
             }
+        for word in {f"word{version}" for version in range(6)}:
+            with sqlite3.connect(self.folder / "catalog.sqlite") as conn:
+                query = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid"
+                rows = [row for (row,) in conn.execute(query, (word,))]
+            assert rows == sorted(v[0] for v in self.items.values() if v[4] == word)
         if self.writer is not None:
             found = self.writer.lookup(list(self.seen))
             assert {k: v.row for k, v in found.items()} == {k: v[0] for k, v in self.seen.items()}

@@ -184,7 +184,7 @@ def test_an_index_of_format_4_learns_its_words(tmp_path):
     older.executescript(
         """
         DROP TRIGGER words_insert; DROP TRIGGER words_delete; DROP TRIGGER words_update;
-        DROP TABLE words; DROP VIEW captions;
+        DROP TABLE words; DROP VIEW captions; DROP TABLE thumbprints;
         ALTER TABLE items DROP COLUMN caption_words;
         ALTER TABLE items DROP COLUMN ctime_ns; ALTER TABLE items DROP COLUMN inode;
         CREATE VIRTUAL TABLE words USING fts5 (

@@ -7,7 +7,7 @@ import dataclasses
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +24,9 @@ from .options import BatchSize, Device, ImagePrecision, NewIndexName, Wait, Work
 from .output import EXIT_SKIPPED, note, short_path
 
 if TYPE_CHECKING:
+    from ..index import Index
     from ..ingest import IngestOptions
+    from ..intake.pairs import Source
 
 __all__ = ["index", "open_or_create", "progress_bar", "summarise"]
 
@@ -97,6 +99,13 @@ def index(
         bool,
         typer.Option("--retry-skipped", help="Retry files that failed in an earlier run."),
     ] = False,
+    rescan: Annotated[
+        bool,
+        typer.Option(
+            "--rescan",
+            help="Read metadata and captions of unchanged files again, without encoding images.",
+        ),
+    ] = False,
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Keep running and index changes in the folder until Ctrl-C."),
@@ -148,31 +157,54 @@ def index(
         allow_outside=allow_outside,
         prune=prune,
         retry_skipped=retry_skipped,
+        rescan=rescan,
         wait=wait,
         report_file=report,
     )
     if watch and (len(sources) != 1 or not Path(sources[0]).expanduser().is_dir()):
         raise InvalidInputError("--watch needs exactly one source, a folder")
+    folders: list[Source] = []
     for source in sources:  # before an index is made: is there anything to put into it?
         if source != "-":
-            any(not pair.ignored for pair in options.opened(source))
+            found = options.opened(source)
+            any(not pair.ignored for pair in found)
+            folders.append(found)
+    if prune and len(sources) > 1 and not all(folder.root for folder in folders):
+        raise InvalidInputError("--prune needs folders as its sources, to know what is gone")
     cluster = Cluster(ray, num_workers, gpus_per_worker, device, precision)
     skipped = 0
     with cluster.joined(), open_or_create(name, model, device, precision) as opened:
         for position, source in enumerate(sources):
             with progress_bar() as progress:
-                each = dataclasses.replace(options, report_append=position > 0)
+                each = dataclasses.replace(
+                    options, report_append=position > 0, prune=prune and len(sources) == 1
+                )
                 done = cluster.add(opened, source, progress=progress, options=each)
             for line in summarise(done):
                 note(line)
             skipped += done.skipped - done.ignored - done.known
+        if prune and len(sources) > 1:
+            _prune_all(opened, folders, wait=wait)
         note(f"{len(opened):,} items in {short_path(str(opened.path))}")
         if len(opened):
             note(f'search them:  clipsearch search "a dog on the beach" -i {shlex.quote(name)}')
         if watch:
-            _follow(opened, sources[0], dataclasses.replace(options, report_append=True))
+            following = dataclasses.replace(options, report_append=True, rescan=False)
+            _follow(opened, sources[0], following)
     if skipped:
         raise typer.Exit(EXIT_SKIPPED)
+
+
+def _prune_all(opened: Index, folders: Sequence[Source], *, wait: bool) -> None:
+    from ..ingest import prune
+
+    with opened.writer(wait=wait) as writer:
+        for folder in folders:
+            removed, remarks = prune(writer, folder)
+            for line in remarks:
+                note(line)
+            if removed:
+                note(f"removed {removed:,} items whose files are gone or left out")
 
 
 def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> None:
@@ -180,7 +212,7 @@ def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> No
     from ..watch import watch
 
     def tell(report: IngestReport) -> None:
-        if report.indexed or report.duplicate or report.moved or report.pruned:
+        if report.indexed or report.duplicate or report.updated or report.moved or report.pruned:
             for line in summarise(report):
                 note(line)
 
@@ -231,20 +263,22 @@ def open_or_create(
 def summarise(report: IngestReport) -> list[str]:
     """A report as lines for a person."""
     busy = ", ".join(f"{stage} {share:.0%}" for stage, share in report.busy.items())
-    lines = [
-        f"{report.indexed:,} images in {report.seconds:.1f} s ({report.images_per_s:.1f}/s): {busy}"
-    ]
-    counts = {
-        "unchanged": report.unchanged,
+    encoded = report.indexed - report.recaptioned
+    lines = [f"{encoded:,} images in {report.seconds:.1f} s ({report.images_per_s:.1f}/s): {busy}"]
+    counts = {  # each file once, so that they add up
+        "new": report.indexed - (report.updated - report.refreshed),
+        "unchanged": report.unchanged - report.refreshed - report.moved,
         "duplicate": report.duplicate,
         "updated": report.updated,
         "moved": report.moved,
-        "removed": report.pruned,
         "skipped": report.skipped,
     }
     ends = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     if ends:
-        lines.append(f"of {report.seen:,} files: {ends}")
+        removed = f"; {report.pruned:,} removed" if report.pruned else ""
+        lines.append(f"of {report.seen:,} files: {ends}{removed}")
+    elif report.pruned:
+        lines.append(f"{report.pruned:,} removed")
     reasons = Counter(skip.reason or "" for skip in report.skips)
     for reason, count in reasons.most_common(10):
         example = next(skip.key for skip in report.skips if skip.reason == reason)

@@ -106,6 +106,7 @@ def add_on_cluster(
             batch_size=options.batch_size,
             max_pixels=options.max_pixels,
             timeout_s=options.timeout_s,
+            rescan=options.rescan,
         )
         stream = stack.enter_context(
             contextlib.closing(_results(opened, index.path, settings, count, worker))
@@ -155,7 +156,7 @@ class ClusterEmbedder:
             for candidate in candidates:
                 one = made[id(candidate.pair)]
                 one.candidate = candidate
-                if one.error is None and candidate.pair.caption and one.caption is None:
+                if one.error is None and one.lacks_caption:
                     self.again(one)
                 batch.append(one)
             if log is not None:
@@ -168,6 +169,8 @@ class ClusterEmbedder:
     def again(self, embedded: Embedded) -> None:
         """Mark it as failed: no worker is left to ask."""
         embedded.error = "the file changed while the job ran; index it again"
+
+    caption_again = again
 
 
 def _shared_paths(source: Any) -> list[str]:

@@ -28,7 +28,7 @@ from ..engine.database import CATALOG, translated
 from ..engine.lock import WriterLock
 from ..engine.parts import LINK_REMEDY, is_link
 from ..engine.reader import Reader
-from ..engine.segments import write_segment
+from ..engine.segments import BLOCK_ROWS, write_segment
 from ..engine.snapshot import MODALITIES, Snapshot, VectorStore
 from ..engine.storage import check_openable
 from ..errors import IndexCorruptError, IndexNotFoundError, InvalidInputError
@@ -263,7 +263,7 @@ def _write_vectors(
     conn: sqlite3.Connection, snapshot: Snapshot, folder: Path, modality: Modality
 ) -> int:
     """Write the vectors of a shard's items as segments; returns how many there are."""
-    rows = catalog.select_rows(conn, f"has_{modality}", ())
+    rows = catalog.vector_rows(conn, modality)
     store = snapshot.store(modality)
     for start in range(0, rows.size, MAX_SEGMENT_ROWS):
         part = rows[start : start + MAX_SEGMENT_ROWS]
@@ -273,7 +273,7 @@ def _write_vectors(
                 modality,
                 store.dim,
                 part.size,
-                _blocks(store, int(part[0]), int(part[-1])),
+                _blocks(store, part),
             )
         except ValueError as exc:
             raise IndexCorruptError(
@@ -284,14 +284,11 @@ def _write_vectors(
     return int(rows.size)
 
 
-def _blocks(store: VectorStore, first: int, last: int) -> Iterator[tuple[Rows, Halves]]:
-    """Living vectors of the rows from `first` to `last`, as they are stored."""
-    for rows, vectors in store.live(after=first - 1):
-        stop = int(np.searchsorted(rows, last, side="right"))
-        if stop:
-            yield rows[:stop], vectors[:stop].astype(np.float16)
-        if stop < rows.size:
-            return
+def _blocks(store: VectorStore, rows: Rows) -> Iterator[tuple[Rows, Halves]]:
+    """The vectors that are stored under some rows."""
+    for start in range(0, rows.size, BLOCK_ROWS):
+        found, vectors = store.take_stored(rows[start : start + BLOCK_ROWS])
+        yield found, vectors.astype(np.float16)
 
 
 def _publish(home: Path, manifest: Mapping[str, Any]) -> None:

@@ -18,7 +18,14 @@ from ..errors import ClipSearchError, ClusterError, EncoderMismatchError
 from ..intake.embedder import Embedded, Embedder
 from ..intake.log import IngestLog
 from ..intake.pairs import Pair
-from ..intake.triage import Candidate, content_hash, is_unchanged, problem, status_of
+from ..intake.triage import (
+    Candidate,
+    candidate_of,
+    content_hash,
+    is_unchanged,
+    problem,
+    status_of,
+)
 from .slices import Remarks, pack, unpack
 
 if TYPE_CHECKING:
@@ -41,6 +48,7 @@ class WorkerSettings:
     batch_size: int | None
     max_pixels: int
     timeout_s: float
+    rescan: bool = False  # whether the facts of unchanged images are read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +141,13 @@ class EmbedWorker:
         for n in usable:
             status, reason = status_of(pairs[n])
             before = known.get(pairs[n].key)
-            if reason is None and not (before and is_unchanged(pairs[n], status, before)):
-                todo[n] = Candidate(pairs[n], sha256=_hash_if_same(pairs[n], before))
+            rescan = self._settings.rescan
+            if reason is None and (
+                before is None or rescan or not is_unchanged(pairs[n], status, before)
+            ):
+                todo[n] = candidate_of(pairs[n], status, before, rescan=rescan)
+                if todo[n].sha256 is None:
+                    todo[n].sha256 = _hash_if_same(pairs[n], before)
         log = IngestLog()
         # Equal bytes are encoded once in a slice; the driver sees to the rest.
         batches = self._embedder.embed([list(todo.values())], log=log, stored=lambda _: ())

@@ -164,12 +164,12 @@ def _filled(folder: Path, store: VectorStore, entry: AnnEntry | None, what: str)
         except IndexCorruptError:
             pass  # train anew
         else:
-            trained.add(store.live(after=entry.covered_to))
+            trained.add(store.live_as_stored(after=entry.covered_to))
             return trained
     lists = ann.list_count(len(store))
     _, sample = store.sample(lists * ann.TRAIN_PER_LIST, np.random.default_rng(0))
     trained = ann.train(sample, min(lists, len(sample)))
-    trained.add(store.live())
+    trained.add(store.live_as_stored())
     return trained
 
 
@@ -191,7 +191,7 @@ def _queries(
 
 def _tune(trained: Trained, store: VectorStore, queries: Floats) -> _Tuning:
     """Find the cheapest settings that reach the target, and measure them on other queries."""
-    exact = exact_top_k_many(store.live(), queries, _TIES)
+    exact = exact_top_k_many(store.live_as_stored(), queries, _TIES)
     wanted = [_within_ten(rows, scores) for rows, scores in exact]
     half = len(queries) // 2 or len(queries)
     lists = int(trained.index.nlist)

@@ -26,6 +26,7 @@ from ..types import Facets, Item, Modality, Record
 from ..vectors import Rows
 from .baseline import ScoreBaseline
 from .file_facts import AnnEntry, FileFacts, SegmentEntry
+from .file_state import FileState
 from .keywords import indexed
 
 __all__ = ["CURRENT", "KEYWORDS", "Known", "extra_json"]
@@ -34,7 +35,8 @@ _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
 
 _COLUMNS = ", ".join(STORED)
 _NAMES = ("key", "path")  # stored as `names.stored` writes them
-_OF_INDEX = (*_NAMES, "extra", "has_image", "has_caption")  # the others are a record's as they are
+# The others are a record's as they are.
+_OF_INDEX = (*_NAMES, "extra", "has_image", "has_caption", "caption_row")
 _OF_RECORD = tuple(name for name in STORED if name not in _OF_INDEX)
 _INSERT = (
     f"INSERT INTO items (row, {', '.join((*_OF_RECORD, *_OF_INDEX))}, caption_words) "
@@ -47,7 +49,10 @@ _DATE = re.compile(
 )
 KEYWORDS = "keywords"  # the set of tags that come with the images themselves
 CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
-_KNOWN = "row, key, path, sha256, size_bytes, mtime_ns, caption, extra, has_image, has_caption"
+_KNOWN = (
+    "row, key, path, sha256, caption, caption_from, beside, extra, has_image, has_caption, "
+    "coalesce(caption_row, row), size_bytes, mtime_ns, ctime_ns, inode"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +63,14 @@ class Known:
     key: str
     path: str | None
     sha256: str | None
-    size_bytes: int | None
-    mtime_ns: int | None
     caption: str | None
+    caption_from: str | None
+    beside: str | None
     extra: str | None  # as `extra_json` writes it
     has_image: bool
     has_caption: bool
+    caption_row: int  # the row of its caption vector, if it has one
+    state: FileState  # of its file
 
 
 def meta(conn: sqlite3.Connection) -> dict[str, Any]:
@@ -118,6 +125,7 @@ def insert_items(
                 _as_json(extra),
                 image,
                 caption,
+                None,
                 _words(record.caption),
             )
             for row, (record, extra, image, caption) in enumerate(
@@ -262,6 +270,39 @@ def tags_of(conn: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[st
     return {row: tuple(labels) for row, labels in found.items()}
 
 
+def vector_rows(conn: sqlite3.Connection, modality: Modality) -> Rows:
+    """Rows under which the vectors of all items are stored, int64, ascending."""
+    if modality == "image":
+        return select_rows(conn, "has_image", ())
+    cursor = conn.execute("SELECT coalesce(caption_row, row) FROM items WHERE has_caption")
+    return np.sort(np.fromiter((row for (row,) in cursor), np.int64))
+
+
+def renamed_rows(conn: sqlite3.Connection, modality: Modality) -> tuple[Rows, Rows]:
+    """Rows of vectors that are not those of their items, ascending, and of these items."""
+    found: list[tuple[int, int]] = []
+    if modality == "caption":
+        query = (
+            "SELECT caption_row, row FROM items WHERE caption_row IS NOT NULL ORDER BY caption_row"
+        )
+        found = conn.execute(query).fetchall()
+    pairs = np.array(found, np.int64).reshape(-1, 2)
+    return pairs[:, 0].copy(), pairs[:, 1].copy()
+
+
+def captions(conn: sqlite3.Connection, rows: Sequence[int]) -> list[tuple[int, int, str | None]]:
+    """Row of the vector, row of the item and text of the captions of items that have a vector."""
+    found: list[tuple[int, int, str | None]] = []
+    for chunk in _chunks(rows):
+        marks = ", ".join("?" * len(chunk))
+        found += conn.execute(
+            "SELECT coalesce(caption_row, row), row, caption FROM items "
+            f"WHERE has_caption AND row IN ({marks}) ORDER BY row",
+            chunk,
+        )
+    return found
+
+
 def select_rows(conn: sqlite3.Connection, condition: str, values: Sequence[Any]) -> Rows:
     """Rows of the items that satisfy a condition, int64, ascending."""
     cursor = conn.execute(f"SELECT row FROM items WHERE {condition} ORDER BY row", tuple(values))
@@ -277,6 +318,15 @@ def known_by(conn: sqlite3.Connection, column: str, values: Iterable[Any]) -> It
             f"SELECT {_KNOWN} FROM items WHERE {column} IN ({marks}) ORDER BY row", chunk
         ):
             yield _known(fields)
+
+
+def known_with_bytes(conn: sqlite3.Connection, sha256: str, most: int) -> list[Known]:
+    """At most so many items with an image vector that have a content hash, by ascending row."""
+    cursor = conn.execute(
+        f"SELECT {_KNOWN} FROM items WHERE sha256 = ? AND has_image ORDER BY row LIMIT ?",
+        (sha256, most),
+    )
+    return [_known(fields) for fields in cursor]
 
 
 def known_under(
@@ -298,8 +348,22 @@ def known_under(
 
 
 def _known(fields: tuple[Any, ...]) -> Known:
-    row, key, path, *others = fields
-    return Known(row, actual(key), _actual(path), *others[:-2], *map(bool, others[-2:]))
+    row, key, path, sha256, caption, caption_from, beside, extra, *flags, caption_row = fields[:11]
+    has_image, has_caption = map(bool, flags)
+    return Known(
+        row,
+        actual(key),
+        _actual(path),
+        sha256,
+        caption,
+        caption_from,
+        beside,
+        extra,
+        has_image,
+        has_caption,
+        caption_row,
+        FileState(*fields[11:]),
+    )
 
 
 def _actual(path: str | None) -> str | None:
@@ -348,10 +412,10 @@ def delete_items(conn: sqlite3.Connection, rows: Sequence[int]) -> None:
         conn.execute(f"DELETE FROM tags WHERE row IN ({marks})", chunk)
 
 
-def update_item(conn: sqlite3.Connection, row: int, values: Mapping[str, str | int | None]) -> None:
+def update_item(conn: sqlite3.Connection, row: int, values: Mapping[str, Any]) -> None:
     """Change some columns of an item; a new caption with its words."""
-    if isinstance(caption := values.get("caption"), str):
-        values = {**values, "caption_words": indexed(caption)}
+    if "caption" in values:
+        values = {**values, "caption_words": _words(values["caption"])}
     if isinstance(extra := values.get("extra"), str):
         _note_fields(conn, [json.loads(extra)])
     if values:
@@ -360,6 +424,28 @@ def update_item(conn: sqlite3.Connection, row: int, values: Mapping[str, str | i
         }
         changes = ", ".join(f"{name} = ?" for name in values)
         conn.execute(f"UPDATE items SET {changes} WHERE row = ?", (*values.values(), row))
+
+
+def update_states(conn: sqlite3.Connection, states: Mapping[int, FileState]) -> None:
+    """Change what is known of the files of items, by row."""
+    conn.executemany(
+        "UPDATE items SET size_bytes = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE row = ?",
+        (
+            (state.size_bytes, state.mtime_ns, state.ctime_ns, state.inode, row)
+            for row, state in states.items()
+        ),
+    )
+
+
+def displaced_key(row: int, key: str) -> str:
+    """Key of an item while another one has taken its own: no source can give one like it."""
+    return f"\0{row} {key}"
+
+
+def displaced(conn: sqlite3.Connection) -> dict[int, str]:
+    """Row and former key of the items whose key another one has taken."""
+    found = conn.execute("SELECT row, key FROM items WHERE key >= char(0) AND key < char(1)")
+    return {row: actual(key.partition(" ")[2]) for row, key in found}
 
 
 def captions_with(conn: sqlite3.Connection, expression: str, most: int) -> Rows:
@@ -528,6 +614,12 @@ def set_keywords(conn: sqlite3.Connection, keywords: Mapping[int, Iterable[str]]
         "INSERT OR IGNORE INTO tags (row, name, label) VALUES (?, ?, ?)",
         ((row, KEYWORDS, label) for row, labels in keywords.items() for label in labels),
     )
+
+
+def keywords_of(conn: sqlite3.Connection, row: int) -> set[str]:
+    """The keywords of a row that came with its image."""
+    query = "SELECT label FROM tags WHERE row = ? AND name = ?"
+    return {label for (label,) in conn.execute(query, (row, KEYWORDS))}
 
 
 def baselines(conn: sqlite3.Connection) -> dict[tuple[str, str], dict[str, Any]]:

@@ -17,6 +17,7 @@ __all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "migrate", "version_of"
 
 APPLICATION_ID = 0x434C5053  # "CLPS"
 FORMAT_VERSION = 5
+_FILE_STATE = {"ctime_ns": "INTEGER", "inode": "INTEGER"}
 
 _ITEMS = """
 CREATE TABLE items (
@@ -29,6 +30,8 @@ CREATE TABLE items (
     mtime_ns INTEGER,
     ctime_ns INTEGER,
     inode INTEGER,
+    caption_from TEXT,
+    beside TEXT,
     width INTEGER,
     height INTEGER,
     format TEXT,
@@ -40,10 +43,16 @@ CREATE TABLE items (
     extra TEXT,
     has_image INTEGER NOT NULL,
     has_caption INTEGER NOT NULL,
+    caption_row INTEGER,
     caption_words TEXT
 ) STRICT;
 CREATE INDEX items_by_sha256 ON items (sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX items_by_path ON items (path) WHERE path IS NOT NULL;
+"""
+
+_CAPTION_ROWS = """
+CREATE UNIQUE INDEX IF NOT EXISTS items_by_caption_row ON items (caption_row)
+    WHERE caption_row IS NOT NULL;
 """
 
 # What keyword search reads: a caption with its words apart (`keywords.indexed`), or as it is.
@@ -201,8 +210,9 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
         meta: What the index is, as `catalog.meta` tells it: the model and the times.
     """
     words = "".join(f"{statement};" for statement in _WORDS)
+    items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
     files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}"
-    script = f"{_META}{_MODELS}{_ITEMS}{words}{files}{_TAGS_AND_FIELDS}{_SCORES}"
+    script = f"{_META}{_MODELS}{items}{files}{_TAGS_AND_FIELDS}{_SCORES}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
         f"PRAGMA user_version = {FORMAT_VERSION};{script}"
@@ -321,13 +331,15 @@ def _migrate_3_to_4(conn: sqlite3.Connection) -> None:
 
 
 def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
-    """Version 4 knew a file by its size and the time of its last change alone."""
+    """Version 4 knew a file by size and time alone, and changed no caption in place."""
     conn.execute("UPDATE OR IGNORE tags SET name = 'keywords (own)' WHERE name = 'keywords'")
+    texts = dict.fromkeys(("caption_from", "beside", "caption_words"), "TEXT")
+    integers = dict.fromkeys(("ctime_ns", "inode", "frame", "caption_row"), "INTEGER")
     there = {fields[1] for fields in conn.execute("PRAGMA table_info(items)")}
-    added = {"ctime_ns": "INTEGER", "inode": "INTEGER", "frame": "INTEGER", "caption_words": "TEXT"}
-    for column, kind in added.items():
+    for column, kind in (texts | integers).items():
         if column not in there:
             conn.execute(f"ALTER TABLE items ADD COLUMN {column} {kind}")
+    conn.execute(_CAPTION_ROWS)
     _rebuild_words(conn)
     _remember_all_skips(conn)
     _run(conn, _THUMBPRINTS)

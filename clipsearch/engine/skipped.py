@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from ..names import actual, stored
+from .file_state import FileState
 
 __all__ = ["Skipped", "count", "everything", "forget", "recall", "remember", "under"]
 
@@ -30,6 +31,11 @@ class Skipped:
     ctime_ns: int | None = None
     inode: int | None = None
     sha256: str | None = None
+
+    @property
+    def state(self) -> FileState:
+        """What the file system said of it."""
+        return FileState(self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode)
 
 
 def recall(conn: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Skipped]:

@@ -17,6 +17,7 @@ from ..vectors import Block, Floats, Rows, best, exact_top_k, exact_top_k_many, 
 from . import catalog
 from .ann import MOST_ON_GPU, Ann, open_ann
 from .file_facts import AnnEntry
+from .row_names import NO_RENAMED, RowNames
 from .segments import BLOCK_ROWS, Segment
 
 __all__ = [
@@ -40,6 +41,7 @@ _SELECTED_SHARE = 0.07
 _LONG_ANSWER_SHARE = 0.02
 
 _ROUNDING_MARGIN = 32
+_NO_ITEM = np.zeros(1, np.int64)  # rows begin with 1
 
 _log = logging.getLogger("clipsearch")
 
@@ -63,6 +65,11 @@ class VectorStore:
         dim: Length of a vector.
         exact_elements: Up to how many numbers the search is exact.
         on_gpu: Whether a CUDA device searches, exactly, instead of the ANN file.
+        renamed: Rows of vectors that are not those of their items, and of these items.
+
+    A caption that was changed has its vector under a row of its own, for segments and ANN files
+    are in the order of rows and are never changed. Methods take and return rows of items, but for
+    those that say otherwise.
     """
 
     def __init__(
@@ -74,7 +81,9 @@ class VectorStore:
         exact_elements: int,
         *,
         on_gpu: bool = False,
+        renamed: tuple[Rows, Rows] = NO_RENAMED,
     ) -> None:
+        self._names = RowNames(*renamed)
         self.segments = tuple(segments)
         self.deleted = deleted
         self.ann = ann
@@ -110,14 +119,15 @@ class VectorStore:
             As many as there are, at most k. Scores are exact in any case.
         """
         if self._on_gpu and not exact and allowed is None and k + self.deleted.size <= MOST_ON_GPU:
-            return Found(*exact_top_k(self._gpu_candidates(query, k), query, k), False)
+            return Found(*self._top_k(self._gpu_candidates(query, k), query, k), False)
+        allowed = self._stored_under(allowed)
         if self._scans(k, allowed, exact):
             return self._exact(query, k, allowed)
         covered = self._approximate(query, k, allowed)
         if covered is None:
             return self._exact(query, k, allowed)
-        tail = self.blocks(after=self.covered_to)
-        rows, scores = exact_top_k(self._among(tail, allowed), query, k, skip=self.deleted)
+        tail = self._blocks(after=self.covered_to)
+        rows, scores = self._top_k(self._among(tail, allowed), query, k)
         return Found(
             *best(np.concatenate([covered[0], rows]), np.concatenate([covered[1], scores]), k), True
         )
@@ -128,9 +138,28 @@ class VectorStore:
         """`search` for several queries, float32 [m, dim]; those that scan all vectors, at once."""
         if len(queries) == 1 or self._on_gpu or not self._scans(k, allowed, exact):
             return [self.search(query, k, allowed=allowed, exact=exact) for query in queries]
-        blocks = self.blocks() if allowed is None else self._selected(allowed)
-        skip = self.deleted if allowed is None else None
-        return [Found(*found, False) for found in exact_top_k_many(blocks, queries, k, skip=skip)]
+        allowed = self._stored_under(allowed)
+        blocks = self._blocks() if allowed is None else self._selected(allowed)
+        named, skip = self._named(blocks)
+        return [Found(*found, False) for found in exact_top_k_many(named, queries, k, skip=skip)]
+
+    def _stored_under(self, rows: Rows | None) -> Rows | None:
+        """Rows of the vectors of some items, ascending as the rows of the items are."""
+        return rows if rows is None or not self._names else np.sort(self._names.of_vectors(rows))
+
+    def _named(self, blocks: Iterable[Block]) -> tuple[Iterable[Block], Rows]:
+        """Blocks of vectors with the rows of their items, and the rows that count for nothing."""
+        if not self._names:
+            return blocks, self.deleted
+        return (
+            (np.where(is_in(rows, self.deleted), 0, self._names.of_items(rows)), vectors)
+            for rows, vectors in blocks
+        ), _NO_ITEM
+
+    def _top_k(self, blocks: Iterable[Block], query: Floats, k: int) -> tuple[Rows, Floats]:
+        """The k best items of some blocks of vectors."""
+        named, skip = self._named(blocks)
+        return exact_top_k(named, query, k, skip=skip)
 
     def _scans(self, k: int, allowed: Rows | None, exact: bool) -> bool:
         """Whether all vectors, or all that are allowed, are scored, rather than the ANN file's."""
@@ -147,9 +176,8 @@ class VectorStore:
             yield rows, segment.take(segment.find(rows)[0])
 
     def _exact(self, query: Floats, k: int, allowed: Rows | None) -> Found:
-        if allowed is not None:
-            return Found(*exact_top_k(self._selected(allowed), query, k), False)
-        return Found(*exact_top_k(self.blocks(), query, k, skip=self.deleted), False)
+        blocks = self._blocks() if allowed is None else self._selected(allowed)
+        return Found(*self._top_k(blocks, query, k), False)
 
     def _approximate(
         self, query: Floats, k: int, allowed: Rows | None
@@ -170,16 +198,16 @@ class VectorStore:
             rows, exhausted = self.ann.search(query, ask, k=k, allowed=allowed, total=covered)
             rows = np.sort(rows)
             rows = rows[~is_in(rows, self.deleted)]
-            rows, vectors = self.take(rows)
+            rows, vectors = self.take_stored(rows)
             if rows.size >= want or exhausted:
                 break
             ask *= 2  # deleted rows took places; ask for more
         if rows.size < min(k, selectable):
             return None
-        return exact_top_k([(rows, vectors)], query, k)
+        return self._top_k([(rows, vectors)], query, k)
 
-    def blocks(self, *, after: int = 0) -> Iterator[Block]:
-        """Rows greater than `after` with their vectors, deleted ones too, by ascending row."""
+    def _blocks(self, *, after: int = 0) -> Iterator[Block]:
+        """Vectors whose row is greater than `after`, deleted ones too, by ascending row."""
         candidates = [s for s in self.segments if s.entry.last_row > after]
         count = sum(s.entry.count for s in candidates)  # floats are kept of whole segments
         for segment in candidates:
@@ -187,8 +215,17 @@ class VectorStore:
                 segment.keep_floats()
             yield from segment.blocks(segment.after(after))
 
-    def live(self, *, after: int = 0) -> Iterator[Block]:
-        """Rows greater than `after` that are not removed, with their vectors, by ascending row."""
+    def live(self) -> Iterator[Block]:
+        """The rows of all items that have a vector, with their vectors, by ascending row."""
+        if not self._names:
+            yield from self.live_as_stored()
+            return
+        rows = self.live_rows()
+        for start in range(0, rows.size, BLOCK_ROWS):
+            yield self.take(rows[start : start + BLOCK_ROWS])
+
+    def live_as_stored(self, *, after: int = 0) -> Iterator[Block]:
+        """Vectors that are not removed and whose row is greater than `after`, by ascending row."""
         for segment in self.segments:
             if segment.entry.last_row <= after:
                 continue
@@ -197,20 +234,32 @@ class VectorStore:
                 yield (rows, vectors) if alive.all() else (rows[alive], vectors[alive])
 
     def live_rows(self) -> Rows:
-        """Rows that are not removed, int64, ascending."""
+        """Rows of all items that have a vector, int64, ascending."""
         rows = np.concatenate([np.empty(0, np.int64), *(s.rows for s in self.segments)])
-        return rows[~is_in(rows, self.deleted)]
+        rows = rows[~is_in(rows, self.deleted)]
+        return np.sort(self._names.of_items(rows)) if self._names else rows
 
     def take(self, rows: Rows) -> tuple[Rows, Floats]:
-        """Vectors of rows.
+        """Vectors of items.
 
         Args:
             rows: int64 [m], ascending.
 
         Returns:
-            The rows that are stored, ascending, with float32 vectors [n, dim]. Removed rows that
-            are still in a segment count as stored.
+            The rows of those that have one, ascending, with float32 vectors [n, dim].
         """
+        stored = rows if not self._names else np.sort(self._names.of_vectors(rows))
+        if self.deleted.size:
+            stored = stored[~is_in(stored, self.deleted)]
+        found, vectors = self.take_stored(stored)
+        if not self._names:
+            return found, vectors
+        of_items = self._names.of_items(found)
+        order = np.argsort(of_items)
+        return of_items[order], vectors[order]
+
+    def take_stored(self, rows: Rows) -> tuple[Rows, Floats]:
+        """Vectors that are stored under some rows, removed ones too; else as `take`."""
         kept_rows, kept = [rows[:0]], [np.empty((0, self.dim), np.float32)]
         for segment, part in self._split(rows):
             positions, which = segment.find(part)
@@ -220,7 +269,7 @@ class VectorStore:
         return np.concatenate(kept_rows), np.concatenate(kept)
 
     def sample(self, count: int, rng: np.random.Generator) -> tuple[Rows, Floats]:
-        """Some live rows, chosen at random, with their vectors.
+        """Some items, chosen at random, with their vectors.
 
         Args:
             count: How many at most.
@@ -243,8 +292,8 @@ class VectorStore:
         live = np.concatenate(rows)
         live = live[~is_in(live, self.deleted)]
         if live.size > count:
-            live = np.sort(rng.choice(live, count, replace=False))
-        return self.take(live)
+            live = rng.choice(live, count, replace=False)
+        return self.take(np.sort(self._names.of_items(live)))
 
     def _split(self, rows: Rows) -> Iterator[tuple[Segment, Rows]]:
         """Ascending rows, by the segment in whose range they are."""
@@ -343,6 +392,7 @@ def load_snapshot(
             dim,
             exact_elements,
             on_gpu=on_gpu,
+            renamed=catalog.renamed_rows(conn, modality),
         )
         for modality in MODALITIES
     }

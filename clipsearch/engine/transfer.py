@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..documents import TYPES
+from ..documents import COLUMNS, TYPES
 from ..errors import InvalidInputError, SourceError
 from ..files import output_file
 from ..names import actual, stored
@@ -36,7 +36,7 @@ _PLAIN = {
         name: arrow
         for kind, arrow in ((str, pa.string()), (int, pa.int64()), (float, pa.float64()))
         for name in Record.__dataclass_fields__
-        if TYPES[name] in (kind, kind | None)
+        if not COLUMNS[name].internal and TYPES[name] in (kind, kind | None)
     },
 }
 

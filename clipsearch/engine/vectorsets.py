@@ -24,6 +24,7 @@ from ..types import Modality
 from ..vectors import Floats, Halves, Rows, is_in
 from . import catalog, refresh
 from .compaction import MAX_SEGMENT_ROWS
+from .row_names import RowNames
 from .segments import BLOCK_ROWS, Segment, write_segment
 from .snapshot import MODALITIES, load_snapshot
 
@@ -91,9 +92,10 @@ def lacking(conn: sqlite3.Connection, folder: Path, model: str) -> dict[Modality
     """
     found: dict[Modality, Rows] = {}
     for modality in MODALITIES:
-        wanted = catalog.select_rows(conn, f"has_{modality}", ())
+        wanted = catalog.vector_rows(conn, modality)
         stored = _rows(_open(conn, folder, model, modality))
-        found[modality] = wanted[~is_in(wanted, np.sort(stored))]
+        names = RowNames(*catalog.renamed_rows(conn, modality))
+        found[modality] = np.sort(names.of_items(wanted[~is_in(wanted, np.sort(stored))]))
     return found
 
 
@@ -112,7 +114,7 @@ def store(
         folder: The folder of the index.
         model: Fingerprint of the other model, which is registered.
         modality: Which vectors these are.
-        rows: int64 [n], in any order, none of which the model has already.
+        rows: Of the vectors, int64 [n], in any order, none of which the model has already.
         vectors: float32 [n, dim], unit length.
     """
     order = np.argsort(rows)
@@ -145,7 +147,7 @@ def switch(
     """
     conn.execute("DELETE FROM tombstones")
     for modality in MODALITIES:
-        wanted = catalog.select_rows(conn, f"has_{modality}", ())
+        wanted = catalog.vector_rows(conn, modality)
         segments = _open(conn, folder, model, modality)
         stored = _rows(segments)
         if not is_in(wanted, np.sort(stored)).all():

@@ -194,7 +194,9 @@ class _Check:
             self._problems.append(str(exc))
             return
         if self._full:
-            self._recall(VectorStore(segments, deleted, ann, dim, EXACT_ELEMENTS), ann, path)
+            renamed = catalog.renamed_rows(conn, modality)
+            store = VectorStore(segments, deleted, ann, dim, EXACT_ELEMENTS, renamed=renamed)
+            self._recall(store, ann, path)
 
     def _segment(self, entry: SegmentEntry, dim: int) -> Segment | None:
         try:
@@ -228,7 +230,7 @@ class _Check:
         """Hold the rows of segments against the items."""
         path = self._folder / CATALOG
         live = stored[~is_in(stored, deleted)]
-        wanted = catalog.select_rows(conn, f"has_{modality}", ())
+        wanted = catalog.vector_rows(conn, modality)
         lost = wanted[~is_in(wanted, live)]
         strays = live[~is_in(live, wanted)]
         ghosts = deleted[~is_in(deleted, np.sort(stored))]

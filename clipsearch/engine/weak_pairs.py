@@ -24,9 +24,8 @@ def worst_pairs(images: VectorStore, captions: VectorStore, k: int) -> tuple[Row
     rows = np.empty(0, np.int64)
     scores = np.empty(0, np.float32)
     for block_rows, vectors in images.live():
-        both = ~is_in(block_rows, captions.deleted)
-        paired, caption_vectors = captions.take(block_rows[both])
-        own = vectors[both][is_in(block_rows[both], paired)]
+        paired, caption_vectors = captions.take(block_rows)
+        own = vectors[is_in(block_rows, paired)]
         agreement = np.einsum("ij,ij->i", own, caption_vectors)
         rows = np.concatenate([rows, paired])
         scores = np.concatenate([scores, agreement])

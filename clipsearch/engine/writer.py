@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from . import catalog, compaction, thumbprints
 from .catalog import Known
 from .database import CATALOG, connect, translated
 from .file_facts import SegmentEntry
+from .file_state import STATE_COLUMNS, FileState
 from .garbage import sweep
 from .identity import State, advance, check_same, state_of
 from .lock import WriterLock
@@ -96,7 +97,7 @@ class Writer:
         self._first_row = self._next_row = int(meta["next_row"])
         self._change = {"items": 0, "images": 0, "captions": 0}
         self._staged = 0
-        self._dropped: list[int] = []  # rows, by the change under way
+        self._dropped: dict[Modality, list[int]] = {}  # rows of vectors, by the change under way
         self._has_new_files = False
 
     # --- looking up ---------------------------------------------------------------------------
@@ -125,14 +126,24 @@ class Writer:
                     found.setdefault(known.sha256, known)
         return found
 
+    def with_bytes(self, sha256: str, most: int) -> list[Known]:
+        """Stored or staged items with an image vector that have a content hash, oldest first."""
+        with self._translated():
+            return catalog.known_with_bytes(self._conn, sha256, most)
+
     def vector(self, row: int, modality: Modality = "image") -> Floats | None:
         """The stored or staged vector of a row, float32 [dim], or None."""
-        if row >= self._first_row:
-            return self._vectors[modality].get(row)
         with self._translated():
+            if modality == "caption":
+                captions = catalog.captions(self._conn, [row])
+                if not captions:
+                    return None
+                row = captions[0][0]
+            if row >= self._first_row:
+                return self._vectors[modality].get(row)
             if self._base is None:
                 self._base = load_snapshot(self._folder, self._conn)
-            rows, vectors = self._base.store(modality).take(np.asarray([row], np.int64))
+            rows, vectors = self._base.store(modality).take_stored(np.asarray([row], np.int64))
             return vectors[0] if rows.size else None
 
     def paths_under(self, root: str) -> Iterator[Known]:
@@ -157,7 +168,7 @@ class Writer:
             caption: Its caption vector, [dim], or None; one of the two is needed.
 
         Returns:
-            Its row, which no other item ever had or will have.
+            Its row, which no other item or caption ever had or will have.
 
         Raises:
             InvalidInputError: No vector, a bad vector, or a value that cannot be stored.
@@ -257,23 +268,97 @@ class Writer:
         path: str | None = None,
         mtime_ns: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        state: FileState | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Stage a change of an item's whereabouts or extra columns; what is None stays as it is.
+        """Stage a change of what is known of an item; what is None stays as it is.
 
         An item that has the new key is replaced: the file was moved over it.
+
+        Args:
+            row: Of the item.
+            key: Its new key.
+            path: Its new path.
+            mtime_ns: The time of the last change of its file.
+            extra: Its extra columns, all of them.
+            state: The state of its file, in place of `mtime_ns`.
+            facts: Other fields of its `Record` by name, whose values may be None.
+
+        Raises:
+            InvalidInputError: A value that cannot be stored.
         """
         columns = None if extra is None else catalog.extra_json(extra)
         values = {"key": key, "path": path, "mtime_ns": mtime_ns, "extra": columns}
+        if state is not None:
+            values |= {name: getattr(state, name) for name in STATE_COLUMNS}
 
         def change() -> None:
             if key is not None:
                 there = catalog.known_by(self._conn, "key", [key])
                 self._delete([old for old in there if old.row != row])
             catalog.update_item(
-                self._conn, row, {name: v for name, v in values.items() if v is not None}
+                self._conn,
+                row,
+                {**{name: v for name, v in values.items() if v is not None}, **(facts or {})},
             )
 
         self._stage(change, key or str(row))
+
+    def note_states(self, states: Mapping[int, FileState]) -> None:
+        """Stage what is known of the files of unchanged items, by row."""
+        self._stage(lambda: catalog.update_states(self._conn, states), "states of files")
+
+    def recaption(
+        self,
+        row: int,
+        caption: str | None,
+        vector: Any = None,
+        *,
+        caption_from: Literal["sidecar", "image"] | None = None,
+    ) -> None:
+        """Stage another caption of an item, which keeps its row, tags and everything else.
+
+        Args:
+            row: Of the item.
+            caption: The new caption; None takes it away.
+            vector: Its vector, [dim]; None for a caption that is not searched by its meaning.
+            caption_from: What it was read from; see `Record`.
+
+        Raises:
+            InvalidInputError: There is no such item, a bad vector, a value that cannot be stored,
+                or the item would be left without any vector.
+        """
+        block = _alone(vector, self._dim, f"caption vector of item {row}")
+        staged = None
+        if block is not None:
+            vectors = check_vectors(block[1], self._dim, what=f"caption vector of item {row}")
+            staged = vectors.astype(np.float16)
+
+        def change() -> None:
+            known = next(catalog.known_by(self._conn, "row", [row]), None)
+            if known is None:
+                raise InvalidInputError(f"there is no item {row}")
+            if staged is None and not known.has_image:
+                raise InvalidInputError(f"{known.key}: an item needs an image or a caption vector")
+            if known.has_caption:
+                self._drop("caption", [known.caption_row])
+            own = None if staged is None else self._next_row
+            catalog.update_item(
+                self._conn,
+                row,
+                {
+                    "caption": caption,
+                    "caption_from": caption_from,
+                    "has_caption": staged is not None,
+                    "caption_row": own,
+                },
+            )
+            if staged is not None:
+                self._vectors["caption"].add(np.array([self._next_row], np.int64), staged)
+                self._next_row += 1
+            self._count(0, 0, int(staged is not None) - int(known.has_caption))
+
+        self._stage(change, f"caption of item {row}")
 
     def remove(self, rows: Iterable[int]) -> int:
         """Stage the removal of rows; returns how many of them there were.
@@ -325,6 +410,11 @@ class Writer:
         ]
         self._stage(lambda: catalog.replace_tags(self._conn, name, tags), f"tags {name}")
 
+    def set_keywords(self, row: int, keywords: Iterable[str]) -> None:
+        """Stage the replacement of the keywords that came with an item's image."""
+        labels = list(keywords)
+        self._stage(lambda: catalog.set_keywords(self._conn, {row: labels}), f"keywords of {row}")
+
     def set_meta(self, key: str, value: Any) -> None:
         """Stage a small JSON document under a name."""
         self._stage(lambda: catalog.set_document(self._conn, key, value), key)
@@ -341,7 +431,7 @@ class Writer:
         """
         conn = self._connection()
         before = dict(self._change)
-        self._dropped = []
+        self._dropped = {modality: [] for modality in MODALITIES}
         try:
             with self._translated():
                 if not conn.in_transaction:
@@ -357,8 +447,8 @@ class Writer:
                         raise
                     raise InvalidInputError(f"{what!r} cannot be stored: {exc}") from exc
                 conn.execute("RELEASE staged")
-                for staged in self._vectors.values():
-                    staged.drop(self._dropped)
+                for modality, staged in self._vectors.items():
+                    staged.drop(self._dropped[modality])
                 self._staged += count
         except InvalidInputError:
             raise
@@ -371,14 +461,18 @@ class Writer:
             return
         rows = [one.row for one in known]
         images = [one.row for one in known if one.has_image]
-        captions = [one.row for one in known if one.has_caption]
+        captions = [one.caption_row for one in known if one.has_caption]
         catalog.delete_items(self._conn, rows)
-        for modality, stored in (("image", images), ("caption", captions)):
-            catalog.insert_tombstones(
-                self._conn, modality, (row for row in stored if row < self._first_row)
-            )
-        self._dropped += rows
+        self._drop("image", images)
+        self._drop("caption", captions)
         self._count(-len(rows), -len(images), -len(captions))
+
+    def _drop(self, modality: Modality, rows: Sequence[int]) -> None:
+        """Give up the vectors that are stored or staged under some rows."""
+        catalog.insert_tombstones(
+            self._conn, modality, (row for row in rows if row < self._first_row)
+        )
+        self._dropped[modality] += rows
 
     def _count(self, items: int, images: int, captions: int) -> None:
         self._change["items"] += items

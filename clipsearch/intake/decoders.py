@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import pickle
 import signal
@@ -29,7 +30,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +42,11 @@ from ..images import (
     Preprocessing,
     image_suffixes,
     prepare_with_facts,
+    read_facts,
 )
-from ..metadata import ImageFacts
+from ..metadata import DECODER_ERRORS, ImageFacts
 
-__all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "serve"]
+__all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "FactsOnly", "serve"]
 
 _CHILD = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
 _SIZES = struct.Struct("=QQ")  # bytes of the pickled message, and of the pixels that follow it
@@ -60,6 +62,17 @@ class Decoded:
     sha256: str  # of the encoded bytes, hex
     size_bytes: int
     busy_s: float  # CPU time of the decoder
+
+
+@dataclass(frozen=True, slots=True)
+class FactsOnly:
+    """An image that is known to decode, of which only the header is to be read."""
+
+    image: str | bytes
+
+
+_Source = str | bytes | FactsOnly
+_Ended = Decoded | ImageFacts | ImageDecodeError
 
 
 class DecoderPool:
@@ -107,19 +120,22 @@ class DecoderPool:
         return self._threads.submit(self._decode_one, source)
 
     def submit_many(
-        self, sources: Sequence[str | bytes]
-    ) -> Future[list[Decoded | ImageDecodeError]]:
-        """Queue files that one process decodes one after the other, with an end for each."""
+        self, sources: Sequence[str | bytes | FactsOnly]
+    ) -> Future[list[Decoded | ImageFacts | ImageDecodeError]]:
+        """Queue files that one process decodes one after the other, with an end for each.
+
+        That of a `FactsOnly` is its facts, or an error.
+        """
         return self._threads.submit(self._decode, sources)
 
     def _decode_one(self, source: str | bytes) -> Decoded:
         (end,) = self._decode([source])
         if isinstance(end, ImageDecodeError):
             raise end
-        return end
+        return cast("Decoded", end)  # as it is no `FactsOnly`
 
-    def _decode(self, sources: Sequence[str | bytes]) -> list[Decoded | ImageDecodeError]:
-        ends: list[Decoded | ImageDecodeError] = []
+    def _decode(self, sources: Sequence[_Source]) -> list[_Ended]:
+        ends: list[_Ended] = []
         while len(ends) < len(sources):
             if self._closed:
                 return [*ends, *(ImageDecodeError(_STOPPED) for _ in sources[len(ends) :])]
@@ -137,7 +153,7 @@ class DecoderPool:
                 ends.append(self._failure(sources[len(ends)], child, exc))
         return ends
 
-    def _failure(self, source: str | bytes, child: _Child, exc: Exception) -> ImageDecodeError:
+    def _failure(self, source: _Source, child: _Child, exc: Exception) -> ImageDecodeError:
         if self._closed:
             how = _STOPPED
         elif isinstance(exc, TimeoutError):
@@ -165,7 +181,7 @@ class _Child:
         self._is_ready = False
         self._limit = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))  # a timeval
 
-    def ask(self, sources: Sequence[str | bytes]) -> Iterator[Decoded | ImageDecodeError]:
+    def ask(self, sources: Sequence[_Source]) -> Iterator[_Ended]:
         """The end of each file, in order, as it comes."""
         if not self._is_ready:  # starting, which a busy machine draws out, is no file's fault
             _receive(self._socket)
@@ -179,6 +195,9 @@ class _Child:
                 raise TimeoutError from exc
             if isinstance(answer, str):
                 yield ImageDecodeError(answer)
+                continue
+            if isinstance(answer, dict):
+                yield ImageFacts(**answer)
                 continue
             shape, facts, notes, sha256, size_bytes, busy_s = answer
             array = np.frombuffer(pixels, np.uint8).reshape(shape)
@@ -206,8 +225,12 @@ def serve(descriptor: int) -> None:
         while True:
             sources, _ = _receive(pipe)
             for source in sources:
+                answer: Any
                 try:
-                    answer, pixels = _decoded(source, spec, max_pixels)
+                    if isinstance(source, FactsOnly):
+                        answer, pixels = _facts(source), None
+                    else:
+                        answer, pixels = _decoded(source, spec, max_pixels)
                 except ImageDecodeError as exc:
                     answer, pixels = str(exc), None
                 except Exception as exc:  # whatever a decoder does, it costs this file alone
@@ -240,8 +263,19 @@ def _decoded(
     return answer, pixels
 
 
-def _name(source: str | bytes) -> str:
-    return "the image" if isinstance(source, bytes) else Path(source).name
+def _facts(source: FactsOnly) -> dict[str, Any]:
+    image = source.image
+    try:
+        return dataclasses.asdict(
+            read_facts(io.BytesIO(image) if isinstance(image, bytes) else image)
+        )
+    except DECODER_ERRORS as exc:
+        raise ImageDecodeError(f"{_name(source)}: {exc}") from exc
+
+
+def _name(source: _Source) -> str:
+    image = source.image if isinstance(source, FactsOnly) else source
+    return "the image" if isinstance(image, bytes) else Path(image).name
 
 
 def _send(pipe: socket.socket, message: Any, pixels: npt.NDArray[np.uint8] | None = None) -> None:

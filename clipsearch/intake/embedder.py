@@ -6,7 +6,6 @@ next one gathers. Batches come out in the order of the source, whatever happens 
 
 from __future__ import annotations
 
-import io
 import threading
 import warnings
 from collections import deque
@@ -14,17 +13,17 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ..encoder import Encoder, batch_for, decoders_for
 from ..errors import ImageDecodeError
-from ..images import DEFAULT_MAX_PIXELS, read_facts
+from ..images import DEFAULT_MAX_PIXELS
 from ..metadata import ImageFacts
 from ..vectors import Floats
-from .decoders import DEFAULT_TIMEOUT_S, Decoded, DecoderPool
+from .decoders import DEFAULT_TIMEOUT_S, Decoded, DecoderPool, FactsOnly
 from .log import IngestLog
 from .pairs import Pair, Source, in_chunks
 from .triage import Candidate
@@ -37,7 +36,6 @@ __all__ = [
     "Embeds",
     "Stored",
     "embed_files",
-    "facts_of",
     "iter_files",
 ]
 
@@ -51,7 +49,8 @@ _GROUP = 8  # images that a decoder gets together, which spares this process mes
 Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
 Chunks = Iterable[Sequence[Candidate]]
 Stored = Callable[[Sequence[str]], Container[str]]  # of content hashes, those that are stored
-_Group = tuple[list[Candidate], "Future[list[Decoded | ImageDecodeError]] | None"]
+_Decoding = Future[list[Decoded | ImageFacts | ImageDecodeError]]
+_Group = tuple[list[Candidate], _Decoding | None]
 
 
 @dataclass(slots=True)
@@ -61,9 +60,10 @@ class Embedded:
     candidate: Candidate
     sha256: str | None = None  # of the image's bytes, hex
     size_bytes: int | None = None
-    facts: ImageFacts | None = None  # None for a caption alone, and for bytes that are stored
+    # None for a caption alone, and for bytes that are stored unless their facts are read again
+    facts: ImageFacts | None = None
     image: Floats | None = None  # float32 [dim]; None where the same bytes are stored, or will be
-    caption: Floats | None = None  # float32 [dim]
+    caption: Floats | None = None  # float32 [dim]; None also where the stored one will do
     error: str | None = None  # why its image cannot be decoded
     pixels: Pixels | None = None  # as long as they may have to be encoded
 
@@ -76,6 +76,16 @@ class Embedded:
     def text(self) -> str | None:
         """The caption: that of the source or of a sidecar, else that within the image."""
         return self.pair.caption or (self.facts.caption if self.facts is not None else None)
+
+    @property
+    def caption_from(self) -> Literal["sidecar", "image"] | None:
+        """What the caption was read from; None where it was given."""
+        return self.pair.caption_from if self.pair.caption or not self.text else "image"
+
+    @property
+    def lacks_caption(self) -> bool:
+        """Whether the caption is to be encoded, and is not yet."""
+        return bool(self.text) and self.text != self.candidate.caption and self.caption is None
 
 
 class Embeds(Protocol):
@@ -96,6 +106,10 @@ class Embeds(Protocol):
 
     def again(self, embedded: Embedded) -> None:
         """Encode an image that was left out because its bytes were stored."""
+        ...
+
+    def caption_again(self, embedded: Embedded) -> None:
+        """Encode a caption that was left out because it was stored."""
         ...
 
 
@@ -236,6 +250,10 @@ class Embedder:
         if embedded.pixels is not None:
             embedded.image = self._encoder.encode_pixels(embedded.pixels[None])[0]
 
+    def caption_again(self, embedded: Embedded) -> None:
+        """Encode a caption that was left out because it was stored, and no longer is."""
+        embedded.caption = self._encode_captions([embedded.text or ""], IngestLog())[0]
+
     def _groups(self, chunk: Sequence[Candidate]) -> Iterator[list[Candidate]]:
         """Candidates that one decoder gets together; fewer where there are too few for all."""
         most = min(self._ahead, len(chunk)) // (2 * self.workers)
@@ -243,10 +261,8 @@ class Embedder:
         for start in range(0, len(chunk), size):
             yield list(chunk[start : start + size])
 
-    def _submit(
-        self, group: Sequence[Candidate]
-    ) -> Future[list[Decoded | ImageDecodeError]] | None:
-        images = [c.pair.image for c in group if c.pair.image is not None and c.sha256 is None]
+    def _submit(self, group: Sequence[Candidate]) -> _Decoding | None:
+        images = [source for one in group if (source := _to_decode(one)) is not None]
         return self._decoders.submit_many(images) if images else None
 
     def _encode(self, batch: list[Embedded], fresh: list[Embedded], log: IngestLog) -> None:
@@ -256,10 +272,7 @@ class Embedder:
                 vectors = self._encoder.encode_pixels(pixels)  # [n, H, W, 3] -> [n, dim]
                 for one, vector in zip(fresh, vectors, strict=True):
                     one.image, one.pixels = vector, None
-            for one in batch:
-                if one.sha256 is not None and one.facts is None:  # its bytes are stored
-                    one.facts = facts_of(one.pair)
-            captioned = [one for one in batch if one.text and one.error is None]
+            captioned = [one for one in batch if one.lacks_caption and one.error is None]
             if captioned:
                 vectors = self._encode_captions([one.text or "" for one in captioned], log)
                 for one, vector in zip(captioned, vectors, strict=True):
@@ -274,15 +287,12 @@ class Embedder:
         return vectors
 
 
-def facts_of(pair: Pair) -> ImageFacts | None:
-    """The facts of a pair's image, which is known to decode, from its header alone."""
-    if not pair.image:
-        return None
-    image = io.BytesIO(pair.image) if isinstance(pair.image, bytes) else pair.image
-    try:
-        return read_facts(image)
-    except (OSError, ValueError):  # gone meanwhile; its vector is known all the same
-        return None
+def _to_decode(candidate: Candidate) -> str | bytes | FactsOnly | None:
+    """What a decoder gets of a candidate, if anything."""
+    image = candidate.pair.image
+    if image is None or candidate.sha256 is None:
+        return image
+    return FactsOnly(image) if candidate.reads_facts else None
 
 
 def _decoded(group: _Group, log: IngestLog) -> Iterator[Embedded]:
@@ -291,10 +301,11 @@ def _decoded(group: _Group, log: IngestLog) -> Iterator[Embedded]:
     results = iter(future.result() if future is not None else ())
     for candidate in candidates:
         pair = candidate.pair
-        if pair.image is None or candidate.sha256 is not None:
-            yield Embedded(candidate, candidate.sha256)
+        result = None if _to_decode(candidate) is None else next(results)
+        if candidate.sha256 is not None or result is None or isinstance(result, ImageFacts):
+            facts = result if isinstance(result, ImageFacts) else None
+            yield Embedded(candidate, candidate.sha256, facts=facts)
             continue
-        result = next(results)
         if isinstance(result, ImageDecodeError):
             reason = str(result).removeprefix(f"{Path(pair.key).name}: ")
             yield Embedded(candidate, error=reason.removeprefix("the image: "))

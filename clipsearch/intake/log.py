@@ -24,7 +24,7 @@ _SUFFIX = re.compile(r" \((\.[^()]{1,16}|no suffix)\)$")
 _MAX_LISTED_SKIPS = 1000
 _MAX_EXAMPLES = 3  # of the files that a note is about
 _ENDS = ("indexed", "unchanged", "duplicate", "skipped")
-_SUB_COUNTS = ("updated", "moved", "ignored", "known")
+_SUB_COUNTS = ("updated", "refreshed", "recaptioned", "moved", "ignored", "known")
 
 
 class IngestLog:
@@ -79,6 +79,8 @@ class IngestLog:
         self.counts[status] += 1
         if also:
             self.counts[also] += 1
+        if (status, also) == ("unchanged", "updated"):
+            self.counts["refreshed"] += 1
         if self._file is not None:
             line = {"key": stored(key), "status": status, "reason": reason}
             with writing(Path(self._file.name)):

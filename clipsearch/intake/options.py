@@ -35,6 +35,7 @@ class IngestOptions:
     allow_outside: bool = False  # whether a table may name images outside its folder
     prune: bool = False  # remove items of this folder whose files are gone
     retry_skipped: bool = False  # try files again that could not be read before
+    rescan: bool = False  # read metadata and captions of unchanged files again
     wait: bool | float = False  # for another writer: not at all, for ever, or so many seconds
     report_append: bool = False  # to a report file that is already there
     report_file: str | os.PathLike[str] | None = None  # one JSON line for every pair

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..engine import skipped, thumbprints
+from ..engine import catalog, skipped, thumbprints
+from ..engine.file_state import FileState
 from ..errors import InvalidInputError
 from ..images import PASSING_REASONS
 from ..metadata import ImageFacts, with_sidecar
 from ..types import Record, Status
 from ..vectors import Block, Floats
-from .embedder import Embedded
+from .embedder import Embedded, Embeds
 from .log import IngestLog
-from .triage import content_hash, has_columns, is_gone
+from .pairs import Pair
+from .triage import content_hash, has_columns, has_left
 
 if TYPE_CHECKING:
     from ..engine.catalog import Known
@@ -27,6 +30,8 @@ __all__ = ["Store"]
 
 _COMMIT_ITEMS = 2048  # an interruption costs at most so many items ...
 _COMMIT_SECONDS = 5.0  # ... or so much time
+_MOST_TWINS = 16  # items with the same bytes among which a moved one is looked for
+_NO_FACTS = "files whose metadata could not be read again"
 # What `Record` has too, besides the caption, which a source may give.
 _FACTS = tuple(
     field.name
@@ -50,14 +55,15 @@ class _End:
 class Store:
     """Writes batches into an index and commits them now and then; at its end, as a context, too.
 
-    What is embedded already is not written twice: a file that was touched keeps its item, one that
-    was moved takes its item along, and one with the bytes of another gets a copy of its vector.
+    What is stored already is not written twice. An item whose file has the bytes that it had is
+    changed in place, whatever else is new; a file that was moved takes its item along; and one with
+    the bytes of another gets a copy of its vector.
 
     Args:
         writer: Of the index.
         log: Takes the end of every pair.
-        again: Encodes an image that was left out because its bytes were stored, which they no
-            longer are; gives it an `image` or an `error`.
+        embedder: Encodes what was left out because it was stored, where it no longer is.
+        rescan: Whether captions are given up whose files are gone.
         retry: Whether what was skipped before was asked to be tried again, so that it is news if
             it fails again.
     """
@@ -66,19 +72,25 @@ class Store:
         self,
         writer: Writer,
         log: IngestLog,
-        again: Callable[[Embedded], None],
+        embedder: Embeds,
         *,
+        rescan: bool = False,
         retry: bool = False,
     ) -> None:
         self._retry = retry
         self._writer = writer
         self._log = log
-        self._again = again
+        self._embedder = embedder
+        self._rescan = rescan
         self._committed = monotonic()
         self._ends: list[_End] = []  # of the batch under way, in order
+        self._states: dict[int, FileState] = {}  # of files of which nothing else is new, by row
         self._before: dict[str, Known] = {}  # items with the keys of this batch, as it began
-        self._twins: dict[str, Known] = {}  # items with its bytes
+        self._stored: set[str] = set()  # its hashes that are stored
         self._changed: set[str] = set()  # keys and hashes that this batch has changed since
+        # row -> key that another image has taken; a run that was killed may have left some
+        self._displaced: dict[int, str] = writer.read(catalog.displaced)
+        self._overdue = set(self._displaced)  # those of them that were put aside before a commit
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +100,7 @@ class Store:
             try:
                 self._flush()
             finally:
-                self._writer.commit()
+                self._commit(last=True)
 
     def __call__(self, batch: Sequence[Embedded]) -> None:
         """Store a batch, and commit if it is time.
@@ -100,15 +112,14 @@ class Store:
         with self._log.timed("write"):
             self._before = self._writer.lookup([one.pair.key for one in batch])
             hashes = [one.sha256 for one in batch if one.sha256 is not None]
-            self._twins = self._writer.by_sha256(hashes)
+            self._stored = set(self._writer.by_sha256(hashes))
             self._changed.clear()
             for embedded in batch:
                 self._take(embedded)
             self._flush()
             late = monotonic() - self._committed > _COMMIT_SECONDS
             if self._writer.staged >= _COMMIT_ITEMS or (late and self._writer.staged):
-                self._writer.commit()
-                self._committed = monotonic()
+                self._commit()
 
     def _take(self, embedded: Embedded) -> None:
         key = embedded.pair.key
@@ -116,17 +127,40 @@ class Store:
             self._flush()
             self._before.pop(key, None)
             self._before.update(self._writer.lookup([key]))
-        twin = self._twin(embedded)
-        if twin is not None and self._reuse(embedded, twin):
+        own = self._before.get(key)
+        if own is not None and _has_same_image(embedded, own):
+            self._update(embedded, own)
             return
-        if embedded.image is None and embedded.error is None and embedded.pair.image is not None:
-            self._again(embedded)  # the item with the same bytes is gone by now
+        twins = self._twins(embedded)
+        moved = self._moved(embedded, twins)
+        if moved is not None:
+            self._displace(own)
+            self._update(embedded, moved)
+            return
+        image = self._writer.vector(twins[0].row) if twins else None
+        if image is not None:
+            end = _End(embedded, "duplicate", f"same bytes as {self._key(twins[0])}")
+            if embedded.size_bytes is None:
+                embedded.size_bytes = twins[0].state.size_bytes
+        else:
+            end = _End(embedded, "indexed", also="updated" if own is not None else None)
+            if (
+                embedded.image is None
+                and embedded.error is None
+                and embedded.pair.image is not None
+            ):
+                self._embedder.again(embedded)  # the item with the same bytes is gone by now
+            image = embedded.image
+        if embedded.error is None:
+            self._find_caption(embedded, *filter(None, (own, *twins[:1])))
         if embedded.error is not None:
             also = "known" if self._is_known(embedded) else None
             self._ends.append(_End(embedded, "skipped", embedded.error, also))
             return
-        end = _End(embedded, "indexed", also="updated" if key in self._before else None)
-        self._put(end, embedded.image)
+        self._displace(own)
+        end.record, end.image = _record(embedded), image
+        self._ends.append(end)
+        self._changed.update(filter(None, (key, end.record.sha256)))
 
     def _is_known(self, embedded: Embedded) -> bool:
         """Whether an image that failed did so before, and was tried only because that may pass."""
@@ -135,62 +169,157 @@ class Store:
             return False
         return before.mtime_ns is None and before.sha256 is None  # else its bytes are others
 
-    def _twin(self, embedded: Embedded) -> Known | None:
-        """The item that has the same bytes: that of the pair itself, else the oldest."""
-        sha256, own = embedded.sha256, self._before.get(embedded.pair.key)
-        if sha256 is None:
-            return None
-        if own is not None and own.has_image and own.sha256 == sha256:
-            return own  # it has these bytes still, even if an older item has them too
-        twin = self._twins.get(sha256)
-        if sha256 in self._changed or (twin is not None and twin.key in self._changed):
+    def _twins(self, embedded: Embedded) -> list[Known]:
+        """Items that have the same bytes, oldest first; not all where there are very many."""
+        sha256 = embedded.sha256
+        if sha256 is None or not (sha256 in self._stored or sha256 in self._changed):
+            return []
+        twins = self._writer.with_bytes(sha256, _MOST_TWINS)
+        if sha256 in self._changed or any(twin.key in self._changed for twin in twins):
             self._flush()
-            twin = self._writer.by_sha256([sha256]).get(sha256)
-        return twin
+            twins = self._writer.with_bytes(sha256, _MOST_TWINS)
+        return [twin for twin in twins if self._key(twin) != embedded.pair.key]
 
-    def _reuse(self, embedded: Embedded, twin: Known) -> bool:
-        """Store a file whose bytes are already in the index, if its vector is, without encoding."""
-        pair, candidate = embedded.pair, embedded.candidate
-        mtime_ns = candidate.status.st_mtime_ns if candidate.status else None
-        same_caption = pair.caption is None or pair.caption == twin.caption
-        columns = None if has_columns(pair, twin) else pair.extra
-        if twin.key == pair.key and same_caption:
-            end = _End(embedded, "unchanged")
-            if columns is not None:
-                end.reason, end.also = "new columns", "updated"
-            try:
-                self._writer.touch(twin.row, mtime_ns=mtime_ns, extra=columns)
-            except InvalidInputError as exc:  # a value of this pair cannot be stored
-                end = _End(embedded, "skipped", str(exc))
-            self._ends.append(end)
-            return True
-        path, gone = candidate.path, twin.path is not None and is_gone(twin.path)
-        if pair.key not in self._before and path is not None and same_caption and gone:
-            self._writer.touch(twin.row, key=pair.key, path=path, mtime_ns=mtime_ns)
-            self._changed.update((twin.key, pair.key, twin.sha256 or ""))
-            self._ends.append(_End(embedded, "unchanged", f"moved from {twin.path}", "moved"))
-            return True
-        vector = self._writer.vector(twin.row)
-        if vector is None:
-            return False
-        if embedded.size_bytes is None:
-            embedded.size_bytes = twin.size_bytes
-        if twin.key == pair.key:
-            end = _End(embedded, "indexed", "new caption", "updated")
-        else:
-            end = _End(embedded, "duplicate", f"same bytes as {twin.key}")
-        self._put(end, vector)
-        return True
+    def _moved(self, embedded: Embedded, twins: Sequence[Known]) -> Known | None:
+        """The item whose file this was before it was moved, one of the same name if there is."""
+        path = embedded.candidate.path
+        left = [
+            twin
+            for twin in twins
+            if (twin.path is None) == (path is None)
+            and (twin.row in self._displaced or has_left(twin, path))
+        ]
+        name = os.path.basename(embedded.pair.key)
+        return min(left, key=lambda twin: os.path.basename(self._key(twin)) != name, default=None)
 
-    def _put(self, end: _End, image: Floats | None) -> None:
-        end.record, end.image = _record(end.embedded), image
+    def _key(self, item: Known) -> str:
+        return self._displaced.get(item.row, item.key)
+
+    def _displace(self, own: Known | None) -> None:
+        """Put an item aside whose key another image takes: its own may turn up under another one.
+
+        That it does within one commit and the next, as with files that are numbered anew, or it is
+        replaced by the other one.
+        """
+        if own is not None and own.has_image and own.sha256 is not None:
+            self._writer.touch(own.row, key=catalog.displaced_key(own.row, own.key))
+            self._displaced[own.row] = own.key
+            self._changed.update((own.key, own.sha256))
+
+    def _commit(self, *, last: bool = False) -> None:
+        if self._displaced:
+            taken = self._writer.lookup(list(set(self._displaced.values())))
+            replaced = []
+            for row, key in list(self._displaced.items()):
+                if key not in taken:  # what took its key could not be stored
+                    self._writer.touch(row, key=key)
+                    del self._displaced[row]
+                elif last or row in self._overdue:
+                    replaced.append(row)
+                    del self._displaced[row]
+            # After a failure, in which everything staged was dropped, each has its key again.
+            self._writer.remove({*replaced} - {item.row for item in taken.values()})
+        self._overdue = set(self._displaced)
+        self._writer.commit()
+        self._committed = monotonic()
+
+    def _update(self, embedded: Embedded, item: Known) -> None:
+        """Change an item in place: its file has the bytes that it had."""
+        pair, candidate, text = embedded.pair, embedded.candidate, embedded.text or None
+        facts = self._new_facts(embedded, item)
+        keywords = self._new_keywords(embedded, item)
+        columns = None if has_columns(pair, item) else pair.extra
+        is_lost = text is None and item.caption is not None and self._takes_back(pair, item)
+        is_new = text is not None and not (text == item.caption and item.has_caption)
+        if is_new:
+            self._find_caption(embedded, item)
+        if embedded.error is not None:
+            self._ends.append(_End(embedded, "skipped", embedded.error))
+            return
+        told = {
+            "new caption": is_new,
+            "the caption is gone": is_lost,
+            "new columns": columns is not None,
+            "new metadata": keywords is not None or any(name in _FACTS for name in facts),
+        }
+        reasons = [reason for reason, is_so in told.items() if is_so]
+        end = _End(embedded, "unchanged", also="updated" if reasons else None)
+        if is_new:
+            end.status = "indexed"
+        if item.key != pair.key:
+            end.status, end.also = "unchanged", "moved"
+            is_elsewhere = item.path not in (None, candidate.path)
+            reasons.insert(0, f"moved from {item.path if is_elsewhere else self._key(item)}")
+            self._changed.update((item.key, pair.key, item.sha256 or ""))
+        end.reason = ", ".join(reasons) or None
+        state = None if candidate.state == item.state else candidate.state
+        try:
+            if facts or columns is not None or end.also == "moved":
+                self._writer.touch(item.row, key=pair.key, extra=columns, state=state, facts=facts)
+            elif state is not None:
+                self._states[item.row] = state
+            if is_new or is_lost:
+                source = embedded.caption_from if is_new else None
+                self._writer.recaption(item.row, text, embedded.caption, caption_from=source)
+            if keywords is not None:
+                self._writer.set_keywords(item.row, keywords)
+            self._displaced.pop(item.row, None)
+            self._log.counts["recaptioned"] += end.status == "indexed"
+        except InvalidInputError as exc:  # a value of this pair cannot be stored
+            end = _End(embedded, "skipped", str(exc))
         self._ends.append(end)
-        self._changed.add(end.record.key)
-        if end.record.sha256 is not None:
-            self._changed.add(end.record.sha256)
+
+    def _takes_back(self, pair: Pair, item: Known) -> bool:
+        """Whether a caption goes because what it was read from is gone: only if that was asked for.
+
+        One that was not read from a file, but given, stays in any case.
+        """
+        from_files = pair.caption_from is not None and item.caption_from is not None
+        return self._rescan and from_files and item.has_image
+
+    def _new_facts(self, embedded: Embedded, item: Known) -> dict[str, Any]:
+        """The columns of an item that are others now, besides its key, caption, state and extra."""
+        pair, candidate = embedded.pair, embedded.candidate
+        new: dict[str, Any] = {}
+        if candidate.reads_facts and pair.image is not None:
+            if embedded.facts is None:
+                self._log.notes[_NO_FACTS] += 1
+            else:
+                stored = self._writer.read(lambda conn: catalog.items(conn, [item.row]))[item.row]
+                facts = with_sidecar(embedded.facts, pair.sidecar)
+                now = {name: getattr(facts, name) for name in _FACTS}
+                new = {name: now[name] for name in _FACTS if now[name] != getattr(stored, name)}
+                is_told = pair.beside is not None and (pair.beside or self._rescan)
+                if is_told and (pair.beside or None) != item.beside:
+                    new["beside"] = pair.beside or None
+        if pair.image is not None and candidate.path != item.path:
+            new["path"] = candidate.path
+        is_known = embedded.text is not None and embedded.text == item.caption
+        if self._rescan and is_known and embedded.caption_from and item.caption_from is None:
+            new["caption_from"] = embedded.caption_from
+        return new
+
+    def _new_keywords(self, embedded: Embedded, item: Known) -> tuple[str, ...] | None:
+        """The keywords of an item's image, if they were read again and are others now."""
+        if not embedded.candidate.reads_facts or embedded.facts is None:
+            return None
+        now = with_sidecar(embedded.facts, embedded.pair.sidecar).keywords
+        before = self._writer.read(lambda conn: catalog.keywords_of(conn, item.row))
+        return None if set(now) == before else now
+
+    def _find_caption(self, embedded: Embedded, *items: Known) -> None:
+        """Give a caption its vector that was not encoded because one of these items has it."""
+        for item in items:
+            if embedded.caption is None and item.has_caption and item.caption == embedded.text:
+                embedded.caption = self._writer.vector(item.row, "caption")
+        if embedded.caption is None and embedded.text:
+            self._embedder.caption_again(embedded)
 
     def _flush(self) -> None:
         """Write what has been decided, and close the pairs."""
+        if self._states:
+            self._writer.note_states(self._states)
+            self._states = {}
         ends, self._ends = self._ends, []
         puts = [end for end in ends if end.record is not None]
         if puts:
@@ -236,13 +365,9 @@ def _skipped(embedded: Embedded, reason: str) -> skipped.Skipped:
     if embedded.error is None or any(passing in reason for passing in PASSING_REASONS):
         return skipped.Skipped(pair.key, None, None, reason)
     if status is not None:
+        now = FileState.of(status)
         return skipped.Skipped(
-            pair.key,
-            status.st_size,
-            status.st_mtime_ns,
-            reason,
-            status.st_ctime_ns,
-            status.st_ino,
+            pair.key, now.size_bytes, now.mtime_ns, reason, now.ctime_ns, now.inode
         )
     # On a cluster the bytes stay with the workers.
     sha256 = content_hash(pair.image) if pair.image else None
@@ -256,17 +381,29 @@ def _block(vectors: Sequence[Floats | None]) -> Block | None:
     return (np.array(at, np.int64), np.stack(there)) if there else None
 
 
+def _has_same_image(embedded: Embedded, own: Known) -> bool:
+    """Whether an item has the bytes of a pair, or the pair says nothing of an image."""
+    if embedded.pair.image is None:
+        return True
+    return own.has_image and own.sha256 is not None and own.sha256 == embedded.sha256
+
+
 def _record(embedded: Embedded) -> Record:
     pair, candidate = embedded.pair, embedded.candidate
     facts = with_sidecar(embedded.facts, pair.sidecar) if embedded.facts is not None else None
     known = {} if facts is None else {name: getattr(facts, name) for name in _FACTS}
+    state = candidate.state or FileState()
     return Record(
         key=pair.key,
         path=candidate.path,
         caption=embedded.text,
         sha256=embedded.sha256,
         size_bytes=embedded.size_bytes,
-        mtime_ns=candidate.status.st_mtime_ns if candidate.status else None,
+        mtime_ns=state.mtime_ns,
+        ctime_ns=state.ctime_ns,
+        inode=state.inode,
+        caption_from=embedded.caption_from if embedded.text else None,
+        beside=pair.beside or None,
         extra=pair.extra,
         tags=() if facts is None else facts.keywords,
         **known,

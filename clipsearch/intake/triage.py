@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine import skipped
 from ..engine.catalog import extra_json
+from ..engine.file_state import FileState
 from ..engine.skipped import Skipped
 from ..names import is_storable
 from .log import IngestLog
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Candidate",
     "Triage",
+    "candidate_of",
     "content_hash",
     "has_columns",
+    "has_left",
     "is_gone",
     "is_same",
     "is_unchanged",
@@ -35,8 +40,13 @@ __all__ = [
 ]
 
 _HASHERS = 4
+_TRIALS = 64  # files of one file system that are read because of new numbers alone
 _NOT_TRIED_AGAIN = (
     "files that failed in an earlier run and were skipped again (--retry-skipped retries them)"
+)
+_RENUMBERED = (
+    "files of which nothing but the inode changed, which were not read again because others of "
+    "their file system had the same bytes as before"
 )
 
 
@@ -48,11 +58,18 @@ class Candidate:
     status: os.stat_result | None = None  # of its file, if it has one
     sha256: str | None = None  # of its image, where the same bytes are stored already
     skipped: Skipped | None = None  # what is remembered of it, if it was skipped before
+    caption: str | None = None  # that is stored with its vector, and need not be encoded again
+    reads_facts: bool = False  # whether its facts are read even though its bytes are stored
 
     @property
     def path(self) -> str | None:
         """Path of its image, if that is a file of its own."""
         return self.pair.image if isinstance(self.pair.image, str) else None
+
+    @property
+    def state(self) -> FileState | None:
+        """State of its file, if it has one."""
+        return None if self.status is None else FileState.of(self.status)
 
 
 class Triage:
@@ -63,15 +80,24 @@ class Triage:
         log: Takes the end of the pairs that end here.
         retry_skipped: Whether files that could not be read before are tried again.
         hash_first: Whether files are hashed before they are decoded, which spares known ones.
+        rescan: Whether unchanged pairs are candidates too, so that their facts are read again.
     """
 
     def __init__(
-        self, writer: Writer, log: IngestLog, *, retry_skipped: bool, hash_first: bool
+        self,
+        writer: Writer,
+        log: IngestLog,
+        *,
+        retry_skipped: bool,
+        hash_first: bool,
+        rescan: bool = False,
     ) -> None:
         self._writer = writer
         self._log = log
         self._retry_skipped = retry_skipped
         self._hash_first = hash_first
+        self._rescan = rescan
+        self._inodes = _Inodes()
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Candidate]:
         """The candidates among some pairs, in order."""
@@ -81,35 +107,64 @@ class Triage:
         every = [pair.key for pair in pairs if not pair.ignored]
         broken = self._writer.read(lambda conn: skipped.recall(conn, every))
         news: list[Skipped] = []
-        mended: list[str] = []  # skipped in a run after the one that stored it
         usable = [pair for pair in pairs if self._is_usable(pair, broken, news)]
-        keys = [pair.key for pair in usable]
-        known = self._writer.lookup(keys)
+        known = self._writer.lookup([pair.key for pair in usable])
         chosen: dict[str, Candidate] = {}
+        states: dict[int, FileState] = {}  # of unchanged files, where more is known of them now
+        mended: list[str] = []  # skipped in a run after the one that stored it
         for pair in usable:
             status, reason = status_of(pair)
-            before = known.get(pair.key)
+            if reason is None and pair.key in chosen:
+                reason = "the source names it twice"
             if reason is not None:
                 self._refuse(pair.key, reason, broken, news)
-            elif pair.key in chosen:
-                self._refuse(pair.key, "the source names it twice", broken, news)
-            elif before and is_unchanged(pair, status, before):
+            elif self._is_unchanged(pair, status, known, states):
                 self._log.close(pair.key, "unchanged")
-                if pair.key in broken:
-                    mended.append(pair.key)
+                mended.append(pair.key)
             elif not self._retry_skipped and is_same(pair, status, broken.get(pair.key)):
                 self._log.notes[_NOT_TRIED_AGAIN] += 1
                 self._log.close(pair.key, "skipped", broken[pair.key].reason, "known")
             else:
-                chosen[pair.key] = Candidate(pair, status, skipped=broken.get(pair.key))
+                before = known.get(pair.key)
+                candidate = candidate_of(pair, status, before, rescan=self._rescan)
+                candidate.skipped = broken.get(pair.key)
+                chosen[pair.key] = candidate
+        self._note(states, news, [key for key in mended if key in broken])
+        candidates = list(chosen.values())
+        if self._hash_first:
+            self._hash([one for one in candidates if one.sha256 is None], known)
+        return candidates
+
+    def _is_unchanged(
+        self,
+        pair: Pair,
+        status: os.stat_result | None,
+        known: dict[str, Known],
+        states: dict[int, FileState],
+    ) -> bool:
+        """Whether nothing is to be done for a pair but, maybe, to note the state of its file."""
+        before = known.get(pair.key)
+        if before is None:
+            return False
+        if status is not None and self._is_renumbered(status, before):
+            self._log.notes[_RENUMBERED] += 1
+            states[before.row] = FileState.of(status)
+            before = known[pair.key] = replace(before, state=states[before.row])
+        if self._rescan or not is_unchanged(pair, status, before):
+            return False
+        if status is not None and not before.state.is_whole:
+            states[before.row] = FileState.of(status)
+        return True
+
+    def _note(
+        self, states: dict[int, FileState], news: Sequence[Skipped], mended: Sequence[str]
+    ) -> None:
+        if states:
+            self._writer.note_states(states)
         if news:
             self._writer.change(lambda conn: skipped.remember(conn, news))
         if mended:
             self._writer.change(lambda conn: skipped.forget(conn, mended))
-        candidates = list(chosen.values())
-        if self._hash_first:
-            self._hash(candidates)
-        return candidates
 
     def _is_usable(self, pair: Pair, broken: Mapping[str, Skipped], news: list[Skipped]) -> bool:
         reason = pair.refused or problem(pair)
@@ -131,14 +186,53 @@ class Triage:
             news.append(Skipped(key, None, None, reason))
         self._log.close(key, "skipped", reason, "known" if is_known else None)
 
-    def _hash(self, candidates: Sequence[Candidate]) -> None:
+    def _is_renumbered(self, status: os.stat_result, before: Known) -> bool:
+        """Whether nothing but the inode changed, on a file system where that means nothing."""
+        return (
+            self._hash_first
+            and FileState.of(status).is_renumbered(before.state)
+            and self._inodes.mean_nothing(status.st_dev)
+        )
+
+    def _hash(self, candidates: Sequence[Candidate], known: dict[str, Known]) -> None:
         """Mark those whose bytes are stored."""
         with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as threads:
             hashes = list(threads.map(content_hash, [c.pair.image for c in candidates]))
         stored = self._writer.by_sha256([sha256 for sha256 in hashes if sha256 is not None])
         for candidate, sha256 in zip(candidates, hashes, strict=True):
-            if sha256 in stored:
+            twin = None if sha256 is None else stored.get(sha256)
+            if twin is not None:
                 candidate.sha256 = sha256
+                own = known.get(candidate.pair.key)  # of another's copy, what is within it is new
+                candidate.reads_facts |= own is None or own.sha256 != sha256
+                if twin.has_caption and twin.caption == candidate.pair.caption:
+                    candidate.caption = twin.caption
+            before, status = known.get(candidate.pair.key), candidate.status
+            if before is None or status is None:
+                continue
+            if FileState.of(status).is_renumbered(before.state):
+                self._inodes.learn(status.st_dev, same=sha256 == before.sha256)
+
+
+class _Inodes:
+    """Learns on which file systems a new inode means nothing.
+
+    FAT, and many that come over a network, number their files anew whenever they are mounted.
+    """
+
+    def __init__(self) -> None:
+        self._same: Counter[int] = Counter()  # device -> files whose inode alone had changed
+        self._telling: set[int] = set()  # devices where another inode was another content
+
+    def learn(self, device: int, *, same: bool) -> None:
+        """Take down whether a file had the same bytes under its new inode."""
+        self._same[device] += same
+        if not same:
+            self._telling.add(device)
+
+    def mean_nothing(self, device: int) -> bool:
+        """Whether enough files had the same bytes, and all of them."""
+        return self._same[device] >= _TRIALS and device not in self._telling
 
 
 def problem(pair: Pair) -> str | None:
@@ -176,15 +270,80 @@ def is_gone(path: str) -> bool:
     return False
 
 
+def has_left(before: Known, path: str | None) -> bool:
+    """Whether the file of an item is no longer where it was, now that its bytes are at `path`.
+
+    It is gone; or another spelling of its name leads to it, where upper and lower case are the
+    same; or another file has taken its place.
+    """
+    if before.path is None or before.path == path:
+        return False
+    try:
+        status = os.stat(before.path)
+    except (FileNotFoundError, NotADirectoryError):
+        return is_gone(before.path)
+    except OSError:
+        return False
+    if path is not None and _is_spelled_anew(before.path, path):
+        return True
+    if FileState.of(status).fits(before.state) or not stat.S_ISREG(status.st_mode):
+        return False
+    now = content_hash(before.path)
+    return now is not None and now != before.sha256
+
+
+def _is_spelled_anew(old: str, new: str) -> bool:
+    """Whether two names differ in case or the form of accents, and there is only the new one."""
+    if _folded(old) != _folded(new):
+        return False
+    try:
+        names = os.listdir(os.path.dirname(old))
+        return os.path.samefile(old, new) and os.path.basename(old) not in names
+    except OSError:
+        return False
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def candidate_of(
+    pair: Pair, status: os.stat_result | None, before: Known | None, *, rescan: bool
+) -> Candidate:
+    """A pair with what need not be done for it again.
+
+    Args:
+        pair: It.
+        status: Of its file, if it has one.
+        before: The item that is stored under its key.
+        rescan: Whether its facts are read again in any case.
+    """
+    candidate = Candidate(pair, status, reads_facts=rescan)
+    if before is None:
+        return candidate
+    if before.has_image and status is not None and _has_same_file(pair, status, before):
+        candidate.sha256 = before.sha256
+    if before.has_caption:
+        candidate.caption = before.caption
+    candidate.reads_facts |= bool(pair.beside) and pair.beside != before.beside
+    return candidate
+
+
 def is_unchanged(pair: Pair, status: os.stat_result | None, before: Known) -> bool:
     """Whether an item was stored from the same file and caption, with the same columns."""
-    if pair.caption != before.caption and pair.caption is not None:
+    if pair.caption and pair.caption != before.caption:
+        return False
+    if pair.beside and pair.beside != before.beside:
         return False
     if not has_columns(pair, before):
         return False
     if status is None:  # bytes are hashed in any case; a caption alone is compared above
         return pair.image is None
-    return status.st_size == before.size_bytes and status.st_mtime_ns == before.mtime_ns
+    return _has_same_file(pair, status, before)
+
+
+def _has_same_file(pair: Pair, status: os.stat_result, before: Known) -> bool:
+    return before.path == pair.image and FileState.of(status).fits(before.state)
 
 
 def has_columns(pair: Pair, before: Known) -> bool:
@@ -199,8 +358,7 @@ def is_same(pair: Pair, status: os.stat_result | None, broken: Skipped | None) -
     if status is None:
         is_there = bool(pair.image) and broken.sha256 is not None
         return is_there and content_hash(pair.image) == broken.sha256
-    same = (status.st_size, status.st_mtime_ns) == (broken.size_bytes, broken.mtime_ns)
-    return same and broken.ctime_ns in (None, status.st_ctime_ns)
+    return FileState.of(status).fits(broken.state)
 
 
 def content_hash(image: str | bytes | None) -> str | None:
