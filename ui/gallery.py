@@ -69,7 +69,7 @@ def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words)
 
 
 def _image(index: str, item: Item) -> str:
-    if item.path is None:
+    if not item.has_original:
         return f'<span class="cs-nopicture">{IMAGE}</span>'
     return f'<img src="{thumb_url(escape(index), item.id)}" alt="" loading="lazy" decoding="async">'
 
@@ -243,7 +243,7 @@ def detail(
     )
     image = (
         f'<img src="{preview_url(escape(spec.index), item.id)}" alt="{escape(item_name(item))}">'
-        if item.path
+        if item.has_original
         else f'<p class="cs-hint">{words("item.picture_gone")}</p>'
     )
     actions = "".join(

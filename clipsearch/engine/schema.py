@@ -23,6 +23,7 @@ CREATE TABLE items (
     row INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
     path TEXT,
+    place TEXT,
     caption TEXT,
     sha256 TEXT,
     size_bytes INTEGER,
@@ -301,7 +302,13 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     """Version 4 knew a file by its size and the time of its last change alone."""
     conn.execute("UPDATE OR IGNORE tags SET name = 'keywords (own)' WHERE name = 'keywords'")
     there = {fields[1] for fields in conn.execute("PRAGMA table_info(items)")}
-    added = {"ctime_ns": "INTEGER", "inode": "INTEGER", "frame": "INTEGER", "caption_words": "TEXT"}
+    added = {
+        "ctime_ns": "INTEGER",
+        "inode": "INTEGER",
+        "frame": "INTEGER",
+        "caption_words": "TEXT",
+        "place": "TEXT",
+    }
     for column, kind in added.items():
         if column not in there:
             conn.execute(f"ALTER TABLE items ADD COLUMN {column} {kind}")

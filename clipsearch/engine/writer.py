@@ -257,13 +257,14 @@ class Writer:
         path: str | None = None,
         mtime_ns: int | None = None,
         extra: Mapping[str, Any] | None = None,
+        place: str | None = None,
     ) -> None:
         """Stage a change of an item's whereabouts or extra columns; what is None stays as it is.
 
         An item that has the new key is replaced: the file was moved over it.
         """
         columns = None if extra is None else catalog.extra_json(extra)
-        values = {"key": key, "path": path, "mtime_ns": mtime_ns, "extra": columns}
+        values = {"key": key, "path": path, "mtime_ns": mtime_ns, "extra": columns, "place": place}
 
         def change() -> None:
             if key is not None:

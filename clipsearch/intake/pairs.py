@@ -28,6 +28,9 @@ class Pair:
     # digest of what they say; "" where there are none, None: not looked for
     beside: str | None = None
     notes: tuple[tuple[str, str], ...] = ()  # what was ignored, and the name of a file where it was
+    place: str | None = (
+        None  # where the bytes lie, as `inside` writes it, so that they can be shown
+    )
     refused: str | None = None  # why this one cannot be read, known without opening it
     ignored: bool = False  # refused because it never claimed to be an image
 

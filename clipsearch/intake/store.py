@@ -141,7 +141,7 @@ class Store:
             if columns is not None:
                 end.reason, end.also = "new columns", "updated"
             try:
-                self._writer.touch(twin.row, mtime_ns=mtime_ns, extra=columns)
+                self._writer.touch(twin.row, mtime_ns=mtime_ns, extra=columns, place=pair.place)
             except InvalidInputError as exc:  # a value of this pair cannot be stored
                 end = _End(embedded, "skipped", str(exc))
             self._ends.append(end)
@@ -215,6 +215,7 @@ def _record(embedded: Embedded) -> Record:
     return Record(
         key=pair.key,
         path=candidate.path,
+        place=pair.place,
         caption=embedded.text,
         sha256=embedded.sha256,
         size_bytes=embedded.size_bytes,
