@@ -85,7 +85,20 @@ PUBLIC = tuple(
 
 def holds_path(value: Any) -> bool:
     """Whether a value of an extra column holds the place of a file on this machine."""
-    return isinstance(value, str) and _PATH.search(value) is not None
+    if isinstance(value, str):
+        return _PATH.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(holds_path(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(map(holds_path, value))
+
+
+def _finite(value: Any) -> Any:
+    """A value as every reader of JSON takes it, which has no word for infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list) else value
 
 
 def hit_document(hit: Hit) -> dict[str, Any]:
@@ -98,13 +111,14 @@ def hit_document(hit: Hit) -> dict[str, Any]:
     if hit.percentile is not None:
         head["percentile"] = round(hit.percentile, 3)
     known = {name: getattr(hit.item, name) for name in COLUMNS if name not in head}
+    known["extra"] = _finite(known["extra"])
     return {**head, **{name: value for name, value in known.items() if value not in (None, (), {})}}
 
 
 def public_item(item: Item) -> dict[str, Any]:
     """An item for anybody who may ask over HTTP: without its key, path and hashes."""
     document = {name: getattr(item, name) for name in PUBLIC}
-    document["extra"] = {k: v for k, v in item.extra.items() if not holds_path(v)}
+    document["extra"] = {k: _finite(v) for k, v in item.extra.items() if not holds_path(v)}
     return document
 
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engine import catalog
+from .engine import catalog, declared
 from .errors import InvalidInputError
 from .intake.embedder import Embedder, Embeds
 from .intake.log import IngestLog
 from .intake.options import IngestOptions
-from .intake.pairs import Source
+from .intake.pairs import Source, TableColumns
 from .intake.store import Store
 from .intake.triage import Triage, is_gone
 from .types import IngestReport, Progress
@@ -86,14 +86,15 @@ def add(
         )
         store = stack.enter_context(Store(writer, log, embedder.again))
         keep_root(writer, opened.root)
+        keep_columns(writer, opened.columns())
         candidates = map(triage, embedder.chunks(opened))
         for batch in embedder.embed(candidates, log=log, stored=writer.by_sha256):
             store(batch)
             if progress is not None and total is not None:
                 progress(log.progress(total()))
     pruned = prune(writer, opened.root) if options.prune else 0
-    notes = getattr(encoder, "notes", ())
-    report = log.report(workers=embedder.workers, pruned=pruned, encoder_notes=notes)
+    notes = (*opened.notes, *getattr(encoder, "notes", ()))
+    report = log.report(workers=embedder.workers, pruned=pruned, notes=notes)
     writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
     return report
 
@@ -103,6 +104,19 @@ def keep_root(writer: Writer, root: str | None) -> None:
     known: list[str] = writer.read(lambda conn: catalog.document(conn, ROOTS)) or []
     if root is not None and not any(Path(root).is_relative_to(other) for other in known):
         writer.set_meta(ROOTS, sorted([*known, root]))
+
+
+def keep_columns(writer: Writer, columns: TableColumns | None) -> None:
+    """Remember which columns a table has, and their types, for filters and exports."""
+    if columns is None:
+        return
+    roles = {"image": columns.image, "caption": columns.caption, "ids": list(columns.ids)}
+    known: dict[str, Any] = writer.read(lambda conn: catalog.document(conn, declared.TABLES)) or {}
+    if known.get(columns.name) != roles:
+        writer.set_meta(declared.TABLES, {**known, columns.name: roles})
+    new = writer.read(lambda conn: declared.undeclared(conn, columns.types))
+    if new:
+        writer.change(lambda conn: declared.declare(conn, new))
 
 
 def prune(writer: Writer, root: str | None) -> int:

@@ -33,7 +33,7 @@ def index(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, image files, tables (.csv, .tsv, .jsonl, .parquet), tar shards "
+            help="Folders, image files, tables (.csv, .tsv, .jsonl, .json, .parquet), tar shards "
             "('train-{00..41}.tar'), URLs of these, or - for paths on stdin."
         ),
     ],
@@ -55,6 +55,12 @@ def index(
             "--allow-outside", help="Allow a table to name images outside its own folder."
         ),
     ] = False,
+    images_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that relative image paths of a table start from; by default the table's."
+        ),
+    ] = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
     device: Device = "auto",
@@ -128,6 +134,7 @@ def index(
         captions=captions,
         ids=ids,
         allow_outside=allow_outside,
+        images_root=images_root,
         prune=prune,
         retry_skipped=retry_skipped,
         wait=wait,

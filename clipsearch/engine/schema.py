@@ -151,7 +151,9 @@ CREATE TABLE tags (
 CREATE INDEX tags_by_label ON tags (label, row);
 CREATE TABLE extra_fields (
     name TEXT PRIMARY KEY,
-    type TEXT NOT NULL
+    type TEXT NOT NULL,
+    arrow TEXT,
+    position INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -312,6 +314,10 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     for column, kind in added.items():
         if column not in there:
             conn.execute(f"ALTER TABLE items ADD COLUMN {column} {kind}")
+    there = {fields[1] for fields in conn.execute("PRAGMA table_info(extra_fields)")}
+    if "arrow" not in there:  # version 1 gets the table anew
+        conn.execute("ALTER TABLE extra_fields ADD COLUMN arrow TEXT")
+        conn.execute("ALTER TABLE extra_fields ADD COLUMN position INTEGER NOT NULL DEFAULT 0")
     _rebuild_words(conn)
 
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 from ..errors import InvalidInputError, SourceError
 from ..images import image_suffixes
 from ..rawfiles import RAW_SUFFIXES
+from .frames import frame_source
 from .pairs import Pair, Source
 from .places import RemotePlace, is_url
 from .sidecars import (
@@ -23,7 +24,7 @@ from .sidecars import (
     read_beside,
     remote_sidecars,
 )
-from .tables import TABLE_SUFFIXES, TableSource
+from .tables import TableSource, is_table
 from .tar_shards import ShardSource
 
 __all__ = [
@@ -212,18 +213,21 @@ def open_source(
     captions: str | None = None,
     ids: str | None = None,
     outside: bool = False,
+    images_root: str | os.PathLike[str] | None = None,
 ) -> Source:
     """Understand what a caller names as a source.
 
     Args:
-        source: A folder, an image file, a table (.csv, .tsv, .jsonl, .parquet), tar shards
-            (`train-{00..41}.tar`), an fsspec URL of any of these, "-" for paths on stdin, a
-            `Source`, or an iterable of paths or of `Pair`s.
+        source: A folder, an image file, a table (.csv, .tsv, .jsonl, .json, .parquet, .arrow), tar
+            shards (`train-{00..41}.tar`), an fsspec URL of any of these, "-" for paths on stdin, a
+            `Source`, a DataFrame, an Arrow table or reader, a `datasets.Dataset`, or an iterable
+            of paths or of `Pair`s.
         exclude: Names or relative paths (shell patterns) that a folder leaves out.
         images: Column of a table with the image.
         captions: Column of a table with the caption.
         ids: Column of a table that identifies the row.
         outside: Whether a table may name images outside its folder.
+        images_root: The folder that relative paths of a table start from.
 
     Raises:
         SourceError: Nothing is at that path.
@@ -239,11 +243,21 @@ def open_source(
         suffix = Path(text).suffix.lower()
         if suffix == ".tar":
             return _shards(text)
-        if suffix in TABLE_SUFFIXES and (is_url(text) or Path(text).expanduser().is_file()):
-            return TableSource(text, images=images, captions=captions, ids=ids, outside=outside)
+        if is_table(text):
+            return TableSource(
+                text,
+                images=images,
+                captions=captions,
+                ids=ids,
+                outside=outside,
+                images_root=images_root,
+            )
         if is_url(text):
             return _remote(RemotePlace(text), exclude)
         return _local(Path(text).expanduser(), exclude)
+    frame = frame_source(source, images=images, captions=captions, ids=ids, images_root=images_root)
+    if frame is not None:
+        return frame
     if isinstance(source, Iterable):
         return IterableSource(source)
     raise InvalidInputError(f"cannot index a {type(source).__name__}; give a folder or a list")

@@ -135,7 +135,7 @@ class Store:
         pair, candidate = embedded.pair, embedded.candidate
         mtime_ns = candidate.status.st_mtime_ns if candidate.status else None
         same_caption = pair.caption is None or pair.caption == twin.caption
-        columns = None if has_columns(pair, twin) else pair.extra
+        columns = None if has_columns(pair, twin) else pair.columns
         if twin.key == pair.key and same_caption:
             end = _End(embedded, "unchanged")
             if columns is not None:
@@ -220,7 +220,7 @@ def _record(embedded: Embedded) -> Record:
         sha256=embedded.sha256,
         size_bytes=embedded.size_bytes,
         mtime_ns=candidate.status.st_mtime_ns if candidate.status else None,
-        extra=pair.extra,
+        extra=pair.columns,
         tags=() if facts is None else facts.keywords,
         **known,
     )

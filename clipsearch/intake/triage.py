@@ -170,7 +170,7 @@ def is_unchanged(pair: Pair, status: os.stat_result | None, before: Known) -> bo
 
 def has_columns(pair: Pair, before: Known) -> bool:
     """Whether an item has the extra columns that a pair gives, if it gives any."""
-    return not pair.extra or extra_json(pair.extra) == before.extra
+    return not pair.columns or extra_json(pair.columns) == before.extra
 
 
 def is_same(status: os.stat_result | None, broken: Skipped | None) -> bool:
