@@ -19,6 +19,7 @@ __all__ = [
     "PUBLIC",
     "STORED",
     "TYPES",
+    "field_name",
     "hit_document",
     "hits_document",
     "hits_of_public",
@@ -81,6 +82,11 @@ PUBLIC = tuple(
         (column.public, name) for name, column in COLUMNS.items() if column.public is not None
     )
 )
+
+
+def field_name(column: str) -> str:
+    """The name of an extra column in filters: with `extra.` where a field is named like it."""
+    return f"extra.{column}" if column.lower() in FIELDS else column
 
 
 def holds_path(value: Any) -> bool:

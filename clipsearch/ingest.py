@@ -110,10 +110,9 @@ def keep_columns(writer: Writer, columns: TableColumns | None) -> None:
     """Remember which columns a table has, and their types, for filters and exports."""
     if columns is None:
         return
-    roles = {"image": columns.image, "caption": columns.caption, "ids": list(columns.ids)}
     known: dict[str, Any] = writer.read(lambda conn: catalog.document(conn, declared.TABLES)) or {}
-    if known.get(columns.name) != roles:
-        writer.set_meta(declared.TABLES, {**known, columns.name: roles})
+    if known != {**known, **columns.tables}:
+        writer.set_meta(declared.TABLES, {**known, **columns.tables})
     new = writer.read(lambda conn: declared.undeclared(conn, columns.types))
     if new:
         writer.change(lambda conn: declared.declare(conn, new))

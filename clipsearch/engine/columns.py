@@ -13,6 +13,7 @@ import base64
 import datetime as dt
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "EXPORTED",
     "INTEGERS",
     "as_json",
     "as_text",
     "as_type",
+    "column_kind",
     "from_arrow",
     "inferred",
+    "is_exact",
     "json_text",
     "kind_of_type",
     "to_arrow",
@@ -37,8 +41,10 @@ __all__ = [
     "unified",
 ]
 
+EXPORTED = b"clipsearch"  # the key of what an export says of itself and of its columns
 INTEGERS = range(-(2**63), 2**63)  # that SQLite keeps and compares as they are
 _INFINITE = "b4f1a3c2-infinity"  # stands for it while a JSON text is written
+_EXACT = re.compile(r"-?(?:[1-9][0-9]*|0)(?:\.[0-9]+)?", re.ASCII)
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
@@ -55,6 +61,11 @@ def as_json(value: Any) -> Any:
     if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray | memoryview):
         return [as_json(one) for one in value]
     return _scalar(value)
+
+
+def is_exact(text: str) -> bool:
+    """Whether a text is a decimal number as one is kept: without needless zeros before it."""
+    return _EXACT.fullmatch(text) is not None
 
 
 def json_text(value: Any) -> str:
@@ -155,7 +166,15 @@ def from_arrow(array: pa.Array) -> list[Any]:
         return [None if pairs is None else _of_map(pairs) for pairs in _lists(array)]
     if _is_list(kind):
         return _lists(array)
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return [None if value is None else _shortest(value, kind) for value in array.to_pylist()]
     return [as_json(value) for value in array.to_pylist()]
+
+
+def _shortest(value: float, kind: pa.DataType) -> float | None:
+    """The number with the fewest digits that is this one in few bits: 0.1, not 0.10000000149."""
+    few = np.float32(value) if kind.bit_width == 32 else np.float16(value)
+    return None if np.isnan(few) else float(str(few))
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -450,10 +469,16 @@ def kind_of_type(kind: pa.DataType) -> str | None:
     return next((name for test, name in known if test(kind)), None)
 
 
+def column_kind(field: pa.Field) -> str | None:
+    """The type in filters of a column of an Arrow schema, which an export may say."""
+    said = (field.metadata or {}).get(EXPORTED)
+    return said.decode() if said else kind_of_type(field.type)
+
+
 def inferred(values: Sequence[Any]) -> pa.DataType | None:
     """The type of values that no table has declared; None where there are only nulls.
 
-    What no one type holds is text: `texts_of` writes it so.
+    What no one type holds is text, as `as_text` writes it.
     """
     import pyarrow as pa
 

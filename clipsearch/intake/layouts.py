@@ -57,20 +57,24 @@ class Layout:
         caption: The column with the caption, or None.
         ids: Columns that identify a row; the first one with a value does.
         place: A column with the place of an image that lies in another file.
+        key: A column with the keys of the items, in an export of an index.
         left_out: Columns that are no extra columns.
         types: What is known of the others, and of `ids`.
+        tables: In an export: the tables that its items came from, with their columns.
     """
 
     image: str | None
     caption: str | None
     ids: tuple[str, ...] = ()
     place: str | None = None
+    key: str | None = None
     left_out: frozenset[str] = frozenset()
     types: Mapping[str, ColumnType] = field(default_factory=dict)
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def is_extra(self, name: str) -> bool:
         """Whether a column is an extra column."""
-        used = (self.image, self.caption, self.place, *self.ids)
+        used = (self.image, self.caption, self.place, self.key, *self.ids)
         return name not in used and name not in self.left_out
 
 

@@ -52,10 +52,8 @@ class Pair:
 class TableColumns:
     """The columns of a table: what each is for, and the types of the further ones."""
 
-    name: str  # of the table: its path or URL
-    image: str | None
-    caption: str | None
-    ids: tuple[str, ...]
+    # by path or URL of a table: its columns with the `image` and `caption`, and those with `ids`
+    tables: Mapping[str, Mapping[str, Any]]
     # Arrow type, as `engine.columns.type_text` writes it, and type in filters; None if not known
     types: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
 
@@ -67,7 +65,7 @@ class TableColumns:
         told = ", ".join(f"extra.{name}" for name in hidden)
         return [
             f"columns named like a field of every item ({', '.join(hidden)}) answer a filter where "
-            f"that field is empty; {told} is always the column"
+            f"that field is empty; {told} always means the column"
         ]
 
 

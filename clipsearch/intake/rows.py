@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Any
 
-from ..engine.columns import as_json, from_arrow, kind_of_type, type_text
+from ..engine.columns import EXPORTED, as_json, column_kind, from_arrow, kind_of_type, type_text
 from ..errors import SourceError
 from . import coco
 from .dialects import Dialect, encoding_of, opened_text, sniffed
@@ -48,7 +48,6 @@ _IMAGES_AT_ONCE = 64  # rows of a table that holds the bytes of images
 _LOOKED_AT = 100  # rows in which the columns of JSON lines are looked for
 _MAX_FIELD = 16 * 1024 * 1024  # characters of one field
 _IMAGE_FILE = re.compile(r"(?i).+\.(?:jpe?g|png|webp|gif|tiff?|bmp|avif|hei[cf]|jp2)\s*")
-_EXPORTED = b"clipsearch"  # the key of what an export says of its columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +392,7 @@ def batch_rows(batch: pa.RecordBatch, names: Sequence[str], layout: Layout) -> I
     columns: dict[str, list[Any]] = {}
     for at, name in enumerate(names):
         column = batch.column(at)
-        if name in (layout.image, layout.caption, layout.place):
+        if name in (layout.image, layout.caption, layout.place, layout.key):
             columns[name] = column.to_pylist()
         elif layout.is_extra(name) or name in layout.ids:
             columns[name] = from_arrow(column)
@@ -409,11 +408,9 @@ def arrow_layout(schema: pa.Schema, name: str, asked: Asked) -> tuple[Layout, li
     """
     names, notes = unique_names(schema.names)
     types = {column: arrow_column(field) for column, field in zip(names, schema, strict=True)}
-    said = (schema.metadata or {}).get(_EXPORTED)
+    said = (schema.metadata or {}).get(EXPORTED)
     if said is not None and asked == Asked():
-        roles = json.loads(said)
-        ours = frozenset(roles["own"])
-        layout = Layout(roles["image"], roles["caption"], tuple(roles["ids"]), roles["place"], ours)
+        layout = _exported(json.loads(said))
     else:
         holders = [
             column
@@ -433,10 +430,22 @@ def arrow_layout(schema: pa.Schema, name: str, asked: Asked) -> tuple[Layout, li
     return replace(layout, types=wanted), notes
 
 
+def _exported(said: Mapping[str, Any]) -> Layout:
+    """The layout of a table that an export of an index wrote."""
+    own = said["own"]
+    return Layout(
+        own["path"],
+        own["caption"],
+        place=own["place"],
+        key=own["key"],
+        left_out=frozenset((*own.values(), *said["roles"])),
+        tables=said["tables"],
+    )
+
+
 def arrow_column(field: pa.Field) -> ColumnType:
     """What is known of a column of an Arrow schema."""
-    said = (field.metadata or {}).get(_EXPORTED)
-    return ColumnType(type_text(field.type), said.decode() if said else kind_of_type(field.type))
+    return ColumnType(type_text(field.type), column_kind(field))
 
 
 def _is_image_struct(kind: pa.DataType) -> bool:

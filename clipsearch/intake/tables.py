@@ -92,7 +92,7 @@ class TableSource(Source):
         caption = row.get(layout.caption) if layout.caption else None
         image, inside, refused = self._image(row, number, layout, place)
         return Pair(
-            key=f"{self._place.name}#{name}",
+            key=f"{self._place.name}#{name}" if layout.key is None else row[layout.key],
             image=image,
             caption=caption_text(caption),
             ids=own,
@@ -175,11 +175,9 @@ class SeenIds:
 def columns_of(layout: Layout, name: str) -> TableColumns:
     """What a table's columns are, for the index."""
     types: Mapping[str, ColumnType] = layout.types
+    roles = {"image": layout.image, "caption": layout.caption, "ids": list(layout.ids)}
     return TableColumns(
-        name=name,
-        image=layout.image,
-        caption=layout.caption,
-        ids=layout.ids,
+        tables={name: roles} if layout.key is None else layout.tables,
         types={column: (kind.arrow, kind.kind) for column, kind in types.items()},
     )
 
