@@ -92,6 +92,7 @@ def add(
             store(batch)
             if progress is not None and total is not None:
                 progress(log.progress(total()))
+    keep_columns(writer, opened.columns())  # of tables that were found on the way
     pruned = prune(writer, opened.root) if options.prune else 0
     notes = (*opened.notes, *getattr(encoder, "notes", ()))
     report = log.report(workers=embedder.workers, pruned=pruned, notes=notes)

@@ -60,6 +60,10 @@ class _Tables:
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.roles: dict[str, dict[str, Any]] = catalog.document(conn, declared.TABLES) or {}
+        # Of a table that describes the files of a folder, the key of an item is the file's path.
+        self._folders = {
+            roles["folder"]: name for name, roles in self.roles.items() if "folder" in roles
+        }
 
     def names(self, role: str) -> list[str]:
         """Names of the columns with images, or with captions."""
@@ -67,13 +71,16 @@ class _Tables:
         return list(dict.fromkeys(name for name in found if name is not None))
 
     def of(self, key: str) -> str | None:
-        """The table of an item, whose key begins with its name."""
+        """The table of an item: its key begins with that name, or is a path below the folder."""
         at = key.find("#")
         while at >= 0:
             if key[:at] in self.roles:
                 return key[:at]
             at = key.find("#", at + 1)
-        return None
+        folder = os.path.dirname(key) if self._folders else ""
+        while folder and folder not in self._folders and folder != os.path.dirname(folder):
+            folder = os.path.dirname(folder)
+        return self._folders.get(folder)
 
     def value(self, item: Item, role: str, name: str) -> str | None:
         """What an item's table has in its column with the image, or the caption."""

@@ -216,7 +216,7 @@ def _quoted(dialect: Dialect, lines: list[str]) -> Dialect:
 
 def _balanced(text: str, separator: str) -> bool:
     """Whether what begins with a quote is a field in quotes, and not a word in them."""
-    reader = csv.reader(io.StringIO(text), delimiter=separator, quoting=csv.QUOTE_NONE)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=csv.QUOTE_NONE)
     ends: Counter[bool] = Counter()
     open_field = False
     for row in reader:

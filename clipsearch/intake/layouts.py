@@ -10,7 +10,15 @@ from typing import Any
 
 from ..errors import SourceError
 
-__all__ = ["KNOWN_NAMES", "Asked", "ColumnType", "Layout", "find_layout", "unique_names"]
+__all__ = [
+    "KNOWN_NAMES",
+    "Asked",
+    "ColumnType",
+    "Layout",
+    "NoFileNamesError",
+    "find_layout",
+    "unique_names",
+]
 
 _IMAGE_NAMES = (
     "image", "image_path", "path", "file", "filename", "file_name", "filepath", "file_path",
@@ -24,6 +32,7 @@ _CAPTION_NAMES = (
 _ID_NAMES = ("id", "uid", "image_id", "key", "uuid")
 KNOWN_NAMES = frozenset((*_IMAGE_NAMES, *_CAPTION_NAMES, *_ID_NAMES))
 _LISTED = 20
+_BLANK = " \ufeff\t\r\n\u00a0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,11 @@ class Asked:
     image: str | None = None
     caption: str | None = None
     id: str | None = None
+    by_file_name: bool = False  # whether the image must be in `file_name`, or `*_file_name`
+
+
+class NoFileNamesError(SourceError):
+    """A table has no column `file_name`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +121,12 @@ def find_layout(
             f"{table} has no column {wanted!r} for {what}; there are: {listed(names)}.{hint}"
         )
 
-    image = find(asked.image, _IMAGE_NAMES, "images") or likely_image
+    if asked.by_file_name:
+        image = next((name for name in names if f"_{_plain(name)}".endswith("_file_name")), None)
+        if image is None:
+            raise NoFileNamesError(f"{table} has no column file_name; there are: {listed(names)}")
+    else:
+        image = find(asked.image, _IMAGE_NAMES, "images") or likely_image
     caption = find(asked.caption, _CAPTION_NAMES, "captions")
     if image is None and asked.caption is None:
         raise SourceError(
@@ -131,7 +150,10 @@ def unique_names(header: Sequence[Any]) -> tuple[list[str], list[str]]:
     names: list[str] = []
     notes: list[str] = []
     for at, raw in enumerate(header, 1):
-        name = str(raw).replace("\0", "").strip(" \ufeff\t\r\n\u00a0") or f"column_{at}"
+        name = str(raw).replace("\0", "").strip(_BLANK)
+        if len(name) > 2 and name[0] == name[-1] == '"':  # a blank before a quote keeps it
+            name = name[1:-1].strip(_BLANK)
+        name = name or f"column_{at}"
         if name in names:
             number = 2
             while f"{name}_{number}" in (*names, *map(str, header)):

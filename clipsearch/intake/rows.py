@@ -242,13 +242,11 @@ class _LineRows(Rows):
         self._open, self._name = open_file, name
         with open_file() as stream:
             self._encoding, self._errors = encoding_of(stream)
-        names: dict[str, None] = {}
-        for row in itertools.islice(self._lines(), _LOOKED_AT):
-            if not isinstance(row, Bad):
-                names.update(dict.fromkeys(row))
-        if not names and next(iter(self._lines()), None) is None:
+        sample = list(itertools.islice(self._lines(), _LOOKED_AT))
+        if not sample:
             raise SourceError(f"{name} has no rows")
-        self.layout = find_layout(asked, list(names), name) if names else Layout(None, None)
+        objects = [row for row in sample if not isinstance(row, Bad)]
+        self.layout = _layout_of(asked, objects, name) if objects else Layout(None, None)
         if self._encoding not in ("utf-8", "utf-8-sig"):
             encoding = Dialect(self._encoding).told().partition(" and ")[2]
             self.notes = [f"{PurePath(name).name} was read with {encoding}"]
@@ -261,7 +259,7 @@ class _LineRows(Rows):
                     if not line.strip():
                         continue
                     try:
-                        row = loads(line)
+                        row = loads(line.lstrip("\ufeff"))
                     except (ValueError, RecursionError) as exc:
                         yield Bad(f"not valid JSON ({exc})")
                         continue
@@ -281,15 +279,21 @@ class _ListedRows(Rows):
     ) -> None:
         self._listed = rows
         self.folders = folders
-        names: dict[str, None] = {}
-        for row in rows[:_LOOKED_AT]:
-            if isinstance(row, Mapping):
-                names.update(dict.fromkeys(map(str, row)))
-        self.layout = find_layout(asked, list(names), name)
+        objects = [row for row in rows[:_LOOKED_AT] if isinstance(row, Mapping)]
+        self.layout = _layout_of(asked, objects, name)
 
     def __iter__(self) -> Iterator[Row]:
         for row in self._listed:
             yield _kept(row, self.layout) if isinstance(row, Mapping) else Bad("not a JSON object")
+
+
+def _layout_of(asked: Asked, rows: Sequence[Mapping[str, Any]], name: str) -> Layout:
+    """The layout of objects, which need not have the same names."""
+    names = dict.fromkeys(str(key) for row in rows for key in row)
+    layout = find_layout(asked, list(names), name)
+    if asked.id is None and not all(set(layout.ids) <= set(row) for row in rows):
+        return replace(layout, ids=())
+    return layout
 
 
 def _json_rows(open_file: Callable[[], IO[bytes]], name: str, asked: Asked) -> Rows:

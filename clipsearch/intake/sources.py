@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,7 +14,8 @@ from ..errors import InvalidInputError, SourceError
 from ..images import image_suffixes
 from ..rawfiles import RAW_SUFFIXES
 from .frames import frame_source
-from .pairs import Pair, Source
+from .imagefolder import FolderTables
+from .pairs import Pair, Source, TableColumns
 from .places import RemotePlace, is_url
 from .sidecars import (
     LONE,
@@ -74,18 +75,31 @@ class FolderSource(Source):
         self._within = os.fspath(within or self.root)
         self._may_be_empty = may_be_empty
         self._suffixes = image_suffixes()
+        self._tables: FolderTables | None = None
 
     def __iter__(self) -> Iterator[Pair]:
         ignored = candidates = 0
-        for pair in self._walk():
+        self._tables = FolderTables(str(self.root), self._within)
+        for walked in self._walk():
+            pair = self._tables.described(walked)
             ignored += pair.ignored
             candidates += not pair.ignored
             yield pair
+        yield from self._tables.unseen()
         if not candidates and not self._may_be_empty:
             found = f"{ignored} files, none of them an image" if ignored else "it is empty"
             raise SourceError(
                 f"no images in {self.root} ({found}); images end in .jpg, .png, .webp, .tif ..."
             )
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """How tables of captions were read, where that was not plain."""
+        return () if self._tables is None else self._tables.notes
+
+    def columns(self) -> TableColumns | None:
+        """The columns of the tables of captions that were found so far."""
+        return None if self._tables is None else self._tables.columns()
 
     def count(self) -> int | None:
         """Walk the folder once to count; about a million files in ten seconds."""

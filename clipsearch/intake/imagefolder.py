@@ -1,0 +1,155 @@
+"""Folders of images with a table of their captions, as Hugging Face's imagefolder has them.
+
+`metadata.csv`, `metadata.jsonl` or `metadata.parquet` describes the images of its folder and of
+those below, by a column `file_name` (or `*_file_name`) of paths relative to it. The nearest table
+that names an image counts.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..errors import SourceError
+from .layouts import Asked, ColumnType, Layout, NoFileNamesError
+from .pairs import Pair, TableColumns
+from .places import LocalPlace
+from .rows import Bad, Rows, open_rows
+from .tables import caption_text
+
+__all__ = ["FolderTables"]
+
+_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+
+class FolderTables:
+    """The tables in a folder and below it that describe its images.
+
+    Rows wait in a scratch file of SQLite's, so that memory stays bounded.
+
+    Args:
+        root: The folder that is walked.
+        top: It, or a folder above it up to which tables are looked for.
+    """
+
+    def __init__(self, root: str, top: str) -> None:
+        self._root = root
+        self._top = top
+        self._tables: dict[str, _Table | None] = {}  # by folder
+        self._columns: dict[str, tuple[str | None, str | None]] = {}
+        self.notes: list[str] = []
+        self._rows = sqlite3.connect("", check_same_thread=False)
+        self._rows.execute(
+            "CREATE TABLE rows (path TEXT PRIMARY KEY, row BLOB, seen) WITHOUT ROWID"
+        )
+
+    def described(self, pair: Pair) -> Pair:
+        """A pair of the folder with what the nearest table says of its image."""
+        folder, name = os.path.split(pair.key)
+        if pair.ignored:
+            if name in _NAMES and (table := self._table(folder)) and table.name == pair.key:
+                return replace(pair, refused=table.problem or "it describes the images beside it")
+            return pair
+        if not isinstance(pair.image, str):
+            return pair
+        while True:
+            table = self._table(folder)
+            if table is not None and (row := self._row(pair.image)) is not None:
+                caption, extra = row
+                return replace(pair, caption=caption or pair.caption, extra={**pair.extra, **extra})
+            above = os.path.dirname(folder)
+            if folder in (self._top, above):
+                return pair
+            folder = above
+
+    def unseen(self) -> Iterator[Pair]:
+        """Images that a table below the folder names, and that are not there."""
+        for (path,) in self._rows.execute("SELECT path FROM rows WHERE NOT seen ORDER BY path"):
+            if path.startswith(self._root.rstrip(os.sep) + os.sep) and not os.path.lexists(path):
+                yield Pair(key=path, refused="a table names it, but the file is gone")
+
+    def columns(self) -> TableColumns | None:
+        """The columns of all tables that were found; None without any."""
+        tables = [table for table in self._tables.values() if table is not None and table.layout]
+        if not tables:
+            return None
+        roles: dict[str, dict[str, Any]] = {
+            table.name: {
+                "image": table.layout.image,
+                "caption": table.layout.caption,
+                "ids": [],
+                "folder": os.path.dirname(table.name),
+            }
+            for table in tables
+            if table.layout is not None
+        }
+        return TableColumns(tables=roles, types=self._columns)
+
+    def _table(self, folder: str) -> _Table | None:
+        if folder not in self._tables:
+            names = (os.path.join(folder, name) for name in _NAMES)
+            name = next((name for name in names if os.path.isfile(name)), None)
+            self._tables[folder] = None if name is None else self._read(name)
+        return self._tables[folder]
+
+    def _read(self, name: str) -> _Table | None:
+        """Read a table into the scratch file; None for one that does not name files."""
+        try:
+            rows = _opened(name)
+            if rows is None:
+                return None
+            layout = rows.layout
+            kept = (pair for row in rows for pair in _kept(row, layout, os.path.dirname(name)))
+            self._rows.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, 0)", kept)
+        except SourceError as exc:
+            self.notes.append(str(exc))
+            return _Table(name, problem=str(exc))
+        types: Mapping[str, ColumnType] = layout.types
+        self._columns |= {column: (kind.arrow, kind.kind) for column, kind in types.items()}
+        self.notes += rows.notes
+        return _Table(name, layout)
+
+    def _row(self, path: str) -> tuple[str | None, dict[str, Any]] | None:
+        found = self._rows.execute("SELECT row FROM rows WHERE path = ?", (path,)).fetchone()
+        if found is None:
+            return None
+        self._rows.execute("UPDATE rows SET seen = 1 WHERE path = ?", (path,))
+        row: tuple[str | None, dict[str, Any]] = pickle.loads(found[0])  # noqa: S301 - our own
+        return row
+
+
+class _Table:
+    """A table that describes a folder, or why it cannot be read."""
+
+    def __init__(
+        self, name: str, layout: Layout | None = None, *, problem: str | None = None
+    ) -> None:
+        self.name = name
+        self.layout = layout
+        self.problem = problem
+
+
+def _opened(name: str) -> Rows | None:
+    """The rows of a table, if it has a column with the names of files."""
+    try:
+        return open_rows(LocalPlace(name).open, name, Asked(by_file_name=True))
+    except NoFileNamesError:
+        return None
+
+
+def _kept(row: Mapping[str, Any] | Bad, layout: Layout, folder: str) -> Iterator[tuple[str, bytes]]:
+    if isinstance(row, Bad):
+        return
+    file = row.get(layout.image or "")
+    if not isinstance(file, str):
+        return
+    path = os.path.normpath(os.path.join(folder, file.strip().replace("\\", "/")))
+    caption = caption_text(row.get(layout.caption)) if layout.caption else None
+    extra = {
+        name: value for name, value in row.items() if name not in (layout.image, layout.caption)
+    }
+    yield path, pickle.dumps((caption, extra))
