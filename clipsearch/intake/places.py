@@ -21,7 +21,7 @@ __all__ = ["LocalPlace", "Place", "RemotePlace", "file_named", "is_url", "open_p
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
 # What a path of a table may have that a file of this machine is seldom named with.
-_ODD = re.compile(r"[\\%]|^\s|\s$")
+_ODD = re.compile(r"[\\%]|^\s|\s$|^[A-Za-z]:")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 

@@ -60,6 +60,18 @@ class Bad:
 Row = Mapping[str, Any] | Bad  # names of columns and values; absent ones may be left out
 
 
+class _Unpacked(io.BufferedReader):
+    """A packed file as it is unpacked; closing it closes the file."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        super().__init__(gzip.GzipFile(fileobj=packed))
+        self._packed = packed
+
+    def close(self) -> None:
+        super().close()
+        self._packed.close()
+
+
 class Rows:
     """The rows of a table, which can be read again and again.
 
@@ -100,7 +112,7 @@ def open_rows(open_file: Callable[[], IO[bytes]], name: str, asked: Asked) -> Ro
         stream = open_file()
         start = stream.read(2)
         stream.seek(0)
-        return io.BufferedReader(gzip.GzipFile(fileobj=stream)) if start == b"\x1f\x8b" else stream
+        return _Unpacked(stream) if start == b"\x1f\x8b" else stream
 
     try:
         if suffix in _PARQUET:
