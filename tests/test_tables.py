@@ -69,7 +69,7 @@ def test_the_encoding_is_found(encoding, end):
 @pytest.mark.parametrize(
     ("encoding", "caption"),
     [
-        ("cp1251", "Собака бежит по пляжу у моря"),
+        ("cp1251", "Собака бежит по пляжу"),
         ("iso8859_7", "Ένας σκύλος τρέχει στην παραλία δίπλα στη θάλασσα"),
         ("gb18030", "一只狗在海边的沙滩上奔跑旁边有一个孩子"),
     ],
@@ -103,7 +103,6 @@ def test_a_few_damaged_bytes_make_no_other_encoding():
         ("file,caption,\na.jpg,x,\n", "x"),
         ('\ufeff "file" , caption \na.jpg, x \n', "x"),
         ("caption;File Name\nx;a.jpg\n", "x"),
-        ("leyenda,archivo\nx,a.jpg\n", None),  # the image is told by its values
         ("file,caption\na.jpg,NA\n", "NA"),
     ],
 )

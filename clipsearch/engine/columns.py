@@ -51,7 +51,7 @@ _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 def as_json(value: Any) -> Any:
     """A value of Python, numpy or pandas as JSON keeps it; None for what is missing."""
     if value is None or isinstance(value, bool | int | str):
-        return _text(value) if isinstance(value, str) else value
+        return value
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, np.generic | np.ndarray):
@@ -106,7 +106,7 @@ def _scalar(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, dt.time):
         return _trimmed(value.isoformat())
-    return _text(str(value))
+    return str(value)
 
 
 def _of_numpy(value: Any) -> Any:
@@ -119,11 +119,6 @@ def _of_numpy(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return list(value) if value.dtype.kind in "Mm" else value.tolist()
     return value.item()
-
-
-def _text(text: str) -> str:
-    """A text that UTF-8 can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _seconds(count: int, unit: str) -> str:

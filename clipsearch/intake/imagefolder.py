@@ -44,7 +44,7 @@ class FolderTables:
         self.notes: list[str] = []
         self._rows = sqlite3.connect("", check_same_thread=False)
         self._rows.execute(
-            "CREATE TABLE rows (path TEXT PRIMARY KEY, row BLOB, seen) WITHOUT ROWID"
+            "CREATE TABLE rows (path, folder, row, seen, PRIMARY KEY (path, folder)) WITHOUT ROWID"
         )
 
     def described(self, pair: Pair) -> Pair:
@@ -58,7 +58,7 @@ class FolderTables:
             return pair
         while True:
             table = self._table(folder)
-            if table is not None and (row := self._row(pair.image)) is not None:
+            if table is not None and (row := self._row(pair.image, folder)) is not None:
                 caption, extra = row
                 return replace(pair, caption=caption or pair.caption, extra={**pair.extra, **extra})
             above = os.path.dirname(folder)
@@ -68,7 +68,8 @@ class FolderTables:
 
     def unseen(self) -> Iterator[Pair]:
         """Images that a table below the folder names, and that are not there."""
-        for (path,) in self._rows.execute("SELECT path FROM rows WHERE NOT seen ORDER BY path"):
+        unseen = "SELECT path FROM rows GROUP BY path HAVING NOT max(seen) ORDER BY path"
+        for (path,) in self._rows.execute(unseen):
             if path.startswith(self._root.rstrip(os.sep) + os.sep) and not os.path.lexists(path):
                 yield Pair(key=path, refused="a table names it, but the file is gone")
 
@@ -103,8 +104,8 @@ class FolderTables:
             if rows is None:
                 return None
             layout = rows.layout
-            kept = (pair for row in rows for pair in _kept(row, layout, os.path.dirname(name)))
-            self._rows.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, 0)", kept)
+            for row in rows:
+                self._keep(row, layout, os.path.dirname(name))
         except SourceError as exc:
             self.notes.append(str(exc))
             return _Table(name, problem=str(exc))
@@ -113,11 +114,31 @@ class FolderTables:
         self.notes += rows.notes
         return _Table(name, layout)
 
-    def _row(self, path: str) -> tuple[str | None, dict[str, Any]] | None:
-        found = self._rows.execute("SELECT row FROM rows WHERE path = ?", (path,)).fetchone()
+    def _keep(self, row: Mapping[str, Any] | Bad, layout: Layout, folder: str) -> None:
+        """Keep a row; several of one image are one, whose captions are lines."""
+        file = None if isinstance(row, Bad) else row.get(layout.image or "")
+        if isinstance(row, Bad) or not isinstance(file, str):
+            return
+        path = os.path.normpath(os.path.join(folder, file.strip().replace("\\", "/")))
+        caption = caption_text(row.get(layout.caption)) if layout.caption else None
+        extra = {
+            name: value for name, value in row.items() if name not in (layout.image, layout.caption)
+        }
+        before = self._row(path, folder, seen=0)
+        if before is not None and before[0] is not None:
+            caption = before[0] if caption in (None, before[0]) else f"{before[0]}\n{caption}"
+        kept = pickle.dumps((caption, extra if before is None else {**extra, **before[1]}))
+        self._rows.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, 0)", (path, folder, kept))
+
+    def _row(
+        self, path: str, folder: str, *, seen: int = 1
+    ) -> tuple[str | None, dict[str, Any]] | None:
+        where = "WHERE path = ? AND folder = ?"
+        found = self._rows.execute(f"SELECT row FROM rows {where}", (path, folder)).fetchone()
         if found is None:
             return None
-        self._rows.execute("UPDATE rows SET seen = 1 WHERE path = ?", (path,))
+        if seen:
+            self._rows.execute("UPDATE rows SET seen = 1 WHERE path = ?", (path,))
         row: tuple[str | None, dict[str, Any]] = pickle.loads(found[0])  # noqa: S301 - our own
         return row
 
@@ -139,17 +160,3 @@ def _opened(name: str) -> Rows | None:
         return open_rows(LocalPlace(name).open, name, Asked(by_file_name=True))
     except NoFileNamesError:
         return None
-
-
-def _kept(row: Mapping[str, Any] | Bad, layout: Layout, folder: str) -> Iterator[tuple[str, bytes]]:
-    if isinstance(row, Bad):
-        return
-    file = row.get(layout.image or "")
-    if not isinstance(file, str):
-        return
-    path = os.path.normpath(os.path.join(folder, file.strip().replace("\\", "/")))
-    caption = caption_text(row.get(layout.caption)) if layout.caption else None
-    extra = {
-        name: value for name, value in row.items() if name not in (layout.image, layout.caption)
-    }
-    yield path, pickle.dumps((caption, extra))

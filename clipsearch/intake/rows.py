@@ -7,7 +7,6 @@ import gzip
 import io
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -47,7 +46,6 @@ _CHUNK = 1000  # rows
 _IMAGES_AT_ONCE = 64  # rows of a table that holds the bytes of images
 _LOOKED_AT = 100  # rows in which the columns of JSON lines are looked for
 _MAX_FIELD = 16 * 1024 * 1024  # characters of one field
-_IMAGE_FILE = re.compile(r"(?i).+\.(?:jpe?g|png|webp|gif|tiff?|bmp|avif|hei[cf]|jp2)\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +154,8 @@ class _TextRows(Rows):
             and not any(len(row) >= len(header) and row[-1].strip() for row in sample)
         ):
             self._names.pop()  # every line ends with a separator
-        found = _likely(self._names, sample)
         try:
-            layout = find_layout(asked, self._names, name, likely_image=found)
+            layout = find_layout(asked, self._names, name)
         except SourceError as exc:
             raise SourceError(f"{exc} (read with {self._dialect.told()})") from exc
         self._width = len(self._names)
@@ -233,15 +230,6 @@ def _text_column(kind: TextType) -> ColumnType:
     fixed = kind.places is not None and kind.digits <= 38
     arrow = pa.decimal128(max(kind.digits, 1), kind.places) if fixed else pa.string()
     return ColumnType(type_text(arrow), "decimal")
-
-
-def _likely(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
-    """The first column whose fields are all names of image files."""
-    for at, name in enumerate(names):
-        fields = [row[at] for row in rows if at < len(row) and row[at].strip()]
-        if fields and all(_IMAGE_FILE.fullmatch(text) for text in fields):
-            return name
-    return None
 
 
 # --- JSON ---------------------------------------------------------------------------------------
