@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipsearch import Hit, Item
+from clipsearch.engine.columns import as_text
 from clipsearch.explore.score_histogram import ScoreSpread
 
 from .media import preview_url, thumb_url
@@ -236,7 +237,7 @@ def detail(
         (words("item.place"), place),
         (words("item.tags"), ", ".join(item.tags)),
         (words("item.id"), str(item.id)),
-        *((str(key), str(value)) for key, value in list(item.extra.items())[:12]),
+        *((str(key), as_text(value) or "") for key, value in list(item.extra.items())[:12]),
     ]
     table = "".join(
         f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in rows if value

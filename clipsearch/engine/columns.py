@@ -50,7 +50,7 @@ _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 def as_json(value: Any) -> Any:
     """A value of Python, numpy or pandas as JSON keeps it; None for what is missing."""
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         return None if math.isnan(value) else value
@@ -161,6 +161,8 @@ def from_arrow(array: pa.Array) -> list[Any]:
         return [None if pairs is None else _of_map(pairs) for pairs in _lists(array)]
     if _is_list(kind):
         return _lists(array)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind):
+        return list(array.to_pylist())
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
         return [None if value is None else _shortest(value, kind) for value in array.to_pylist()]
     return [as_json(value) for value in array.to_pylist()]

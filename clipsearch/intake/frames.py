@@ -57,6 +57,7 @@ class FrameSource(Source):
         self._length = length
         self._folder = os.path.abspath(os.path.expanduser(os.fspath(images_root or ".")))
         self._columns = columns_of(layout, "table")
+        self._used = layout.used()
         self._notes = (*notes, *self._columns.notes())
 
     @property
@@ -96,7 +97,7 @@ class FrameSource(Source):
             while not seen.add(key):
                 again += 1
                 key = f"{base}#{again}"
-        extra = {name: value for name, value in row.items() if layout.is_extra(name)}
+        extra = {name: value for name, value in row.items() if name not in self._used}
         return Pair(key=key, image=image, caption=caption, ids=own, extra=extra, refused=refused)
 
     def _image(self, value: Any) -> tuple[str | bytes | None, str | None]:
@@ -293,7 +294,7 @@ def _of_pandas(frame: Any, asked: Asked, images_root: str | os.PathLike[str] | N
         types={
             name: types.get(name, ColumnType())
             for name in names
-            if layout.is_extra(name) or name in layout.ids
+            if name not in layout.used() or name in layout.ids
         },
     )
 

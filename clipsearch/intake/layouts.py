@@ -86,10 +86,9 @@ class Layout:
     types: Mapping[str, ColumnType] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def is_extra(self, name: str) -> bool:
-        """Whether a column is an extra column."""
-        used = (self.image, self.caption, self.place, self.key, *self.ids)
-        return name not in used and name not in self.left_out
+    def used(self) -> frozenset[str | None]:
+        """The columns that are no extra columns."""
+        return self.left_out | {self.image, self.caption, self.place, self.key, *self.ids}
 
 
 def find_layout(

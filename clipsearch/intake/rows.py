@@ -394,11 +394,12 @@ class BatchRows(Rows):
 def batch_rows(batch: pa.RecordBatch, names: Sequence[str], layout: Layout) -> Iterator[Row]:
     """The rows of one batch."""
     columns: dict[str, list[Any]] = {}
+    used = layout.used()
     for at, name in enumerate(names):
         column = batch.column(at)
         if name in (layout.image, layout.caption, layout.place, layout.key):
             columns[name] = column.to_pylist()
-        elif layout.is_extra(name) or name in layout.ids:
+        elif name not in used or name in layout.ids:
             columns[name] = from_arrow(column)
     for at in range(len(batch)):
         yield {name: value for name, column in columns.items() if (value := column[at]) is not None}
@@ -429,7 +430,7 @@ def arrow_layout(schema: pa.Schema, name: str, asked: Asked) -> tuple[Layout, li
     wanted = {
         column: kind
         for column, kind in types.items()
-        if layout.is_extra(column) or column in layout.ids
+        if column not in layout.used() or column in layout.ids
     }
     return replace(layout, types=wanted), notes
 

@@ -77,6 +77,10 @@ class FolderSource(Source):
         self._suffixes = image_suffixes()
         self._tables: FolderTables | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process, which looks for tables itself."""
+        return {**self.__dict__, "_tables": None}
+
     def __iter__(self) -> Iterator[Pair]:
         ignored = candidates = 0
         self._tables = FolderTables(str(self.root), self._within)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from ..errors import ImageDecodeError, SourceError
@@ -52,6 +52,10 @@ class TableSource(Source):
         self._asked = Asked(images, captions, ids)
         self._outside = outside
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process, which looks at the table itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_rows"}
+
     @functools.cached_property
     def _rows(self) -> Rows:
         return _opened(self._place, self._asked)
@@ -67,17 +71,23 @@ class TableSource(Source):
 
     def __iter__(self) -> Iterator[Pair]:
         rows, seen, number = self._rows, SeenIds(), 0
-        place = self._with_images(rows)
+        place, used = self._with_images(rows), rows.layout.used()
         for number, row in enumerate(rows, 1):
             if isinstance(row, Bad):
                 yield Pair(key=f"{self._place.name}#row {number}", refused=row.reason)
             else:
-                yield self._pair(row, number, rows.layout, seen, place)
+                yield self._pair(row, number, rows.layout, used, seen, place)
         if number == 0:
             raise SourceError(f"{self._place.name} has no rows")
 
     def _pair(
-        self, row: Mapping[str, Any], number: int, layout: Layout, seen: SeenIds, place: Place
+        self,
+        row: Mapping[str, Any],
+        number: int,
+        layout: Layout,
+        used: Collection[str | None],
+        seen: SeenIds,
+        place: Place,
     ) -> Pair:
         own = {name: row[name] for name in layout.ids if row.get(name) is not None}
         name: Any = number
@@ -96,7 +106,7 @@ class TableSource(Source):
             image=image,
             caption=caption_text(caption),
             ids=own,
-            extra={name: value for name, value in row.items() if layout.is_extra(name)},
+            extra={name: value for name, value in row.items() if name not in used},
             place=inside,
             refused=refused,
         )
