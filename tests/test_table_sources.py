@@ -397,6 +397,39 @@ def test_the_api_shows_images_inside_a_table(index, stored, encoder):
         assert client.get("/v1/indexes/index/items/2/image").status_code == 404
 
 
+def test_the_api_filters_by_columns_and_tells_no_places(index, tmp_path, encoder):
+    table = pa.table(
+        {
+            "image": ["red.png", "blue.png"],
+            "words": [["a"], ["b", "c"]],
+            "meta": [{"w": 5}, {"w": 6}],
+            "price": pa.array(["9.50", "12.30"]).cast(pa.decimal128(5, 2)),
+            "format": ["/home/me/x", "/home/me/y"],
+            "source": [["/etc/x"], ["/etc/y"]],
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    index.add(tmp_path / "t.parquet")
+    with TestClient(create_app(encoder, {"index": index.path}, ui=False)) as client:
+
+        def ids(where: str) -> list[int] | int:
+            body = {"text": "a wall", "where": where}
+            got = client.post("/v1/indexes/index/search", json=body)
+            if got.status_code != 200:
+                return got.status_code
+            return sorted(hit["id"] for hit in got.json()["hits"])
+
+        assert ids("'c' in words") == ids("meta.w > 5") == ids("price > 9.5") == [2]
+        assert ids("extra.meta.w = 5") == [1]
+        assert ids("format = '/home/me/x'") == []
+        for hidden in ("extra.format = '/home/me/x'", "'/etc/x' in source", "source.0 like '/%'"):
+            assert ids(hidden) == 400
+        fields = client.get("/v1/indexes/index").json()["fields"]
+        assert {"words", "meta", "price"} <= set(fields)
+        assert not {"extra.format", "source"} & set(fields)
+        assert "/home" not in client.get("/v1/indexes/index/items/1").text
+
+
 def test_an_export_still_finds_images_inside_a_table(index, stored, tmp_path, encoder):
     index.export(tmp_path / "out.parquet")
     with Index.create(tmp_path / "copy", encoder) as copy:

@@ -19,6 +19,7 @@ from clipsearch.engine.columns import from_arrow, json_text, to_arrow, type_of_t
 from clipsearch.errors import InvalidInputError, SourceError
 from clipsearch.index import Index
 from clipsearch.ingest import IngestOptions
+from clipsearch.intake.sources import open_source
 from clipsearch.intake.text_types import typed_columns
 from clipsearch.types import Hit
 from tests.fakes import FakeEncoder
@@ -265,6 +266,24 @@ def test_an_export_gives_back_every_column_with_its_type(typed, tmp_path):
     assert json.loads(out["extra"][1].as_py())["width"] == 8
 
 
+def test_columns_of_images_and_captions_come_back_as_they_were(empty, tmp_path):
+    table = pa.table(
+        {
+            "id": pa.array([5, 6], pa.int32()),
+            "file": pa.array(["sub/a.jpg", None]).dictionary_encode(),
+            "text": pa.array(["one", None], pa.large_string()),
+        }
+    )
+    lists = pa.table({"id": ["a", "b"], "captions": [["one", "two"], ["three"]]})
+    for name, one in (("t", table), ("l", lists)):
+        pq.write_table(one, tmp_path / f"{name}.parquet")
+    source = open_source(tmp_path / "t.parquet")
+    assert [pair.caption for pair in source] == ["one", None]
+    empty.add(tmp_path / "l.parquet", options=IngestOptions(captions="captions"))
+    assert [item.caption for item in empty.items("'two' in captions")] == ["one\ntwo"]
+    assert differing(lists, exported(empty, tmp_path / "out.parquet")) == []
+
+
 def test_an_exported_file_is_imported_without_encoding(typed, tmp_path):
     typed.set_tags([2], ["dog"])
     out = exported(typed, tmp_path / "out.parquet")
@@ -306,6 +325,17 @@ def test_columns_of_two_tables_are_widened_and_mixed_ones_are_text(empty, tmp_pa
     assert (out["m"].type, out["m"].to_pylist()) == (pa.string(), ["1", "odd"])
     assert (out["x"].to_pylist(), out["y"].to_pylist()) == ([True, None], [None, 2.5])
     assert out["id"].to_pylist() == ["row 0", "row 0"]
+
+
+def test_a_column_of_numbers_gets_wider_with_each_table(empty, tmp_path):
+    for name, value in (("a", "6"), ("b", "1.50"), ("c", "18446744073709551615")):
+        (tmp_path / f"{name}.csv").write_text(f"text,order\n{name},{value}\n")
+        empty.add(tmp_path / f"{name}.csv", options=IngestOptions(captions="text"))
+    assert empty.fields()["order"] == "decimal"
+    assert [item.id for item in empty.items("order > 1.49 and order < 6.5")] == [1, 2]
+    assert [item.id for item in empty.items("order = 18446744073709551615")] == [3]
+    out = exported(empty, tmp_path / "out.parquet")["order"]
+    assert [Decimal(value) for value in out.to_pylist()] == [6, Decimal("1.50"), 2**64 - 1]
 
 
 def test_values_without_a_declared_type_get_the_one_that_holds_them(empty, tmp_path):

@@ -272,3 +272,12 @@ def test_the_report_says_how_an_odd_table_was_read(cli, tmp_path, photos):
     (tmp_path / "t.csv").write_text("file;caption\na.jpg;x\n")
     done = cli("index", "t.csv", "-i", "p")
     assert "t.csv was read with a semicolon as separator and UTF-8 as encoding" in done.stderr
+
+
+def test_a_quotation_mark_that_is_never_closed_swallows_no_rows():
+    text = 'file,caption\na.jpg,"one\nb.jpg,two\nc.jpg,"three, four"\nd.jpg,five\n'
+    pairs, _ = read(text)
+    assert [name for name, _ in found(pairs)] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert [caption for _, caption in found(pairs)] == ["one", "two", "three, four", "five"]
+    pairs, _ = read('file,caption\na.jpg,"one\nb.jpg,two\n')
+    assert found(pairs) == [("a.jpg", "one"), ("b.jpg", "two")]

@@ -116,6 +116,8 @@ def index(
 
         clipsearch index pairs.csv -i pairs --images file --captions text
 
+        clipsearch index annotations/captions_val2017.json -i coco
+
         find . -name '*.jpg' -print0 | clipsearch index - -i photos
 
         clipsearch index scans -i scans -m ViT-B-32-256/datacomp_s34b_b86k

@@ -42,10 +42,12 @@ def declare(conn: sqlite3.Connection, types: Mapping[str, tuple[str, str | None]
     (last,) = conn.execute("SELECT coalesce(max(position), 0) FROM extra_fields").fetchone()
     conn.executemany(
         "INSERT INTO extra_fields (name, type, arrow, position) VALUES (?, ?, ?, ?) "
-        # Texts that were kept before are what they are declared to be now.
-        "ON CONFLICT (name) DO UPDATE SET arrow = excluded.arrow, type = CASE WHEN type = 'text' "
-        "AND extra_fields.arrow IS NULL AND excluded.type IN ('decimal', 'time') "
-        "THEN excluded.type ELSE type END",
+        # Texts that were kept before are what they are declared to be now; numbers get wider.
+        "ON CONFLICT (name) DO UPDATE SET arrow = excluded.arrow, type = CASE "
+        "WHEN type = 'text' AND extra_fields.arrow IS NULL "
+        "AND excluded.type IN ('decimal', 'time') "
+        "OR type IN ('integer', 'number') AND excluded.type = 'decimal' "
+        "OR type = 'integer' AND excluded.type = 'number' THEN excluded.type ELSE type END",
         (
             (name, kind or "", arrow, position)
             for position, (name, (arrow, kind)) in enumerate(types.items(), last + 1)

@@ -70,6 +70,20 @@ class _Tables:
         found = (roles[role] for roles in self.roles.values())
         return list(dict.fromkeys(name for name in found if name is not None))
 
+    def type(self, role: str, name: str) -> pa.DataType | None:
+        """The type of such a column; None for one that held no texts, such as bytes of images."""
+        kinds = [
+            type_of_text(text)
+            for roles in self.roles.values()
+            if roles[role] == name and (text := roles.get("types", {}).get(role)) is not None
+        ]
+        if not kinds:
+            return pa.string()
+        kind = kinds[0] if all(kind.equals(kinds[0]) for kind in kinds) else pa.string()
+        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+        is_text = pa.types.is_string(inner) or pa.types.is_large_string(inner)
+        return kind if is_text and _writable(kind) else None
+
     def of(self, key: str) -> str | None:
         """The table of an item: its key begins with that name, or is a path below the folder."""
         at = key.find("#")
@@ -117,11 +131,13 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
     types = _column_types(conn)
     kinds = catalog.extra_fields(conn)
     roles = {
-        name: role
+        name: (role, kind)
         for role in ("caption", "image")
         for name in tables.names(role)
-        if name not in types and (role, name) != ("caption", "caption")
+        if name not in types and (kind := tables.type(role, name)) is not None
     }
+    if roles.get("caption") == ("caption", pa.string()):
+        del roles["caption"]  # which every item has
     taken = {*types, *roles}
     own = {name: _free(name, taken) for name in (*_PLAIN, *_OTHERS)}
     schema = pa.schema(
@@ -129,7 +145,7 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
             *((own[name], kind) for name, kind in _PLAIN.items()),
             (own["tags"], pa.list_(pa.string())),
             (own["extra"], pa.string()),
-            *((name, pa.string()) for name in roles),
+            *((name, kind) for name, (_, kind) in roles.items()),
             *(_field(name, kind, kinds.get(name)) for name, kind in types.items()),
             (own["image_vector"], vector),
             (own["caption_vector"], vector),
@@ -154,8 +170,8 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
             columns[own["extra"]] = [
                 json_text(dict(item.extra)) if item.extra else None for item in items
             ]
-            for name, role in roles.items():
-                columns[name] = [tables.value(item, role, name) for item in items]
+            for name, (role, kind) in roles.items():
+                columns[name] = to_arrow([tables.value(item, role, name) for item in items], kind)
             for name, kind in types.items():
                 columns[name] = _typed([item.extra.get(name) for item in items], kind)
             for modality in ("image", "caption"):

@@ -46,10 +46,42 @@ class Dialect:
     spaces: bool = False  # whether blanks stand between a separator and a quote
     skipped: int = 0  # lines before the header
 
-    def reader(self, text: Iterator[str]) -> Any:
-        """A `csv.reader` of the table's lines, at its header."""
+    def rows(self, text: Iterator[str]) -> Iterator[list[str]]:
+        """The fields of a table's rows, from its header on; blank lines are left out.
+
+        A quotation mark that is never closed would swallow what follows. The lines that it has
+        taken are read one by one, each to its own end.
+        """
+        lines = _Lines(itertools.islice(text, self.skipped, None))
+        reader = self._reader(lines)
+        while True:
+            try:
+                row = next(reader, None)
+            except csv.Error:
+                if len(lines.taken) < 2:
+                    raise
+                row = []
+                unclosed = True
+            else:
+                unclosed = len(lines.taken) > 1 and self._is_unclosed(lines.taken)
+            taken = lines.taken
+            lines.taken = []
+            if unclosed:
+                reader = self._reader(lines)
+                yield from (part for line in taken for part in self._reader(iter([line])) if part)
+            elif row is None:
+                return
+            elif row:
+                yield row
+
+    def _is_unclosed(self, lines: list[str]) -> bool:
+        if self.quote is None or self.escape is not None:
+            return False
+        return sum(line.count(self.quote) for line in lines) % 2 == 1
+
+    def _reader(self, lines: Iterator[str]) -> Any:
         return csv.reader(
-            itertools.islice(text, self.skipped, None),
+            lines,
             delimiter=self.separator,
             quotechar=self.quote,
             quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
@@ -62,6 +94,22 @@ class Dialect:
         """The separator and the encoding, for people."""
         separator = _NAMES.get(self.separator, repr(self.separator))
         return f"{separator} as separator and {shown_encoding(self.encoding)} as encoding"
+
+
+class _Lines:
+    """Lines, of which those that were taken since the last row are kept."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.taken: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.taken.append(line)
+        return line
 
 
 def shown_encoding(name: str) -> str:
@@ -190,7 +238,7 @@ def _worth(
 ) -> tuple[bool, int, float, bool, int]:
     """How well a dialect fits: known names, then rows as wide as the header, then its width."""
     try:
-        rows = [row for row in replace(dialect, skipped=0).reader(iter(lines)) if row]
+        rows = list(replace(dialect, skipped=0).rows(iter(lines)))
     except csv.Error:
         return False, 0, 0.0, False, 0
     header = [name.strip(" \ufeff").lower() for name in rows[0]]

@@ -17,7 +17,7 @@ from .layouts import Asked, ColumnType, Layout, find_layout, unique_names
 from .pairs import Pair, Source, TableColumns
 from .places import file_named
 from .rows import arrow_column, arrow_layout, batch_rows
-from .tables import SeenIds, caption_text, columns_of, id_text
+from .tables import SeenIds, caption_text, columns_of, extra_of, id_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,7 +97,7 @@ class FrameSource(Source):
             while not seen.add(key):
                 again += 1
                 key = f"{base}#{again}"
-        extra = {name: value for name, value in row.items() if name not in self._used}
+        extra = extra_of(row, layout, self._used)
         return Pair(key=key, image=image, caption=caption, ids=own, extra=extra, refused=refused)
 
     def _image(self, value: Any) -> tuple[str | bytes | None, str | None]:
@@ -291,11 +291,7 @@ def _of_pandas(frame: Any, asked: Asked, images_root: str | os.PathLike[str] | N
         layout.image,
         layout.caption,
         layout.ids,
-        types={
-            name: types.get(name, ColumnType())
-            for name in names
-            if name not in layout.used() or name in layout.ids
-        },
+        types={name: types.get(name, ColumnType()) for name in names},
     )
 
     def rows() -> Iterator[Mapping[str, Any]]:

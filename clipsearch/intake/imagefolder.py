@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import SourceError
-from .layouts import Asked, ColumnType, Layout, NoFileNamesError
+from .layouts import Asked, Layout, NoFileNamesError
 from .pairs import Pair, TableColumns
 from .places import LocalPlace
 from .rows import Bad, Rows, open_rows
-from .tables import caption_text
+from .tables import caption_text, columns_of, extra_of
 
 __all__ = ["FolderTables"]
 
@@ -78,15 +78,11 @@ class FolderTables:
         tables = [table for table in self._tables.values() if table is not None and table.layout]
         if not tables:
             return None
-        roles: dict[str, dict[str, Any]] = {
-            table.name: {
-                "image": table.layout.image,
-                "caption": table.layout.caption,
-                "ids": [],
-                "folder": os.path.dirname(table.name),
-            }
+        roles = {
+            name: {**kept, "ids": [], "folder": os.path.dirname(name)}
             for table in tables
             if table.layout is not None
+            for name, kept in columns_of(table.layout, table.name).tables.items()
         }
         return TableColumns(tables=roles, types=self._columns)
 
@@ -109,8 +105,7 @@ class FolderTables:
         except SourceError as exc:
             self.notes.append(str(exc))
             return _Table(name, problem=str(exc))
-        types: Mapping[str, ColumnType] = layout.types
-        self._columns |= {column: (kind.arrow, kind.kind) for column, kind in types.items()}
+        self._columns |= columns_of(layout, name).types
         self.notes += rows.notes
         return _Table(name, layout)
 
@@ -121,9 +116,7 @@ class FolderTables:
             return
         path = os.path.normpath(os.path.join(folder, file.strip().replace("\\", "/")))
         caption = caption_text(row.get(layout.caption)) if layout.caption else None
-        extra = {
-            name: value for name, value in row.items() if name not in (layout.image, layout.caption)
-        }
+        extra = extra_of(row, layout, (layout.image, layout.caption))
         before = self._row(path, folder, seen=0)
         if before is not None and before[0] is not None:
             caption = before[0] if caption in (None, before[0]) else f"{before[0]}\n{caption}"

@@ -73,7 +73,7 @@ class Layout:
         place: A column with the place of an image that lies in another file.
         key: A column with the keys of the items, in an export of an index.
         left_out: Columns that are no extra columns.
-        types: What is known of the others, and of `ids`.
+        types: What is known of all columns.
         tables: In an export: the tables that its items came from, with their columns.
     """
 

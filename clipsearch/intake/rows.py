@@ -195,8 +195,7 @@ class _TextRows(Rows):
         with self._open() as stream:
             text = opened_text(stream, dialect.encoding, dialect.errors)
             try:
-                rows = (row for row in dialect.reader(text) if row)
-                yield from itertools.islice(rows, start, None)
+                yield from itertools.islice(dialect.rows(text), start, None)
             except csv.Error as exc:
                 raise SourceError(
                     f"cannot read the table {self._name}: {exc} (with {dialect.told()})"
@@ -427,12 +426,7 @@ def arrow_layout(schema: pa.Schema, name: str, asked: Asked) -> tuple[Layout, li
         if others:
             notes.append(f"further images of {name} are left out: {', '.join(others)}")
         layout = replace(layout, left_out=frozenset(others))
-    wanted = {
-        column: kind
-        for column, kind in types.items()
-        if column not in layout.used() or column in layout.ids
-    }
-    return replace(layout, types=wanted), notes
+    return replace(layout, types=types), notes
 
 
 def _exported(said: Mapping[str, Any]) -> Layout:

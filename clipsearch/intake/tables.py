@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import IO, Any
 
+from ..engine.columns import as_json
 from ..errors import ImageDecodeError, SourceError
 from .inside import cell_place, file_around, read_inside
 from .layouts import Asked, ColumnType, Layout
@@ -106,7 +107,7 @@ class TableSource(Source):
             image=image,
             caption=caption_text(caption),
             ids=own,
-            extra={name: value for name, value in row.items() if name not in used},
+            extra=extra_of(row, layout, used),
             place=inside,
             refused=refused,
         )
@@ -185,11 +186,36 @@ class SeenIds:
 def columns_of(layout: Layout, name: str) -> TableColumns:
     """What a table's columns are, for the index."""
     types: Mapping[str, ColumnType] = layout.types
-    roles = {"image": layout.image, "caption": layout.caption, "ids": list(layout.ids)}
+    kinds = {
+        role: types[name].arrow
+        for role, name in (("image", layout.image), ("caption", layout.caption))
+        if name is not None and name in types
+    }
+    roles = {
+        "image": layout.image,
+        "caption": layout.caption,
+        "ids": list(layout.ids),
+        "types": kinds,
+    }
+    used = layout.used() - set(layout.ids)
     return TableColumns(
         tables={name: roles} if layout.key is None else layout.tables,
-        types={column: (kind.arrow, kind.kind) for column, kind in types.items()},
+        types={
+            column: (kind.arrow, kind.kind)
+            for column, kind in types.items()
+            if column not in used or (column == layout.caption and kind.kind == "list")
+        },
     )
+
+
+def extra_of(
+    row: Mapping[str, Any], layout: Layout, used: Collection[str | None]
+) -> dict[str, Any]:
+    """The extra columns of a row; captions that are a list stay a column too."""
+    extra = {name: value for name, value in row.items() if name not in used}
+    if layout.caption is not None and isinstance(several := row.get(layout.caption), list):
+        extra[layout.caption] = as_json(several)
+    return extra
 
 
 def id_text(value: Any) -> str | None:
