@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 from .columns import type_of_text, type_text, unified
 
-__all__ = ["TABLES", "arrow_types", "declare", "undeclared"]
+__all__ = ["FRAME", "TABLES", "arrow_types", "declare", "undeclared"]
 
 # The document with the columns of every table by the table's name: `image`, `caption`, `ids`.
 TABLES = "tables"
+# The name of a table that is no file: keys of its rows begin so, or are the paths of their files.
+FRAME = "table"
 
 Types = Mapping[str, tuple[str | None, str | None]]  # Arrow type and type in filters, by column
 

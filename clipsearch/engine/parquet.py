@@ -34,6 +34,7 @@ from .columns import (
     unified,
 )
 from .database import translated
+from .declared import FRAME
 from .snapshot import Snapshot, VectorStore
 from .writer import Writer
 
@@ -41,7 +42,6 @@ __all__ = ["import_parquet", "is_export", "vectors_dim", "write_parquet"]
 
 _BATCH = 4096
 _COMMIT_ROWS = 50_000
-_IMPORTED_TAGS = "imported"
 # The plain columns of an item, with `id` first and then those of one type together.
 _PLAIN = {
     "id": pa.int64(),
@@ -66,8 +66,15 @@ class _Tables:
         }
 
     def names(self, role: str) -> list[str]:
-        """Names of the columns with images, or with captions."""
-        found = (roles[role] for roles in self.roles.values())
+        """Names of the columns with images, or with captions.
+
+        That of a frame whose images are in `path` is every item's own.
+        """
+        found = (
+            roles[role]
+            for table, roles in self.roles.items()
+            if (table, roles[role]) != (FRAME, "path")
+        )
         return list(dict.fromkeys(name for name in found if name is not None))
 
     def type(self, role: str, name: str) -> pa.DataType | None:
@@ -94,7 +101,7 @@ class _Tables:
         folder = os.path.dirname(key) if self._folders else ""
         while folder and folder not in self._folders and folder != os.path.dirname(folder):
             folder = os.path.dirname(folder)
-        return self._folders.get(folder)
+        return self._folders.get(folder) or (FRAME if FRAME in self.roles else None)
 
     def value(self, item: Item, role: str, name: str) -> str | None:
         """What an item's table has in its column with the image, or the caption."""
@@ -103,8 +110,8 @@ class _Tables:
             return None
         if role == "caption":
             return item.caption
-        if item.path is None:
-            return None
+        if item.path is None or table == FRAME:
+            return item.path
         relative = os.path.relpath(item.path, os.path.dirname(table))
         return item.path if relative.startswith(os.pardir + os.sep) else relative
 
@@ -343,7 +350,9 @@ def import_parquet(
                 writer.commit()
         if tags:
             writer.set_tags(
-                [row for row, _ in tags], [label for _, label in tags], name=_IMPORTED_TAGS
+                [row for row, _ in tags],
+                [label for _, label in tags],
+                name=f"imported from {path.name}",
             )
     return IngestReport(
         seen=counts["seen"],

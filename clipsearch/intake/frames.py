@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..engine.columns import as_json, from_arrow
+from ..engine.declared import FRAME
 from ..errors import InvalidInputError
 from .layouts import Asked, ColumnType, Layout, find_layout, unique_names
 from .pairs import Pair, Source, TableColumns
@@ -56,7 +57,7 @@ class FrameSource(Source):
         self._rows = rows
         self._length = length
         self._folder = os.path.abspath(os.path.expanduser(os.fspath(images_root or ".")))
-        self._columns = columns_of(layout, "table")
+        self._columns = columns_of(layout, FRAME)
         self._used = layout.used()
         self._notes = (*notes, *self._columns.notes())
 
@@ -86,11 +87,11 @@ class FrameSource(Source):
         key: str | None
         if layout.ids:
             name = next((text for value in own.values() if (text := id_text(value))), None)
-            key = f"table#{name}"
+            key = f"{FRAME}#{name}"
             if name is None:
-                key, refused = f"table#row {number}", f"no {layout.ids[0]!r} in the row"
+                key, refused = f"{FRAME}#row {number}", f"no {layout.ids[0]!r} in the row"
             elif not seen.add(name):
-                key, refused = f"table#row {number}", f"the id {name[:80]!r} came before"
+                key, refused = f"{FRAME}#row {number}", f"the id {name[:80]!r} came before"
         else:
             key = _key(image, caption)
             again, base = 1, key
@@ -138,7 +139,7 @@ def _key(image: str | bytes | None, caption: str | None) -> str:
     digest = hashlib.sha256(image or b"")
     if image is None:
         digest.update((caption or "").encode())
-    return f"table#{digest.hexdigest()[:32]}"
+    return f"{FRAME}#{digest.hexdigest()[:32]}"
 
 
 def _encoded(image: Image.Image) -> bytes:

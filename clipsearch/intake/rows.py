@@ -196,7 +196,7 @@ class _TextRows(Rows):
             text = opened_text(stream, dialect.encoding, dialect.errors)
             try:
                 yield from itertools.islice(dialect.rows(text), start, None)
-            except csv.Error as exc:
+            except (csv.Error, UnicodeError) as exc:  # of a file that changes meanwhile, too
                 raise SourceError(
                     f"cannot read the table {self._name}: {exc} (with {dialect.told()})"
                 ) from exc

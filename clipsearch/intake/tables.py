@@ -244,7 +244,7 @@ def _opened(place: Place, asked: Asked) -> Rows:
     return open_rows(place.open, place.name, asked)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)  # it may hold a whole JSON document
 def _looked_at(name: str, asked: Asked, stamp: tuple[int, ...]) -> Rows:
     def opened() -> IO[bytes]:
         return LocalPlace(name).open()
