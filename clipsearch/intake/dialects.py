@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
+from ..standards.texts import decode
+
 __all__ = ["Dialect", "encoding_of", "opened_text", "sniffed"]
 
 _HEAD = 256 * 1024  # bytes that are looked at to tell a separator
@@ -27,11 +29,6 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _FEW_BAD = 0.1  # of the characters that are not ASCII: a damaged file, not another encoding
-# Bytes that Windows-1252 leaves free; Latin-1 has control characters there, which no text holds.
-_WESTERN_MARKS = (
-    "\u00ab\u00bb\u201c\u201d\u2018\u2019\u2013\u2014\u2026\u20ac\u00a0\u00bf\u00a1\u00b0\u00b7"
-)
-_FREE = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,18 +179,9 @@ def _strange(stream: IO[bytes], head: bytes) -> tuple[bytes, int, int]:
 
 
 def _eight_bits(sample: bytes) -> str:
-    """The encoding of lines that are no UTF-8."""
-    western = "cp1252" if _FREE.search(sample) is None else "latin-1"
-    text = sample.decode(western)
-    letters = [char for char in text if char.isalpha()]
-    strange = [char for char in text if char > "\x7f"]
-    of_words = sum(char.isalpha() or char in _WESTERN_MARKS for char in strange)
-    if of_words >= 0.8 * len(strange) and len(strange) <= 0.3 * max(1, len(letters)):
-        return western
-    from charset_normalizer import from_bytes
-
-    best = from_bytes(sample).best()
-    return western if best is None or best.encoding == "ascii" else str(best.encoding)
+    """The encoding of lines that are no UTF-8, by their letters."""
+    found = decode(sample)
+    return "cp1252" if found is None else found.encoding
 
 
 def opened_text(
