@@ -180,8 +180,10 @@ def _strange(stream: IO[bytes], head: bytes) -> tuple[bytes, int, int]:
 def _eight_bits(sample: bytes) -> str:
     """The encoding of lines that are no UTF-8, by their letters."""
     fields = [field for field in re.split(rb"[,;\t\n]", sample) if not field.isascii()]
-    found = decode(b"\n".join(fields))
-    return "cp1252" if found is None else found.encoding
+    found = decode(b"\n".join([b"", *fields]))  # none of them begins the file with a mark
+    if found is None or found.encoding.startswith("utf"):
+        return "cp1252"
+    return found.encoding
 
 
 def opened_text(
