@@ -51,7 +51,7 @@ def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
     if kept is not None and kept.endswith(_END):
         return kept
     data = reduced(
-        indexed_bytes(item), side, quality=_QUALITY[side], name=os.path.basename(item.path)
+        indexed_bytes(item), side, quality=_QUALITY[side], name=os.path.basename(item.path or "")
     )
     write_entry(name, data)
     return data
