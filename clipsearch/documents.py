@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, get_origin, get_type_hints
 
+from .names import stored
 from .types import Column, FieldType, Hit, Hits, Item
 
 __all__ = [
@@ -111,13 +112,14 @@ def hit_document(hit: Hit) -> dict[str, Any]:
     """A hit for the person whose index it is: its score, then all that is known of its item."""
     head: dict[str, Any] = {
         "id": hit.item.id,
-        "path": hit.item.path,
+        "path": hit.item.path and stored(hit.item.path),
         "score": _number(hit.score, 6),
     }
     if hit.percentile is not None:
         head["percentile"] = round(hit.percentile, 3)
     known = {name: getattr(hit.item, name) for name in COLUMNS if name not in head}
     known["extra"] = _finite(known["extra"])
+    known["key"] = stored(hit.item.key)
     return {**head, **{name: value for name, value in known.items() if value not in (None, (), {})}}
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import numpy as np
 
 from .documents import FIELDS, field_name
-from .engine import catalog, refresh, storage, vectorsets
+from .engine import catalog, refresh, skipped, storage, vectorsets
 from .engine.baseline import ScoreBaseline
 from .engine.reader import Reader
 from .engine.search import hits_of, search
@@ -33,7 +33,17 @@ from .errors import (
 from .files import output_file
 from .query import encode_together
 from .request import Searchable, SearchRequest
-from .types import Facets, Hit, Hits, IngestReport, Item, MigrationReport, Modality, Progress
+from .types import (
+    Facets,
+    Hit,
+    Hits,
+    IngestReport,
+    Item,
+    MigrationReport,
+    Modality,
+    Outcome,
+    Progress,
+)
 from .vectors import Floats, Rows, check_ids
 
 if TYPE_CHECKING:
@@ -243,6 +253,17 @@ class Index(Searchable):
     def info(self) -> dict[str, Any]:
         """What the index is and holds, as JSON-able data."""
         return self._reader.run(lambda conn, snapshot: storage.info(self._path, conn, snapshot))
+
+    def skipped(self) -> list[Outcome]:
+        """What could not be read when it was last seen, with the reasons, by key.
+
+        What never claimed to be an image is not among them.
+        """
+        return self._reader.run(
+            lambda conn, snapshot: [
+                Outcome(one.key, "skipped", one.reason) for one in skipped.everything(conn)
+            ]
+        )
 
     def fields(self) -> dict[str, str]:
         """Names and types of the fields that `where` knows."""

@@ -12,27 +12,32 @@ import contextlib
 import dataclasses
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engine import catalog, declared
+from .engine import catalog, declared, skipped
 from .errors import InvalidInputError
 from .intake.embedder import Embedder, Embeds
+from .intake.left_out import RuledSource, settled
 from .intake.log import IngestLog
 from .intake.options import IngestOptions
 from .intake.pairs import Source, TableColumns
+from .intake.sources import FolderSource
 from .intake.store import Store
 from .intake.triage import Triage, is_gone
+from .names import shown
 from .types import IngestReport, Progress
 
 if TYPE_CHECKING:
     from .encoder import Encoder
     from .engine.writer import Writer
 
-__all__ = ["LAST_REPORT", "ROOTS", "IngestOptions", "add"]
+__all__ = ["LAST_REPORT", "ROOTS", "RULES", "IngestOptions", "add"]
 
 LAST_REPORT = "last_report"  # name of the document that keeps the last run's report
+RULES = "left_out"  # name of the document with what each folder or archive leaves out
 ROOTS = "roots"  # name of the document with the folders that were indexed, links resolved
 
 
@@ -84,8 +89,10 @@ def add(
             retry_skipped=options.retry_skipped,
             hash_first=embedder.hash_first and writer.read(catalog.meta)["items"] > 0,
         )
-        store = stack.enter_context(Store(writer, log, embedder.again))
+        store = stack.enter_context(Store(writer, log, embedder.again, retry=options.retry_skipped))
         keep_root(writer, opened.root)
+        if isinstance(opened, RuledSource):
+            log.remarks += settle(writer, opened)
         keep_columns(writer, opened.columns())
         candidates = map(triage, embedder.chunks(opened))
         for batch in embedder.embed(candidates, log=log, stored=writer.by_sha256):
@@ -93,7 +100,12 @@ def add(
             if progress is not None and total is not None:
                 progress(log.progress(total()))
     keep_columns(writer, opened.columns())  # of tables that were found on the way
-    pruned = prune(writer, opened.root) if options.prune else 0
+    log.remarks += opened.remarks()
+    pruned = 0
+    if options.prune:
+        pruned, remarks = prune(writer, opened)
+        log.remarks += remarks
+    forget_skipped(writer, opened, log.skipped_keys)
     notes = (*opened.notes, *getattr(encoder, "notes", ()))
     report = log.report(workers=embedder.workers, pruned=pruned, notes=notes)
     writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
@@ -119,16 +131,62 @@ def keep_columns(writer: Writer, columns: TableColumns | None) -> None:
         writer.change(lambda conn: declared.declare(conn, new))
 
 
-def prune(writer: Writer, root: str | None) -> int:
-    """Remove the items below a folder whose files are gone; returns how many."""
-    if root is None:
+def settle(writer: Writer, source: RuledSource) -> list[str]:
+    """Let the rules of earlier runs count for a source, and remember those of this one.
+
+    Returns:
+        What is to be said of that.
+    """
+    remembered: dict[str, Any] = writer.read(lambda conn: catalog.document(conn, RULES)) or {}
+    rules, base, change, notes = settled(source.asked, source.place, remembered)
+    source.settle(rules, base)
+    if change is not None and remembered.get(source.place, {}) != change:
+        others = {place: one for place, one in remembered.items() if place != source.place}
+        writer.set_meta(RULES, {**others, source.place: change} if change else others)
+    return notes if source.root in (None, source.place) else []
+
+
+def prune(writer: Writer, source: Source) -> tuple[int, list[str]]:
+    """Remove the items below a folder whose files are gone, or are left out of it now.
+
+    Returns:
+        How many were removed, and what is to be said of those that are left out.
+    """
+    if source.root is None:
         raise InvalidInputError("prune needs a folder as its source, to know what is gone")
-    gone = [
-        known.row
-        for known in writer.paths_under(root)
-        if known.path is not None and is_gone(known.path)
+    gone: list[int] = []
+    left_out: Counter[str] = Counter()
+    for known in writer.paths_under(source.root):
+        if known.path is None:
+            continue
+        if is_gone(known.path):
+            gone.append(known.row)
+        elif isinstance(source, FolderSource) and (reason := source.left_out(known.path)):
+            left_out[reason] += 1
+            gone.append(known.row)
+    names = ", ".join(shown(reason) for reason in left_out)
+    remarks = [f"removed items of files that are left out ({names}): {left_out.total():,}"]
+    return writer.remove(gone), remarks if left_out else []
+
+
+def forget_skipped(writer: Writer, source: Source, met: Container[str]) -> None:
+    """Forget what was skipped in this source before, and is not there any more."""
+    place = source.root or (source.place if isinstance(source, RuledSource) else None)
+    if place is None:
+        return
+    start = place.rstrip("/") + ("/" if source.root else "!")
+    stale = [
+        key
+        for key in writer.read(lambda conn: skipped.under(conn, start))
+        if key not in met and not (source.root and _lies_within_a_file(key))
     ]
-    return writer.remove(gone)
+    if stale:
+        writer.change(lambda conn: skipped.forget(conn, stale))
+
+
+def _lies_within_a_file(key: str) -> bool:
+    """Whether a key names a part of a table or archive that is there, and is no path itself."""
+    return any(os.path.isfile(key[:at]) for at, mark in enumerate(key) if mark in "!#" and at)
 
 
 def _counted(source: Source) -> Callable[[], int | None]:

@@ -27,10 +27,11 @@ from .engine.lock import WriterLock
 from .engine.reader import Reader
 from .engine.writer import Writer
 from .errors import InvalidInputError, MissingExtraError, SourceError
+from .intake.archives import ARCHIVE_SUFFIXES
 from .intake.embedder import Embedder
 from .intake.pairs import Pair
 from .intake.places import is_url
-from .intake.sources import open_source
+from .intake.sources import pairs_within
 from .intake.tables import TABLE_SUFFIXES
 from .types import Item, MigrationReport, Modality, Outcome, Progress
 from .vectors import Floats, Rows
@@ -48,7 +49,10 @@ _FEW = 256  # so many items may be embedded under the writer lock
 _CHANGED = "it has changed since it was indexed; run `clipsearch index` on its source first"
 # `shard.tar!name` and `table.csv#17`: the files that hold the images of such items.
 _TABLES = "|".join(sorted(suffix[1:] for suffix in TABLE_SUFFIXES))
-_CONTAINER = re.compile(rf"(?s)(.+?\.tar)!|(.+?\.(?:{_TABLES})(?:\.gz)?)#")
+_CONTAINER = re.compile(
+    rf"(?si)(.+?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))!"
+    rf"|(.+?\.(?:{_TABLES})(?:\.gz)?)#"
+)
 
 T = TypeVar("T")
 
@@ -284,13 +288,14 @@ class Migration:
         reason = "it is no longer in its source"
         try:
             image, caption, own = self._columns(container)
-            pairs = open_source(container, outside=True, images=image, captions=caption, ids=own)
-            for pair in pairs:
+            for pair in pairs_within(container, images=image, captions=caption, ids=own):
                 content = contents.get(pair.key)
                 if content is not None and pair.image is not None:
                     del contents[pair.key]
                     content.sources = [pair.image]
                     yield content
+                if not contents:
+                    return
         except (SourceError, MissingExtraError) as exc:
             reason = str(exc)
         for content in contents.values():

@@ -194,6 +194,8 @@ class IngestReport:
     updated: int = 0  # of the indexed: files that replaced an older version of themselves
     moved: int = 0  # of the unchanged: files found again under another path
     ignored: int = 0  # of the skipped: files that never claimed to be images
+    known: int = 0  # of the skipped: skipped before for the same reason, and not changed since
+    ignored_as: Mapping[str, int] = field(default_factory=dict)  # of the ignored, by suffix
     pruned: int = 0  # items removed because their file is gone
     skips: tuple[Outcome, ...] = ()  # the first 1,000 that were skipped but not ignored
     seconds: float = 0.0

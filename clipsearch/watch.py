@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import SourceError
-from .ingest import IngestOptions
+from .ingest import RULES, IngestOptions
+from .intake.left_out import IGNORE_FILE, settled
 from .intake.sources import FolderSource
 from .types import IngestReport
 
@@ -57,7 +58,7 @@ def watch(
     first = True
     for changes in changes_of(
         root,
-        watch_filter=DefaultFilter(),
+        watch_filter=None if _judge(index, root, wanted).takes_all else DefaultFilter(),
         debounce=2 * _SETTLE_MS,
         step=_SETTLE_MS,
         rust_timeout=100 if stop is None else 50,
@@ -71,7 +72,14 @@ def watch(
             if ready is not None:
                 ready()
         if changes:
-            folders = _changed_folders(root, (Path(path) for _, path in changes))
+            left_out = _judge(index, root, wanted).left_out
+            paths = [
+                Path(path)
+                for _, path in changes
+                if left_out(path, is_folder=os.path.isdir(path)) is None
+                or Path(path).name == IGNORE_FILE
+            ]
+            folders = _changed_folders(root, paths)
             if folders:
                 _take_in(index, root, folders, wanted, on_report)
 
@@ -84,10 +92,24 @@ def _take_in(
     on_report: Callable[[IngestReport], None] | None,
 ) -> None:
     for folder in folders:
-        source = FolderSource(folder, exclude=options.exclude, within=root, may_be_empty=True)
+        source = FolderSource(
+            folder,
+            exclude=options.exclude,
+            all_files=options.all_files,
+            within=root,
+            may_be_empty=True,
+        )
         report = index.add(source, options=options)
         if on_report is not None:
             on_report(report)
+
+
+def _judge(index: Index, root: Path, options: IngestOptions) -> FolderSource:
+    """The whole folder, with the rules that count for it now."""
+    source = FolderSource(root, exclude=options.exclude, all_files=options.all_files)
+    rules, base, _, _ = settled(source.asked, source.place, index.get_meta(RULES) or {})
+    source.settle(rules, base)
+    return source
 
 
 def _changed_folders(root: Path, paths: Iterable[Path]) -> list[Path]:
@@ -97,7 +119,6 @@ def _changed_folders(root: Path, paths: Iterable[Path]) -> list[Path]:
         folder = path.parent
         while folder != root and not folder.is_dir():  # a whole folder has gone
             folder = folder.parent
-        inside = folder == root or root in folder.parents
-        if inside and not any(part.startswith(".") for part in path.relative_to(root).parts):
+        if folder == root or root in folder.parents:
             changed.add(folder)
     return sorted(f for f in changed if not any(parent in changed for parent in f.parents))

@@ -266,7 +266,7 @@ def test_bad_vectors_are_refused_and_leave_nothing(index, encoder, vectors, mess
 
 
 @pytest.mark.parametrize(
-    "facts", [{"width": "wide"}, {"path": "/photos/\udcff.jpg"}, {"size_bytes": 2**70}]
+    "facts", [{"width": "wide"}, {"path": "/photos/\ud800.jpg"}, {"size_bytes": 2**70}]
 )
 def test_values_that_cannot_be_stored_are_refused_and_leave_nothing(index, encoder, facts):
     fill(index, encoder, 1)

@@ -293,7 +293,7 @@ def test_an_outlier_is_least_like_its_neighbours():
 def test_facets_are_what_the_items_have(album):
     found = album.facets()
     assert found.has_sizes
-    assert found.captions == 0
+    assert found.captions == 1  # that of the cheetah, which is within its file
     assert found.tags == ()
 
 

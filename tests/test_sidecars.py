@@ -376,6 +376,7 @@ def test_captions_in_exif_keep_their_letters(text):
         "OLYMPUS DIGITAL CAMERA", "SONY DSC", "default", "KONICA MINOLTA DIGITAL CAMERA", "SAMSUNG",
         "Digital Camera", "KODAK DIGITAL STILL CAMERA", "Exif_JPEG_PICTURE", "Minolta DSC", "hdr",
         "MEDION DIGITAL CAMERA   ", "IMG_1234.JPG", "DSC_0042", "P1020304", "oznor",
+        "Lens=20.0\nZMin=0\nZMax=0",
         "Created with GIMP", "Kofax PDF Filter - version 3.75.",
         "    ", "\0\0\0", "....", "00000000", "untitled", "Canon EOS 5D",
         "Canon",

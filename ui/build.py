@@ -14,6 +14,7 @@ import gradio as gr
 from clipsearch import ClipSearchError, Index, IngestReport
 from clipsearch.locations import home, index_path
 from clipsearch.models import BUNDLED_MODEL
+from clipsearch.names import shown
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .given_images import read_images
@@ -224,7 +225,9 @@ def _report(report: IngestReport, name: str, words: Words) -> str:
     parts.append("</p>")
     reasons = Counter(skip.reason or "" for skip in report.skips)
     if reasons:
-        examples = {skip.reason or "": Path(skip.key).name for skip in reversed(report.skips)}
+        examples = {
+            skip.reason or "": shown(Path(skip.key).name) for skip in reversed(report.skips)
+        }
         rows = "".join(
             f"<li>{words.number(n)} × {escape(reason)} "
             f"<small>({escape(examples[reason])})</small></li>"

@@ -10,6 +10,7 @@ import gradio as gr
 
 from clipsearch import ClipSearchError, Index, Item
 from clipsearch.explore.outliers import outliers
+from clipsearch.names import shown, stored
 
 from .context import LATEST, QUIET, Context, html, sent
 from .dataurls import csv_url, data_url
@@ -138,7 +139,7 @@ class _Desk:
         return f'<p class="cs-count">{self._words(help_key)}</p><ul class="cs-grid">{cards}</ul>'
 
     def _card(self, state: _Marks, item: Item, score: str) -> str:
-        name = escape(item_name(item))
+        name, where = escape(item_name(item)), escape(shown(item.path or item.key))
         image = (
             f'<img src="{thumb_url(escape(state.index), item.id)}" alt="" loading="lazy">'
             if item.has_original
@@ -150,7 +151,7 @@ class _Desk:
             f'<li class="cs-card"><label class="cs-marker"><span class="cs-open">{image}</span>'
             f'<input type="checkbox" data-do="mark" data-id="{item.id}"{checked} '
             f'aria-label="{escape(self._words("curate.mark", name=item_name(item)))}"></label>'
-            f'<div class="cs-under"><span class="cs-name" title="{escape(item.path or item.key)}">'
+            f'<div class="cs-under"><span class="cs-name" title="{where}">'
             f"{name}<br><small>{size}</small></span>"
             f'<span class="cs-score">{score}</span></div></li>'
         )
@@ -193,14 +194,15 @@ class _Desk:
 
     def _exports(self, state: _Marks) -> tuple[str, str]:
         rows: list[tuple[object, ...]] = [("id", "path", "caption")]
+        paths: list[str] = []
         for row in state.ids:
             try:
                 item = self._library.index(state.index).item(row)
             except ClipSearchError:
                 continue  # removed meanwhile
-            rows.append((row, item.path or item.key, item.caption or ""))
-        paths = "".join(f"{path}\n" for _, path, _ in rows[1:])
-        return csv_url(rows), data_url(paths.encode(), "text/plain;charset=utf-8")
+            paths.append(shown(item.path or item.key) + "\n")
+            rows.append((row, stored(item.path or item.key), item.caption or ""))
+        return csv_url(rows), data_url("".join(paths).encode(), "text/plain;charset=utf-8")
 
 
 def _button(do: str, label: str) -> str:

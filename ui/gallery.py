@@ -8,6 +8,7 @@ from pathlib import Path
 from clipsearch import Hit, Item
 from clipsearch.engine.columns import as_text
 from clipsearch.explore.score_histogram import ScoreSpread
+from clipsearch.names import shown
 
 from .media import preview_url, thumb_url
 from .render import IMAGE, attribute, copy_block, escape, item_name
@@ -229,8 +230,8 @@ def detail(
     if item.latitude is not None and item.longitude is not None:
         place = f"{item.latitude:.4f}, {item.longitude:.4f}"
     rows += [
-        (words("item.file"), path.name if path else item.key),
-        (words("item.path"), str(path.parent) if path else ""),
+        (words("item.file"), shown(path.name if path else item.key)),
+        (words("item.path"), shown(str(path.parent)) if path else ""),
         (words("item.size"), size),
         (words("item.taken"), (item.taken_at or "").replace("T", " ")),
         (words("item.camera"), item.camera or ""),

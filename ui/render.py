@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from clipsearch import Item
+from clipsearch.names import shown, without_bytes
 
 from .library import Library
 from .problems import CollectionGoneError, explained
@@ -47,7 +48,7 @@ _MOON = (
 
 def escape(text: object) -> str:
     """Text for HTML, within elements and quoted attributes."""
-    return html.escape(str(text), quote=True)
+    return html.escape(without_bytes(str(text)), quote=True)
 
 
 def attribute(data: object) -> str:
@@ -167,7 +168,7 @@ def item_name(item: Item) -> str:
     """What to call an item: its caption, or the name of its file."""
     if item.caption:
         return item.caption if len(item.caption) <= 120 else item.caption[:117] + "…"
-    return Path(item.path or item.key).name
+    return shown(Path(item.path or item.key).name)
 
 
 def copy_block(code: str, label: str) -> str:

@@ -97,7 +97,7 @@ def assemble(names: Iterable[str] = _COMMANDS) -> typer.Typer:
         help="Search photos by words, by image or both, and classify them zero-shot.",
         epilog=(
             "Exit codes: 0 success, 1 error (one line on stderr), 2 wrong usage, 3 success but "
-            "some files were skipped, 130 interrupted."
+            "files that were not skipped before could not be read, 130 interrupted."
         ),
     )
     app.callback()(_root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from .output import EXIT_SKIPPED, note, print_json, print_table, short_path
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
+    from ..intake.pairs import Source
     from ..types import Prediction
     from ..zeroshot import ZeroShotClassifier
 
@@ -82,12 +84,12 @@ def classify(
     from ..intake.embedder import iter_files
 
     _check_labels(label, labels)
-    sources = list(_sources(images))
+    sources = _Sources(images)
     encoder = load_encoder(model, device=device)
     classifier = build_classifier(encoder, label, labels, template)
     results: list[tuple[str, list[Prediction]]] = []
     for positions, vectors in iter_files(
-        (data for _, data in sources), encoder, on_skip=lambda at, why: _skip(sources[at][0], why)
+        sources, encoder, on_skip=lambda at, why: _skip(sources.names[at], why)
     ):
         predictions = classifier.predict_vectors(
             vectors,
@@ -96,9 +98,9 @@ def classify(
             none_of_these=none_of_these,
             threshold=threshold,
         )
-        results += zip((sources[at][0] for at in positions), predictions, strict=True)
+        results += zip((sources.names[at] for at in positions), predictions, strict=True)
     _print(results, output)
-    if len(results) < len(sources):
+    if len(results) < len(sources.names):
         raise typer.Exit(EXIT_SKIPPED)
 
 
@@ -137,31 +139,46 @@ def _skip(name: str, reason: str) -> None:
     note(f"skipped {short_path(name)}: {reason}")
 
 
-def _sources(images: list[str]) -> Iterator[tuple[str, str | bytes]]:
-    """Name and source of every image that the arguments name, folders opened up."""
-    from ..intake.sources import open_source
+class _Sources:
+    """Every image that the arguments name, folders and archives opened up, read once.
 
-    for image in images:
-        if image == _STDIN:
-            yield from _from_stdin()
-            continue
-        for pair in open_source(image):
-            if isinstance(pair.image, str):
-                yield pair.image, pair.image
-            elif pair.refused and not pair.ignored:
-                yield pair.key, pair.key  # the decoder says what is wrong with it
+    Attributes:
+        names: Their names, as far as they have been read.
+    """
+
+    def __init__(self, images: list[str]) -> None:
+        from ..intake.sources import open_source
+
+        self.names: list[str] = []
+        self._opened = [None if image == _STDIN else open_source(image) for image in images]
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        for source in self._opened:
+            for name, image in _from_stdin() if source is None else _images_of(source):
+                self.names.append(name)
+                yield image
+
+
+def _images_of(source: Source) -> Iterator[tuple[str, str | bytes]]:
+    for pair in source:
+        if pair.image is not None:
+            yield (pair.image if isinstance(pair.image, str) else pair.key), pair.image
+        elif pair.refused and not pair.ignored:
+            yield pair.key, pair.key  # the decoder says what is wrong with it
 
 
 def _from_stdin() -> Iterator[tuple[str, str | bytes]]:
     """One image, or a list of paths separated by newlines or null bytes."""
     data = sys.stdin.buffer.read()
+    separator = b"\0" if b"\0" in data else b"\n"
+    lines = [line for line in data.split(separator) if line.strip()]
     try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        yield _STDIN_NAME, data
-        return
-    separator = "\0" if "\0" in text else "\n"
-    paths = [line for line in text.split(separator) if line.strip()]
+        data.decode("utf-8")
+    except UnicodeDecodeError:  # an image, unless it is a list of names that are no UTF-8
+        if not lines or not os.path.lexists(lines[0]):
+            yield _STDIN_NAME, data
+            return
+    paths = [os.fsdecode(line) for line in lines]
     if not paths:
         raise SourceError("standard input is empty; pipe an image or a list of paths to it")
     yield from ((path, path) for path in paths)

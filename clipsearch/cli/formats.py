@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..names import shown, without_bytes
+
 __all__ = [
     "HitsFormat",
     "HitsOutput",
@@ -32,7 +34,14 @@ HitsOutput = Annotated[HitsFormat, typer.Option("-f", "--format", help=_HELP)]
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print as CSV, numbers as they are."""
+    r"""Print as CSV, numbers as they are, stray bytes of names as `\xHH`.
+
+    On a terminal, what could move the cursor is escaped too.
+    """
     writer = csv.writer(sys.stdout)
-    writer.writerow(columns)
-    writer.writerows(rows)
+    for row in (columns, *rows):
+        writer.writerow([_cell(value) if isinstance(value, str) else value for value in row])
+
+
+def _cell(text: str) -> str:
+    return shown(text) if sys.stdout.isatty() else without_bytes(text)

@@ -29,12 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["index", "open_or_create", "progress_bar", "summarise"]
 
 
+_MOST_KINDS = 6  # of ignored files that are named
+
+
 def index(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, image files, tables (.csv, .tsv, .jsonl, .json, .parquet), tar shards "
-            "('train-{00..41}.tar'), URLs of these, or - for paths on stdin."
+            help="Folders, image files, tables (.csv, .tsv, .jsonl, .json, .parquet), archives "
+            "(.tar, .tar.gz, .zip), tar shards ('train-{00..41}.tar'), URLs of these, or - for "
+            "paths on stdin."
         ),
     ],
     name: NewIndexName = "photos",
@@ -68,7 +72,17 @@ def index(
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            help="Skip files whose name or path matches this pattern, e.g. '*.png'. Repeatable."
+            help="Skip files whose name or path matches this pattern, e.g. '*.png'. Repeatable. "
+            "Remembered for the next runs of the same source; '' forgets it."
+        ),
+    ] = None,
+    all_files: Annotated[
+        bool | None,
+        typer.Option(
+            "--all-files/--no-all-files",
+            help="Also take hidden files, and what servers, systems and photo programs leave "
+            "(@eaDir, #recycle, previews). Remembered like --exclude.",
+            show_default=False,
         ),
     ] = None,
     max_pixels: Annotated[
@@ -80,7 +94,10 @@ def index(
     ] = False,
     prune: Annotated[
         bool,
-        typer.Option("--prune", help="Remove items whose files no longer exist in the folder."),
+        typer.Option(
+            "--prune",
+            help="Remove items whose files no longer exist in the folder, or are left out of it.",
+        ),
     ] = False,
     retry_skipped: Annotated[
         bool,
@@ -131,7 +148,8 @@ def index(
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
-        exclude=tuple(exclude or ()),
+        exclude=None if exclude is None else tuple(exclude),
+        all_files=all_files,
         images=images,
         captions=captions,
         ids=ids,
@@ -156,7 +174,7 @@ def index(
                 done = cluster.add(opened, source, progress=progress, options=each)
             for line in summarise(done):
                 note(line)
-            skipped += done.skipped - done.ignored
+            skipped += done.skipped - done.ignored - done.known
         note(f"{len(opened):,} items in {short_path(str(opened.path))}")
         if len(opened):
             note(f'search them:  clipsearch search "a dog on the beach" -i {shlex.quote(name)}')
@@ -241,9 +259,17 @@ def summarise(report: IngestReport) -> list[str]:
         example = next(skip.key for skip in report.skips if skip.reason == reason)
         others = f" and {count - 1} more" if count > 1 else ""
         lines.append(f"  skipped {short_path(example)}{others}: {reason}")
-    if report.ignored:
-        what = "file that is not an image" if report.ignored == 1 else "files that are not images"
-        lines.append(f"  skipped {report.ignored:,} {what}")
+    if ignored := sum(report.ignored_as.values()):
+        what = "file that is not an image" if ignored == 1 else "files that are not images"
+        kinds = [f"{kind}: {count:,}" for kind, count in report.ignored_as.items()]
+        more = [f"{len(kinds) - _MOST_KINDS} other kinds"] if len(kinds) > _MOST_KINDS else []
+        named = f" ({', '.join(kinds[:_MOST_KINDS] + more)})" if kinds else ""
+        lines.append(f"  skipped {ignored:,} {what}{named}")
+    if report.known:
+        were = "was" if report.known == 1 else "were"
+        lines.append(
+            f"  {report.known:,} {were} skipped before (clipsearch info --skipped lists all)"
+        )
     return [*lines, *report.notes]
 
 

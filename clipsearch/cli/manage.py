@@ -9,7 +9,9 @@ import typer
 import clipsearch
 
 from ..locations import existing_index
-from .formats import ReportOutput
+from ..names import stored
+from ..types import Outcome
+from .formats import ReportFormat, ReportOutput
 from .options import IndexName, Wait
 from .output import (
     EXIT_ERROR,
@@ -23,17 +25,39 @@ from .output import (
 __all__ = ["compact", "info", "models_app", "remove", "verify"]
 
 
-def info(name: IndexName = None, output: ReportOutput = "table") -> None:
+def info(
+    name: IndexName = None,
+    skipped: Annotated[
+        bool, typer.Option("--skipped", help="List the files that could not be read, and why.")
+    ] = False,
+    output: ReportOutput = "table",
+) -> None:
     """Show the contents of an index and the model that made it.
 
     clipsearch info -i photos -f json
+
+    clipsearch info -i photos --skipped
     """
     with clipsearch.Index.open(existing_index(name)) as index:
+        if skipped:
+            _print_skipped(index.skipped(), output)
+            return
         facts = index.info()
     if output == "json":
         print_json(facts)
         return
     print_table(["", ""], _lines(facts))
+
+
+def _print_skipped(skipped: list[Outcome], output: ReportFormat) -> None:
+    if output == "json":
+        print_json({"skipped": [{"key": stored(one.key), "reason": one.reason} for one in skipped]})
+    elif skipped:
+        print_table(
+            ["file", "reason"], [[short_path(one.key), one.reason or ""] for one in skipped]
+        )
+    else:
+        note("no file was skipped")
 
 
 def _lines(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from ..errors import InvalidInputError
 from ..files import output_file
 from ..locations import existing_index
 from ..models import load_text_encoder
+from ..names import json_text, stored
 from ..types import MigrationReport
 from .index import progress_bar
 from .options import BatchSize, Device, ImagePrecision, IndexName, Workers
@@ -120,6 +120,6 @@ def _list_missing(done: MigrationReport, report: Path | None) -> None:
         where = f"listed in {report}" if report is not None else "use --report FILE to list them"
         note(f"  and {rest:,} more, {where}")
     if report is not None:
-        lines = [json.dumps({"key": o.key, "reason": o.reason}) + "\n" for o in done.missing]
+        lines = [json_text({"key": stored(o.key), "reason": o.reason}) + "\n" for o in done.missing]
         with output_file(report) as part:
             part.write_text("".join(lines), encoding="utf-8")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..names import json_text, shown
 from ..types import Hit, Item
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "print_hit_table",
     "print_item_table",
     "print_json",
+    "print_paths",
     "print_table",
     "short_path",
 ]
@@ -31,13 +32,13 @@ _PIPE_WIDTH = 500  # a table that is not on a terminal is not cut
 
 
 def note(text: str) -> None:
-    """One line for the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """One line for the person, on stderr; what a name in it could do to a terminal is escaped."""
+    print(shown(text), file=sys.stderr, flush=True)
 
 
 def print_json(document: Any, *, indent: int | None = 2) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(document, ensure_ascii=False, indent=indent, default=str))
+    print(json_text(document, indent=indent))
 
 
 def print_table(
@@ -58,7 +59,7 @@ def print_table(
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(shown(cell, lines=True)) for cell in row))
     console.print(table)
 
 
@@ -92,14 +93,28 @@ def print_item_table(items: Iterable[Item]) -> None:
     print_table(["date", "size", "id", "image", "caption"], rows, right=["size", "id"])
 
 
+def print_paths(paths: Iterable[str], *, null: bool) -> None:
+    """Paths on stdout: one a line and escaped, or as they are and each ended by NUL."""
+    if not null:
+        print("".join(f"{shown(path)}\n" for path in paths), end="")
+        return
+    text = "".join(f"{path}\0" for path in paths)
+    if not hasattr(sys.stdout, "buffer"):  # what a program put in its place
+        sys.stdout.write(text)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(text))
+    sys.stdout.buffer.flush()
+
+
 def short_path(path: str | None) -> str:
-    """The shortest form of a path: relative to the working folder, to home, or absolute."""
+    """The shortest form of a path, for a person: relative to the working folder, home, or whole."""
     if path is None:
         return ""
     for base, prefix in ((Path.cwd(), ""), (Path.home(), f"~{os.sep}")):
         if Path(path).is_relative_to(base):
-            return prefix + str(Path(path).relative_to(base))
-    return path
+            return shown(prefix + str(Path(path).relative_to(base)))
+    return shown(path)
 
 
 def human_bytes(size: float) -> str:

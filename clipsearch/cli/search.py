@@ -22,7 +22,7 @@ from ..types import Hits, Modality
 from . import given
 from .formats import HitsFormat, HitsOutput
 from .options import Device, IndexName
-from .output import note, print_hit_table, print_item_table, print_json
+from .output import note, print_hit_table, print_item_table, print_json, print_paths
 
 __all__ = ["open_for_search", "print_hits", "search"]
 
@@ -82,7 +82,10 @@ def search(
     reverse: Annotated[bool, typer.Option("--reverse", help="Sort the other way round.")] = False,
     offset: Annotated[int, typer.Option(help="Number of hits to skip, for a next page.")] = 0,
     null: Annotated[
-        bool, typer.Option("-0", "--null", help="End paths with NUL, for xargs -0.")
+        bool,
+        typer.Option(
+            "-0", "--null", help="Print paths as they are, each ended by NUL, for xargs -0."
+        ),
     ] = False,
     device: Device = "auto",
 ) -> None:
@@ -191,8 +194,7 @@ def print_hits(hits: Hits, output: HitsFormat, query: Query | None, *, null: boo
         for hit in hits:
             print_json(hit_document(hit), indent=None)
     elif output == "paths":
-        end = "\0" if null else "\n"
-        sys.stdout.write("".join(f"{hit.item.path or hit.item.key}{end}" for hit in hits))
+        print_paths([hit.item.path or hit.item.key for hit in hits], null=null)
     elif not hits:
         note("no hits")
     elif query is None:

@@ -160,6 +160,7 @@ class ClusterEmbedder:
                 batch.append(one)
             if log is not None:
                 log.notes.update(self._slice.notes)
+                log.remarks += self._slice.remarks
                 for stage, seconds in self._slice.busy.items():
                     log.busy[stage] += seconds / (self._models if stage == "encode" else 1)
             yield batch

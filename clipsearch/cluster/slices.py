@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -20,10 +21,17 @@ from ..intake.places import open_place
 from ..intake.sources import IterableSource
 from ..intake.tar_shards import ShardSource
 
-__all__ = ["COLUMN", "pack", "pair_datasource", "parts_of", "unpack"]
+__all__ = ["COLUMN", "Remarks", "pack", "pair_datasource", "parts_of", "unpack"]
 
 COLUMN = "slice"
 _SLICE_BYTES = 32 * 1024 * 1024  # of images that pairs carry with them
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What the report is to say of a part of the source, after its last slice."""
+
+    lines: tuple[str, ...]
 
 
 def pack(value: Any) -> pa.Table:
@@ -42,7 +50,7 @@ def parts_of(source: Source) -> list[Source]:
     """Sources that can be read by themselves, and that make up the whole in their order."""
     if isinstance(source, ShardSource):
         names = source.shards
-        return [source] if len(names) == 1 else [_OneOfMany(name) for name in names]
+        return [source] if len(names) == 1 else [_OneOfMany(source.one(name)) for name in names]
     try:
         pickle.dumps(source)
     except (pickle.PicklingError, TypeError, AttributeError):
@@ -54,8 +62,9 @@ def parts_of(source: Source) -> list[Source]:
 class _OneOfMany(Source):
     """One tar shard of many: if it cannot be opened, that is one skipped pair and no error."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, shard: ShardSource) -> None:
+        (self._name,) = shard.shards
+        self._shard = shard
 
     def __iter__(self) -> Iterator[Pair]:
         place = open_place(self._name)
@@ -66,12 +75,16 @@ class _OneOfMany(Source):
             return
         found = False
         try:
-            for pair in ShardSource(self._name):
+            for pair in self._shard:
                 found = True
                 yield pair
         except SourceError:
             if found:
                 raise
+
+    def remarks(self) -> list[str]:
+        """Those of the shard."""
+        return self._shard.remarks()
 
 
 def pair_datasource(parts: list[Source], size: int) -> Any:
@@ -105,5 +118,7 @@ def _read(part: Source, size: int) -> Iterator[pa.Table]:
     try:
         for chunk in in_chunks(part, size, _SLICE_BYTES):
             yield pack(chunk)
+        if remarks := part.remarks():
+            yield pack(Remarks(tuple(remarks)))
     except SourceError as exc:
         yield pack(exc)

@@ -19,7 +19,7 @@ from ..intake.embedder import Embedded, Embedder
 from ..intake.log import IngestLog
 from ..intake.pairs import Pair
 from ..intake.triage import Candidate, content_hash, is_unchanged, problem, status_of
-from .slices import pack, unpack
+from .slices import Remarks, pack, unpack
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -54,6 +54,7 @@ class EmbeddedSlice:
     embedded: list[Embedded]  # of every pair, in order; bytes of images are b""
     busy: dict[str, float]  # stage -> seconds
     notes: dict[str, int]
+    remarks: tuple[str, ...] = ()  # of a part of the source, after its last pair
 
 
 class KnownItems:
@@ -118,9 +119,13 @@ class EmbedWorker:
         tables = [pack(self._slice(slice_)) for slice_ in unpack(table)]
         return pa.concat_tables(tables)
 
-    def _slice(self, pairs: list[Pair] | ClipSearchError) -> EmbeddedSlice | ClipSearchError:
+    def _slice(
+        self, pairs: list[Pair] | Remarks | ClipSearchError
+    ) -> EmbeddedSlice | ClipSearchError:
         if isinstance(pairs, ClipSearchError):
             return pairs
+        if isinstance(pairs, Remarks):
+            return EmbeddedSlice([], {}, {}, pairs.lines)
         found = [Embedded(Candidate(_light(pair))) for pair in pairs]
         usable = [n for n, pair in enumerate(pairs) if not (pair.refused or problem(pair))]
         known = self._stored([pairs[n].key for n in usable])

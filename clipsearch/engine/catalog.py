@@ -20,6 +20,7 @@ import numpy as np
 
 from ..documents import STORED, holds_path
 from ..errors import InvalidInputError
+from ..names import actual, stored
 from ..types import Facets, Item, Modality, Record
 from ..vectors import Rows
 from .baseline import ScoreBaseline
@@ -32,7 +33,8 @@ __all__ = ["CURRENT", "KEYWORDS", "Known", "extra_json"]
 _CHUNK = 900  # bound values a statement, below SQLite's oldest limit of 999
 
 _COLUMNS = ", ".join(STORED)
-_OF_INDEX = ("extra", "has_image", "has_caption")  # the others are a record's as they are
+_NAMES = ("key", "path")  # stored as `names.stored` writes them
+_OF_INDEX = (*_NAMES, "extra", "has_image", "has_caption")  # the others are a record's as they are
 _OF_RECORD = tuple(name for name in STORED if name not in _OF_INDEX)
 _INSERT = (
     f"INSERT INTO items (row, {', '.join((*_OF_RECORD, *_OF_INDEX))}, caption_words) "
@@ -108,7 +110,16 @@ def insert_items(
     conn.executemany(
         _INSERT,
         (
-            (row, *_values_of(record), _as_json(extra), image, caption, _words(record.caption))
+            (
+                row,
+                *_values_of(record),
+                stored(record.key),
+                None if record.path is None else stored(record.path),
+                _as_json(extra),
+                image,
+                caption,
+                _words(record.caption),
+            )
             for row, (record, extra, image, caption) in enumerate(
                 zip(records, extras, has_image, has_caption, strict=True), first
             )
@@ -249,6 +260,7 @@ def listed(
 
 def _item(fields: tuple[Any, ...], tags: tuple[str, ...]) -> Item:
     known = dict(zip(STORED, fields[1:], strict=True))
+    known["key"], known["path"] = actual(known["key"]), _actual(known["path"])
     known["extra"] = json.loads(known["extra"]) if known["extra"] else {}
     known["has_image"], known["has_caption"] = bool(known["has_image"]), bool(known["has_caption"])
     return Item(id=fields[0], tags=tags, **known)
@@ -276,7 +288,8 @@ def select_rows(conn: sqlite3.Connection, condition: str, values: Sequence[Any])
 
 def known_by(conn: sqlite3.Connection, column: str, values: Iterable[Any]) -> Iterator[Known]:
     """Items whose `key`, `sha256` or `row` is one of the values, by ascending row a chunk."""
-    for chunk in _chunks(list(values)):
+    wanted = [stored(value) for value in values] if column == "key" else list(values)
+    for chunk in _chunks(wanted):
         marks = ", ".join("?" * len(chunk))
         for fields in conn.execute(
             f"SELECT {_KNOWN} FROM items WHERE {column} IN ({marks}) ORDER BY row", chunk
@@ -288,6 +301,7 @@ def known_under(
     conn: sqlite3.Connection, root: str, after: tuple[str, int], limit: int
 ) -> list[Known]:
     """Items whose path is `root` or below it, by path and row, beginning after such a pair."""
+    root, after = stored(root), (stored(after[0]), after[1])
     folder = root.rstrip("/")
     found: list[Known] = []
     # "0" is the character after "/"; two ranges, so that each is one walk through the index
@@ -302,7 +316,12 @@ def known_under(
 
 
 def _known(fields: tuple[Any, ...]) -> Known:
-    return Known(*fields[:8], has_image=bool(fields[8]), has_caption=bool(fields[9]))  # type: ignore[misc]
+    row, key, path, *others = fields
+    return Known(row, actual(key), _actual(path), *others[:-2], *map(bool, others[-2:]))
+
+
+def _actual(path: str | None) -> str | None:
+    return None if path is None else actual(path)
 
 
 def counts(conn: sqlite3.Connection) -> dict[str, int]:
@@ -354,6 +373,9 @@ def update_item(conn: sqlite3.Connection, row: int, values: Mapping[str, str | i
     if isinstance(extra := values.get("extra"), str):
         _note_fields(conn, [json.loads(extra)])
     if values:
+        values = {
+            name: stored(str(value)) if name in _NAMES else value for name, value in values.items()
+        }
         changes = ", ".join(f"{name} = ?" for name in values)
         conn.execute(f"UPDATE items SET {changes} WHERE row = ?", (*values.values(), row))
 

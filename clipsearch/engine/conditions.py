@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ..documents import FIELD_COLUMNS
 from ..errors import InvalidInputError
 from ..folding import ascii_pattern, nfc
+from ..names import stored, without_bytes
 
 __all__ = [
     "Condition",
@@ -146,6 +147,7 @@ def where_empty(field: Field, full: Condition | None, empty: Condition) -> Condi
 
 def like(field: Field, pattern: str, escape: str | None) -> Condition:
     """`field like pattern`, whatever the case and accents of either."""
+    pattern = without_bytes(pattern)  # of a name, as they are stored
     if field.type == "tag":
         return _TAGGED.format("folded_like(tags.label, ?, ?)"), (pattern, escape)
     if field.type == "list":
@@ -179,7 +181,10 @@ def compare(field: Field, op: Operator, value: Value) -> Condition:
         is_text = field.name != "format"  # which has a collation, and is ASCII
         if is_text and not (value.isascii() and op in ("=", "!=")):
             column = f"nfc({column})"
-        value = nfc(value)
+        value, name = nfc(without_bytes(value)), nfc(stored(value))
+        if name != value and field.type != "tag" and op in ("=", "!="):
+            no = "NOT " if op == "!=" else ""  # with escapes as they are stored, or written out
+            return f"({column} {no}IN (?, ?))", (*names, value, name)
     if field.type == "tag":
         tagged = _TAGGED.format(f"{column} = ?")
         return (tagged if op == "=" else f"(NOT {tagged})"), (value,)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from ..documents import COLUMNS, TYPES
 from ..errors import InvalidInputError, SourceError
 from ..files import output_file
+from ..names import actual, stored
 from ..types import IngestReport, Item, Record
 from . import catalog, declared
 from .columns import (
@@ -173,6 +174,10 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
             columns: dict[str, Any] = {
                 own[name]: [getattr(item, name) for item in items] for name in _PLAIN
             }
+            for name in ("key", "path"):
+                columns[own[name]] = [
+                    None if value is None else stored(value) for value in columns[own[name]]
+                ]
             columns[own["tags"]] = [list(item.tags) for item in items]
             columns[own["extra"]] = [
                 json_text(dict(item.extra)) if item.extra else None for item in items
@@ -389,6 +394,8 @@ def _import_batch(
     left_out = {*own.values(), *said["roles"]}
     there = [(name, own[name]) for name in (*_PLAIN, "tags") if own[name] in batch.schema.names]
     plain = {name: batch.column(column).to_pylist() for name, column in there if name != "id"}
+    for name in ("key", "path"):
+        plain[name] = [None if value is None else actual(value) for value in plain[name]]
     labels = plain.pop("tags", [None] * len(batch))
     extras = {
         name: from_arrow(batch.column(name)) for name in batch.schema.names if name not in left_out

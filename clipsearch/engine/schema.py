@@ -173,6 +173,19 @@ CREATE TABLE backgrounds (
 ) STRICT, WITHOUT ROWID;
 """
 
+# What could not be read, by key.
+_SKIPPED = """
+CREATE TABLE skipped_files (
+    key TEXT PRIMARY KEY,
+    reason TEXT NOT NULL,
+    size_bytes INTEGER,
+    mtime_ns INTEGER,
+    ctime_ns INTEGER,
+    inode INTEGER,
+    sha256 TEXT
+) STRICT, WITHOUT ROWID;
+"""
+
 
 def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
     """Create an empty catalog of the current version.
@@ -182,7 +195,7 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
         meta: What the index is, as `catalog.meta` tells it: the model and the times.
     """
     words = "".join(f"{statement};" for statement in _WORDS)
-    script = f"{_META}{_MODELS}{_ITEMS}{words}{_FILES}{_TAGS_AND_FIELDS}{_SCORES}"
+    script = f"{_META}{_MODELS}{_ITEMS}{words}{_FILES}{_TAGS_AND_FIELDS}{_SCORES}{_SKIPPED}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
         f"PRAGMA user_version = {FORMAT_VERSION};{script}"
@@ -319,6 +332,7 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
         conn.execute("ALTER TABLE extra_fields ADD COLUMN arrow TEXT")
         conn.execute("ALTER TABLE extra_fields ADD COLUMN position INTEGER NOT NULL DEFAULT 0")
     _rebuild_words(conn)
+    _remember_all_skips(conn)
 
 
 def _rebuild_words(conn: sqlite3.Connection) -> None:
@@ -342,6 +356,21 @@ def _rebuild_words(conn: sqlite3.Connection) -> None:
     for statement in _WORDS:
         conn.execute(statement)
     conn.execute("INSERT INTO words (words) VALUES ('rebuild')")
+
+
+def _remember_all_skips(conn: sqlite3.Connection) -> None:
+    """Version 4 remembered only files that could not be decoded, in a table made on first need."""
+    query = "SELECT 1 FROM sqlite_master WHERE name = 'skipped_files'"
+    if conn.execute(query).fetchone() is None:
+        _run(conn, _SKIPPED)
+        return
+    conn.execute("ALTER TABLE skipped_files RENAME TO old_skipped_files")
+    _run(conn, _SKIPPED)
+    conn.execute(
+        "INSERT INTO skipped_files (key, reason, size_bytes, mtime_ns) "
+        "SELECT key, reason, size_bytes, mtime_ns FROM old_skipped_files"
+    )
+    conn.execute("DROP TABLE old_skipped_files")
 
 
 def _run(conn: sqlite3.Connection, script: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import IndexCorruptError, IndexExistsError, IndexNotFoundError, IndexVersionError
 from ..files import is_temporary, replacing, sync
-from . import schema, vectorsets
+from . import schema, skipped, vectorsets
 from .database import CATALOG, connect, translated
 from .lock import WriterLock
 from .parts import SUBFOLDERS, refuse_links
@@ -189,6 +189,7 @@ def info(folder: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> dict[str
         "segments": sum(len(store.segments) for store in stores),
         "tombstones": sum(int(store.deleted.size) for store in stores),
         "ann": anns,
+        "skipped": skipped.count(conn),
         "notes": list(snapshot.notes),
         "created_at": meta["created_at"],
         "updated_at": meta["updated_at"],

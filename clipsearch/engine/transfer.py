@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import InvalidInputError, SourceError
+from ..names import actual
 from ..types import IngestReport, Record
 from . import declared
 from .columns import from_arrow, kind_of_type, type_text
@@ -213,7 +214,7 @@ def _record(row: dict[str, Any], fallback: str) -> Record:
     rest = dict(row)
     path = _text(rest.pop("image_path", None)) or _text(rest.pop("path", None))
     caption = _text(rest.pop("caption", None)) or _text(rest.pop("text", None))
-    absolute = path if path is not None and os.path.isabs(path) else None
+    absolute = actual(path) if path is not None and os.path.isabs(path) else None
     extra = {name: value for name, value in rest.items() if value is not None}
     if path is not None and absolute is None:
         extra["image_path"] = path

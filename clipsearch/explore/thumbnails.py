@@ -83,6 +83,8 @@ def reduced(
 def _entry_name(item: Item, side: int) -> str:
     digest = item.sha256
     if digest is None or not _SHA256.fullmatch(digest):
-        digest = hashlib.sha256(f"{item.path or item.place}\0{item.mtime_ns}".encode()).hexdigest()
+        digest = hashlib.sha256(
+            os.fsencode(f"{item.path or item.place}\0{item.mtime_ns}")
+        ).hexdigest()
     digest = hashlib.sha256(f"{_MAKING}\0{digest}".encode()).hexdigest()
     return f"thumbnails/{side}/{digest[:2]}/{digest[2:]}.jpg"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,14 +14,17 @@ from typing import Any, Literal, Self, TextIO
 
 from ..errors import ImageDecodeError
 from ..files import writing
+from ..names import json_text, stored
 from ..types import IngestReport, Outcome, Progress, Status
+from .left_out import LEFT_OUT
 
 __all__ = ["IngestLog"]
 
+_SUFFIX = re.compile(r" \((\.[^()]{1,16}|no suffix)\)$")
 _MAX_LISTED_SKIPS = 1000
 _MAX_EXAMPLES = 3  # of the files that a note is about
 _ENDS = ("indexed", "unchanged", "duplicate", "skipped")
-_SUB_COUNTS = ("updated", "moved", "ignored")
+_SUB_COUNTS = ("updated", "moved", "ignored", "known")
 
 
 class IngestLog:
@@ -52,6 +55,9 @@ class IngestLog:
         self.skips: list[Outcome] = []
         self.notes: Counter[str] = Counter()
         self._examples: defaultdict[str, list[str]] = defaultdict(list)  # note -> names of files
+        self.remarks: list[str] = []  # of the source as a whole
+        self.ignored_as: Counter[str] = Counter()
+        self.skipped_keys: set[str] = set()  # without those that are ignored
         self.busy: defaultdict[str, float] = defaultdict(float)  # stage -> seconds
         self.seen = 0
 
@@ -74,10 +80,13 @@ class IngestLog:
         if also:
             self.counts[also] += 1
         if self._file is not None:
-            line = {"key": key, "status": status, "reason": reason}
+            line = {"key": stored(key), "status": status, "reason": reason}
             with writing(Path(self._file.name)):
-                self._file.write(json.dumps(line) + "\n")
-        if status == "skipped" and also != "ignored":
+                self._file.write(json_text(line) + "\n")
+        if also == "ignored" and not (reason or "").startswith(LEFT_OUT):  # which is told by itself
+            self.ignored_as[_kind(reason or "")] += 1
+        elif status == "skipped" and also != "ignored":
+            self.skipped_keys.add(key)
             if self._on_error == "raise":
                 raise ImageDecodeError(f"{key}: {reason}")
             if len(self.skips) < _MAX_LISTED_SKIPS:
@@ -129,6 +138,7 @@ class IngestLog:
         return IngestReport(
             seen=self.seen,
             **counts,
+            ignored_as=dict(self.ignored_as.most_common()),
             pruned=pruned,
             skips=tuple(self.skips),
             seconds=seconds,
@@ -138,6 +148,7 @@ class IngestLog:
             },
             notes=(
                 *(self._told(note, count) for note, count in self.notes.items() if count),
+                *self.remarks,
                 *notes,
             ),
         )
@@ -147,3 +158,11 @@ class IngestLog:
         more = ", ..." if examples and count > len(examples) else ""
         named = f" ({', '.join(examples)}{more})" if examples else ""
         return f"{note}{named}: {count:,}"
+
+
+def _kind(reason: str) -> str:
+    """What an ignored file is, in a word: its suffix, or what is said of it."""
+    found = _SUFFIX.search(reason)
+    if found:
+        return found[1]
+    return "a link" if reason.startswith("a link to ") else reason.partition(",")[0]

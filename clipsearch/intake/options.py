@@ -26,7 +26,9 @@ class IngestOptions:
     workers: int | None = None  # decoder processes; None: one a core, for a GPU two fewer
     max_pixels: int = DEFAULT_MAX_PIXELS
     timeout_s: float = DEFAULT_TIMEOUT_S  # of one file's decoding
-    exclude: tuple[str, ...] = ()  # shell patterns that a folder source leaves out
+    # Shell patterns that a folder or archive leaves out; None: as in the last run of that source.
+    exclude: tuple[str, ...] | None = None
+    all_files: bool | None = None  # take hidden files and litter too; None: as in the last run
     images: str | None = None  # column of a table with the image
     captions: str | None = None  # column of a table with the caption
     ids: str | None = None  # column of a table that identifies the row
@@ -55,6 +57,7 @@ class IngestOptions:
         return open_source(
             source,
             exclude=self.exclude,
+            all_files=self.all_files,
             images=self.images,
             captions=self.captions,
             ids=self.ids,

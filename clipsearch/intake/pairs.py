@@ -94,6 +94,10 @@ class Source:
         """How many pairs there are, if that is cheap to know."""
         return None
 
+    def remarks(self) -> list[str]:
+        """What the report should say of the source as a whole, once it has been read."""
+        return []
+
 
 def in_chunks(pairs: Iterable[Pair], most: int, most_bytes: int) -> Iterator[list[Pair]]:
     """Pairs in lists of at most `most`, or fewer when they carry `most_bytes` of image files."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 from ..errors import InvalidInputError, SourceError
 from ..images import image_suffixes
-from ..rawfiles import RAW_SUFFIXES
+from .archives import OTHER_ARCHIVES, ArchiveSource, is_archive
 from .frames import frame_source
 from .imagefolder import FolderTables
+from .left_out import IGNORE_FILE, Ignores, LeftOut, RuledSource, Rules, Tally
 from .pairs import Pair, Source, TableColumns
-from .places import RemotePlace, is_url
+from .places import RemotePlace, is_url, open_place
+from .recognition import NEEDS_EXTRA, looks_like_an_image
 from .sidecars import (
     LONE,
     SIDECAR_SUFFIXES,
@@ -38,26 +41,25 @@ __all__ = [
     "Source",
     "TableSource",
     "open_source",
+    "pairs_within",
 ]
 
-_NEEDS_EXTRA = dict.fromkeys((".heic", ".heif", ".avif"), "heif") | dict.fromkeys(
-    RAW_SUFFIXES, "raw"
-)
-# First bytes of JPEG, PNG, GIF, TIFF (both orders), BMP and WebP/RIFF files.
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"RIFF")
+_GONE = "the file is gone"
 _PIECE = 65_536  # bytes of a list of paths read at a time
 
 
-class FolderSource(Source):
+class FolderSource(RuledSource):
     """Every file below a folder, in sorted order.
 
-    Hidden files and folders are left out, as are those that match an `exclude` pattern; links to
-    folders are followed once. What lies beside an image and describes it, such as `photo.txt` or
-    `photo.jpg.json` beside `photo.jpg`, is read with it; see `sidecars`.
+    Hidden files, litter and what `.clipsearchignore` names are left out, as are names that match an
+    `exclude` pattern; links to folders are followed once. What lies beside an image and describes
+    it, such as `photo.txt` or `photo.jpg.json` beside `photo.jpg`, is read with it; see `sidecars`.
 
     Args:
         folder: The folder.
-        exclude: Shell patterns of names, or of paths relative to `within`.
+        exclude: Shell patterns of names, or of paths relative to `within`; None for those that are
+            remembered.
+        all_files: Whether hidden files and litter are taken; None for what is remembered.
         within: The folder that was asked for, when this one is a part of it.
         may_be_empty: Whether a folder without images is fine.
     """
@@ -66,13 +68,16 @@ class FolderSource(Source):
         self,
         folder: str | os.PathLike[str],
         *,
-        exclude: Iterable[str] = (),
+        exclude: Iterable[str] | None = None,
+        all_files: bool | None = None,
         within: str | os.PathLike[str] | None = None,
         may_be_empty: bool = False,
     ) -> None:
         self.root = str(Path(folder).expanduser().resolve())
-        self._exclude = tuple(exclude)
-        self._within = os.fspath(within or self.root)
+        self.place = os.fspath(within or self.root)
+        self.asked = Rules.of(exclude, all_files)
+        self.settle(self.asked)
+        self.tally = Tally()
         self._may_be_empty = may_be_empty
         self._suffixes = image_suffixes()
         self._tables: FolderTables | None = None
@@ -81,10 +86,15 @@ class FolderSource(Source):
         """What goes to another process, which looks for tables itself."""
         return {**self.__dict__, "_tables": None}
 
+    def settle(self, rules: Rules, base: str | None = None) -> None:
+        """Let these rules count; `base` is where their patterns start, if that is above."""
+        self._left_out = LeftOut(self.place, rules, base)
+
     def __iter__(self) -> Iterator[Pair]:
+        self.tally = Tally()
         ignored = candidates = 0
-        self._tables = FolderTables(str(self.root), self._within)
-        for walked in self._walk():
+        self._tables = FolderTables(str(self.root), self.place)
+        for walked in self._walk(self.tally):
             pair = self._tables.described(walked)
             ignored += pair.ignored
             candidates += not pair.ignored
@@ -92,8 +102,10 @@ class FolderSource(Source):
         yield from self._tables.unseen()
         if not candidates and not self._may_be_empty:
             found = f"{ignored} files, none of them an image" if ignored else "it is empty"
+            left = "".join(f"; {remark}" for remark in self.remarks())
             raise SourceError(
-                f"no images in {self.root} ({found}); images end in .jpg, .png, .webp, .tif ..."
+                f"no images in {self.root} ({found}{left}); "
+                "images end in .jpg, .png, .webp, .tif ..."
             )
 
     @property
@@ -107,14 +119,26 @@ class FolderSource(Source):
 
     def count(self) -> int | None:
         """Walk the folder once to count; about a million files in ten seconds."""
-        return sum(1 for _ in self._walk(reads=False))
+        return sum(1 for _ in self._walk(None, reads=False))
 
-    def _walk(self, *, reads: bool = True) -> Iterator[Pair]:
-        """The pairs; what sidecars say is read only where it is asked for."""
+    @property
+    def takes_all(self) -> bool:
+        """Whether hidden files and litter are taken."""
+        return self._left_out.takes_all
+
+    def left_out(self, path: str, *, is_folder: bool = False) -> str | None:
+        """Why a file or folder below `within` is left out, or None."""
+        return self._left_out.on_the_way(path, is_folder=is_folder)
+
+    def _walk(self, tally: Tally | None, *, reads: bool = True) -> Iterator[Pair]:
+        """The pairs; with a tally, what is left out is counted; sidecars are read on request."""
+        root = str(self.root)
+        if root != self.place and self.left_out(root, is_folder=True) is not None:
+            return
         seen_folders: set[tuple[int, int]] = set()
-        stack = [str(self.root)]
+        stack = [(root, Ignores.above(root, tally or Tally()))]
         while stack:
-            folder = stack.pop()
+            folder, ignores = stack.pop()
             try:
                 status = os.stat(folder)
                 if (status.st_dev, status.st_ino) in seen_folders:
@@ -124,24 +148,41 @@ class FolderSource(Source):
             except OSError as exc:
                 yield Pair(key=folder, refused=f"cannot open the folder: {exc.strerror}")
                 continue
-            visible = [entry for entry in entries if not self._excluded(entry)]
-            folders = [entry.path for entry in visible if entry.is_dir()]
-            stack.extend(reversed(folders))
-            yield from self._files([entry for entry in visible if not entry.is_dir()], reads)
+            if any(entry.name == IGNORE_FILE for entry in entries):
+                ignores = ignores.within(folder, tally or Tally())
+            folders: list[str] = []
+            files: list[os.DirEntry[str]] = []
+            others: list[Pair] = []
+            for entry in entries:
+                kind = _kind(entry)
+                reason = self._left_out.reason(
+                    entry.path, is_folder=kind == "folder", ignores=ignores
+                )
+                if reason is not None:
+                    if tally is not None:
+                        tally.left_out(reason, entry.path, is_folder=kind == "folder")
+                elif kind == "folder":
+                    folders.append(entry.path)
+                elif kind == "file":
+                    files.append(entry)
+                else:
+                    others.append(self._no_file(entry, kind))
+            stack.extend((path, ignores) for path in reversed(folders))
+            yield from self._files(files, reads)
+            yield from others
 
-    def _excluded(self, entry: os.DirEntry[str]) -> bool:
-        if entry.name.startswith("."):
-            return True
-        if not self._exclude:
-            return False
-        relative = os.path.relpath(entry.path, self._within)
-        return any(fnmatch(entry.name, p) or fnmatch(relative, p) for p in self._exclude)
+    def _no_file(self, entry: os.DirEntry[str], reason: str) -> Pair:
+        """A pipe, device or broken link; it is missed only if an image may have been meant."""
+        suffix = _suffix(entry.name)
+        meant = suffix in self._suffixes or suffix in NEEDS_EXTRA
+        ignored = not meant and not (entry.is_symlink() and not suffix)
+        return Pair(key=entry.path, refused=reason, ignored=ignored)
 
     def _files(self, entries: list[os.DirEntry[str]], reads: bool) -> Iterator[Pair]:
         folder = os.path.dirname(entries[0].path) if entries else ""
         sidecars = Sidecars(
             (entry.name for entry in entries),
-            self._suffixes | _NEEDS_EXTRA.keys(),
+            self._suffixes | NEEDS_EXTRA.keys(),
             read_beside(folder) if reads else lambda name, most: b"",
         )
         for entry in entries:
@@ -152,8 +193,8 @@ class FolderSource(Source):
         suffix = _suffix(name)
         if suffix in self._suffixes:
             return sidecars.pair(path)
-        if suffix in _NEEDS_EXTRA:
-            extra = _NEEDS_EXTRA[suffix]
+        if suffix in NEEDS_EXTRA:
+            extra = NEEDS_EXTRA[suffix]
             return Pair(key=path, refused=f"{suffix} needs: pip install 'clipsearch[{extra}]'")
         if _looks_like_an_image(path):
             return sidecars.pair(path)
@@ -191,27 +232,41 @@ class PathListSource(Source):
 
     def __iter__(self) -> Iterator[Pair]:
         described = described_paths(image_suffixes())
-        for line in _lines(self._stream):
-            yield described(os.path.abspath(os.path.expanduser(os.fsdecode(line))))
+        for name in _names(self._stream):
+            yield described(os.path.abspath(name))
 
 
-class RemoteFolderSource(Source):
+class RemoteFolderSource(RuledSource):
     """Every image below a folder behind an fsspec URL, in sorted order; files come as bytes."""
 
-    def __init__(self, place: RemotePlace, *, exclude: Iterable[str] = ()) -> None:
-        self._place = place
-        self._exclude = tuple(exclude)
+    def __init__(
+        self,
+        place: RemotePlace,
+        *,
+        exclude: Iterable[str] | None = None,
+        all_files: bool | None = None,
+    ) -> None:
+        self._folder = place
+        self.place = place.name.rstrip("/")
+        self.asked = Rules.of(exclude, all_files)
+        self.settle(self.asked)
+        self.tally = Tally()
         self._suffixes = image_suffixes()
 
+    def settle(self, rules: Rules, base: str | None = None) -> None:
+        """Let these rules count."""
+        self._left_out = LeftOut("", rules)
+
     def __iter__(self) -> Iterator[Pair]:
-        paths = list(self._place.files())
-        beside = remote_sidecars(paths, self._suffixes, self._place.read)
+        self.tally = Tally()
+        paths = list(self._folder.files())
+        beside = remote_sidecars(paths, self._suffixes, self._folder.read)
         for path in paths:
-            if any(part.startswith(".") for part in path.split("/")):
+            left_out = self._left_out.of_path(path)
+            if left_out is not None:
+                self.tally.file_left_out(left_out, path)
                 continue
-            if any(fnmatch(path, p) or fnmatch(path.rpartition("/")[2], p) for p in self._exclude):
-                continue
-            key = f"{self._place.name.rstrip('/')}/{path}"
+            key = f"{self.place}/{path}"
             folder, _, name = path.rpartition("/")
             sidecars = beside(folder)
             suffix = _suffix(name)
@@ -219,14 +274,15 @@ class RemoteFolderSource(Source):
                 if not sidecars.belongs(name):
                     yield _no_image(key, name, suffix)
                 continue
-            image, refused = self._place.read(path)
+            image, refused = self._folder.read(path)
             yield replace(sidecars.pair(key), image=image, refused=refused)
 
 
 def open_source(
     source: str | os.PathLike[str] | Source | Iterable[Any],
     *,
-    exclude: Iterable[str] = (),
+    exclude: Iterable[str] | None = None,
+    all_files: bool | None = None,
     images: str | None = None,
     captions: str | None = None,
     ids: str | None = None,
@@ -236,11 +292,12 @@ def open_source(
     """Understand what a caller names as a source.
 
     Args:
-        source: A folder, an image file, a table (.csv, .tsv, .jsonl, .json, .parquet, .arrow), tar
-            shards (`train-{00..41}.tar`), an fsspec URL of any of these, "-" for paths on stdin, a
-            `Source`, a DataFrame, an Arrow table or reader, a `datasets.Dataset`, or an iterable
-            of paths or of `Pair`s.
-        exclude: Names or relative paths (shell patterns) that a folder leaves out.
+        source: A folder, an image file, a table (.csv, .tsv, .jsonl, .json, .parquet, .arrow), an
+            archive (.tar, .tar.gz, .zip), tar shards (`train-{00..41}.tar`), an fsspec URL of any
+            of these, "-" for paths on stdin, a `Source`, a DataFrame, an Arrow table or reader, a
+            `datasets.Dataset`, or an iterable of paths or of `Pair`s.
+        exclude: Names or relative paths (shell patterns) that a folder or archive leaves out.
+        all_files: Whether a folder or archive gives hidden files and litter too.
         images: Column of a table with the image.
         captions: Column of a table with the caption.
         ids: Column of a table that identifies the row.
@@ -258,9 +315,9 @@ def open_source(
         text = os.fspath(source)
         if text == "-":
             return PathListSource(sys.stdin.buffer)
-        suffix = Path(text).suffix.lower()
-        if suffix == ".tar":
-            return _shards(text)
+        rules = _Rules(exclude=exclude, all_files=all_files)
+        if is_archive(text) and (is_url(text) or not Path(text).expanduser().is_dir()):
+            return _archive(text, rules)
         if is_table(text):
             return TableSource(
                 text,
@@ -271,8 +328,8 @@ def open_source(
                 images_root=images_root,
             )
         if is_url(text):
-            return _remote(RemotePlace(text), exclude)
-        return _local(Path(text).expanduser(), exclude)
+            return _remote(RemotePlace(text), rules)
+        return _local(Path(text).expanduser(), rules)
     frame = frame_source(source, images=images, captions=captions, ids=ids, images_root=images_root)
     if frame is not None:
         return frame
@@ -281,25 +338,72 @@ def open_source(
     raise InvalidInputError(f"cannot index a {type(source).__name__}; give a folder or a list")
 
 
-def _shards(text: str) -> Source:
-    if "{" not in text and not is_url(text) and not Path(text).expanduser().is_file():
+def pairs_within(
+    container: str,
+    *,
+    images: str | None = None,
+    captions: str | None = None,
+    ids: str | None = None,
+) -> Iterator[Pair]:
+    """All pairs that a table, an archive or a URL may have given an index, by whatever rules.
+
+    Args:
+        container: Its path or URL.
+        images: Column of a table with the image.
+        captions: Column of a table with the caption.
+        ids: Column of a table that identifies the row.
+
+    Raises:
+        SourceError, MissingExtraError: As `open_source`.
+    """
+    source = open_source(
+        container,
+        outside=True,
+        all_files=True,
+        exclude=(),
+        images=images,
+        captions=captions,
+        ids=ids,
+    )
+    yield from source
+    if isinstance(source, ArchiveSource) and source.was_shard is not None:
+        yield from source.read_as(shard=not source.was_shard)
+
+
+class _Rules(TypedDict):
+    """What a folder or archive leaves out, as its constructor takes it."""
+
+    exclude: Iterable[str] | None
+    all_files: bool | None
+
+
+def _archive(text: str, rules: _Rules) -> Source:
+    is_there = not is_url(text) and Path(text).expanduser().is_file()
+    if "{" in text and not is_there:
+        return ShardSource(text, **rules)
+    if not is_url(text) and not is_there:
         raise SourceError(f"nothing is at {text}")
-    return ShardSource(text)
+    return ArchiveSource(open_place(text), **rules)
 
 
-def _local(path: Path, exclude: Iterable[str]) -> Source:
+def _local(path: Path, rules: _Rules) -> Source:
     if path.is_dir():
-        return FolderSource(path, exclude=exclude)
+        return FolderSource(path, **rules)
+    if path.is_file() and path.name.lower().endswith(OTHER_ARCHIVES):
+        raise SourceError(
+            f"{path} is an archive of a kind that is not read; unpack it and index the folder "
+            "(tar, tar.gz and zip are read)"
+        )
     if path.is_file():
         return IterableSource([path])
     raise SourceError(
-        f"nothing is at {path}; give a folder of images, an image file, a table or tar shards"
+        f"nothing is at {path}; give a folder of images, an image file, a table or an archive"
     )
 
 
-def _remote(place: RemotePlace, exclude: Iterable[str]) -> Source:
+def _remote(place: RemotePlace, rules: _Rules) -> Source:
     if place.is_folder():
-        return RemoteFolderSource(place, exclude=exclude)
+        return RemoteFolderSource(place, **rules)
     image, refused = place.image(place.name.rpartition("/")[2], outside=False)
     return IterableSource([Pair(key=place.name, image=image, refused=refused)])
 
@@ -310,31 +414,56 @@ def _suffix(name: str) -> str:
     return "" if suffix == "." else suffix
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines without their end, or pieces between NULs where there are any."""
-    rest = b""
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Whether an entry is a "folder", a "file", or why it is neither; links are followed."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        mode = entry.stat().st_mode
+    except FileNotFoundError:
+        return "the file is gone (a link that leads nowhere)" if entry.is_symlink() else _GONE
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            return "a link that leads back to itself"
+        return f"cannot be read: {exc.strerror}"
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return f"{kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file"
+
+
+def _names(stream: IO[bytes]) -> Iterator[str]:
+    """Names, one a line, or as they are between NULs where there are any."""
+    rest, nulls = b"", False
     while piece := stream.read(_PIECE):
         rest += piece
-        *done, rest = rest.split(b"\0") if b"\0" in rest else rest.split(b"\n")
-        yield from (line.rstrip(b"\r\n") for line in done if line.strip())
-    if rest.strip():
-        yield rest.rstrip(b"\r\n")
+        nulls = nulls or b"\0" in piece
+        *done, rest = rest.split(b"\0" if nulls else b"\n")
+        yield from _decoded(done, nulls)
+    yield from _decoded([rest], nulls)
+
+
+def _decoded(lines: Iterable[bytes], nulls: bool) -> Iterator[str]:
+    if nulls:
+        yield from (os.fsdecode(line) for line in lines if line)
+    else:
+        yield from (
+            os.path.expanduser(os.fsdecode(line.rstrip(b"\r\n"))) for line in lines if line.strip()
+        )
 
 
 def _looks_like_an_image(path: str) -> bool:
     """Whether a file without an image suffix starts like an image all the same."""
     try:
         with Path(path).open("rb") as file:
-            start = file.read(12)
+            return looks_like_an_image(file.read(12))
     except OSError:
         return False
-    if start.startswith(b"RIFF"):
-        return start[8:] == b"WEBP"
-    return start.startswith(_MAGIC)
 
 
 def _no_image(key: str, name: str, suffix: str) -> Pair:
     """The pair of a file that never claimed to be an image."""
     notes = ((LONE, name),) if suffix in SIDECAR_SUFFIXES else ()
-    reason = f"not an image file ({suffix or 'no suffix'})"
+    what = "an archive, to be indexed by its name" if is_archive(name) else "not an image file"
+    reason = f"{what} ({suffix or 'no suffix'})"
     return Pair(key=key, refused=reason, ignored=True, notes=notes)

@@ -17,7 +17,7 @@ from ..types import Record, Status
 from ..vectors import Block, Floats
 from .embedder import Embedded
 from .log import IngestLog
-from .triage import has_columns, is_gone
+from .triage import content_hash, has_columns, is_gone
 
 if TYPE_CHECKING:
     from ..engine.catalog import Known
@@ -58,9 +58,19 @@ class Store:
         log: Takes the end of every pair.
         again: Encodes an image that was left out because its bytes were stored, which they no
             longer are; gives it an `image` or an `error`.
+        retry: Whether what was skipped before was asked to be tried again, so that it is news if
+            it fails again.
     """
 
-    def __init__(self, writer: Writer, log: IngestLog, again: Callable[[Embedded], None]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        log: IngestLog,
+        again: Callable[[Embedded], None],
+        *,
+        retry: bool = False,
+    ) -> None:
+        self._retry = retry
         self._writer = writer
         self._log = log
         self._again = again
@@ -112,10 +122,18 @@ class Store:
         if embedded.image is None and embedded.error is None and embedded.pair.image is not None:
             self._again(embedded)  # the item with the same bytes is gone by now
         if embedded.error is not None:
-            self._ends.append(_End(embedded, "skipped", embedded.error))
+            also = "known" if self._is_known(embedded) else None
+            self._ends.append(_End(embedded, "skipped", embedded.error, also))
             return
         end = _End(embedded, "indexed", also="updated" if key in self._before else None)
         self._put(end, embedded.image)
+
+    def _is_known(self, embedded: Embedded) -> bool:
+        """Whether an image that failed did so before, and was tried only because that may pass."""
+        before = embedded.candidate.skipped
+        if before is None or self._retry or before.reason != embedded.error:
+            return False
+        return before.mtime_ns is None and before.sha256 is None  # else its bytes are others
 
     def _twin(self, embedded: Embedded) -> Known | None:
         """The item that has the same bytes: that of the pair itself, else the oldest."""
@@ -184,21 +202,43 @@ class Store:
             for end, row in zip(puts, rows, strict=True):
                 if isinstance(row, InvalidInputError):  # a value of this pair cannot be stored
                     end.status, end.reason, end.also = "skipped", str(row), None
-        self._remember([end for end in ends if end.embedded.error is not None])
+        self._remember(ends)
         for end in ends:
             self._log.close(end.embedded.pair.key, end.status, end.reason, end.also)
 
-    def _remember(self, failed: Sequence[_End]) -> None:
-        """Keep in mind which files cannot be decoded, unless that may pass."""
+    def _remember(self, ends: Sequence[_End]) -> None:
+        """Keep in mind what was skipped, and forget what no longer is."""
         broken = [
-            skipped.Skipped(end.embedded.pair.key, status.st_size, status.st_mtime_ns, reason)
-            for end in failed
-            if (status := end.embedded.candidate.status) is not None
-            and (reason := end.embedded.error) is not None
-            and not any(passing in reason for passing in PASSING_REASONS)
+            _skipped(end.embedded, end.reason or "") for end in ends if end.status == "skipped"
         ]
         if broken:
             self._writer.change(lambda conn: skipped.remember(conn, broken))
+        mended = [
+            end.embedded.pair.key
+            for end in ends
+            if end.status != "skipped" and end.embedded.candidate.skipped is not None
+        ]
+        if mended:
+            self._writer.change(lambda conn: skipped.forget(conn, mended))
+
+
+def _skipped(embedded: Embedded, reason: str) -> skipped.Skipped:
+    """What is remembered of an image that was skipped; if that may pass, only that it was."""
+    pair, status = embedded.pair, embedded.candidate.status
+    if embedded.error is None or any(passing in reason for passing in PASSING_REASONS):
+        return skipped.Skipped(pair.key, None, None, reason)
+    if status is not None:
+        return skipped.Skipped(
+            pair.key,
+            status.st_size,
+            status.st_mtime_ns,
+            reason,
+            status.st_ctime_ns,
+            status.st_ino,
+        )
+    # On a cluster the bytes stay with the workers.
+    sha256 = content_hash(pair.image) if pair.image else None
+    return skipped.Skipped(pair.key, None, None, reason, sha256=sha256)
 
 
 def _block(vectors: Sequence[Floats | None]) -> Block | None:

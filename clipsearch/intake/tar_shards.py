@@ -5,26 +5,33 @@ from __future__ import annotations
 import json
 import os
 import re
-import tarfile
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Container, Iterable, Iterator
+from typing import Any
 
 from ..errors import SourceError
 from ..images import image_suffixes
-from .pairs import Pair, Source, caption_of
-from .places import Place, is_url, open_place
+from .left_out import LEFT_OUT, LeftOut, RuledSource, Rules, Tally
+from .members import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, DamagedError, Member, MemberError, members_of
+from .pairs import Pair, caption_of
+from .places import is_url, open_place
+from .recognition import NEEDS_EXTRA
 from .sidecars import text_caption
 
-__all__ = ["ShardSource", "expand_braces"]
+__all__ = [
+    "ShardSource",
+    "expand_braces",
+    "lost_pair",
+    "sample_pairs",
+    "set_aside_pair",
+    "split_at_first_dot",
+]
 
-_MAX_IMAGE_BYTES = 512 * 1024 * 1024
-_MAX_TEXT_BYTES = 4 * 1024 * 1024
 _MAX_SHARDS = 1_000_000
 _CAPTIONS = (".txt", ".caption")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
-class ShardSource(Source):
+class ShardSource(RuledSource):
     """The samples of tar shards, in order; a sample's key is `shard.tar!name`.
 
     Members that share a name up to the first dot are one sample: an image, `.txt` or `.caption`
@@ -33,110 +40,196 @@ class ShardSource(Source):
     Args:
         pattern: Path or fsspec URL of one shard, or of many by brace ranges:
             `train-{0000..0041}.tar`.
+        exclude: Shell patterns of names, or of paths in a shard.
+        all_files: Whether hidden files and litter are taken.
     """
 
-    def __init__(self, pattern: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        pattern: str | os.PathLike[str],
+        *,
+        exclude: Iterable[str] | None = None,
+        all_files: bool | None = None,
+    ) -> None:
         text = os.fspath(pattern)
+        self.place = text if is_url(text) else os.path.abspath(os.path.expanduser(text))
         self._shards = expand_braces(text if is_url(text) else os.path.expanduser(text))
-        self._suffixes = image_suffixes()
+        self.asked = Rules.of(exclude, all_files)
+        self.settle(self.asked)
+        self.tally = Tally()
 
     @property
     def shards(self) -> list[str]:
         """Paths or URLs of the shards, in order."""
         return list(self._shards)
 
+    def one(self, shard: str) -> ShardSource:
+        """One of the shards, by itself."""
+        alone = ShardSource(shard)
+        alone._left_out = self._left_out
+        return alone
+
+    def settle(self, rules: Rules, base: str | None = None) -> None:
+        """Let these rules count."""
+        self._left_out = LeftOut("", rules)
+
     def __iter__(self) -> Iterator[Pair]:
+        self.tally = Tally()
         for shard in self._shards:
-            place = open_place(shard)
             found = 0
-            for pair in self._samples(place):
+            for pair in self._samples(shard):
                 found += 1
                 yield pair
             if not found and len(self._shards) == 1:
-                raise SourceError(f"{place.name} holds no samples")
+                raise SourceError(f"{open_place(shard).name} holds no samples")
 
-    def _samples(self, place: Place) -> Iterator[Pair]:
+    def _samples(self, shard: str) -> Iterator[Pair]:
+        place = open_place(shard)
         try:
-            stream = place.open()
+            with place.open() as stream:
+                members = members_of(stream, place.name)[1]
+                yield from sample_pairs(place.name, members, self._left_out, self.tally)
         except SourceError as exc:
             if len(self._shards) == 1:
                 raise
             yield Pair(key=place.name, refused=str(exc))
-            return
-        last = "its start"
-        with stream:
-            try:
-                for name, members in _grouped(stream):
-                    last = name
-                    yield self._pair(f"{place.name}!{name}", members)
-            except (tarfile.TarError, OSError, EOFError) as exc:
-                yield Pair(
-                    key=place.name,
-                    refused=f"the shard is damaged after {last} ({exc}); what follows is lost",
-                )
-
-    def _pair(self, key: str, members: dict[str, bytes | None]) -> Pair:
-        images = [suffix for suffix in members if suffix in self._suffixes]
-        caption: str | None = None
-        extra: dict[str, Any] = {}
-        notes: list[tuple[str, str]] = []
-        document = members.get(".json")
-        if document:
-            try:
-                fields = json.loads(document)
-            except (ValueError, RecursionError):
-                return Pair(key=key, refused="its .json is not valid JSON")
-            caption = caption_of(fields)
-            extra = fields if isinstance(fields, dict) else {}
-        for suffix in _CAPTIONS:
-            text = members.get(suffix)
-            if text:
-                caption = text_caption(text, key, notes) or caption
-        if any(data is None for data in members.values()):
-            return Pair(key=key, refused="a member is too large to be read")
-        if not images and caption is None:
-            found = ", ".join(sorted(members))
-            return Pair(key=key, refused=f"no image among its members ({found})", ignored=True)
-        return Pair(
-            key=key,
-            image=members[images[0]] if images else None,
-            caption=caption,
-            extra=extra,
-            notes=tuple(notes),
-        )
 
 
-def _grouped(stream: IO[bytes]) -> Iterator[tuple[str, dict[str, bytes | None]]]:
-    """Samples as (name, suffix -> bytes); None for a member that is too large."""
-    name, members = "", dict[str, bytes | None]()
-    with tarfile.open(fileobj=stream, mode="r|*") as archive:
-        for member in archive:
-            if not member.isreg():
+def sample_pairs(
+    place: str, members: Iterable[Member], left_out: LeftOut, tally: Tally
+) -> Iterator[Pair]:
+    """The samples of one shard; what is left out and what is no file are pairs of their own.
+
+    Args:
+        place: Path or URL of the shard.
+        members: Its members.
+        left_out: What is left out of it.
+        tally: Counts that.
+    """
+    suffixes = image_suffixes()
+    name, last = "", "its start"
+    parts = dict[str, bytes | str]()  # the bytes of each, or why they cannot be read
+    try:
+        for member in members:
+            key = f"{place}!{member.name}"
+            set_aside = set_aside_pair(key, member, left_out, tally, None)
+            if set_aside is not None:
+                yield set_aside
                 continue
-            folder, _, base = member.name.rpartition("/")
-            stem, dot, rest = base.partition(".")
-            if not stem:  # hidden
-                continue
-            here = f"{folder}/{stem}" if folder else stem
-            if here != name and members:
-                yield name, members
-                members = {}
+            here, ending = split_at_first_dot(member.name)
+            if here != name and parts:
+                yield from _sample(f"{place}!{name}", parts, suffixes)
+                parts, last = {}, name
             name = here
-            members[f"{dot}{rest}".lower()] = _read(archive, member)
-            archive.members.clear()  # type: ignore[attr-defined] # or it keeps every member
-    if members:
-        yield name, members
+            part = _read(member)
+            if ending.lower() in parts:
+                yield Pair(key=key, refused="the shard holds another file of that name")
+            else:
+                parts[ending.lower()] = part
+    except DamagedError as exc:
+        if parts:
+            yield from _sample(f"{place}!{name}", parts, suffixes)
+            last = name
+        yield lost_pair(place, last, exc)
+        return
+    if parts:
+        yield from _sample(f"{place}!{name}", parts, suffixes)
 
 
-def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
-    text = member.name.lower().endswith((".json", *_CAPTIONS))
-    if member.size > (_MAX_TEXT_BYTES if text else _MAX_IMAGE_BYTES):
-        return None
-    file = archive.extractfile(member)
-    data = file.read() if file else b""
-    if len(data) < member.size:
-        raise EOFError(f"{member.name} is cut short")
-    return data
+def set_aside_pair(
+    key: str, member: Member, left_out: LeftOut, tally: Tally, names: Container[str] | None
+) -> Pair | None:
+    """A member that is left out or is no file, as a pair that says so; None for any other.
+
+    Args:
+        key: The key of the pair.
+        member: The member.
+        left_out: What is left out of the archive.
+        tally: Counts that.
+        names: All names in the archive, where they are known: an image that links to another file
+            is lost.
+    """
+    reason = left_out.of_path(member.name)
+    if reason is not None:
+        tally.file_left_out(reason, member.name)
+        return Pair(key=key, refused=f"{LEFT_OUT}{reason}", ignored=True)
+    if member.link is not None:
+        near = os.path.normpath(os.path.join(os.path.dirname(member.name), member.link))
+        found = names is None or member.link in names or near in names
+        is_image = os.path.splitext(member.name)[1].lower() in image_suffixes()
+        if found or not is_image:
+            return Pair(key=key, refused=member.problem, ignored=True)
+        return Pair(key=key, refused=f"{member.problem}, which is not in the archive")
+    return None
+
+
+def lost_pair(place: str, last: str, exc: Exception) -> Pair:
+    """What is told of an archive whose rest cannot be read."""
+    return Pair(
+        key=place, refused=f"the archive is damaged after {last} ({exc}); what follows is lost"
+    )
+
+
+def split_at_first_dot(name: str) -> tuple[str, str]:
+    """Key and ending of a member of a shard, as WebDataset splits its name."""
+    folder, slash, base = name.rpartition("/")
+    stem, dot, ending = base.partition(".")
+    return f"{folder}{slash}{stem}", f"{dot}{ending}"
+
+
+def _sample(key: str, parts: dict[str, bytes | str], suffixes: Container[str]) -> Iterator[Pair]:
+    """The pair of a sample, and one for each image that it holds besides."""
+    images = [end for end in parts if "." + end.rpartition(".")[2] in suffixes]
+    images.sort(key=lambda end: end.count("."))  # the one with the shortest ending counts
+    yield _pair(key, parts, images[0] if images else None)
+    for ending in images[1:]:
+        is_part = " " not in ending and not ending[1:2].isdecimal() and ending.count(".") > 1
+        yield Pair(key=f"{key}{ending}", refused="another image of its sample", ignored=is_part)
+
+
+def _pair(key: str, parts: dict[str, bytes | str], image: str | None) -> Pair:
+    problem = next((part for part in parts.values() if isinstance(part, str)), None)
+    if problem is not None:
+        return Pair(key=key, refused=problem)
+    data = {ending: part for ending, part in parts.items() if isinstance(part, bytes)}
+    caption: str | None = None
+    extra: dict[str, Any] = {}
+    notes: list[tuple[str, str]] = []
+    document = data.get(".json")
+    if document:
+        try:
+            fields = json.loads(document)
+        except (ValueError, RecursionError):
+            return Pair(key=key, refused="its .json is not valid JSON")
+        caption = caption_of(fields)
+        extra = fields if isinstance(fields, dict) else {}
+    for suffix in _CAPTIONS:
+        text = data.get(suffix)
+        if text:
+            caption = text_caption(text, key, notes) or caption
+    if image is None and caption is None:
+        needed = next((end for end in data if end in NEEDS_EXTRA), None)
+        if needed is not None:
+            extra_name = NEEDS_EXTRA[needed]
+            return Pair(key=key, refused=f"{needed} needs: pip install 'clipsearch[{extra_name}]'")
+        found = ", ".join(sorted(data))
+        return Pair(key=key, refused=f"no image among its members ({found})", ignored=True)
+    return Pair(
+        key=key,
+        image=data[image] if image else None,
+        caption=caption,
+        extra=extra,
+        notes=tuple(notes),
+    )
+
+
+def _read(member: Member) -> bytes | str:
+    """The bytes of a member, or why they cannot be read."""
+    is_text = member.name.lower().endswith((".json", *_CAPTIONS))
+    try:
+        return member.read(MAX_TEXT_BYTES if is_text else MAX_IMAGE_BYTES)
+    except MemberError as exc:
+        return str(exc)
 
 
 def expand_braces(pattern: str) -> list[str]:

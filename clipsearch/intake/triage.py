@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..engine import skipped
 from ..engine.catalog import extra_json
 from ..engine.skipped import Skipped
+from ..names import is_storable
 from .log import IngestLog
 from .pairs import Pair
 
@@ -46,6 +47,7 @@ class Candidate:
     pair: Pair
     status: os.stat_result | None = None  # of its file, if it has one
     sha256: str | None = None  # of its image, where the same bytes are stored already
+    skipped: Skipped | None = None  # what is remembered of it, if it was skipped before
 
     @property
     def path(self) -> str | None:
@@ -76,37 +78,58 @@ class Triage:
         self._log.seen += len(pairs)
         for what, example in (note for pair in pairs for note in pair.notes):
             self._log.note(what, example)
-        usable = [pair for pair in pairs if self._is_usable(pair)]
+        every = [pair.key for pair in pairs if not pair.ignored]
+        broken = self._writer.read(lambda conn: skipped.recall(conn, every))
+        news: list[Skipped] = []
+        mended: list[str] = []  # skipped in a run after the one that stored it
+        usable = [pair for pair in pairs if self._is_usable(pair, broken, news)]
         keys = [pair.key for pair in usable]
         known = self._writer.lookup(keys)
-        broken = self._writer.read(lambda conn: skipped.recall(conn, keys))
         chosen: dict[str, Candidate] = {}
         for pair in usable:
             status, reason = status_of(pair)
             before = known.get(pair.key)
             if reason is not None:
-                self._log.close(pair.key, "skipped", reason)
+                self._refuse(pair.key, reason, broken, news)
             elif pair.key in chosen:
-                self._log.close(pair.key, "skipped", "the source names it twice")
+                self._refuse(pair.key, "the source names it twice", broken, news)
             elif before and is_unchanged(pair, status, before):
                 self._log.close(pair.key, "unchanged")
-            elif not self._retry_skipped and is_same(status, broken.get(pair.key)):
+                if pair.key in broken:
+                    mended.append(pair.key)
+            elif not self._retry_skipped and is_same(pair, status, broken.get(pair.key)):
                 self._log.notes[_NOT_TRIED_AGAIN] += 1
-                self._log.close(pair.key, "skipped", broken[pair.key].reason)
+                self._log.close(pair.key, "skipped", broken[pair.key].reason, "known")
             else:
-                chosen[pair.key] = Candidate(pair, status)
-        if again := [key for key in chosen if key in broken]:
-            self._writer.change(lambda conn: skipped.forget(conn, again))
+                chosen[pair.key] = Candidate(pair, status, skipped=broken.get(pair.key))
+        if news:
+            self._writer.change(lambda conn: skipped.remember(conn, news))
+        if mended:
+            self._writer.change(lambda conn: skipped.forget(conn, mended))
         candidates = list(chosen.values())
         if self._hash_first:
             self._hash(candidates)
         return candidates
 
-    def _is_usable(self, pair: Pair) -> bool:
+    def _is_usable(self, pair: Pair, broken: Mapping[str, Skipped], news: list[Skipped]) -> bool:
         reason = pair.refused or problem(pair)
-        if reason is not None:
-            self._log.close(pair.key, "skipped", reason, "ignored" if pair.ignored else None)
-        return reason is None
+        if reason is None:
+            return True
+        if pair.ignored:
+            self._log.close(pair.key, "skipped", reason, "ignored")
+        else:
+            self._refuse(pair.key, reason, broken, news)
+        return False
+
+    def _refuse(
+        self, key: str, reason: str, broken: Mapping[str, Skipped], news: list[Skipped]
+    ) -> None:
+        """Close a pair that is not even tried; it is no news if it was so before."""
+        before = broken.get(key)
+        is_known = before is not None and before.reason == reason
+        if not is_known and is_storable(key):
+            news.append(Skipped(key, None, None, reason))
+        self._log.close(key, "skipped", reason, "known" if is_known else None)
 
     def _hash(self, candidates: Sequence[Candidate]) -> None:
         """Mark those whose bytes are stored."""
@@ -124,11 +147,7 @@ def problem(pair: Pair) -> str | None:
         return "neither an image nor a caption"
     if "\0" in pair.key or (isinstance(pair.image, str) and "\0" in pair.image):
         return "the path contains a NUL character"
-    try:
-        pair.key.encode()
-    except UnicodeEncodeError:
-        return "the name is not valid Unicode"
-    return None
+    return None if is_storable(pair.key) else "the name is not valid Unicode"
 
 
 def status_of(pair: Pair) -> tuple[os.stat_result | None, str | None]:
@@ -173,11 +192,15 @@ def has_columns(pair: Pair, before: Known) -> bool:
     return not pair.columns or extra_json(pair.columns) == before.extra
 
 
-def is_same(status: os.stat_result | None, broken: Skipped | None) -> bool:
-    """Whether a file is still as it was when it was skipped."""
-    if status is None or broken is None:
+def is_same(pair: Pair, status: os.stat_result | None, broken: Skipped | None) -> bool:
+    """Whether an image is still as it was when it was skipped."""
+    if broken is None:
         return False
-    return (status.st_size, status.st_mtime_ns) == (broken.size_bytes, broken.mtime_ns)
+    if status is None:
+        is_there = bool(pair.image) and broken.sha256 is not None
+        return is_there and content_hash(pair.image) == broken.sha256
+    same = (status.st_size, status.st_mtime_ns) == (broken.size_bytes, broken.mtime_ns)
+    return same and broken.ctime_ns in (None, status.st_ctime_ns)
 
 
 def content_hash(image: str | bytes | None) -> str | None:

@@ -307,6 +307,7 @@ _MACHINE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+_SETTING = re.compile(r"[\w.\[\] -]{1,60}=")  # which microscopes and renderers write by the dozen
 _EXTENSION = re.compile(
     r"\.(?:jpe?g|png|tiff?|gif|bmp|webp|hei[cf]|avif|nef|cr[23]|arw|dng|raf)\Z", re.I
 )
@@ -323,6 +324,9 @@ def person_text(text: str | None, *, not_like: Iterable[str | None] = ()) -> str
     if text is None or len(text) > MAX_TEXT:
         return None
     if _CONTROL.search(text) or "\ufffd" in text:
+        return None
+    lines = text.splitlines()
+    if len(lines) > 1 and all(_SETTING.match(line) for line in lines):
         return None
     plain = text.casefold()
     if len(text) <= 200 and (
