@@ -22,6 +22,7 @@ __all__ = [
     "TYPES",
     "duplicate_document",
     "duplicate_of_public",
+    "field_name",
     "hit_document",
     "hits_document",
     "hits_of_public",
@@ -87,9 +88,27 @@ PUBLIC = tuple(
 )
 
 
+def field_name(column: str) -> str:
+    """The name of an extra column in filters: with `extra.` where a field is named like it."""
+    return f"extra.{column}" if column.lower() in FIELDS else column
+
+
 def holds_path(value: Any) -> bool:
     """Whether a value of an extra column holds the place of a file on this machine."""
-    return isinstance(value, str) and _PATH.search(value) is not None
+    if isinstance(value, str):
+        return _PATH.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(holds_path(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(map(holds_path, value))
+
+
+def _finite(value: Any) -> Any:
+    """A value as every reader of JSON takes it, which has no word for infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list) else value
 
 
 def hit_document(hit: Hit) -> dict[str, Any]:
@@ -106,6 +125,7 @@ def hit_document(hit: Hit) -> dict[str, Any]:
         for name, column in COLUMNS.items()
         if not (column.internal or name in head)
     }
+    known["extra"] = _finite(known["extra"])
     known["key"] = stored(hit.item.key)
     return {**head, **{name: value for name, value in known.items() if value not in (None, (), {})}}
 
@@ -136,7 +156,7 @@ def public_duplicate(member: Duplicate) -> dict[str, Any]:
 def public_item(item: Item) -> dict[str, Any]:
     """An item for anybody who may ask over HTTP: without its key, path and hashes."""
     document = {name: getattr(item, name) for name in PUBLIC}
-    document["extra"] = {k: v for k, v in item.extra.items() if not holds_path(v)}
+    document["extra"] = {k: _finite(v) for k, v in item.extra.items() if not holds_path(v)}
     return document
 
 

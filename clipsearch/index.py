@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 
-from .documents import FIELDS
+from .documents import FIELDS, field_name
 from .engine import catalog, refresh, skipped, storage, vectorsets
 from .engine.baseline import ScoreBaseline
 from .engine.reader import Reader
@@ -268,7 +268,12 @@ class Index(Searchable):
 
     def fields(self) -> dict[str, str]:
         """Names and types of the fields that `where` knows."""
-        return self._reader.run(lambda conn, snapshot: {**FIELDS, **catalog.extra_fields(conn)})
+
+        def work(conn: Any, snapshot: Any) -> dict[str, str]:
+            extra = catalog.extra_fields(conn)
+            return {**FIELDS, **{field_name(name): kind for name, kind in extra.items()}}
+
+        return self._reader.run(work)
 
     def facets(self) -> Facets:
         """What the items have in common, for building filters: cameras, tags, dates."""
@@ -379,7 +384,7 @@ class Index(Searchable):
         Returns:
             How many items or vectors were written.
         """
-        from .engine.transfer import write_parquet
+        from .engine.parquet import write_parquet
 
         target = Path(path).expanduser().absolute()
         if format == "parquet":
@@ -669,12 +674,21 @@ class Index(Searchable):
         return build(self._path, self._reader, force=force, wait=wait)
 
     def import_embeddings(self, folder: str | Path, *, wait: bool | float = False) -> IngestReport:
-        """Add embeddings in the layout of clip-retrieval; see `transfer.import_embeddings`."""
+        """Add embeddings in the layout of clip-retrieval, or the items of an exported file.
+
+        See `transfer.import_embeddings` and `parquet.import_parquet`.
+        """
+        from .engine.parquet import import_parquet
         from .engine.transfer import import_embeddings
 
-        report = import_embeddings(
-            lambda: self.writer(wait=wait), Path(folder).expanduser(), self._dim
-        )
+        def opened() -> Writer:
+            return self.writer(wait=wait)
+
+        path = Path(folder).expanduser()
+        if path.is_file():
+            report = import_parquet(opened, path, self._dim, self._fingerprint)
+        else:
+            report = import_embeddings(opened, path, self._dim)
         self.refresh_baseline(wait=True)
         return report
 

@@ -17,13 +17,13 @@ from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engine import catalog, skipped
+from .engine import catalog, declared, skipped
 from .errors import InvalidInputError
 from .intake.embedder import Embedder, Embeds
 from .intake.left_out import RuledSource, settled
 from .intake.log import IngestLog
 from .intake.options import IngestOptions
-from .intake.pairs import Source
+from .intake.pairs import Source, TableColumns
 from .intake.sources import FolderSource
 from .intake.store import Store
 from .intake.triage import Triage, is_gone
@@ -96,11 +96,13 @@ def add(
         keep_root(writer, opened.root)
         if isinstance(opened, RuledSource):
             log.remarks += settle(writer, opened)
+        keep_columns(writer, opened.columns())
         candidates = map(triage, embedder.chunks(opened))
         for batch in embedder.embed(candidates, log=log, stored=writer.by_sha256):
             store(batch)
             if progress is not None and total is not None:
                 progress(log.progress(total()))
+    keep_columns(writer, opened.columns())  # of tables that were found on the way
     log.remarks += opened.remarks()
     pruned = 0
     if options.prune:
@@ -108,7 +110,7 @@ def add(
         log.remarks += remarks
     forget_skipped(writer, opened, log.skipped_keys)
     notes = getattr(encoder, "notes", ())
-    report = log.report(workers=embedder.workers, pruned=pruned, encoder_notes=notes)
+    report = log.report(workers=embedder.workers, pruned=pruned, notes=notes)
     writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
     return report
 
@@ -118,6 +120,18 @@ def keep_root(writer: Writer, root: str | None) -> None:
     known: list[str] = writer.read(lambda conn: catalog.document(conn, ROOTS)) or []
     if root is not None and not any(Path(root).is_relative_to(other) for other in known):
         writer.set_meta(ROOTS, sorted([*known, root]))
+
+
+def keep_columns(writer: Writer, columns: TableColumns | None) -> None:
+    """Remember which columns a table has, and their types, for filters and exports."""
+    if columns is None:
+        return
+    known: dict[str, Any] = writer.read(lambda conn: catalog.document(conn, declared.TABLES)) or {}
+    if known != {**known, **columns.tables}:
+        writer.set_meta(declared.TABLES, {**known, **columns.tables})
+    new = writer.read(lambda conn: declared.undeclared(conn, columns.types))
+    if new:
+        writer.change(lambda conn: declared.declare(conn, new))
 
 
 def settle(writer: Writer, source: RuledSource) -> list[str]:

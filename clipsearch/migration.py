@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from .encoders.textencoder import keep_text_tower
-from .engine import catalog, refresh, vectorsets
+from .engine import catalog, declared, refresh, vectorsets
 from .engine.lock import WriterLock
 from .engine.reader import Reader
 from .engine.writer import Writer
@@ -31,6 +31,7 @@ from .intake.embedder import Embedder
 from .intake.pairs import Pair
 from .intake.places import is_url
 from .intake.sources import pairs_within
+from .intake.tables import TABLE_SUFFIXES
 from .types import Item, MigrationReport, Modality, Outcome, Progress
 from .vectors import Floats, Rows
 
@@ -46,9 +47,10 @@ _PART_SECONDS = 5.0  # ... or so much time
 _FEW = 256  # so many items may be embedded under the writer lock
 _CHANGED = "it has changed since it was indexed; run `clipsearch index` on its source first"
 # `shard.tar!name` and `table.csv#17`: the files that hold the images of such items.
+_TABLES = "|".join(sorted(suffix[1:] for suffix in TABLE_SUFFIXES))
 _CONTAINER = re.compile(
     rf"(?si)(.+?(?:{'|'.join(map(re.escape, ARCHIVE_SUFFIXES))}))!"
-    r"|(.+?\.(?:csv|tsv|jsonl|ndjson|parquet|pq))#"
+    rf"|(.+?\.(?:{_TABLES})(?:\.gz)?)#"
 )
 
 T = TypeVar("T")
@@ -287,7 +289,8 @@ class Migration:
         """The images that a tar shard, a table or a URL holds."""
         reason = "it is no longer in its source"
         try:
-            for pair in pairs_within(container):
+            image, caption, own = self._columns(container)
+            for pair in pairs_within(container, images=image, captions=caption, ids=own):
                 content = contents.get(pair.key)
                 if content is not None and pair.image is not None:
                     del contents[pair.key]
@@ -299,6 +302,13 @@ class Migration:
             reason = str(exc)
         for content in contents.values():
             self._fail(content.rows, reason)
+
+    def _columns(self, table: str) -> tuple[str | None, str | None, str | None]:
+        """The columns of a table that were its images, captions and ids when it was indexed."""
+        roles = (self._read(lambda conn: catalog.document(conn, declared.TABLES)) or {}).get(table)
+        if roles is None:
+            return None, None, None
+        return roles["image"], roles["caption"], next(iter(roles["ids"]), None)
 
     # --- storing --------------------------------------------------------------------------------
 

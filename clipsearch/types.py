@@ -65,6 +65,8 @@ class Record:
     key: Annotated[str, Column(field="text", tells_place=True)]
     # absolute path of the image file, if it is a file of its own
     path: Annotated[str | None, Column(field="text", tells_place=True)] = None
+    # where its bytes lie within a table or archive, as `intake.inside` writes it
+    place: str | None = None
     caption: Annotated[str | None, Column(field="text", public=1)] = None
     sha256: str | None = None  # of the image file's bytes, hex
     size_bytes: Annotated[int | None, Column(field="integer", public=5)] = None
@@ -96,6 +98,11 @@ class Record:
     tags: Annotated[
         tuple[str, ...], Column(field="tag", field_name="tag", public=10, stored=False)
     ] = ()
+
+    @property
+    def has_original(self) -> bool:
+        """Whether its image may still be had, from a file of its own or from within another."""
+        return self.path is not None or self.place is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def test_a_parquet_file_has_its_columns_in_a_fixed_order(tmp_path):
         fill(index, encoder, 3)
         index.export(tmp_path / "photos.parquet")
     assert pq.read_schema(tmp_path / "photos.parquet").names == [
-        *("id", "key", "path", "caption", "sha256", "format", "taken_at", "camera"),
+        *("id", "key", "path", "place", "caption", "sha256", "format", "taken_at", "camera"),
         *("size_bytes", "mtime_ns", "width", "height", "frame", "latitude", "longitude"),
         *("tags", "extra", "image_vector", "caption_vector"),
     ]

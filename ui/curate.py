@@ -178,7 +178,7 @@ class _Desk:
         name, where = escape(item_name(item)), escape(shown(item.path or item.key))
         image = (
             f'<img src="{thumb_url(escape(state.index), item.id)}" alt="" loading="lazy">'
-            if item.path
+            if item.has_original
             else '<span class="cs-nopicture"></span>'
         )
         checked = " checked" if item.id in state.ids else ""

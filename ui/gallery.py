@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipsearch import Hit, Item
+from clipsearch.engine.columns import as_text
 from clipsearch.explore.score_histogram import ScoreSpread
 from clipsearch.names import shown
 
@@ -70,7 +71,7 @@ def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words)
 
 
 def _image(index: str, item: Item) -> str:
-    if item.path is None:
+    if not item.has_original:
         return f'<span class="cs-nopicture">{IMAGE}</span>'
     return f'<img src="{thumb_url(escape(index), item.id)}" alt="" loading="lazy" decoding="async">'
 
@@ -237,14 +238,14 @@ def detail(
         (words("item.place"), place),
         (words("item.tags"), ", ".join(item.tags)),
         (words("item.id"), str(item.id)),
-        *((str(key), str(value)) for key, value in list(item.extra.items())[:12]),
+        *((str(key), as_text(value) or "") for key, value in list(item.extra.items())[:12]),
     ]
     table = "".join(
         f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in rows if value
     )
     image = (
         f'<img src="{preview_url(escape(spec.index), item.id)}" alt="{escape(item_name(item))}">'
-        if item.path
+        if item.has_original
         else f'<p class="cs-hint">{words("item.picture_gone")}</p>'
     )
     actions = "".join(

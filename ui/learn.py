@@ -113,7 +113,7 @@ class _Desk:
             found: dict[int, Item] = {}
             for text in ("a cat", "a cup of coffee", "a flower", *asked):
                 found |= {hit.item.id: hit.item for hit in index.search(text, 1)}
-            items = [item for item in found.values() if item.path][:_IMAGES]
+            items = [item for item in found.values() if item.has_original][:_IMAGES]
             vectors = index.vectors([item.id for item in items], "image")
             return _State(
                 tuple(
@@ -159,7 +159,7 @@ class _Desk:
             f'<img src="{thumb_url(escape(names[0]), item.id)}" alt="" loading="lazy">'
             "</button></li>"
             for item in items
-            if item.path
+            if item.has_original
         )
         title = self._words("learn.pick", index=escape(names[0]))
         return f'<p class="cs-hint">{title}</p><ul class="cs-picks">{entries}</ul>'

@@ -197,7 +197,10 @@ def export(
 
 def import_command(
     folder: Annotated[
-        Path, typer.Argument(help="Folder that contains img_emb/, text_emb/ and metadata/.")
+        Path,
+        typer.Argument(
+            help="Folder that contains img_emb/, text_emb/ and metadata/, or an exported .parquet."
+        ),
     ],
     name: NewIndexName = "photos",
     model: Annotated[
@@ -205,15 +208,20 @@ def import_command(
     ] = None,
     wait: Wait = False,
 ) -> None:
-    """Import embeddings in the layout of clip-retrieval (npy and parquet files).
+    """Import embeddings in the layout of clip-retrieval (npy and parquet files), or an export.
 
-    They must come from the model of the index. The files do not name it, so this is not checked.
+    They must come from the model of the index. The files of clip-retrieval do not name it, so this
+    is checked for exports only.
 
     clipsearch import embeddings/ -i laion -m ViT-B-32/laion2b_s34b_b79k
+
+    clipsearch import photos.parquet -i copy
     """
+    from ..engine.parquet import is_export, vectors_dim
     from ..engine.transfer import embeddings_dim
 
-    dim = embeddings_dim(folder.expanduser())
+    path = folder.expanduser()
+    dim = vectors_dim(path) if path.is_file() and is_export(path) else embeddings_dim(path)
     with open_or_create(name, model, "auto", "auto", dim=dim) as index:
         report = index.import_embeddings(folder, wait=wait)
         lines = summarise(report)

@@ -38,9 +38,9 @@ def index(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, image files, tables (.csv, .tsv, .jsonl, .parquet), archives (.tar, "
-            ".tar.gz, .zip), tar shards ('train-{00..41}.tar'), URLs of these, or - for paths on "
-            "stdin."
+            help="Folders, image files, tables (.csv, .tsv, .jsonl, .json, .parquet), archives "
+            "(.tar, .tar.gz, .zip), tar shards ('train-{00..41}.tar'), URLs of these, or - for "
+            "paths on stdin."
         ),
     ],
     name: NewIndexName = "photos",
@@ -61,6 +61,12 @@ def index(
             "--allow-outside", help="Allow a table to name images outside its own folder."
         ),
     ] = False,
+    images_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that relative image paths of a table start from; by default the table's."
+        ),
+    ] = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
     device: Device = "auto",
@@ -136,6 +142,8 @@ def index(
 
         clipsearch index pairs.csv -i pairs --images file --captions text
 
+        clipsearch index annotations/captions_val2017.json -i coco
+
         find . -name '*.jpg' -print0 | clipsearch index - -i photos
 
         clipsearch index scans -i scans -m ViT-B-32-256/datacomp_s34b_b86k
@@ -155,6 +163,7 @@ def index(
         captions=captions,
         ids=ids,
         allow_outside=allow_outside,
+        images_root=images_root,
         prune=prune,
         retry_skipped=retry_skipped,
         rescan=rescan,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-import math
 import operator
 import re
 import sqlite3
@@ -25,6 +24,7 @@ from ..names import actual, stored
 from ..types import Facets, Item, Modality, Record
 from ..vectors import Rows
 from .baseline import ScoreBaseline
+from .columns import INTEGERS, as_json, json_text
 from .file_facts import AnnEntry, FileFacts, SegmentEntry
 from .file_state import FileState
 from .keywords import indexed
@@ -51,7 +51,7 @@ KEYWORDS = "keywords"  # the set of tags that come with the images themselves
 CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
 _KNOWN = (
     "row, key, path, sha256, caption, caption_from, beside, extra, has_image, has_caption, "
-    "coalesce(caption_row, row), size_bytes, mtime_ns, ctime_ns, inode"
+    "coalesce(caption_row, row), place, size_bytes, mtime_ns, ctime_ns, inode"
 )
 
 
@@ -70,6 +70,7 @@ class Known:
     has_image: bool
     has_caption: bool
     caption_row: int  # the row of its caption vector, if it has one
+    place: str | None  # where its image lies inside another file, as `intake.inside` writes it
     state: FileState  # of its file
 
 
@@ -148,49 +149,65 @@ def extra_json(extra: Mapping[str, Any]) -> str | None:
 
 
 def _plain_columns(extra: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(name): _plain(value) for name, value in extra.items()}
+    return {str(name): as_json(value) for name, value in extra.items()}
 
 
 def _as_json(plain: Mapping[str, Any]) -> str | None:
-    return json.dumps(plain, ensure_ascii=False) if plain else None
-
-
-def _plain(value: Any) -> Any:
-    """A value of a table as JSON: numbers, truth values and None as they are, others as text."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, bool | int | float | None) else str(value)
+    return json_text(plain) if plain else None
 
 
 def _note_fields(conn: sqlite3.Connection, extras: Sequence[Mapping[str, Any]]) -> None:
     """Remember names and types of extra columns; a column of mixed types is text."""
     if not any(extras):
         return
-    known = extra_fields(conn)
+    fetched = conn.execute("SELECT name, type, arrow IS NOT NULL FROM extra_fields").fetchall()
+    known = {name: kind for name, kind, _ in fetched}
+    typed = {name for name, _, is_typed in fetched if is_typed}
     before = dict(known)
     for name, value in (pair for extra in extras for pair in extra.items()):
-        if value is None:
-            continue
-        kind = _kind(value)
-        old = known.get(name, kind)
-        if "path" in (old, kind):
-            kind = "path"
-        elif old != kind:
-            kind = "number" if {old, kind} == {"integer", "number"} else "text"
-        known[name] = kind
+        if value is not None:
+            known[name] = _both_kinds(known.get(name), _kind(value), typed=name in typed)
+    (last,) = conn.execute("SELECT coalesce(max(position), 0) FROM extra_fields").fetchone()
     new = [(name, kind) for name, kind in known.items() if before.get(name) != kind]
-    conn.executemany("INSERT OR REPLACE INTO extra_fields VALUES (?, ?)", new)
+    conn.executemany(
+        "INSERT INTO extra_fields (name, type, position) VALUES (?, ?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET type = excluded.type",
+        ((name, kind, position) for position, (name, kind) in enumerate(new, last + 1)),
+    )
+
+
+_WRITTEN_AS_TEXT = ("decimal", "date", "time")
+_NUMBERS = {"integer", "number", "decimal"}
+
+
+def _both_kinds(old: str | None, new: str, *, typed: bool) -> str:
+    """The type of a column of one type that has a value of another, or the same one.
+
+    Args:
+        old: Its type up to here; None or empty where no value was.
+        new: That of the value.
+        typed: Whether a table has declared it, so that it need not be told by its values.
+    """
+    if not old or old == new:
+        return new
+    if "path" in (old, new):
+        return "path"
+    if {old, new} <= _NUMBERS:
+        return "decimal" if "decimal" in (old, new) else "number"
+    if typed and old in _WRITTEN_AS_TEXT and new in ("text", *_WRITTEN_AS_TEXT):
+        return old
+    return "text"
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, int):
-        return "integer"
+        return "integer" if value in INTEGERS else "decimal"
     if isinstance(value, float):
         return "number"
     if holds_path(value):
         return "path"
+    if isinstance(value, list | dict):
+        return "list" if isinstance(value, list) else "object"
     if _DATE.fullmatch(value):
         with contextlib.suppress(ValueError):
             dt.datetime.fromisoformat(value)
@@ -199,11 +216,13 @@ def _kind(value: Any) -> str:
 
 
 def extra_fields(conn: sqlite3.Connection) -> dict[str, str]:
-    """Names and types of the extra columns: `integer`, `number`, `text`, `date`, `path`.
+    """Names and types of the extra columns, in the order in which they came.
 
-    A `path` is a text that holds the place of a file in one item at least.
+    The types are `integer`, `number`, `decimal` (compared digit by digit), `text`, `date`, `time`,
+    `list`, `object` and `path`: a text that holds the place of a file in one item at least.
     """
-    return dict(conn.execute("SELECT name, type FROM extra_fields ORDER BY name"))
+    cursor = conn.execute("SELECT name, type FROM extra_fields ORDER BY position, name")
+    return {name: kind or "text" for name, kind in cursor}
 
 
 def items(conn: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Item]:
@@ -348,7 +367,9 @@ def known_under(
 
 
 def _known(fields: tuple[Any, ...]) -> Known:
-    row, key, path, sha256, caption, caption_from, beside, extra, *flags, caption_row = fields[:11]
+    row, key, path, sha256, caption, caption_from, beside, extra, *flags, caption_row, place = (
+        fields[:12]
+    )
     has_image, has_caption = map(bool, flags)
     return Known(
         row,
@@ -362,7 +383,8 @@ def _known(fields: tuple[Any, ...]) -> Known:
         has_image,
         has_caption,
         caption_row,
-        FileState(*fields[11:]),
+        place,
+        FileState(*fields[12:]),
     )
 
 

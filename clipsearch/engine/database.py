@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path, PurePath
 
 from .. import folding
@@ -17,6 +19,7 @@ from ..errors import (
     StorageError,
 )
 from ..ordering import name_key
+from .columns import is_exact
 from .parts import CATALOG, refuse_links
 
 __all__ = ["CATALOG", "Connection", "connect", "stamp", "translated"]
@@ -56,6 +59,26 @@ def _nfc(text: _Value) -> _Value:
 
 def _folded_like(text: _Value, pattern: str, escape: str | None) -> bool | None:
     return None if text is None else folding.like(str(text), pattern, escape)
+
+
+def _exact_compare(value: _Value, other: str) -> int | None:
+    """-1, 0 or 1 as a number, or a text that is one, is less, equal or greater; else None."""
+    if (
+        value is None
+        or isinstance(value, bytes)
+        or (isinstance(value, str) and not is_exact(value))
+    ):
+        return None
+    one, two = Decimal(str(value)), Decimal(other)
+    return (one > two) - (one < two)
+
+
+def _exact_inside(extra: str, names: str, other: str) -> int | None:
+    """`_exact_compare` of an integer that is too large for SQLite, in a JSON text."""
+    value = json.loads(extra)
+    for name in json.loads(names):
+        value = value[int(name) if isinstance(value, list) else name]
+    return _exact_compare(str(value) if isinstance(value, int) else value, other)
 
 
 def connect(folder: Path, *, write: bool = False) -> Connection:
@@ -104,6 +127,8 @@ def _configure(conn: sqlite3.Connection, *, write: bool) -> None:
     conn.create_function("basename", 1, _basename, deterministic=True)
     conn.create_function("name_key", 1, name_key, deterministic=True)
     conn.create_function("nfc", 1, _nfc, deterministic=True)
+    conn.create_function("exact_compare", 2, _exact_compare, deterministic=True)
+    conn.create_function("exact_inside", 3, _exact_inside, deterministic=True)
     conn.create_function("folded_like", 3, _folded_like, deterministic=True)
     conn.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if write else _READER_CACHE_KIB}")
     if write:

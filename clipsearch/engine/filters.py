@@ -10,8 +10,14 @@ As in SQL, a comparison with a missing value is neither true nor false: `width >
 `%` and `_`, and does not distinguish case, accents and width: `like '%ete%'` finds ÉTÉ. `=` does.
 A date may be cut short: `taken_at = '2024-05'` is all of May 2024, `taken_at <= '2024-05'` is up
 to its last moment. Dates are local times, as cameras write them; times of a table that have an
-offset are compared in UTC. `tag = 'dog'` means that an item has the tag; `tag != 'dog'` that it
-has not. A letter with an accent is the same whether it is one character or two, as on a Mac.
+offset are compared in UTC, and so is a date that is written with one. `tag = 'dog'` means that an
+item has the tag; `tag != 'dog'` that it has not. A letter with an accent is the same whether it is
+one character or two, as on a Mac.
+
+`meta.w = 5` reaches inside a column of objects, `'all' in tags` asks for an element of a list;
+where no column is named `tags`, these are the item's own. Exact decimals and integers of any length
+are compared digit by digit. A column that is named like a field answers where the field is empty,
+and always as `extra.NAME`. A name with blanks stands in double quotes.
 """
 
 from __future__ import annotations
@@ -19,17 +25,35 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Literal
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.sqlite import SQLite
 from sqlglot.errors import SqlglotError
 
 from ..documents import FIELDS
 from ..errors import InvalidInputError
 from ..folding import nfc
-from .conditions import Condition, Field, Operator, Value, compare, interval, is_null, joined, like
+from .columns import INTEGERS, is_exact
+from .conditions import (
+    Condition,
+    Field,
+    Operator,
+    Value,
+    compare,
+    contains,
+    has_offset,
+    interval,
+    is_null,
+    joined,
+    like,
+    time_of_day,
+    where_empty,
+)
 
 __all__ = ["compile_where"]
 
@@ -86,7 +110,7 @@ def _compiled(where: str, extra: tuple[tuple[str, str], ...], hidden: frozenset[
     if "\0" in where:
         raise InvalidInputError("the filter holds a NUL character")
     try:
-        trees = sqlglot.parse(where, dialect="sqlite")
+        trees = sqlglot.parse(_quoted(where, [name for name, _ in extra]), dialect="sqlite")
     except RecursionError as exc:
         raise _too_deep(where) from exc
     except (SqlglotError, ValueError) as exc:
@@ -166,13 +190,22 @@ class _Compiler:
         self._only(tree, "this", "expression")
         field = self._field(tree.this)
         if isinstance(tree.expression, exp.Null):
-            return is_null(field)
+            empty = is_null(field)
+            if field.column_too is None:
+                return empty
+            return joined("AND", [empty, is_null(field.column_too)])
         if isinstance(tree.expression, exp.Boolean):
             return self._compare(field, "=", tree.expression)
         raise self._refused(tree.expression)
 
     def _in(self, tree: exp.Expr) -> Condition:
-        self._only(tree, "this", "expressions")
+        self._only(tree, "this", "expressions", "field")
+        listed = tree.args.get("field")
+        is_value = isinstance(tree.this, exp.Literal | exp.Neg | exp.Boolean)
+        if listed is None and is_value and len(tree.expressions) == 1:  # 5 in (sizes)
+            listed = tree.expressions[0]
+        if listed is not None:
+            return self._contains(listed, tree.this)
         field = self._field(tree.this)
         values = tree.expressions
         if not values:
@@ -193,7 +226,11 @@ class _Compiler:
         self._only(tree, "this", "expression", "negate")
         field = self._field(tree.this)
         pattern = self._value(tree.expression)
-        if field.type not in ("text", "tag") or not isinstance(pattern, str):
+        condition = self._either(field, lambda one: self._like_one(one, pattern, escape))
+        return (f"(NOT {condition[0]})", condition[1]) if tree.args.get("negate") else condition
+
+    def _like_one(self, field: Field, pattern: Value, escape: str | None) -> Condition:
+        if field.type not in ("text", "tag", "list", "any") or not isinstance(pattern, str):
             hint = (
                 f"a date may be cut short instead: {field.name} = '2024-05'"
                 if field.type == "date"
@@ -201,13 +238,50 @@ class _Compiler:
                 "caption like '%beach%'"
             )
             raise InvalidInputError(f"{field.name} like {pattern!r}: {hint}")
-        condition = like(field, pattern, escape)
-        return (f"(NOT {condition[0]})", condition[1]) if tree.args.get("negate") else condition
+        return like(field, pattern, escape)
+
+    def _contains(self, listed: exp.Expr, value: exp.Expr) -> Condition:
+        """`'all' in tags`: whether a list has an element."""
+        if isinstance(listed, exp.Column) and listed.sql().lower() == "tags":
+            known = {name.lower() for name in self._extra}
+            if "tags" not in known:
+                return self._compare(Field("tag", "tag"), "=", value)
+        field = self._field(listed)
+        field = field.column_too or field
+        if field.type == "tag":
+            return self._compare(field, "=", value)
+        holds_paths = field.extra and self._extra[field.name] == "path"
+        if field.type not in ("list", "any") and not holds_paths:
+            raise InvalidInputError(
+                f"{field.name} is no list; `in` takes a list column, such as 'all' in tags, or "
+                f"values in parentheses: {field.name} in ('a', 'b')"
+            )
+        return contains(field, self._value(value))
 
     def _compare(self, field: Field, op: Operator, tree: exp.Expr) -> Condition:
         value = self._value(tree)
-        number = isinstance(value, int | float)
-        if field.type in ("integer", "number") and not number:
+        return self._either(field, lambda one: self._compare_one(one, op, value))
+
+    @staticmethod
+    def _either(field: Field, condition: Callable[[Field], Condition]) -> Condition:
+        """A condition on a field, or on the column of its name where the field is empty."""
+        if field.column_too is None:
+            return condition(field)
+        try:
+            full = condition(field)
+        except InvalidInputError:
+            return condition(field.column_too)  # a value that the field never has
+        try:
+            return where_empty(field, full, condition(field.column_too))
+        except InvalidInputError:
+            return full
+
+    @staticmethod
+    def _compare_one(field: Field, op: Operator, value: Value) -> Condition:
+        number = isinstance(value, int | float | Decimal)
+        if field.type == "decimal" and isinstance(value, str) and is_exact(value):
+            return compare(field, op, value)
+        if field.type in ("integer", "number", "decimal") and not number:
             shown = str(value).lower() if str(value).lower() in ("true", "false") else "800"
             raise InvalidInputError(
                 f"{field.name} is a number; write it without quotes: {field.name} {op} {shown}"
@@ -218,14 +292,26 @@ class _Compiler:
                     f"{field.name} is a date; write it in quotes: {field.name} {op} '2024-01-31'"
                 )
             interval(str(value))
-        if field.type in ("text", "tag") and number:
+            if not field.extra and has_offset(str(value)):
+                raise InvalidInputError(
+                    f"{field.name} is local time; write the date without an offset"
+                )
+        if field.type in ("text", "tag", "time") and number:
             raise InvalidInputError(
                 f"{field.name} is text; write the value in single quotes: "
                 f"{field.name} {op} '{value}'"
             )
         if field.type == "tag" and op not in ("=", "!="):
             raise InvalidInputError(f"tag knows =, !=, in, like and is null, not {op}")
-        return compare(field, op, value)
+        if field.type == "list":
+            raise InvalidInputError(
+                f"{field.name} is a list; ask whether {value!r} in {field.name}"
+            )
+        if field.type == "object":
+            raise InvalidInputError(
+                f"{field.name} is an object; name a part of it: {field.name}.PART {op} {value!r}"
+            )
+        return compare(field, op, time_of_day(str(value)) if field.type == "time" else value)
 
     def _value(self, tree: exp.Expr) -> Value:
         match tree:
@@ -233,7 +319,7 @@ class _Compiler:
                 return self._value(self._only(tree, "this"))
             case exp.Neg():
                 inner = self._value(self._only(tree, "this"))
-                if isinstance(inner, int | float) and not isinstance(inner, bool):
+                if isinstance(inner, int | float | Decimal) and not isinstance(inner, bool):
                     return -inner
             case exp.Boolean():
                 return bool(tree.this)
@@ -249,38 +335,68 @@ class _Compiler:
         raise self._refused(tree)
 
     @staticmethod
-    def _number(text: str) -> int | float:
+    def _number(text: str) -> int | float | Decimal:
+        """A number as it is written, whose digits may be more than a float has."""
         try:
-            value = int(text) if text.isdigit() else float(text)
+            if text.isdigit():
+                return int(text) if int(text) in INTEGERS else Decimal(text)
+            value = float(text)
         except ValueError as exc:
             raise InvalidInputError(f"{text!r} is not a number") from exc
-        if isinstance(value, int) and value >= 2**63:
-            return float(value)
-        return value
+        return value if Decimal(repr(value)) == Decimal(text) else Decimal(text)
 
     def _field(self, tree: exp.Expr) -> Field:
-        if not isinstance(tree, exp.Column):
-            raise self._refused(tree)
-        self._only(tree, "this", "table")
-        name, table = tree.name, tree.table
-        if not table and name.lower() in FIELDS:
+        names = self._names(tree)
+        name = ".".join(names)
+        if len(names) == 1 and name.lower() in FIELDS:
             self._check_open(name.lower())
-            return Field(name.lower(), FIELDS[name.lower()])
-        if table.lower() in ("", "extra"):
-            found = name if name in self._extra else None
-            if found is None:
-                found = next((e for e in self._extra if _plain(e) == _plain(name)), None)
-            if found is not None:
-                self._check_open(found)
-                kind = self._extra[found]
-                return Field(found, "text" if kind == "path" else kind, extra=True)
-        shown = f"{table}.{name}" if table else name
+            own = self._column(names)
+            field = Field(name.lower(), FIELDS[name.lower()])
+            if own is None or own.name in self._hidden or self._extra[own.name] == "path":
+                return field
+            return replace(field, column_too=own)
+        found = self._column(names)
+        if found is None and names[0].lower() == "extra":
+            found = self._column(names[1:])
+        if found is not None:
+            self._check_open(found.name)
+            return found
         there = [field for field in (*FIELDS, *self._extra) if field not in self._hidden]
         close = difflib.get_close_matches(name, there, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise InvalidInputError(
-            f"there is no field {shown!r}.{hint} The fields are: {', '.join(there)}"
+            f"there is no field {name!r}.{hint} The fields are: {', '.join(there)}"
         )
+
+    def _names(self, tree: exp.Expr) -> list[str]:
+        """The names that dots join."""
+        if isinstance(tree, exp.Paren):
+            return self._names(self._only(tree, "this"))
+        if isinstance(tree, exp.Dot):
+            self._only(tree, "this", "expression")
+            if isinstance(tree.expression, exp.Identifier):
+                return [*self._names(tree.this), tree.expression.name]
+        if not isinstance(tree, exp.Column):
+            raise self._refused(tree)
+        self._only(tree, "this", "table", "db", "catalog")
+        return [part.name for part in tree.parts]
+
+    def _column(self, names: Sequence[str]) -> Field | None:
+        """The extra column that names lead to, or a value inside of it."""
+        for length in range(len(names), 0, -1):
+            name = ".".join(names[:length])
+            found = name if name in self._extra else None
+            if found is None:
+                found = next((e for e in self._extra if _plain(e) == _plain(name)), None)
+            if found is None:
+                continue
+            kind = self._extra[found]
+            if length < len(names):
+                if kind in ("list", "object", "path"):
+                    return Field(found, "any", extra=True, inside=tuple(names[length:]))
+                continue
+            return Field(found, "text" if kind == "path" else kind, extra=True)
+        return None
 
     def _check_open(self, name: str) -> None:
         if name in self._hidden:
@@ -300,6 +416,27 @@ class _Compiler:
             "compares fields with values by = != < <= > >= in, between, like, is null, joined by "
             "and, or, not, such as: width >= 800 and caption like '%beach%'"
         )
+
+
+_WORD = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]|[^\W\d]\w*|.", re.S)
+_OPERATOR_WORDS = frozenset(
+    ("and", "or", "not", "in", "between", "like", "is", "null", "escape", "true", "false", "ilike")
+)
+
+
+def _quoted(where: str, columns: Sequence[str]) -> str:
+    """A filter with quotes around columns that are named like a word of SQL, such as `select`."""
+    words = {name.lower() for name in columns if name.isidentifier()} - _OPERATOR_WORDS
+    if not any(_is_keyword(word) for word in words):
+        return where
+    return "".join(
+        f'"{word}"' if word.lower() in words and _is_keyword(word) else word
+        for word in _WORD.findall(where)
+    )
+
+
+def _is_keyword(word: str) -> bool:
+    return word.upper() in SQLite.Tokenizer.KEYWORDS
 
 
 def _connective(tree: exp.And | exp.Or, negated: bool) -> Literal["AND", "OR"]:

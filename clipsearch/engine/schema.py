@@ -24,6 +24,7 @@ CREATE TABLE items (
     row INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
     path TEXT,
+    place TEXT,
     caption TEXT,
     sha256 TEXT,
     size_bytes INTEGER,
@@ -159,7 +160,9 @@ CREATE TABLE tags (
 CREATE INDEX tags_by_label ON tags (label, row);
 CREATE TABLE extra_fields (
     name TEXT PRIMARY KEY,
-    type TEXT NOT NULL
+    type TEXT NOT NULL,
+    arrow TEXT,
+    position INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -333,13 +336,17 @@ def _migrate_3_to_4(conn: sqlite3.Connection) -> None:
 def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     """Version 4 knew a file by size and time alone, and changed no caption in place."""
     conn.execute("UPDATE OR IGNORE tags SET name = 'keywords (own)' WHERE name = 'keywords'")
-    texts = dict.fromkeys(("caption_from", "beside", "caption_words"), "TEXT")
+    texts = dict.fromkeys(("caption_from", "beside", "caption_words", "place"), "TEXT")
     integers = dict.fromkeys(("ctime_ns", "inode", "frame", "caption_row"), "INTEGER")
     there = {fields[1] for fields in conn.execute("PRAGMA table_info(items)")}
     for column, kind in (texts | integers).items():
         if column not in there:
             conn.execute(f"ALTER TABLE items ADD COLUMN {column} {kind}")
     conn.execute(_CAPTION_ROWS)
+    there = {fields[1] for fields in conn.execute("PRAGMA table_info(extra_fields)")}
+    if "arrow" not in there:  # version 1 gets the table anew
+        conn.execute("ALTER TABLE extra_fields ADD COLUMN arrow TEXT")
+        conn.execute("ALTER TABLE extra_fields ADD COLUMN position INTEGER NOT NULL DEFAULT 0")
     _rebuild_words(conn)
     _remember_all_skips(conn)
     _run(conn, _THUMBPRINTS)

@@ -1,11 +1,9 @@
-"""Moving an index's content out of it, and embeddings made elsewhere into it."""
+"""Embeddings that were made elsewhere, read into an index."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,98 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..documents import COLUMNS, TYPES
 from ..errors import InvalidInputError, SourceError
-from ..files import output_file
-from ..names import actual, stored
-from ..types import IngestReport, Item, Record
-from . import catalog
-from .database import translated
-from .snapshot import Snapshot, VectorStore
+from ..names import actual
+from ..types import IngestReport, Record
+from . import declared
+from .columns import from_arrow, kind_of_type, type_text
 from .writer import Writer
 
-__all__ = ["embeddings_dim", "import_embeddings", "write_parquet"]
+__all__ = ["embeddings_dim", "import_embeddings"]
 
 _BATCH = 4096
 _COMMIT_ROWS = 50_000
-# The plain columns of an item, with `id` first and then those of one type together.
-_PLAIN = {
-    "id": pa.int64(),
-    **{
-        name: arrow
-        for kind, arrow in ((str, pa.string()), (int, pa.int64()), (float, pa.float64()))
-        for name in Record.__dataclass_fields__
-        if not COLUMNS[name].internal and TYPES[name] in (kind, kind | None)
-    },
-}
-
-
-def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> int:
-    """Write all items of a state with their vectors.
-
-    One row an item by ascending id: its columns, `tags` as a list, `extra` as JSON, and
-    `image_vector` and `caption_vector` as lists of float32, null where there is none.
-
-    Args:
-        path: The file; it appears, or replaces another one, only when it is complete.
-        conn: A connection within the transaction of the state.
-        snapshot: The state.
-
-    Returns:
-        How many items were written.
-    """
-    dim = int(snapshot.meta["dim"])
-    vector = pa.list_(pa.float32(), dim)
-    schema = pa.schema(
-        [
-            *_PLAIN.items(),
-            ("tags", pa.list_(pa.string())),
-            ("extra", pa.string()),
-            ("image_vector", vector),
-            ("caption_vector", vector),
-        ],
-        metadata={
-            "model": str(snapshot.meta["model_name"]),
-            "fingerprint": str(snapshot.meta["fingerprint"]),
-            "generation": str(snapshot.generation),
-        },
-    )
-    done = 0
-    with translated(path), output_file(path) as part, pq.ParquetWriter(part, schema) as out:
-        after = 0
-        while items := catalog.page(conn, "1", (), after, _BATCH):
-            columns: dict[str, Any] = {
-                name: [getattr(item, name) for item in items] for name in _PLAIN
-            }
-            columns["key"] = [stored(item.key) for item in items]
-            columns["path"] = [item.path and stored(item.path) for item in items]
-            columns["tags"] = [list(item.tags) for item in items]
-            columns["extra"] = [
-                json.dumps(dict(item.extra), ensure_ascii=False) if item.extra else None
-                for item in items
-            ]
-            for modality in ("image", "caption"):
-                columns[f"{modality}_vector"] = _vectors(
-                    snapshot.store(modality),
-                    items,
-                    vector,
-                )
-            out.write_table(pa.table(columns, schema=schema))
-            done += len(items)
-            after = items[-1].id
-    return done
-
-
-def _vectors(store: VectorStore, items: list[Item], kind: pa.DataType) -> pa.Array:
-    rows = np.asarray([item.id for item in items], np.int64)
-    found, vectors = store.take(rows)
-    at = np.searchsorted(found, rows)
-    at[at == found.size] = 0
-    there = found[at] == rows if found.size else np.zeros(rows.size, bool)
-    full = np.zeros((rows.size, store.dim), np.float32)
-    full[there] = vectors[at[there]]
-    flat = pa.array(full.ravel(), pa.float32())
-    return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=pa.array(~there))
+_OWN = ("image_path", "path", "caption", "text")  # columns that are no extra columns
 
 
 def import_embeddings(open_writer: Callable[[], Writer], folder: Path, dim: int) -> IngestReport:
@@ -173,15 +91,15 @@ def _import_shard(
     counts: dict[str, int],
 ) -> None:
     total = _length(name, parts)
-    arrays = {m: _load(parts[m], dim) for m in ("image", "caption") if m in parts}
     table = _metadata(parts["metadata"]) if "metadata" in parts else None
+    if table is not None:
+        _declare(writer, table.schema)
+    arrays = {m: _load(parts[m], dim) for m in ("image", "caption") if m in parts}
     for start in range(0, total, _BATCH):
         stop = min(start + _BATCH, total)
-        rows = [{}] * (stop - start) if table is None else table.slice(start, stop - start)
-        columns = rows if isinstance(rows, list) else rows.to_pylist()
+        rows = [{}] * (stop - start) if table is None else _rows(table.slice(start, stop - start))
         records = [
-            _record(row, f"{folder.name}/{name}#{number}")
-            for number, row in enumerate(columns, start)
+            _record(row, f"{folder.name}/{name}#{number}") for number, row in enumerate(rows, start)
         ]
         at = np.arange(stop - start)
         vectors = {modality: (at, array[start:stop]) for modality, array in arrays.items()}
@@ -269,6 +187,27 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException) as exc:
         raise SourceError(f"{path} cannot be read: {exc}") from exc
+
+
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows with their values as an index keeps them."""
+    columns = {name: _values(table[name]) for name in table.column_names}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    return [value for chunk in column.chunks for value in from_arrow(chunk)]
+
+
+def _declare(writer: Writer, schema: pa.Schema) -> None:
+    """Keep the types of the columns that become extra columns."""
+    types = {
+        field.name: (type_text(field.type), kind_of_type(field.type))
+        for field in schema
+        if field.name not in _OWN
+    }
+    if new := writer.read(lambda conn: declared.undeclared(conn, types)):
+        writer.change(lambda conn: declared.declare(conn, new))
 
 
 def _record(row: dict[str, Any], fallback: str) -> Record:

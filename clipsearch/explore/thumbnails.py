@@ -35,7 +35,7 @@ def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
     """A JPEG copy of an item's image, from the cache where it is there.
 
     Args:
-        item: An item whose image is a file of its own.
+        item: An item whose image is a file, or lies in a table or archive that is there.
         side: Pixels of the longer side at most: `THUMBNAIL_SIDE` or `PREVIEW_SIDE`.
 
     Raises:
@@ -44,14 +44,14 @@ def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
     """
     if side not in SIDES:
         raise InvalidInputError(f"a thumbnail's side is one of {SIDES}, not {side}")
-    if item.path is None:
-        raise ImageDecodeError(f"item {item.id} has no image file of its own")
+    if not item.has_original:
+        raise ImageDecodeError(f"item {item.id} has no image file")
     name = _entry_name(item, side)
     kept = read_entry(name)
     if kept is not None and kept.endswith(_END):
         return kept
     data = reduced(
-        indexed_bytes(item), side, quality=_QUALITY[side], name=os.path.basename(item.path)
+        indexed_bytes(item), side, quality=_QUALITY[side], name=os.path.basename(item.path or "")
     )
     write_entry(name, data)
     return data
@@ -83,6 +83,8 @@ def reduced(
 def _entry_name(item: Item, side: int) -> str:
     digest = item.sha256
     if digest is None or not _SHA256.fullmatch(digest):
-        digest = hashlib.sha256(os.fsencode(f"{item.path}\0{item.mtime_ns}")).hexdigest()
+        digest = hashlib.sha256(
+            os.fsencode(f"{item.path or item.place}\0{item.mtime_ns}")
+        ).hexdigest()
     digest = hashlib.sha256(f"{_MAKING}\0{digest}".encode()).hexdigest()
     return f"thumbnails/{side}/{digest[:2]}/{digest[2:]}.jpg"

@@ -29,7 +29,7 @@ from .pairs import Pair
 from .places import Place
 from .recognition import NEEDS_EXTRA, looks_like_an_image
 from .sidecars import LONE, SIDECAR_SUFFIXES, Sidecars
-from .tar_shards import lost_pair, sample_pairs, set_aside_pair, split_at_first_dot
+from .tar_shards import lost_pair, place_of, sample_pairs, set_aside_pair, split_at_first_dot
 
 __all__ = ["ARCHIVE_SUFFIXES", "OTHER_ARCHIVES", "ArchiveSource", "is_archive"]
 
@@ -207,7 +207,9 @@ class ArchiveSource(RuledSource):
                 else:
                     name = member.name if stem in used else stem
                     used.update((name, member.name))
-                    yield _photo(f"{self.place}!{name}", member, sidecars)
+                    yield _photo(
+                        f"{self.place}!{name}", member, sidecars, place_of(self.place, member)
+                    )
                 last = shown(member.name)
         except DamagedError as exc:
             yield lost_pair(self.place, last, exc)
@@ -237,12 +239,13 @@ class _Beside:
         return self._folders[folder]
 
 
-def _photo(key: str, member: Member, sidecars: Sidecars) -> Pair:
+def _photo(key: str, member: Member, sidecars: Sidecars, place: str | None) -> Pair:
     try:
         image = member.read(MAX_IMAGE_BYTES)
     except MemberError as exc:
         return Pair(key=key, refused=str(exc))
-    return replace(sidecars.pair(key, member.name.rpartition("/")[2]), image=image)
+    pair = sidecars.pair(key, member.name.rpartition("/")[2])
+    return replace(pair, image=image, place=place)
 
 
 def _text_of(member: Member) -> bytes:

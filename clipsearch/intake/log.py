@@ -126,15 +126,13 @@ class IngestLog:
             images_per_s=self.counts["indexed"] / seconds,
         )
 
-    def report(
-        self, *, workers: int, pruned: int = 0, encoder_notes: Iterable[str] = ()
-    ) -> IngestReport:
+    def report(self, *, workers: int, pruned: int = 0, notes: Iterable[str] = ()) -> IngestReport:
         """The report of a finished run.
 
         Args:
             workers: Decoders, among which their time is shared.
             pruned: Items that were removed because their file is gone.
-            encoder_notes: What the encoder has to say of the run.
+            notes: What the source and the encoder have to say of the run.
         """
         seconds = monotonic() - self._started
         busy = {**self.busy, "decode": self.busy["decode"] / workers}
@@ -153,7 +151,7 @@ class IngestLog:
             notes=(
                 *(self._told(note, count) for note, count in self.notes.items() if count),
                 *self.remarks,
-                *encoder_notes,
+                *notes,
             ),
         )
 

@@ -33,6 +33,7 @@ class IngestOptions:
     captions: str | None = None  # column of a table with the caption
     ids: str | None = None  # column of a table that identifies the row
     allow_outside: bool = False  # whether a table may name images outside its folder
+    images_root: str | os.PathLike[str] | None = None  # where a table's relative paths start
     prune: bool = False  # remove items of this folder whose files are gone
     retry_skipped: bool = False  # try files again that could not be read before
     rescan: bool = False  # read metadata and captions of unchanged files again
@@ -62,4 +63,5 @@ class IngestOptions:
             captions=self.captions,
             ids=self.ids,
             outside=self.allow_outside,
+            images_root=self.images_root,
         )

@@ -6,11 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..documents import FIELDS
 from ..standards.description import Description
 from ..standards.json_document import CAPTION_KEYS, caption_of
 from ..standards.texts import clean_text
 
-__all__ = ["CAPTION_KEYS", "Pair", "Source", "caption_of", "clean_text", "in_chunks"]
+__all__ = [
+    "CAPTION_KEYS",
+    "Pair",
+    "Source",
+    "TableColumns",
+    "caption_of",
+    "clean_text",
+    "in_chunks",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +37,50 @@ class Pair:
     # digest of what they say; "" where there are none, None: not looked for
     beside: str | None = None
     notes: tuple[tuple[str, str], ...] = ()  # what was ignored, and the name of a file where it was
+    ids: Mapping[str, Any] = field(default_factory=dict)  # columns that identify the row of a table
+    place: str | None = None  # where the bytes lie, as `inside` writes it, to be shown
     refused: str | None = None  # why this one cannot be read, known without opening it
     ignored: bool = False  # refused because it never claimed to be an image
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """All columns that are stored as extra columns."""
+        return {**self.ids, **self.extra} if self.ids else self.extra
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableColumns:
+    """The columns of a table: what each is for, and the types of the further ones."""
+
+    # by path or URL of a table: its columns with the `image` and `caption`, and those with `ids`
+    tables: Mapping[str, Mapping[str, Any]]
+    # Arrow type, as `engine.columns.type_text` writes it, and type in filters; None if not known
+    types: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+
+    def notes(self) -> list[str]:
+        """A line on columns whose name is that of a field of every item."""
+        hidden = [name for name in self.types if name.lower() in FIELDS]
+        if not hidden:
+            return []
+        told = ", ".join(f"extra.{name}" for name in hidden)
+        return [
+            f"columns named like a field of every item ({', '.join(hidden)}) answer a filter where "
+            f"that field is empty; {told} always means the column"
+        ]
 
 
 class Source:
     """A stream of pairs; iterate it once or again, memory stays bounded."""
 
     root: str | None = None  # folder that `--prune` compares with
+
+    def columns(self) -> TableColumns | None:
+        """The columns of a table; None for what is none.
+
+        Raises:
+            SourceError: It cannot be read, or lacks a column.
+        """
+        return None
 
     def __iter__(self) -> Iterator[Pair]:
         raise NotImplementedError

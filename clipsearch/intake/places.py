@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from ..errors import MissingExtraError, SourceError
+from ..errors import InvalidInputError, MissingExtraError, SourceError
 
-__all__ = ["LocalPlace", "Place", "RemotePlace", "is_url", "open_place"]
+__all__ = ["LocalPlace", "Place", "RemotePlace", "file_named", "is_url", "open_place"]
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
+# What a path of a table may have that a file of this machine is seldom named with.
+_ODD = re.compile(r"[\\%]|^\s|\s$|^[A-Za-z]:")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def is_url(text: str) -> bool:
@@ -51,9 +56,12 @@ class Place:
 class LocalPlace(Place):
     """A file on this machine."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None
+    ) -> None:
         self.name = str(Path(path).expanduser().absolute())
-        self._folder = os.path.dirname(self.name)
+        folder = os.path.dirname(self.name) if root is None else Path(root).expanduser().absolute()
+        self._folder = os.path.normpath(folder)
 
     def open(self) -> IO[bytes]:
         """The file itself, as a stream."""
@@ -64,9 +72,10 @@ class LocalPlace(Place):
 
     def image(self, path: str, *, outside: bool) -> tuple[str | bytes | None, str | None]:
         """The absolute path, which is not opened here."""
-        if is_url(path):
-            return None, "a URL; only files are read"
-        full = os.path.normpath(os.path.join(self._folder, path))
+        named, refused = file_named(path, self._folder)
+        if named is None:
+            return None, refused
+        full = os.path.normpath(os.path.join(self._folder, named))
         inside = full.startswith(self._folder.rstrip(os.sep) + os.sep)
         if not (inside or outside):
             return None, "outside the table's folder; --allow-outside lets it in"
@@ -98,6 +107,7 @@ class RemotePlace(Place):
         """The bytes of the file."""
         if is_url(path):
             return None, "a URL; only files beside the table are read"
+        path = path.strip().replace("\\", "/")
         server, folder = _split(self._folder)
         full = posixpath.normpath(posixpath.join(folder, path))
         if not (outside or full.startswith(folder + "/")):
@@ -142,10 +152,55 @@ class RemotePlace(Place):
         return self._read(posixpath.join(self._path, relative))
 
 
-def open_place(name: str | os.PathLike[str]) -> Place:
-    """The place that a path or URL names."""
+def open_place(
+    name: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None
+) -> Place:
+    """The place that a path or URL names.
+
+    Args:
+        name: The path or URL.
+        root: The folder that relative paths start from; by default that of the file.
+
+    Raises:
+        InvalidInputError: A root for a URL.
+    """
     text = os.fspath(name)
-    return RemotePlace(text) if is_url(text) else LocalPlace(text)
+    if not is_url(text):
+        return LocalPlace(text, root=root)
+    if root is not None:
+        raise InvalidInputError("a folder of images can be named for a table on this machine only")
+    return RemotePlace(text)
+
+
+def file_named(text: str, folder: str) -> tuple[str | None, str | None]:
+    """The path of a file that a table names, as this machine does: (path, None) or (None, reason).
+
+    What is there as it is written stays as it is. Otherwise blanks around it go, backslashes become
+    slashes, percent-escapes are undone, and letters with accents may be in one character or two, if
+    a file is found so.
+
+    Args:
+        text: A path, relative to `folder` or absolute, or a `file:` URI.
+        folder: An absolute path.
+    """
+    if text.strip().lower().startswith("file:"):
+        parts = urlsplit(text.strip())
+        if parts.netloc not in ("", "localhost"):
+            return None, f"a file on another machine ({parts.netloc})"
+        text = unquote(parts.path)
+    elif is_url(text):
+        return None, "a URL; only files are read"
+    if not _ODD.search(text) and text.isascii():
+        return text, None
+    if os.path.lexists(os.path.join(folder, text)):
+        return text, None
+    plain = text.strip()
+    if _DRIVE.match(plain):
+        return None, "a path on a Windows drive or share, which this machine does not have"
+    forms = [plain, plain.replace("\\", "/"), unquote(plain), unquote(plain).replace("\\", "/")]
+    forms += [unicodedata.normalize(form, one) for one in forms for form in ("NFC", "NFD")]
+    there = (form for form in forms if os.path.lexists(os.path.join(folder, form)))
+    return next(there, forms[1]), None
 
 
 def _file_system(url: str) -> tuple[Any, str]:

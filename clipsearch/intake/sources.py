@@ -14,8 +14,10 @@ from typing import IO, Any, TypedDict
 from ..errors import InvalidInputError, SourceError
 from ..images import image_suffixes
 from .archives import OTHER_ARCHIVES, ArchiveSource, is_archive
+from .frames import frame_source
+from .imagefolder import FolderTables
 from .left_out import IGNORE_FILE, Ignores, LeftOut, RuledSource, Rules, Tally
-from .pairs import Pair, Source
+from .pairs import Pair, Source, TableColumns
 from .places import RemotePlace, is_url, open_place
 from .recognition import NEEDS_EXTRA, looks_like_an_image
 from .sidecars import (
@@ -26,7 +28,7 @@ from .sidecars import (
     read_beside,
     remote_sidecars,
 )
-from .tables import TABLE_SUFFIXES, TableSource
+from .tables import TableSource, is_table
 from .tar_shards import ShardSource
 
 __all__ = [
@@ -78,6 +80,11 @@ class FolderSource(RuledSource):
         self.tally = Tally()
         self._may_be_empty = may_be_empty
         self._suffixes = image_suffixes()
+        self._tables: FolderTables | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process, which looks for tables itself."""
+        return {**self.__dict__, "_tables": None}
 
     def settle(self, rules: Rules, base: str | None = None) -> None:
         """Let these rules count; `base` is where their patterns start, if that is above."""
@@ -86,10 +93,13 @@ class FolderSource(RuledSource):
     def __iter__(self) -> Iterator[Pair]:
         self.tally = Tally()
         ignored = candidates = 0
-        for pair in self._walk(self.tally):
+        self._tables = FolderTables(str(self.root), self.place)
+        for walked in self._walk(self.tally):
+            pair = self._tables.described(walked)
             ignored += pair.ignored
             candidates += not pair.ignored
             yield pair
+        yield from self._tables.unseen()
         if not candidates and not self._may_be_empty:
             found = f"{ignored} files, none of them an image" if ignored else "it is empty"
             left = "".join(f"; {remark}" for remark in self.remarks())
@@ -97,6 +107,14 @@ class FolderSource(RuledSource):
                 f"no images in {self.root} ({found}{left}); "
                 "images end in .jpg, .png, .webp, .tif ..."
             )
+
+    def remarks(self) -> list[str]:
+        """What was left out, and how tables of captions were read, where that was not plain."""
+        return [*super().remarks(), *(() if self._tables is None else self._tables.notes)]
+
+    def columns(self) -> TableColumns | None:
+        """The columns of the tables of captions that were found so far."""
+        return None if self._tables is None else self._tables.columns()
 
     def count(self) -> int | None:
         """Walk the folder once to count; about a million files in ten seconds."""
@@ -268,19 +286,22 @@ def open_source(
     captions: str | None = None,
     ids: str | None = None,
     outside: bool = False,
+    images_root: str | os.PathLike[str] | None = None,
 ) -> Source:
     """Understand what a caller names as a source.
 
     Args:
-        source: A folder, an image file, a table (.csv, .tsv, .jsonl, .parquet), an archive (.tar,
-            .tar.gz, .zip), tar shards (`train-{00..41}.tar`), an fsspec URL of any of these, "-"
-            for paths on stdin, a `Source`, or an iterable of paths or of `Pair`s.
+        source: A folder, an image file, a table (.csv, .tsv, .jsonl, .json, .parquet, .arrow), an
+            archive (.tar, .tar.gz, .zip), tar shards (`train-{00..41}.tar`), an fsspec URL of any
+            of these, "-" for paths on stdin, a `Source`, a DataFrame, an Arrow table or reader, a
+            `datasets.Dataset`, or an iterable of paths or of `Pair`s.
         exclude: Names or relative paths (shell patterns) that a folder or archive leaves out.
         all_files: Whether a folder or archive gives hidden files and litter too.
         images: Column of a table with the image.
         captions: Column of a table with the caption.
         ids: Column of a table that identifies the row.
         outside: Whether a table may name images outside its folder.
+        images_root: The folder that relative paths of a table start from.
 
     Raises:
         SourceError: Nothing is at that path.
@@ -294,26 +315,55 @@ def open_source(
         if text == "-":
             return PathListSource(sys.stdin.buffer)
         rules = _Rules(exclude=exclude, all_files=all_files)
-        suffix = Path(text).suffix.lower()
         if is_archive(text) and (is_url(text) or not Path(text).expanduser().is_dir()):
             return _archive(text, rules)
-        if suffix in TABLE_SUFFIXES and (is_url(text) or Path(text).expanduser().is_file()):
-            return TableSource(text, images=images, captions=captions, ids=ids, outside=outside)
+        if is_table(text):
+            return TableSource(
+                text,
+                images=images,
+                captions=captions,
+                ids=ids,
+                outside=outside,
+                images_root=images_root,
+            )
         if is_url(text):
             return _remote(RemotePlace(text), rules)
         return _local(Path(text).expanduser(), rules)
+    frame = frame_source(source, images=images, captions=captions, ids=ids, images_root=images_root)
+    if frame is not None:
+        return frame
     if isinstance(source, Iterable):
         return IterableSource(source)
     raise InvalidInputError(f"cannot index a {type(source).__name__}; give a folder or a list")
 
 
-def pairs_within(container: str) -> Iterator[Pair]:
+def pairs_within(
+    container: str,
+    *,
+    images: str | None = None,
+    captions: str | None = None,
+    ids: str | None = None,
+) -> Iterator[Pair]:
     """All pairs that a table, an archive or a URL may have given an index, by whatever rules.
+
+    Args:
+        container: Its path or URL.
+        images: Column of a table with the image.
+        captions: Column of a table with the caption.
+        ids: Column of a table that identifies the row.
 
     Raises:
         SourceError, MissingExtraError: As `open_source`.
     """
-    source = open_source(container, outside=True, all_files=True, exclude=())
+    source = open_source(
+        container,
+        outside=True,
+        all_files=True,
+        exclude=(),
+        images=images,
+        captions=captions,
+        ids=ids,
+    )
     yield from source
     if isinstance(source, ArchiveSource) and source.was_shard is not None:
         yield from source.read_as(shard=not source.was_shard)

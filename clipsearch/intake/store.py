@@ -228,7 +228,7 @@ class Store:
         pair, candidate, text = embedded.pair, embedded.candidate, embedded.text or None
         facts = self._new_facts(embedded, item)
         keywords = self._new_keywords(embedded, item)
-        columns = None if has_columns(pair, item) else pair.extra
+        columns = None if has_columns(pair, item) else pair.columns
         is_lost = text is None and item.caption is not None and self._takes_back(pair, item)
         is_new = text is not None and not (text == item.caption and item.has_caption)
         if is_new:
@@ -294,6 +294,8 @@ class Store:
                     new["beside"] = pair.beside or None
         if pair.image is not None and candidate.path != item.path:
             new["path"] = candidate.path
+        if pair.image is not None and pair.place != item.place:
+            new["place"] = pair.place
         is_known = embedded.text is not None and embedded.text == item.caption
         if self._rescan and is_known and embedded.caption_from and item.caption_from is None:
             new["caption_from"] = embedded.caption_from
@@ -396,6 +398,7 @@ def _record(embedded: Embedded) -> Record:
     return Record(
         key=pair.key,
         path=candidate.path,
+        place=pair.place,
         caption=embedded.text,
         sha256=embedded.sha256,
         size_bytes=embedded.size_bytes,
@@ -404,7 +407,7 @@ def _record(embedded: Embedded) -> Record:
         inode=state.inode,
         caption_from=embedded.caption_from if embedded.text else None,
         beside=pair.beside or None,
-        extra=pair.extra,
+        extra=pair.columns,
         tags=() if facts is None else facts.keywords,
         **known,
     )

@@ -1,55 +1,24 @@
-"""Tables of image-text pairs: CSV, TSV, JSON lines and Parquet, read in chunks."""
+"""Tables of image-text pairs in files, read in chunks."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import datetime
-import io
-import itertools
-import json
-import math
+import functools
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import PurePath
+from collections.abc import Collection, Iterator, Mapping
 from typing import IO, Any
 
-from ..errors import SourceError
-from .pairs import Pair, Source, clean_text
-from .places import open_place
+from ..engine.columns import as_json
+from ..errors import ImageDecodeError, SourceError
+from .inside import cell_place, file_around, read_inside
+from .layouts import Asked, ColumnType, Layout
+from .pairs import Pair, Source, TableColumns, clean_text
+from .places import LocalPlace, Place, is_url, open_place
+from .rows import TABLE_SUFFIXES, Bad, Rows, open_rows, table_suffix
 
-__all__ = ["TABLE_SUFFIXES", "TableSource"]
+__all__ = ["TABLE_SUFFIXES", "SeenIds", "TableSource", "columns_of", "id_text"]
 
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq"})
-_CHUNK = 1000  # rows
-_MAX_FIELD = 16 * 1024 * 1024  # characters of one field
-_IMAGE_NAMES = (
-    "image", "image_path", "path", "file", "filename", "file_name", "filepath", "file_path",
-    "img", "img_path", "image_file", "image_name", "photo", "picture",
-)  # fmt: skip
-_CAPTION_NAMES = ("caption", "text", "description", "title", "sentence", "alt", "alt_text")
-_ID_NAMES = ("id", "uid", "image_id", "key", "uuid")
-
-
-@dataclass(frozen=True, slots=True)
-class _Bad:
-    """A row that could not be read."""
-
-    reason: str
-
-
-_Row = Mapping[str, Any] | _Bad
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Which column is what."""
-
-    image: str | None
-    caption: str | None
-    id: str | None
+_TRIED_FOLDERS = 20  # images that are looked for to tell in which folder they are
 
 
 class TableSource(Source):
@@ -63,6 +32,7 @@ class TableSource(Source):
         ids: Column that identifies a row. By default `id`, `uid`, ... if any; else the number of
             the row, from 1.
         outside: Whether images may lie outside the table's folder.
+        images_root: The folder that relative paths start from; by default the table's.
 
     Raises:
         SourceError: A column is missing, or the table cannot be read.
@@ -76,68 +46,130 @@ class TableSource(Source):
         captions: str | None = None,
         ids: str | None = None,
         outside: bool = False,
+        images_root: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._place = open_place(table)
-        self._asked = _Columns(images, captions, ids)
+        self._place = open_place(table, root=images_root)
+        self._has_root = images_root is not None
+        self._asked = Asked(images, captions, ids)
         self._outside = outside
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process, which looks at the table itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_rows"}
+
+    @functools.cached_property
+    def _rows(self) -> Rows:
+        return _opened(self._place, self._asked)
+
+    def remarks(self) -> list[str]:
+        """How the table was read, where that was not plain."""
+        return [*self._rows.notes, *columns_of(self._rows.layout, self._place.name).notes()]
+
+    def columns(self) -> TableColumns:
+        """Which columns the table has."""
+        return columns_of(self._rows.layout, self._place.name)
+
     def __iter__(self) -> Iterator[Pair]:
-        columns: _Columns | None = None
-        seen = _SeenIds()
-        number = 0
-        with self._place.open() as stream:
-            for number, row in enumerate(_rows(stream, self._place.name, self._as_text), 1):
-                if isinstance(row, _Bad):
-                    yield Pair(key=f"{self._place.name}#row {number}", refused=row.reason)
-                    continue
-                if columns is None:
-                    columns = _find_columns(self._asked, list(row), self._place.name)
-                yield self._pair(row, number, columns, seen)
+        rows, seen, number = self._rows, SeenIds(), 0
+        place, used = self._with_images(rows), rows.layout.used()
+        for number, row in enumerate(rows, 1):
+            if isinstance(row, Bad):
+                yield Pair(key=f"{self._place.name}#row {number}", refused=row.reason)
+            else:
+                yield self._pair(row, number, rows.layout, used, seen, place)
         if number == 0:
             raise SourceError(f"{self._place.name} has no rows")
 
-    def _as_text(self, names: list[str]) -> set[str]:
-        """The columns whose values stay as they are written."""
-        columns = _find_columns(self._asked, names, self._place.name)
-        return {name for name in (columns.image, columns.caption, columns.id) if name}
-
-    def _pair(self, row: Mapping[str, Any], number: int, columns: _Columns, seen: _SeenIds) -> Pair:
+    def _pair(
+        self,
+        row: Mapping[str, Any],
+        number: int,
+        layout: Layout,
+        used: Collection[str | None],
+        seen: SeenIds,
+        place: Place,
+    ) -> Pair:
+        own = {name: row[name] for name in layout.ids if row.get(name) is not None}
         name: Any = number
-        if columns.id is not None:
-            name = row.get(columns.id)
-            if name is None or not str(name).strip():
+        if layout.ids:
+            name = next((text for value in own.values() if (text := id_text(value))), None)
+            if name is None:
                 key = f"{self._place.name}#row {number}"
-                return Pair(key=key, refused=f"no {columns.id!r} in the row")
-            if not seen.add(str(name)):
+                return Pair(key=key, refused=f"no {layout.ids[0]!r} in the row")
+            if not seen.add(name):
                 key = f"{self._place.name}#row {number}"
-                return Pair(key=key, refused=f"the id {str(name)[:80]!r} came before")
-        key = f"{self._place.name}#{name}"
-        caption = row.get(columns.caption) if columns.caption else None
-        image, refused = self._image(row.get(columns.image) if columns.image else None)
-        known = {columns.image, columns.caption, columns.id}
+                return Pair(key=key, refused=f"the id {name[:80]!r} came before")
+        caption = row.get(layout.caption) if layout.caption else None
+        image, inside, refused = self._image(row, number, layout, place)
         return Pair(
-            key=key,
+            key=f"{self._place.name}#{name}" if layout.key is None else row[layout.key],
             image=image,
-            caption=clean_text(str(caption)) if caption is not None else None,
-            extra={name: value for name, value in row.items() if name not in known},
+            caption=caption_text(caption),
+            ids=own,
+            extra=extra_of(row, layout, used),
+            place=inside,
             refused=refused,
         )
 
-    def _image(self, value: Any) -> tuple[str | bytes | None, str | None]:
+    def _image(
+        self, row: Mapping[str, Any], number: int, layout: Layout, place: Place
+    ) -> tuple[str | bytes | None, str | None, str | None]:
+        """The image of a row, its place where it lies in the table, and why it cannot be had."""
+        value = row.get(layout.image) if layout.image else None
         if isinstance(value, Mapping):  # {"bytes": ..., "path": ...}, as datasets store it
             value = value.get("bytes") or value.get("path")
         if value is None or value == "":
-            return None, None
+            inside = row.get(layout.place) if layout.place else None
+            return self._inside(inside) if isinstance(inside, str) else (None, None, None)
         if isinstance(value, bytes):
-            return value, None
+            return value, self._cell(layout.image, number), None
         if not isinstance(value, str):
-            return None, f"the image is a {type(value).__name__}, not a path"
+            return None, None, f"the image is a {type(value).__name__}, not a path"
         if "\0" in value:
-            return None, "the path contains a NUL character"
-        return self._place.image(value, outside=self._outside)
+            return None, None, "the path contains a NUL character"
+        image, refused = place.image(value, outside=self._outside)
+        return image, None, refused
+
+    def _cell(self, column: str | None, number: int) -> str | None:
+        """The place of an image that lies in a Parquet file of this machine."""
+        if column is None or not isinstance(self._place, LocalPlace):
+            return None
+        if table_suffix(self._place.name) not in (".parquet", ".pq"):
+            return None
+        return cell_place(self._place.name, column, number - 1)
+
+    def _inside(self, inside: str) -> tuple[str | bytes | None, str | None, str | None]:
+        """An image in another table or archive, of which an export tells."""
+        try:
+            around, refused = self._place.image(file_around(inside), outside=self._outside)
+            if refused is not None or not isinstance(around, str):
+                return None, None, refused or "in a file of another machine"
+            return read_inside(inside), inside, None
+        except (ImageDecodeError, ValueError, KeyError) as exc:
+            return None, None, str(exc)
+
+    def _with_images(self, rows: Rows) -> Place:
+        """The table's place, with the folder of those in question that has most of the images."""
+        if self._has_root or not rows.folders or not isinstance(self._place, LocalPlace):
+            return self._place
+        names = []
+        for row in rows:
+            value = None if isinstance(row, Bad) else row.get(rows.layout.image or "")
+            if isinstance(value, str):
+                names.append(value)
+            if len(names) == _TRIED_FOLDERS:
+                break
+        here = os.path.dirname(self._place.name)
+        best, most = here, 0
+        for folder in rows.folders:
+            full = os.path.normpath(os.path.join(here, folder))
+            found = sum(os.path.isfile(os.path.join(full, name)) for name in names)
+            if found > most:
+                best, most = full, found
+        return LocalPlace(self._place.name, root=best)
 
 
-class _SeenIds:
+class SeenIds:
     """Which ids came before, in a scratch file of SQLite's, so that memory stays bounded."""
 
     def __init__(self) -> None:
@@ -150,128 +182,77 @@ class _SeenIds:
         return self._conn.execute("INSERT OR IGNORE INTO seen VALUES (?)", [value]).rowcount == 1
 
 
-def _find_columns(asked: _Columns, names: list[str], table: str) -> _Columns:
-    def find(wanted: str | None, usual: Iterable[str], what: str) -> str | None:
-        if wanted is not None:
-            if wanted not in names:
-                there = ", ".join(map(str, names[:20]))
-                raise SourceError(
-                    f"{table} has no column {wanted!r} for {what}; there are: {there}"
-                )
-            return wanted
-        by_lower = {str(name).strip().lower(): name for name in reversed(names)}
-        return next((by_lower[name] for name in usual if name in by_lower), None)
-
-    image = find(asked.image, _IMAGE_NAMES, "images")
-    caption = find(asked.caption, _CAPTION_NAMES, "captions")
-    if image is None and asked.caption is None:
-        there = ", ".join(map(str, names[:20]))
-        raise SourceError(
-            f"{table} has no column that is known to name images; choose one with --images: {there}"
-        )
-    return _Columns(image, caption, find(asked.id, _ID_NAMES, "ids"))
-
-
-def _rows(stream: IO[bytes], name: str, as_text: Callable[[list[str]], set[str]]) -> Iterator[_Row]:
-    """Rows as dicts of column names and plain values; absent values are left out."""
-    suffix = PurePath(name).suffix.lower()
-    if suffix in (".parquet", ".pq"):
-        rows = _parquet_rows(stream, name)
-    elif suffix in (".jsonl", ".ndjson"):
-        rows = _json_rows(stream)
-    else:
-        rows = _text_rows(stream, "\t" if suffix == ".tsv" else ",", name, as_text)
-    first = True
-    for row in rows:
-        if isinstance(row, _Bad):
-            yield row
-            continue
-        # The first row keeps its empty columns, since it tells which columns there are.
-        yield {
-            str(key): value
-            for key, raw in row.items()
-            if (value := _plain(raw)) is not None or first
-        }
-        first = False
+def columns_of(layout: Layout, name: str) -> TableColumns:
+    """What a table's columns are, for the index."""
+    types: Mapping[str, ColumnType] = layout.types
+    kinds = {
+        role: types[name].arrow
+        for role, name in (("image", layout.image), ("caption", layout.caption))
+        if name is not None and name in types
+    }
+    roles = {
+        "image": layout.image,
+        "caption": layout.caption,
+        "ids": list(layout.ids),
+        "types": kinds,
+    }
+    used = layout.used() - set(layout.ids)
+    return TableColumns(
+        tables={name: roles} if layout.key is None else layout.tables,
+        types={
+            column: (kind.arrow, kind.kind)
+            for column, kind in types.items()
+            if column not in used or (column == layout.caption and kind.kind == "list")
+        },
+    )
 
 
-def _text_rows(
-    stream: IO[bytes], separator: str, name: str, as_text: Callable[[list[str]], set[str]]
-) -> Iterator[_Row]:
-    """CSV and TSV: split by `csv`, which tells bad rows, and typed by pandas a chunk at a time."""
-    csv.field_size_limit(_MAX_FIELD)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
-    if separator == ",":
-        reader = csv.reader(text)
-    else:
-        reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_NONE)
-    try:
-        header = next(reader, None)
-        if not header:
-            raise SourceError(f"{name} is empty")
-        texts = as_text(header)
-        while chunk := list(itertools.islice(reader, _CHUNK)):
-            yield from _typed([row for row in chunk if row], header, texts)
-    except csv.Error as exc:
-        raise SourceError(f"cannot read the table {name}: {exc}") from exc
-    finally:
-        text.detach()  # whoever opened the stream closes it
+def extra_of(
+    row: Mapping[str, Any], layout: Layout, used: Collection[str | None]
+) -> dict[str, Any]:
+    """The extra columns of a row; captions that are a list stay a column too."""
+    extra = {name: value for name, value in row.items() if name not in used}
+    if layout.caption is not None and isinstance(several := row.get(layout.caption), list):
+        extra[layout.caption] = as_json(several)
+    return extra
 
 
-def _typed(chunk: list[list[str]], header: list[str], texts: set[str]) -> Iterator[_Row]:
-    """Rows of strings as dicts; columns not in `texts` may be numbers or truth values."""
-    import pandas as pd
-
-    width = len(header)
-    good = [row + [""] * (width - len(row)) for row in chunk if len(row) <= width]
-    columns: dict[str, Any] = {}
-    for position, column in enumerate(header):
-        values = pd.Series([row[position] for row in good], dtype=object)
-        values[values == ""] = None
-        if column not in texts:
-            with contextlib.suppress(ValueError, TypeError, OverflowError):
-                values = pd.to_numeric(values).astype(object)
-            given = {str(value).lower() for value in values if value is not None}
-            if given and given <= {"true", "false"}:
-                values = values.map(lambda v: None if v is None else v.lower() == "true")
-        columns[column] = values.tolist()
-    typed = iter(zip(*columns.values(), strict=True))
-    for row in chunk:
-        if len(row) > width:
-            yield _Bad(f"{len(row)} fields in a table of {width}: {' '.join(row)[:80]!r}")
-        else:
-            yield dict(zip(columns, next(typed), strict=True))
+def id_text(value: Any) -> str | None:
+    """The text that stands for an id in a key; None for a blank one."""
+    text = value if isinstance(value, str) else str(value)
+    return text if text.strip() else None
 
 
-def _json_rows(stream: IO[bytes]) -> Iterator[_Row]:
-    for line in stream:
-        if not line.strip():
-            continue
+def caption_text(value: Any) -> str | None:
+    """The caption in a cell: a text, or several, of which each is a line."""
+    if isinstance(value, list | tuple):
+        lines = (caption_text(one) for one in value)
+        return "\n".join(line for line in lines if line) or None
+    return None if value is None else clean_text(str(value))
+
+
+def _opened(place: Place, asked: Asked) -> Rows:
+    """The rows of a table, which is looked at once as long as it does not change."""
+    if isinstance(place, LocalPlace):
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as exc:
-            yield _Bad(f"not valid JSON ({exc})")
-            continue
-        yield row if isinstance(row, dict) else _Bad("not a JSON object")
+            status = os.stat(place.name)
+        except OSError as exc:
+            raise SourceError(f"cannot read {place.name}: {exc.strerror or exc}") from exc
+        stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return _looked_at(place.name, asked, stamp)
+    return open_rows(place.open, place.name, asked)
 
 
-def _parquet_rows(stream: IO[bytes], name: str) -> Iterator[_Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+@functools.lru_cache(maxsize=1)  # it may hold a whole JSON document
+def _looked_at(name: str, asked: Asked, stamp: tuple[int, ...]) -> Rows:
+    def opened() -> IO[bytes]:
+        return LocalPlace(name).open()
 
-    try:
-        for batch in pq.ParquetFile(stream).iter_batches(_CHUNK):
-            yield from batch.to_pylist()
-    except pa.ArrowException as exc:
-        raise SourceError(f"cannot read the table {name}: {exc}") from exc
+    return open_rows(opened, name, asked)
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON knows it; None for what is absent."""
-    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
-        value = value.item()  # of numpy
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    if isinstance(value, (datetime.date, datetime.datetime)):
-        return value.isoformat()
-    return value
+def is_table(name: str) -> bool:
+    """Whether a path or URL ends as a table does, and as no image or folder."""
+    return table_suffix(name) is not None and (
+        is_url(name) or os.path.isfile(os.path.expanduser(name))
+    )

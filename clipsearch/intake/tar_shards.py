@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..errors import SourceError
 from ..images import image_suffixes
+from .inside import member_place
 from .left_out import LEFT_OUT, LeftOut, RuledSource, Rules, Tally
 from .members import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, DamagedError, Member, MemberError, members_of
 from .pairs import Pair, caption_of
@@ -21,6 +23,7 @@ __all__ = [
     "ShardSource",
     "expand_braces",
     "lost_pair",
+    "place_of",
     "sample_pairs",
     "set_aside_pair",
     "split_at_first_dot",
@@ -109,6 +112,7 @@ def sample_pairs(
     suffixes = image_suffixes()
     name, last = "", "its start"
     parts = dict[str, bytes | str]()  # the bytes of each, or why they cannot be read
+    places = dict[str, str | None]()
     try:
         for member in members:
             key = f"{place}!{member.name}"
@@ -118,22 +122,23 @@ def sample_pairs(
                 continue
             here, ending = split_at_first_dot(member.name)
             if here != name and parts:
-                yield from _sample(f"{place}!{name}", parts, suffixes)
-                parts, last = {}, name
+                yield from _sample(f"{place}!{name}", parts, places, suffixes)
+                parts, places, last = {}, {}, name
             name = here
             part = _read(member)
             if ending.lower() in parts:
                 yield Pair(key=key, refused="the shard holds another file of that name")
             else:
                 parts[ending.lower()] = part
+                places[ending.lower()] = place_of(place, member)
     except DamagedError as exc:
         if parts:
-            yield from _sample(f"{place}!{name}", parts, suffixes)
+            yield from _sample(f"{place}!{name}", parts, places, suffixes)
             last = name
         yield lost_pair(place, last, exc)
         return
     if parts:
-        yield from _sample(f"{place}!{name}", parts, suffixes)
+        yield from _sample(f"{place}!{name}", parts, places, suffixes)
 
 
 def set_aside_pair(
@@ -177,11 +182,24 @@ def split_at_first_dot(name: str) -> tuple[str, str]:
     return f"{folder}{slash}{stem}", f"{dot}{ending}"
 
 
-def _sample(key: str, parts: dict[str, bytes | str], suffixes: Container[str]) -> Iterator[Pair]:
+def place_of(archive: str, member: Member) -> str | None:
+    """Where the bytes of a member lie, if the archive is a file that can be opened again."""
+    if is_url(archive):
+        return None
+    return member_place(archive, member.name, member.at, member.size_bytes)
+
+
+def _sample(
+    key: str,
+    parts: dict[str, bytes | str],
+    places: Mapping[str, str | None],
+    suffixes: Container[str],
+) -> Iterator[Pair]:
     """The pair of a sample, and one for each image that it holds besides."""
     images = [end for end in parts if "." + end.rpartition(".")[2] in suffixes]
     images.sort(key=lambda end: end.count("."))  # the one with the shortest ending counts
-    yield _pair(key, parts, images[0] if images else None)
+    pair = _pair(key, parts, images[0] if images else None)
+    yield replace(pair, place=places[images[0]]) if pair.image is not None else pair
     for ending in images[1:]:
         is_part = " " not in ending and not ending[1:2].isdecimal() and ending.count(".") > 1
         yield Pair(key=f"{key}{ending}", refused="another image of its sample", ignored=is_part)

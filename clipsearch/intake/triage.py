@@ -348,7 +348,7 @@ def _has_same_file(pair: Pair, status: os.stat_result, before: Known) -> bool:
 
 def has_columns(pair: Pair, before: Known) -> bool:
     """Whether an item has the extra columns that a pair gives, if it gives any."""
-    return not pair.extra or extra_json(pair.extra) == before.extra
+    return not pair.columns or extra_json(pair.columns) == before.extra
 
 
 def is_same(pair: Pair, status: os.stat_result | None, broken: Skipped | None) -> bool:

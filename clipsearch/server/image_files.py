@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ImageDecodeError, ItemNotFoundError
-from ..intake.originals import indexed_bytes
+from ..intake.inside import moved
+from ..intake.originals import indexed_bytes, original_file
 from ..types import Item
 
-__all__ = ["MEDIA_TYPES", "checked_path", "read_image"]
+__all__ = ["MEDIA_TYPES", "checked_item", "checked_path", "read_image"]
 
 # What browsers show, by Pillow's name; anything else is sent as a JPEG copy.
 MEDIA_TYPES = {
@@ -26,7 +27,9 @@ MEDIA_TYPES = {
 
 
 def checked_path(item: Item, roots: Sequence[str] | None) -> str:
-    """Where an item's file really is, if that is still below a folder that was indexed.
+    """Where the file of an item's image really is, if still below a folder that was indexed.
+
+    That is its own file, or the table or archive that holds the image.
 
     Args:
         item: What the index knows.
@@ -36,14 +39,27 @@ def checked_path(item: Item, roots: Sequence[str] | None) -> str:
     Raises:
         ItemNotFoundError: The item has no file, or links lead it out of the indexed folders.
     """
-    if item.path is None:
-        raise ItemNotFoundError(f"item {item.id} has no image file of its own")
-    real = os.path.realpath(item.path)
+    path = original_file(item)
+    if path is None:
+        raise ItemNotFoundError(f"item {item.id} has no image file")
+    real = os.path.realpath(path)
     inside = any(Path(real).is_relative_to(root) for root in roots or ())
-    allowed = inside or real == os.path.abspath(item.path)
+    allowed = inside or real == os.path.abspath(path)
     if not allowed:
         raise ItemNotFoundError(f"the file of item {item.id} is not in an indexed folder any more")
     return real
+
+
+def checked_item(item: Item, roots: Sequence[str] | None) -> Item:
+    """The item with the place where its image really is.
+
+    Raises:
+        ItemNotFoundError: As `checked_path`.
+    """
+    real = checked_path(item, roots)
+    if item.path is None and item.place is not None:
+        return replace(item, place=moved(item.place, real))
+    return replace(item, path=real)
 
 
 def read_image(item: Item, roots: Sequence[str] | None) -> bytes:
@@ -53,6 +69,6 @@ def read_image(item: Item, roots: Sequence[str] | None) -> bytes:
         ItemNotFoundError: The file is gone, moved out, or has changed since.
     """
     try:
-        return indexed_bytes(replace(item, path=checked_path(item, roots)))
+        return indexed_bytes(checked_item(item, roots))
     except ImageDecodeError as exc:
         raise ItemNotFoundError(str(exc)) from exc

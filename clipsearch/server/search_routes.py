@@ -18,7 +18,7 @@ from ..explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnai
 from ..index import Index
 from ..ingest import ROOTS
 from ..types import Item
-from .image_files import MEDIA_TYPES, checked_path, read_image
+from .image_files import MEDIA_TYPES, checked_item, read_image
 from .public_filter import checked_where, visible_fields
 from .schemas import (
     DuplicatesDocument,
@@ -159,9 +159,9 @@ def get_thumbnail(request: Request, name: Name, item_id: ItemId) -> Response:
     engine: Engine = request.app.state.engine
     index = engine.index(name)
     item = index.item(item_id)
-    path = checked_path(item, index.get_meta(ROOTS))
+    item = checked_item(item, index.get_meta(ROOTS))
     try:
-        data = thumbnail(replace(item, path=path), THUMBNAIL_SIDE)
+        data = thumbnail(item, THUMBNAIL_SIDE)
     except ImageDecodeError as exc:
         raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
     return Response(data, media_type="image/jpeg", headers=_IMAGE_HEADERS)

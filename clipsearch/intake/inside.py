@@ -1,0 +1,117 @@
+"""Images that lie inside another file, a table or an archive: where they are, and their bytes.
+
+A place is a JSON object with `file`, the path of the file around it, and either `column` and `row`
+(of a Parquet file, from 0), or `member` of a tar or zip archive, for an uncompressed tar with `at`
+and `size`, the position and length of its bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+import zipfile
+from typing import IO, Any
+
+from ..errors import ImageDecodeError
+
+__all__ = ["cell_place", "file_around", "member_place", "moved", "read_inside"]
+
+_ROWS_AT_ONCE = 16  # of a table, so that a thumbnail does not read a whole row group
+_MAX_BYTES = 512 * 1024 * 1024
+
+
+def cell_place(file: str, column: str, row: int) -> str:
+    """The place of an image in a cell of a Parquet file; rows count from 0."""
+    return _written({"file": file, "column": column, "row": row})
+
+
+def member_place(file: str, member: str, at: int | None = None, size: int | None = None) -> str:
+    """The place of an image that is a member of an archive.
+
+    Args:
+        file: Path of the archive.
+        member: Name of the member.
+        at: Position of its first byte in the archive, if it is stored there as it is.
+        size: How many bytes it has.
+    """
+    known = {} if at is None or size is None else {"at": at, "size": size}
+    return _written({"file": file, "member": member, **known})
+
+
+def file_around(place: str) -> str:
+    """Path of the file that a place is in."""
+    return str(json.loads(place)["file"])
+
+
+def moved(place: str, file: str) -> str:
+    """The same place in a file of another name."""
+    return _written({**json.loads(place), "file": file})
+
+
+def read_inside(place: str, file: IO[bytes] | None = None) -> bytes:
+    """The bytes of the image at a place, as they are now.
+
+    Args:
+        place: As `cell_place` or `member_place` wrote it.
+        file: The file around it, if it is open already.
+
+    Raises:
+        ImageDecodeError: The file is gone, or nothing is at that place any more.
+    """
+    known = json.loads(place)
+    name = os.path.basename(known["file"])
+    try:
+        if file is None:
+            with open(known["file"], "rb") as opened:
+                return _read(known, opened)
+        return _read(known, file)
+    except OSError as exc:
+        raise ImageDecodeError(f"{name} is gone or cannot be read") from exc
+    except Exception as exc:  # a file that was replaced is read by code that may raise anything
+        raise ImageDecodeError(f"{name} has changed since it was indexed") from exc
+
+
+def _read(known: dict[str, Any], file: IO[bytes]) -> bytes:
+    if "column" in known:
+        return _cell(file, known["column"], known["row"])
+    if "at" in known:
+        file.seek(known["at"])
+        return file.read(min(known["size"], _MAX_BYTES))
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive, archive.open(known["member"]) as member:
+            return member.read(_MAX_BYTES)
+    file.seek(0)
+    with tarfile.open(fileobj=file, mode="r|*") as tar:
+        for entry in tar:
+            if entry.name == known["member"]:
+                found = tar.extractfile(entry)
+                return found.read(_MAX_BYTES) if found is not None else b""
+    raise KeyError(known["member"])
+
+
+def _cell(file: IO[bytes], column: str, row: int) -> bytes:
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(file, pre_buffer=False)
+    for group in range(table.num_row_groups):
+        rows = table.metadata.row_group(group).num_rows
+        if row >= rows:
+            row -= rows
+            continue
+        batches = table.iter_batches(
+            _ROWS_AT_ONCE, row_groups=[group], columns=[column], use_threads=False
+        )
+        for batch in batches:
+            if row < len(batch):
+                value = batch.column(0)[row].as_py()
+                data = value.get("bytes") if isinstance(value, dict) else value
+                if not isinstance(data, bytes):
+                    break
+                return data
+            row -= len(batch)
+    raise KeyError(column)
+
+
+def _written(known: dict[str, Any]) -> str:
+    return json.dumps(known, ensure_ascii=False)
