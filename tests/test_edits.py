@@ -1089,3 +1089,17 @@ def test_what_files_beside_an_image_say_is_taken_in_when_it_changes(folder, inde
     assert add("two")[0].moved == 1
     report, item = add("two")
     assert (item.id, item.beside) == (1, "two"), "taken in at the latest by the next run"
+
+
+def test_many_copies_that_are_moved_together_keep_their_items(tmp_path, encoder, photos):
+    folder = tmp_path / "photos"
+    (folder / "copies").mkdir(parents=True)
+    for number in range(30):
+        shutil.copy(photos[0], folder / f"copies/{number}.jpg")
+    with Index.create(tmp_path / "index", encoder) as index:
+        index.add(folder)
+        before = {Path(item.path).name: item.id for item in index.items()}
+        (folder / "copies").rename(folder / "renamed")
+        report = index.add(folder)
+        assert (report.moved, report.duplicate, report.indexed) == (30, 0, 0)
+        assert {Path(item.path).name: item.id for item in index.items()} == before

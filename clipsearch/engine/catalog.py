@@ -339,11 +339,16 @@ def known_by(conn: sqlite3.Connection, column: str, values: Iterable[Any]) -> It
             yield _known(fields)
 
 
-def known_with_bytes(conn: sqlite3.Connection, sha256: str, most: int) -> list[Known]:
-    """At most so many items with an image vector that have a content hash, by ascending row."""
+def known_with_bytes(conn: sqlite3.Connection, sha256: str, name: str, most: int) -> list[Known]:
+    """At most so many items with an image vector that have a content hash.
+
+    Those whose key ends with a name come first, then all by ascending row.
+    """
+    name = stored(name)
     cursor = conn.execute(
-        f"SELECT {_KNOWN} FROM items WHERE sha256 = ? AND has_image ORDER BY row LIMIT ?",
-        (sha256, most),
+        f"SELECT {_KNOWN} FROM items WHERE sha256 = ? AND has_image "
+        "ORDER BY substr(key, -length(?)) = ? DESC, row LIMIT ?",
+        (sha256, name, name, most),
     )
     return [_known(fields) for fields in cursor]
 

@@ -126,10 +126,13 @@ class Writer:
                     found.setdefault(known.sha256, known)
         return found
 
-    def with_bytes(self, sha256: str, most: int) -> list[Known]:
-        """Stored or staged items with an image vector that have a content hash, oldest first."""
+    def with_bytes(self, sha256: str, name: str, most: int) -> list[Known]:
+        """Stored or staged items with an image vector that have a content hash.
+
+        Those whose key ends with `name` come first, then the oldest.
+        """
         with self._translated():
-            return catalog.known_with_bytes(self._conn, sha256, most)
+            return catalog.known_with_bytes(self._conn, sha256, name, most)
 
     def vector(self, row: int, modality: Modality = "image") -> Floats | None:
         """The stored or staged vector of a row, float32 [dim], or None."""

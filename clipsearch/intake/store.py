@@ -170,14 +170,15 @@ class Store:
         return before.mtime_ns is None and before.sha256 is None  # else its bytes are others
 
     def _twins(self, embedded: Embedded) -> list[Known]:
-        """Items that have the same bytes, oldest first; not all where there are very many."""
-        sha256 = embedded.sha256
+        """Items that have the same bytes, oldest first; of very many, those of the same name."""
+        sha256, name = embedded.sha256, "/" + os.path.basename(embedded.pair.key)
         if sha256 is None or not (sha256 in self._stored or sha256 in self._changed):
             return []
-        twins = self._writer.with_bytes(sha256, _MOST_TWINS)
+        twins = self._writer.with_bytes(sha256, name, _MOST_TWINS)
         if sha256 in self._changed or any(twin.key in self._changed for twin in twins):
             self._flush()
-            twins = self._writer.with_bytes(sha256, _MOST_TWINS)
+            twins = self._writer.with_bytes(sha256, name, _MOST_TWINS)
+        twins.sort(key=lambda twin: twin.row)
         return [twin for twin in twins if self._key(twin) != embedded.pair.key]
 
     def _moved(self, embedded: Embedded, twins: Sequence[Known]) -> Known | None:
