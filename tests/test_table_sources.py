@@ -24,9 +24,11 @@ from clipsearch.index import Index
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake.inside import member_place, read_inside
 from clipsearch.intake.originals import indexed_bytes
-from clipsearch.intake.sources import open_source
+from clipsearch.intake.sources import FolderSource, open_source
 from clipsearch.server import create_app
 from clipsearch.types import Item
+
+from .test_edits import on_cluster
 
 COLORS = {"red": (200, 0, 0), "blue": (0, 0, 200), "green": (0, 160, 0)}
 
@@ -293,6 +295,19 @@ def test_columns_of_a_folders_table_come_out_typed(folder, index, tmp_path):
         {**row.to_pylist()[0], "file_name": "r.png", "text": "a wall", "n": 7}
     ]
     assert (row["n"].type, str(row["price"].type)) == (pa.int8(), "decimal128(5, 2)")
+
+
+def test_a_cluster_keeps_the_columns_of_a_folders_table(folder, index, encoder, tmp_path):
+    (folder / "metadata.csv").write_text("file_name,text,n\ntrain/r.png,a wall,7\n")
+    outs = []
+    with Index.create(tmp_path / "there", encoder) as there:
+        index.add(folder)
+        on_cluster(there, FolderSource(folder))
+        for made in (index, there):
+            made.export(tmp_path / "out.parquet")
+            outs.append(pq.read_table(tmp_path / "out.parquet").schema.remove_metadata())
+    assert "file_name" in outs[0].names
+    assert outs[1] == outs[0]
 
 
 # --- COCO -----------------------------------------------------------------------------------------
