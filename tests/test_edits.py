@@ -997,6 +997,32 @@ def test_watching_follows_captions_and_moves_between_folders(folder, index):
     sound(index)
 
 
+def test_a_folder_with_names_of_any_bytes_is_watched(folder, index):
+    odd = folder / os.fsdecode(b"caf\xe9")
+    odd.mkdir(parents=True)
+    picture(odd / os.fsdecode(b"\xe9.png"), 1)
+    reports, stop, ready = [], threading.Event(), threading.Event()
+    follower = threading.Thread(
+        target=watch,
+        args=(index, folder),
+        kwargs={"on_report": reports.append, "stop": stop, "ready": ready.set},
+    )
+    follower.start()
+    try:
+        assert ready.wait(30)
+        for place in (folder / "a.png", odd / os.fsdecode(b"e\xe8.png")):
+            before = len(index)
+            picture(place, before + 1)
+            deadline = time.monotonic() + 30
+            while len(index) == before and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert len(index) == before + 1, place
+    finally:
+        stop.set()
+        follower.join(30)
+    sound(index)
+
+
 class Worker(EmbedWorker):
     """A worker of a cluster in this process."""
 

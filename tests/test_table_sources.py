@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 import zipfile
@@ -251,6 +252,23 @@ def test_a_folder_takes_captions_and_columns_from_its_table(folder, form):
         "train/r.png": ("a wall", {"n": 1}),
         "train/deep/b.png": ("the sea", {"n": 2}),
     }
+
+
+def test_names_of_any_bytes_may_lie_below_a_folders_table(folder):
+    odd = folder / "train" / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    shutil.copy(folder / "train" / "r.png", odd / "r.png")
+    within = odd / "metadata.csv"
+    within.write_text("file_name,text\nr.png,inside\ngone.png,x\n")
+    (folder / "train" / "metadata.csv").write_text("file_name,text\nr.png,a wall\n")
+    shutil.copy(folder / "train" / "r.png", folder / "train" / os.fsdecode(b"\xe9.png"))
+    captions = {name: caption for name, (caption, _) in described(folder / "train").items()}
+    name = os.fsdecode(b"caf\xe9/r.png")
+    assert captions == {
+        "r.png": "a wall", name: "inside", os.fsdecode(b"\xe9.png"): None, "deep/b.png": None,
+    }  # fmt: skip
+    refused = [pair.key for pair in open_source(folder) if pair.refused and not pair.ignored]
+    assert refused == [str(odd / "gone.png")]
 
 
 def test_the_nearest_table_that_names_an_image_counts(folder):
