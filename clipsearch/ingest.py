@@ -102,7 +102,8 @@ def add(
             store(batch)
             if progress is not None and total is not None:
                 progress(log.progress(total()))
-    keep_columns(writer, opened.columns())  # of tables that were found on the way
+    for columns in (opened.columns(), *embedder.columns):  # of tables that were found on the way
+        keep_columns(writer, columns)
     log.remarks += opened.remarks()
     pruned = 0
     if options.prune:

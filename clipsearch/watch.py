@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,39 +50,67 @@ def watch(
         SourceError: The folder is not there.
         KeyboardInterrupt: Ctrl-C.
     """
-    from watchfiles import DefaultFilter, watch as changes_of  # noqa: I001 - one import, two names
-
     root = Path(folder).expanduser().resolve()
     if not root.is_dir():
         raise SourceError(f"nothing to watch at {root}; give a folder")
     wanted = dataclasses.replace(options or IngestOptions(), prune=False, wait=True)
-    first = True
-    for changes in changes_of(
-        root,
-        watch_filter=None if _judge(index, root, wanted).takes_all else DefaultFilter(),
-        debounce=2 * _SETTLE_MS,
-        step=_SETTLE_MS,
-        rust_timeout=100 if stop is None else 50,
-        yield_on_timeout=True,
-        stop_event=stop,
-        raise_interrupt=True,
-    ):
-        if first:  # the watcher is at work by now
+    takes_all = _judge(index, root, wanted).takes_all
+    for changes in _changes(root, takes_all=takes_all, stop=stop):
+        if changes is None:
             _take_in(index, root, [root], wanted, on_report)
-            first = False
             if ready is not None:
                 ready()
-        if changes:
+                ready = None
+        elif changes:
             left_out = _judge(index, root, wanted).left_out
             paths = [
                 Path(path)
-                for _, path in changes
+                for path in changes
                 if left_out(path, is_folder=os.path.isdir(path)) is None
                 or Path(path).name == IGNORE_FILE
             ]
             folders = _changed_folders(root, paths)
             if folders:
                 _take_in(index, root, folders, wanted, on_report)
+
+
+def _changes(
+    root: Path, *, takes_all: bool, stop: threading.Event | None
+) -> Iterator[list[str] | None]:
+    """Paths that have changed, often none; None where the whole folder is to be read.
+
+    It is at the start, when the watcher is at work. The watcher gives up at a name that is no
+    UTF-8, even if that is only opened. Then the folder is compared with itself now and then, which
+    notices changes alone, and it is read as a whole when it gives up at one of these.
+    """
+    from watchfiles import DefaultFilter
+    from watchfiles import watch as changes_of
+
+    polls = False
+    while True:
+        is_new = True
+        try:
+            for changes in changes_of(
+                root,
+                watch_filter=None if takes_all else DefaultFilter(),
+                debounce=2 * _SETTLE_MS,
+                step=_SETTLE_MS,
+                rust_timeout=100 if stop is None else 50,
+                yield_on_timeout=True,
+                stop_event=stop,
+                raise_interrupt=True,
+                force_polling=True if polls else None,
+                poll_delay_ms=_SETTLE_MS,
+            ):
+                if is_new:
+                    yield None
+                    is_new = False
+                yield [path for _, path in changes]
+            return
+        except RuntimeError as exc:  # the one that watchfiles' native part raises
+            if "decode path" not in str(exc):
+                raise
+            polls = True
 
 
 def _take_in(

@@ -15,6 +15,7 @@ from clipsearch.errors import SourceError
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake import members
 from clipsearch.intake.archives import ArchiveSource
+from clipsearch.intake.originals import indexed_bytes
 from clipsearch.intake.places import LocalPlace
 from clipsearch.intake.sources import open_source, pairs_within
 
@@ -271,6 +272,24 @@ def test_items_are_found_in_an_archive_by_whichever_rule_they_were_stored(tmp_pa
         expected = {pair.key: pair.image for pair in open_source(source) if pair.image}
         found = {pair.key: pair.image for pair in pairs_within(str(archive)) if pair.image}
         assert expected.items() <= found.items()
+
+
+def test_an_archive_that_was_renamed_takes_its_items_along(tmp_path, index, drawn):
+    files = {"a.png": drawn(1), "b.png": drawn(2)}
+    archive = pack(tmp_path / "x.zip", files)
+    index.add(archive)
+    index.set_tags([1, 2], ["x", "y"])
+    archive = archive.rename(tmp_path / "y.zip")
+    report = index.add(archive)
+    assert (report.unchanged, report.moved, report.duplicate) == (2, 2, 0)
+    items = index.items()
+    assert [(item.id, item.key, item.tags) for item in items] == [
+        (1, f"{archive}!a", ("x",)),
+        (2, f"{archive}!b", ("y",)),
+    ]
+    assert [indexed_bytes(item) for item in items] == list(files.values())
+    report = index.add(pack(tmp_path / "z.tar", files))  # the other one is still there
+    assert (report.moved, report.duplicate) == (0, 2)
 
 
 def test_names_that_do_not_say_that_they_are_utf8_are_read_as_it(tmp_path, drawn):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pickle
 import shutil
 import sqlite3
 import stat
@@ -22,6 +23,7 @@ from clipsearch import Index
 from clipsearch.cli.index import summarise
 from clipsearch.cluster.index_job import ClusterEmbedder
 from clipsearch.cluster.index_shards import shard_index
+from clipsearch.cluster.slices import _read, parts_of, unpack
 from clipsearch.cluster.worker import EmbedWorker
 from clipsearch.engine import catalog
 from clipsearch.engine.file_state import FileState
@@ -995,6 +997,32 @@ def test_watching_follows_captions_and_moves_between_folders(folder, index):
     sound(index)
 
 
+def test_a_folder_with_names_of_any_bytes_is_watched(folder, index):
+    odd = folder / os.fsdecode(b"caf\xe9")
+    odd.mkdir(parents=True)
+    picture(odd / os.fsdecode(b"\xe9.png"), 1)
+    reports, stop, ready = [], threading.Event(), threading.Event()
+    follower = threading.Thread(
+        target=watch,
+        args=(index, folder),
+        kwargs={"on_report": reports.append, "stop": stop, "ready": ready.set},
+    )
+    follower.start()
+    try:
+        assert ready.wait(30)
+        for place in (folder / "a.png", odd / os.fsdecode(b"e\xe8.png")):
+            before = len(index)
+            picture(place, before + 1)
+            deadline = time.monotonic() + 30
+            while len(index) == before and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert len(index) == before + 1, place
+    finally:
+        stop.set()
+        follower.join(30)
+    sound(index)
+
+
 class Worker(EmbedWorker):
     """A worker of a cluster in this process."""
 
@@ -1011,11 +1039,12 @@ class Worker(EmbedWorker):
 
 def on_cluster(index, source, *, rescan: bool = False) -> IngestReport:
     """As a cluster does it: a worker embeds, and the driver stores."""
-    pairs = list(source)
-    worker = Worker(index, rescan=rescan)
-    slices = [worker._slice(pairs[n : n + 3]) for n in range(0, len(pairs), 3)]
+    worker, parts = Worker(index, rescan=rescan), parts_of(source)
+    # A node reads a copy of the source.
+    tables = itertools.chain.from_iterable(_read(pickle.loads(pickle.dumps(s)), 3) for s in parts)
+    slices = [worker._slice(one) for table in tables for one in unpack(table)]
     options = IngestOptions(rescan=rescan)
-    return index.add(pairs, embedder=ClusterEmbedder(slices), options=options)
+    return index.add(source, embedder=ClusterEmbedder(slices), options=options)
 
 
 def test_a_cluster_does_the_same(folder, index):

@@ -7,18 +7,24 @@ import io
 import json
 import os
 import re
+import sqlite3
 import sys
 import tarfile
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, strategies
 
 from clipsearch import Index
 from clipsearch.cli.app import assemble
 from clipsearch.documents import hit_document
+from clipsearch.engine.database import CATALOG
 from clipsearch.explore.thumbnails import thumbnail
 from clipsearch.ingest import IngestOptions
+from clipsearch.intake.originals import indexed_bytes
+from clipsearch.intake.pairs import Pair
 from clipsearch.intake.sources import PathListSource
 from clipsearch.names import actual, is_storable, json_text, shown, stored
 
@@ -183,6 +189,60 @@ def test_a_name_in_an_archive_is_kept_byte_for_byte(tmp_path, index):
     (item,) = index.items()
     assert os.fsencode(item.key).endswith(b"!caf\xe9/\x1b[1m")
     assert index.add(tmp_path / "x.tar").unchanged == 1
+
+
+def test_names_of_an_older_index_stay_what_they_are(tmp_path):
+    names = [rb"a\xe9.png", rb"a\x5cxe9.png", rb"a\x5cx5cxe9.png", b"plain.png", rb"a\y.png"]
+    folder = tmp_path / "pictures"
+    for number, name in enumerate(names):
+        picture(folder / os.fsdecode(name), number)
+    (folder / r"bad\xe9.png").write_bytes(b"\x89PNG")
+    with Index.create(tmp_path / "index", PixelEncoder()) as index:
+        assert index.add(folder).skipped == 1
+    older = sqlite3.connect(tmp_path / "index" / CATALOG)
+    older.create_function("actual", 1, actual)
+    older.executescript(
+        """
+        CREATE TEMP TABLE before AS SELECT row, actual(path) AS path FROM items;
+        UPDATE items SET key = row, path = NULL;
+        UPDATE items SET (key, path) = (SELECT path, path FROM before WHERE row = items.row);
+        UPDATE skipped_files SET key = actual(key);
+        DROP TABLE thumbprints; PRAGMA user_version = 4;
+        """
+    )
+    older.close()
+    with Index.open(tmp_path / "index", PixelEncoder()) as index:
+        assert {os.fsencode(os.path.basename(item.path)) for item in index.items()} == {*names}
+        report = index.add(folder, options=IngestOptions(prune=True))
+        assert (report.unchanged, report.known, report.pruned) == (len(names), 1, 0)
+        assert [skip.key for skip in index.skipped()] == [str(folder / r"bad\xe9.png")]
+
+
+def test_names_of_any_bytes_around_and_within_other_files_survive_an_export(tmp_path, index):
+    folder = tmp_path / os.fsdecode(b"folder\xe8")
+    folder.mkdir()
+    one, two, three = (picture(folder / f"{number}.png", number) for number in range(3))
+    one = one.rename(folder / os.fsdecode(b"one\xe9.png"))
+    (folder / "t.jsonl").write_text('{"image": "1.png", "caption": "a \\ud83d b", "\\udc00": 1}')
+    with tarfile.open(folder / "x.tar", "w") as archive:
+        archive.add(two, os.fsdecode(b"two\xe9.png"))
+    table = pa.table({"image": [three.read_bytes()], "caption": ["three"]})
+    with open(folder / "y.parquet", "wb") as file:
+        pq.write_table(table, file)
+    lone = Pair(key=str(one), image=str(one))
+    for source in ([lone], folder / "t.jsonl", folder / "x.tar", folder / "y.parquet"):
+        assert index.add(source).skipped == 0, source
+    items = list(index.items())
+    assert [len(indexed_bytes(item)) > 0 for item in items] == [True] * 4
+    assert items[1].caption == "a ? b"
+
+    index.export(tmp_path / "out.parquet")
+    with Index.create(tmp_path / "again", PixelEncoder()) as again:
+        report = again.add(tmp_path / "out.parquet", options=IngestOptions(allow_outside=True))
+        assert (report.indexed, report.duplicate, report.skipped) == (3, 1, 0)
+        for item, other in zip(items, again.items(), strict=True):
+            assert (other.key, other.path) == (item.key, item.path)
+            assert indexed_bytes(other) == indexed_bytes(item)
 
 
 def test_the_page_shows_names_escaped(folder, index):

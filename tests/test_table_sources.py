@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 import zipfile
@@ -24,9 +25,11 @@ from clipsearch.index import Index
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake.inside import member_place, read_inside
 from clipsearch.intake.originals import indexed_bytes
-from clipsearch.intake.sources import open_source
+from clipsearch.intake.sources import FolderSource, open_source
 from clipsearch.server import create_app
 from clipsearch.types import Item
+
+from .test_edits import on_cluster
 
 COLORS = {"red": (200, 0, 0), "blue": (0, 0, 200), "green": (0, 160, 0)}
 
@@ -251,6 +254,23 @@ def test_a_folder_takes_captions_and_columns_from_its_table(folder, form):
     }
 
 
+def test_names_of_any_bytes_may_lie_below_a_folders_table(folder):
+    odd = folder / "train" / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    shutil.copy(folder / "train" / "r.png", odd / "r.png")
+    within = odd / "metadata.csv"
+    within.write_text("file_name,text\nr.png,inside\ngone.png,x\n")
+    (folder / "train" / "metadata.csv").write_text("file_name,text\nr.png,a wall\n")
+    shutil.copy(folder / "train" / "r.png", folder / "train" / os.fsdecode(b"\xe9.png"))
+    captions = {name: caption for name, (caption, _) in described(folder / "train").items()}
+    name = os.fsdecode(b"caf\xe9/r.png")
+    assert captions == {
+        "r.png": "a wall", name: "inside", os.fsdecode(b"\xe9.png"): None, "deep/b.png": None,
+    }  # fmt: skip
+    refused = [pair.key for pair in open_source(folder) if pair.refused and not pair.ignored]
+    assert refused == [str(odd / "gone.png")]
+
+
 def test_the_nearest_table_that_names_an_image_counts(folder):
     (folder / "metadata.csv").write_text(
         "image_file_name,caption\ntrain/r.png,from above\ntest\\g.png,grass\n"
@@ -293,6 +313,19 @@ def test_columns_of_a_folders_table_come_out_typed(folder, index, tmp_path):
         {**row.to_pylist()[0], "file_name": "r.png", "text": "a wall", "n": 7}
     ]
     assert (row["n"].type, str(row["price"].type)) == (pa.int8(), "decimal128(5, 2)")
+
+
+def test_a_cluster_keeps_the_columns_of_a_folders_table(folder, index, encoder, tmp_path):
+    (folder / "metadata.csv").write_text("file_name,text,n\ntrain/r.png,a wall,7\n")
+    outs = []
+    with Index.create(tmp_path / "there", encoder) as there:
+        index.add(folder)
+        on_cluster(there, FolderSource(folder))
+        for made in (index, there):
+            made.export(tmp_path / "out.parquet")
+            outs.append(pq.read_table(tmp_path / "out.parquet").schema.remove_metadata())
+    assert "file_name" in outs[0].names
+    assert outs[1] == outs[0]
 
 
 # --- COCO -----------------------------------------------------------------------------------------

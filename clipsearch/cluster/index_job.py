@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from ..errors import ClipSearchError, InvalidInputError
 from ..ingest import IngestOptions
 from ..intake.embedder import Chunks, Embedded, Stored
 from ..intake.log import IngestLog
-from ..intake.pairs import Pair, Source
+from ..intake.pairs import Pair, Source, TableColumns
 from ..intake.places import is_url
 from ..types import IngestReport, Precision, Progress
 from .connection import connected, of_ray, require_ray
@@ -136,6 +136,7 @@ class ClusterEmbedder:
         self, results: Iterable[EmbeddedSlice], *, workers: int = 1, decoders: int = 1
     ) -> None:
         self.workers = decoders
+        self.columns: Sequence[TableColumns] = ()
         self._models = workers
         self._results = results
         self._slice = EmbeddedSlice([], {}, {})
@@ -144,6 +145,8 @@ class ClusterEmbedder:
         """The pairs of a source, which the workers have read, slice by slice."""
         for found in self._results:
             self._slice = found
+            if found.remarks is not None and found.remarks.columns is not None:
+                self.columns = (*self.columns, found.remarks.columns)
             yield [one.pair for one in found.embedded]
 
     def embed(
@@ -161,7 +164,8 @@ class ClusterEmbedder:
                 batch.append(one)
             if log is not None:
                 log.notes.update(self._slice.notes)
-                log.remarks += self._slice.remarks
+                if self._slice.remarks is not None:
+                    log.remarks += self._slice.remarks.lines
                 for stage, seconds in self._slice.busy.items():
                     log.busy[stage] += seconds / (self._models if stage == "encode" else 1)
             yield batch

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import SourceError
-from ..intake.pairs import Pair, Source, in_chunks
+from ..intake.pairs import Pair, Source, TableColumns, in_chunks
 from ..intake.places import open_place
 from ..intake.sources import IterableSource
 from ..intake.tar_shards import ShardSource
@@ -29,9 +29,10 @@ _SLICE_BYTES = 32 * 1024 * 1024  # of images that pairs carry with them
 
 @dataclass(frozen=True, slots=True)
 class Remarks:
-    """What the report is to say of a part of the source, after its last slice."""
+    """What is to be said of a part of the source, after its last slice."""
 
-    lines: tuple[str, ...]
+    lines: tuple[str, ...]  # for the report
+    columns: TableColumns | None = None  # of the tables in it
 
 
 def pack(value: Any) -> pa.Table:
@@ -118,7 +119,8 @@ def _read(part: Source, size: int) -> Iterator[pa.Table]:
     try:
         for chunk in in_chunks(part, size, _SLICE_BYTES):
             yield pack(chunk)
-        if remarks := part.remarks():
-            yield pack(Remarks(tuple(remarks)))
+        remarks = Remarks(tuple(part.remarks()), part.columns())
+        if remarks.lines or remarks.columns is not None:
+            yield pack(remarks)
     except SourceError as exc:
         yield pack(exc)

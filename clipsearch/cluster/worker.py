@@ -62,7 +62,7 @@ class EmbeddedSlice:
     embedded: list[Embedded]  # of every pair, in order; bytes of images are b""
     busy: dict[str, float]  # stage -> seconds
     notes: dict[str, int]
-    remarks: tuple[str, ...] = ()  # of a part of the source, after its last pair
+    remarks: Remarks | None = None  # of a part of the source, after its last pair
 
 
 class KnownItems:
@@ -133,7 +133,7 @@ class EmbedWorker:
         if isinstance(pairs, ClipSearchError):
             return pairs
         if isinstance(pairs, Remarks):
-            return EmbeddedSlice([], {}, {}, pairs.lines)
+            return EmbeddedSlice([], {}, {}, pairs)
         found = [Embedded(Candidate(_light(pair))) for pair in pairs]
         usable = [n for n, pair in enumerate(pairs) if not (pair.refused or problem(pair))]
         known = self._stored([pairs[n].key for n in usable])

@@ -112,10 +112,13 @@ class _Tables:
             return None
         if role == "caption":
             return item.caption
-        if item.path is None or table == FRAME:
-            return item.path
-        relative = os.path.relpath(item.path, os.path.dirname(table))
-        return item.path if relative.startswith(os.pardir + os.sep) else relative
+        if item.path is None:
+            return None
+        path = item.path
+        if table != FRAME:
+            relative = os.path.relpath(path, os.path.dirname(table))
+            path = path if relative.startswith(os.pardir + os.sep) else relative
+        return stored(path)
 
 
 def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> int:
@@ -163,8 +166,9 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
             "model": str(snapshot.meta["model_name"]),
             "fingerprint": str(snapshot.meta["fingerprint"]),
             "generation": str(snapshot.generation),
+            # in ASCII, as the name of a table may hold bytes that are no UTF-8
             EXPORTED.decode(): json.dumps(
-                {"own": own, "roles": list(roles), "tables": tables.roles}, ensure_ascii=False
+                {"own": own, "roles": list(roles), "tables": tables.roles}
             ),
         },
     )

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from ..errors import IndexCorruptError, IndexVersionError
+from ..names import stored
 from .identity import advance, new_id
 from .keywords import indexed
 
@@ -349,6 +350,7 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
         conn.execute("ALTER TABLE extra_fields ADD COLUMN position INTEGER NOT NULL DEFAULT 0")
     _rebuild_words(conn)
     _remember_all_skips(conn)
+    _write_names_anew(conn)
     _run(conn, _THUMBPRINTS)
 
 
@@ -388,6 +390,20 @@ def _remember_all_skips(conn: sqlite3.Connection) -> None:
         "SELECT key, reason, size_bytes, mtime_ns FROM old_skipped_files"
     )
     conn.execute("DROP TABLE old_skipped_files")
+
+
+def _write_names_anew(conn: sqlite3.Connection) -> None:
+    r"""Version 4 held names as they are, also those in which `\xHH` stands literally."""
+    for table, columns in (("items", ("key", "path")), ("skipped_files", ("key",))):
+        for column in columns:  # the longest first: none gets a name that is still another's
+            names = conn.execute(
+                f"SELECT DISTINCT {column} FROM {table} WHERE instr({column}, '\\x') "
+                f"ORDER BY length({column}) DESC"
+            ).fetchall()
+            conn.executemany(
+                f"UPDATE {table} SET {column} = ? WHERE {column} = ?",
+                [(new, name) for (name,) in names if (new := stored(name)) != name],
+            )
 
 
 def _run(conn: sqlite3.Connection, script: str) -> None:

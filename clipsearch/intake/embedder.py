@@ -25,7 +25,7 @@ from ..metadata import ImageFacts
 from ..vectors import Floats
 from .decoders import DEFAULT_TIMEOUT_S, Decoded, DecoderPool, FactsOnly
 from .log import IngestLog
-from .pairs import Pair, Source, in_chunks
+from .pairs import Pair, Source, TableColumns, in_chunks
 from .triage import Candidate
 
 __all__ = [
@@ -93,6 +93,7 @@ class Embeds(Protocol):
 
     workers: int  # decoders
     hash_first: bool  # whether it spares work to hash files before they are embedded
+    columns: Sequence[TableColumns]  # of tables in the source that only it has read
 
     def chunks(self, source: Source) -> Iterator[list[Pair]]:
         """The pairs of a source, as many as are looked up together."""
@@ -127,6 +128,7 @@ class Embedder:
     """
 
     hash_first = True
+    columns: Sequence[TableColumns] = ()
 
     def __init__(
         self,

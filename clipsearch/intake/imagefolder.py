@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import SourceError
+from ..names import actual, stored
 from .layouts import Asked, Layout, NoFileNamesError
 from .pairs import Pair, TableColumns
 from .places import LocalPlace
@@ -69,7 +70,8 @@ class FolderTables:
     def unseen(self) -> Iterator[Pair]:
         """Images that a table below the folder names, and that are not there."""
         unseen = "SELECT path FROM rows GROUP BY path HAVING NOT max(seen) ORDER BY path"
-        for (path,) in self._rows.execute(unseen):
+        for (name,) in self._rows.execute(unseen):
+            path = actual(name)
             if path.startswith(self._root.rstrip(os.sep) + os.sep) and not os.path.lexists(path):
                 yield Pair(key=path, refused="a table names it, but the file is gone")
 
@@ -121,19 +123,26 @@ class FolderTables:
         if before is not None and before[0] is not None:
             caption = before[0] if caption in (None, before[0]) else f"{before[0]}\n{caption}"
         kept = pickle.dumps((caption, extra if before is None else {**extra, **before[1]}))
-        self._rows.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, 0)", (path, folder, kept))
+        self._rows.execute(
+            "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, 0)", (*_as_stored(path, folder), kept)
+        )
 
     def _row(
         self, path: str, folder: str, *, seen: int = 1
     ) -> tuple[str | None, dict[str, Any]] | None:
         where = "WHERE path = ? AND folder = ?"
-        found = self._rows.execute(f"SELECT row FROM rows {where}", (path, folder)).fetchone()
+        names = _as_stored(path, folder)
+        found = self._rows.execute(f"SELECT row FROM rows {where}", names).fetchone()
         if found is None:
             return None
         if seen:
-            self._rows.execute("UPDATE rows SET seen = 1 WHERE path = ?", (path,))
+            self._rows.execute("UPDATE rows SET seen = 1 WHERE path = ?", names[:1])
         row: tuple[str | None, dict[str, Any]] = pickle.loads(found[0])  # noqa: S301 - our own
         return row
+
+
+def _as_stored(*names: str) -> tuple[str, ...]:
+    return tuple(stored(name) for name in names)
 
 
 class _Table:

@@ -2,7 +2,7 @@
 
 A place is a JSON object with `file`, the path of the file around it, and either `column` and `row`
 (of a Parquet file, from 0), or `member` of a tar or zip archive, for an uncompressed tar with `at`
-and `size`, the position and length of its bytes.
+and `size`, the position and length of its bytes. Names are written as `names.stored` does.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import zipfile
 from typing import IO, Any
 
 from ..errors import ImageDecodeError
+from ..names import actual, stored
 
 __all__ = ["cell_place", "file_around", "member_place", "moved", "read_inside"]
 
+_NAMES = ("file", "member")  # which may hold bytes that are no UTF-8
 _ROWS_AT_ONCE = 16  # of a table, so that a thumbnail does not read a whole row group
 _MAX_BYTES = 512 * 1024 * 1024
 
@@ -41,12 +43,12 @@ def member_place(file: str, member: str, at: int | None = None, size: int | None
 
 def file_around(place: str) -> str:
     """Path of the file that a place is in."""
-    return str(json.loads(place)["file"])
+    return str(_known(place)["file"])
 
 
 def moved(place: str, file: str) -> str:
     """The same place in a file of another name."""
-    return _written({**json.loads(place), "file": file})
+    return _written({**_known(place), "file": file})
 
 
 def read_inside(place: str, file: IO[bytes] | None = None) -> bytes:
@@ -59,7 +61,7 @@ def read_inside(place: str, file: IO[bytes] | None = None) -> bytes:
     Raises:
         ImageDecodeError: The file is gone, or nothing is at that place any more.
     """
-    known = json.loads(place)
+    known = _known(place)
     name = os.path.basename(known["file"])
     try:
         if file is None:
@@ -114,4 +116,11 @@ def _cell(file: IO[bytes], column: str, row: int) -> bytes:
 
 
 def _written(known: dict[str, Any]) -> str:
-    return json.dumps(known, ensure_ascii=False)
+    names = {name: stored(known[name]) for name in _NAMES if name in known}
+    return json.dumps({**known, **names}, ensure_ascii=False)
+
+
+def _known(place: str) -> dict[str, Any]:
+    """What `_written` wrote."""
+    known: dict[str, Any] = json.loads(place)
+    return {**known, **{name: actual(known[name]) for name in _NAMES if name in known}}

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..engine.columns import EXPORTED, as_json, column_kind, from_arrow, kind_of_type, type_text
 from ..errors import SourceError
+from ..standards.texts import whole_characters
 from . import coco
 from .dialects import Dialect, encoding_of, opened_text, sniffed
 from .layouts import KNOWN_NAMES, Asked, ColumnType, Layout, find_layout, listed, unique_names
@@ -337,8 +338,8 @@ def _objects(document: Any) -> list[Any]:
 
 
 def loads(text: str) -> Any:
-    """A JSON document whose numbers lose no digit."""
-    return json.loads(text, parse_float=_exact)
+    """A JSON document whose numbers lose no digit, without what cannot be stored."""
+    return whole_characters(json.loads(text, parse_float=_exact), text)
 
 
 def _exact(text: str) -> float | Decimal:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from ..engine.columns import as_json
 from ..errors import ImageDecodeError, SourceError
+from ..names import actual
 from .inside import cell_place, file_around, read_inside
 from .layouts import Asked, ColumnType, Layout
 from .pairs import Pair, Source, TableColumns, clean_text
@@ -102,7 +103,7 @@ class TableSource(Source):
         caption = row.get(layout.caption) if layout.caption else None
         image, inside, refused = self._image(row, number, layout, place)
         return Pair(
-            key=f"{self._place.name}#{name}" if layout.key is None else row[layout.key],
+            key=f"{self._place.name}#{name}" if layout.key is None else actual(row[layout.key]),
             image=image,
             caption=caption_text(caption),
             ids=own,
@@ -127,6 +128,8 @@ class TableSource(Source):
             return None, None, f"the image is a {type(value).__name__}, not a path"
         if "\0" in value:
             return None, None, "the path contains a NUL character"
+        if layout.key is not None:  # an export, in which names are as they are stored
+            value = actual(value)
         image, refused = place.image(value, outside=self._outside)
         return image, None, refused
 

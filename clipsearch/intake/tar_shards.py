@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import SourceError
 from ..images import image_suffixes
+from ..standards.texts import whole_characters
 from .inside import member_place
 from .left_out import LEFT_OUT, LeftOut, RuledSource, Rules, Tally
 from .members import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, DamagedError, Member, MemberError, members_of
@@ -216,7 +217,7 @@ def _pair(key: str, parts: dict[str, bytes | str], image: str | None) -> Pair:
     document = data.get(".json")
     if document:
         try:
-            fields = json.loads(document)
+            fields = whole_characters(json.loads(document), document)
         except (ValueError, RecursionError):
             return Pair(key=key, refused="its .json is not valid JSON")
         caption = caption_of(fields)

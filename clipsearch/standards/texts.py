@@ -19,6 +19,7 @@ __all__ = [
     "decode",
     "field_text",
     "person_text",
+    "whole_characters",
 ]
 
 MAX_TEXT = 65_536  # characters of a caption; what is longer is a document
@@ -48,6 +49,25 @@ class DecodedText:
 def clean_text(text: str) -> str | None:
     """A caption without what cannot be stored (NUL, half surrogates); None for an empty one."""
     return text.replace("\0", " ").encode("utf-8", "replace").decode().strip() or None
+
+
+def whole_characters(document: Any, written: str | bytes) -> Any:
+    r"""A JSON document in which a question mark stands for each half surrogate.
+
+    Args:
+        document: It.
+        written: Its text, in which such a half is an escape, as `\ud83d` alone is.
+    """
+    text = written if isinstance(written, str) else written.decode("latin-1")
+    return _whole(document) if "\\ud" in text or "\\uD" in text else document
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_whole(name): _whole(one) for name, one in value.items()}
+    return [_whole(one) for one in value] if isinstance(value, list) else value
 
 
 def clean_keywords(values: Iterable[Any]) -> tuple[str, ...]:
