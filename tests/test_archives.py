@@ -10,11 +10,13 @@ import tarfile
 import tracemalloc
 import zipfile
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from clipsearch import Index
 from clipsearch.errors import SourceError
+from clipsearch.explore.thumbnails import reduced
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake import members
 from clipsearch.intake.archives import ArchiveSource
@@ -23,6 +25,7 @@ from clipsearch.intake.places import LocalPlace
 from clipsearch.intake.sources import open_source, pairs_within
 from clipsearch.server.app import create_app
 
+from .test_images import dng
 from .test_ingest import PixelEncoder, picture, total
 
 COMPRESSIONS = {"tar": "w", "tar.gz": "w:gz", "tgz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
@@ -319,6 +322,14 @@ def test_a_photo_that_moved_within_its_archive_is_shown_from_where_it_is(
     pack(archive, {"b.png": drawn(2), "a.png": drawn(1)})
     assert index.add(archive).unchanged == 1
     assert indexed_bytes(index.item(1)) == drawn(1)
+    index.set_tags([1], ["dog"])
+    archive = archive.rename(tmp_path / f"other.{suffix}")
+    report = index.add(archive)
+    assert (report.unchanged, report.moved, report.duplicate) == (2, 2, 0)
+    assert indexed_bytes(index.item(1)) == drawn(1)
+    assert index.tags([1]) == {1: ("dog",)}
+    pack(tmp_path / f"copy.{suffix}", {"c.png": drawn(1)})  # the other one is still there
+    assert index.add(tmp_path / f"copy.{suffix}").duplicate == 1
 
 
 def test_photos_of_every_archive_that_can_be_read_are_shown(tmp_path, index, drawn):
@@ -341,6 +352,27 @@ def test_photos_of_every_archive_that_can_be_read_are_shown(tmp_path, index, dra
         index.add(tmp_path / path)
     items = index.items()
     assert [indexed_bytes(item) for item in items] == [drawn(number) for number in range(1, 9)]
+
+
+def test_camera_raw_in_an_archive_is_known_by_its_name(tmp_path, encoder):
+    pytest.importorskip("rawpy", reason="needs the extra raw")
+    raw = dng(np.full((60, 80), 2000), orientation=6)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.dng").write_bytes(raw)
+    sources = [tmp_path / "folder"]
+    sources += [
+        pack(tmp_path / f"a.{suffix}", {"d/a.dng": raw}) for suffix in ("tar", "tgz", "zip")
+    ]
+    sources.append(pack(tmp_path / "s.tar", {"1.nef": raw, "1.json": b'{"w": 1}'}))
+    with Index.create(tmp_path / "raw", encoder) as index:
+        for source in sources:
+            index.add(source)
+        items = index.items()
+        assert {(item.format, item.width, item.height) for item in items} == {("RAW", 60, 80)}
+        assert len({reduced(indexed_bytes(item), 320) for item in items}) == 1
+        assert len(items) == 5
+        index.add(sources[1], options=IngestOptions(rescan=True))
+        assert index.item(2).format == "RAW"
 
 
 def test_the_command_tells_the_rule_and_alarms_once(cli, tmp_path, drawn):

@@ -12,6 +12,7 @@ import os
 from typing import IO, Any
 
 from ..errors import ImageDecodeError
+from ..rawfiles import named
 from .members import MAX_IMAGE_BYTES, members_of
 
 __all__ = ["cell_place", "file_around", "member_place", "moved", "read_inside"]
@@ -75,10 +76,10 @@ def _read(known: dict[str, Any], file: IO[bytes]) -> bytes:
         return _cell(file, known["column"], known["row"])
     if "at" in known:
         file.seek(known["at"])
-        return file.read(min(known["size"], MAX_IMAGE_BYTES))
+        return named(file.read(min(known["size"], MAX_IMAGE_BYTES)), known["member"])
     for member in members_of(file, known["file"])[1]:  # by the names that it was indexed by
         if member.name == known["member"] and member.link is None:
-            return member.read(MAX_IMAGE_BYTES)
+            return named(member.read(MAX_IMAGE_BYTES), member.name)
     raise KeyError(known["member"])
 
 

@@ -18,6 +18,7 @@ from ..engine.catalog import extra_json
 from ..engine.file_state import FileState
 from ..engine.skipped import Skipped
 from ..names import is_storable
+from .inside import file_around
 from .log import IngestLog
 from .pairs import Pair
 
@@ -273,9 +274,11 @@ def is_gone(path: str) -> bool:
 def has_left(before: Known, path: str | None) -> bool:
     """Whether the file of an item is no longer where it was, now that its bytes are at `path`.
 
-    It is gone; or another spelling of its name leads to it, where upper and lower case are the
-    same; or another file has taken its place.
+    It is gone, or the table or archive that held it is; or another spelling of its name leads to
+    it, where upper and lower case are the same; or another file has taken its place.
     """
+    if before.path is None and before.place is not None:  # in a table or an archive
+        return is_gone(file_around(before.place))
     if before.path is None or before.path == path:
         return False
     try:
