@@ -251,7 +251,7 @@ def read_facts(path: str | os.PathLike[str] | IO[bytes] | bytes) -> ImageFacts:
         OSError, ValueError: It is gone, or another file by now.
     """
     if isinstance(path, bytes):
-        path = io.BytesIO(path)
+        path = _stream(path, getattr(path, "name", ""))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with _opened(path) as image:
@@ -286,16 +286,12 @@ def _decode(
         )
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels // 2  # Pillow's own limit is twice this number
-    name = name or ("the image" if isinstance(source, bytes) else Path(source).name)
+    name = name or _name_of(source)
     with _errors_translated(source, name, max_pixels), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of broken EXIF, odd palettes, and bombs, checked below
 
         def named() -> Any:
-            if not isinstance(source, bytes):
-                return source
-            file: Any = io.BytesIO(source)
-            file.name = name
-            return file
+            return _stream(source, name) if isinstance(source, bytes) else source
 
         def reopen() -> Image.Image:
             return _opened(named())
@@ -303,6 +299,20 @@ def _decode(
         with reopen() as image:
             _check_pixels(image.size, max_pixels, name)
             return _chosen_frame(image, reopen, target, max_pixels, name)
+
+
+def _name_of(source: str | os.PathLike[str] | bytes) -> str:
+    if isinstance(source, bytes):
+        return str(getattr(source, "name", "the image"))
+    return Path(source).name
+
+
+def _stream(data: bytes, name: str) -> IO[bytes]:
+    """Bytes as a file of that name, by which some formats are known."""
+    file: Any = io.BytesIO(data)
+    file.name = name
+    opened: IO[bytes] = file
+    return opened
 
 
 def _opened(file: Any) -> Image.Image:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags, Image, ImageFile
 
-__all__ = ["FORMAT", "RAW_SUFFIXES", "register"]
+__all__ = ["FORMAT", "RAW_SUFFIXES", "RawBytes", "named", "register"]
 
 FORMAT = "RAW"
 RAW_SUFFIXES = frozenset({
@@ -23,6 +24,21 @@ RAW_SUFFIXES = frozenset({
 _HEAD_BYTES = 4 * 1024 * 1024  # within which EXIF is
 _XMP = 700  # a tag of TIFF
 _MAGIC = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")
+
+
+class RawBytes(bytes):
+    """The bytes of a RAW file that know its name, where no path tells it."""
+
+    name: str
+
+
+def named(data: bytes, name: str) -> bytes:
+    """The bytes of an image file, with its name where the format is known by that alone."""
+    if Path(name).suffix.lower() not in RAW_SUFFIXES:
+        return data
+    raw = RawBytes(data)
+    raw.name = os.path.basename(name)
+    return raw
 
 
 def register() -> None:

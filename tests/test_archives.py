@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
 import tarfile
 import tracemalloc
 import zipfile
 
+import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from clipsearch import Index
 from clipsearch.errors import SourceError
+from clipsearch.explore.thumbnails import reduced
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake import members
 from clipsearch.intake.archives import ArchiveSource
 from clipsearch.intake.originals import indexed_bytes
 from clipsearch.intake.places import LocalPlace
 from clipsearch.intake.sources import open_source, pairs_within
+from clipsearch.server.app import create_app
 
+from .test_images import dng
 from .test_ingest import PixelEncoder, picture, total
 
 COMPRESSIONS = {"tar": "w", "tar.gz": "w:gz", "tgz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
@@ -241,8 +248,6 @@ def test_what_an_archive_is_its_bytes_say_not_its_name(tmp_path, drawn):
 
 
 def test_gzip_in_several_pieces_is_read_to_its_end(tmp_path, drawn):
-    import gzip
-
     plain = pack(tmp_path / "a.tar", {f"{n}.png": drawn(n) for n in range(5)}).read_bytes()
     half = len(plain) // 2
     (tmp_path / "b.tar.gz").write_bytes(gzip.compress(plain[:half]) + gzip.compress(plain[half:]))
@@ -300,6 +305,92 @@ def test_names_that_do_not_say_that_they_are_utf8_are_read_as_it(tmp_path, drawn
     archive.write_bytes(data)
     (pair,) = open_source(archive)
     assert pair.key.endswith("!caf\u00e9")
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "zip"])
+def test_the_api_shows_a_member_until_its_archive_is_another(tmp_path, index, drawn, suffix):
+    archive = pack(tmp_path / f"album.{suffix}", {"deep/a.png": drawn(1), "deep/b.png": drawn(2)})
+    index.add(archive)
+    with TestClient(create_app(index.encoder, {"index": index.path}, ui=False)) as client:
+
+        def image(number):
+            return client.get(f"/v1/indexes/index/items/{number}/image")
+
+        def thumbnail(number):
+            return client.get(f"/v1/indexes/index/items/{number}/thumbnail")
+
+        for number in (1, 2):
+            assert (image(number).status_code, image(number).content) == (200, drawn(number))
+        assert thumbnail(2).headers["content-type"] == "image/jpeg"
+        item = client.get("/v1/indexes/index/items/1").json()
+        assert item["has_image"]
+        assert "album" not in json.dumps(item)
+        pack(archive, {"deep/a.png": drawn(3), "deep/b.png": drawn(2)})
+        assert (image(1).status_code, thumbnail(1).status_code) == (404, 404)
+        archive.unlink()
+        assert image(2).status_code == 404
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "zip"])
+def test_a_photo_that_moved_within_its_archive_is_shown_from_where_it_is(
+    tmp_path, index, drawn, suffix
+):
+    archive = pack(tmp_path / f"album.{suffix}", {"a.png": drawn(1)})
+    index.add(archive)
+    pack(archive, {"b.png": drawn(2), "a.png": drawn(1)})
+    assert index.add(archive).unchanged == 1
+    assert indexed_bytes(index.item(1)) == drawn(1)
+    index.set_tags([1], ["dog"])
+    archive = archive.rename(tmp_path / f"other.{suffix}")
+    report = index.add(archive)
+    assert (report.unchanged, report.moved, report.duplicate) == (2, 2, 0)
+    assert indexed_bytes(index.item(1)) == drawn(1)
+    assert index.tags([1]) == {1: ("dog",)}
+    pack(tmp_path / f"copy.{suffix}", {"c.png": drawn(1)})  # the other one is still there
+    assert index.add(tmp_path / f"copy.{suffix}").duplicate == 1
+
+
+def test_photos_of_every_archive_that_can_be_read_are_shown(tmp_path, index, drawn):
+    pack(tmp_path / "a.tar.bz2", {"a.png": drawn(1)})
+    pack(tmp_path / "b.tar.xz", {"b.png": drawn(2)})
+    joined = [pack(tmp_path / f"{n}.tar", {f"c{n}.png": drawn(n)}).read_bytes() for n in (3, 4)]
+    (tmp_path / "c.tgz").write_bytes(gzip.compress(b"".join(joined)))
+    plain = tarfile.TarInfo("\udce9/d.png")  # a byte that is no UTF-8
+    plain.size = len(drawn(5))
+    name = tmp_path / os.fsdecode(b"d\xe9.tar")
+    with tarfile.open(name, "w", encoding="utf-8", errors="surrogateescape") as archive:
+        archive.addfile(plain, io.BytesIO(drawn(5)))
+    info = zipfile.ZipInfo("win\\e.png")
+    info.filename, info.create_system = "win\\e.png", 0  # as .NET once wrote it
+    with zipfile.ZipFile(tmp_path / "e.zip", "w") as archive:
+        archive.writestr(info, drawn(6))
+    cut = pack(tmp_path / "f.zip", {"f.png": drawn(7), "g.png": drawn(8)})
+    cut.write_bytes(cut.read_bytes()[:-40])
+    for path in ("a.tar.bz2", "b.tar.xz", "c.tgz", name.name, "e.zip", "f.zip"):
+        index.add(tmp_path / path)
+    items = index.items()
+    assert [indexed_bytes(item) for item in items] == [drawn(number) for number in range(1, 9)]
+
+
+def test_camera_raw_in_an_archive_is_known_by_its_name(tmp_path, encoder):
+    pytest.importorskip("rawpy", reason="needs the extra raw")
+    raw = dng(np.full((60, 80), 2000), orientation=6)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.dng").write_bytes(raw)
+    sources = [tmp_path / "folder"]
+    sources += [
+        pack(tmp_path / f"a.{suffix}", {"d/a.dng": raw}) for suffix in ("tar", "tgz", "zip")
+    ]
+    sources.append(pack(tmp_path / "s.tar", {"1.nef": raw, "1.json": b'{"w": 1}'}))
+    with Index.create(tmp_path / "raw", encoder) as index:
+        for source in sources:
+            index.add(source)
+        items = index.items()
+        assert {(item.format, item.width, item.height) for item in items} == {("RAW", 60, 80)}
+        assert len({reduced(indexed_bytes(item), 320) for item in items}) == 1
+        assert len(items) == 5
+        index.add(sources[1], options=IngestOptions(rescan=True))
+        assert index.item(2).format == "RAW"
 
 
 def test_the_command_tells_the_rule_and_alarms_once(cli, tmp_path, drawn):

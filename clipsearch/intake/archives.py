@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from ..errors import SourceError
 from ..images import image_suffixes
 from ..names import shown
+from ..rawfiles import named
 from .left_out import LeftOut, RuledSource, Rules, Tally
 from .members import (
     MAX_IMAGE_BYTES,
@@ -241,7 +242,7 @@ class _Beside:
 
 def _photo(key: str, member: Member, sidecars: Sidecars, place: str | None) -> Pair:
     try:
-        image = member.read(MAX_IMAGE_BYTES)
+        image = named(member.read(MAX_IMAGE_BYTES), member.name)
     except MemberError as exc:
         return Pair(key=key, refused=str(exc))
     pair = sidecars.pair(key, member.name.rpartition("/")[2])

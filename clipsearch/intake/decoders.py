@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import io
 import os
 import pickle
 import signal
@@ -266,16 +265,14 @@ def _decoded(
 def _facts(source: FactsOnly) -> dict[str, Any]:
     image = source.image
     try:
-        return dataclasses.asdict(
-            read_facts(io.BytesIO(image) if isinstance(image, bytes) else image)
-        )
+        return dataclasses.asdict(read_facts(image))
     except DECODER_ERRORS as exc:
         raise ImageDecodeError(f"{_name(source)}: {exc}") from exc
 
 
 def _name(source: _Source) -> str:
     image = source.image if isinstance(source, FactsOnly) else source
-    return "the image" if isinstance(image, bytes) else Path(image).name
+    return getattr(image, "name", "the image") if isinstance(image, bytes) else Path(image).name
 
 
 def _send(pipe: socket.socket, message: Any, pixels: npt.NDArray[np.uint8] | None = None) -> None:

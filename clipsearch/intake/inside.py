@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
-import zipfile
 from typing import IO, Any
 
 from ..errors import ImageDecodeError
 from ..names import actual, stored
+from ..rawfiles import named
+from .members import MAX_IMAGE_BYTES, members_of
 
 __all__ = ["cell_place", "file_around", "member_place", "moved", "read_inside"]
 
 _NAMES = ("file", "member")  # which may hold bytes that are no UTF-8
 _ROWS_AT_ONCE = 16  # of a table, so that a thumbnail does not read a whole row group
-_MAX_BYTES = 512 * 1024 * 1024
 
 
 def cell_place(file: str, column: str, row: int) -> str:
@@ -79,16 +78,10 @@ def _read(known: dict[str, Any], file: IO[bytes]) -> bytes:
         return _cell(file, known["column"], known["row"])
     if "at" in known:
         file.seek(known["at"])
-        return file.read(min(known["size"], _MAX_BYTES))
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive, archive.open(known["member"]) as member:
-            return member.read(_MAX_BYTES)
-    file.seek(0)
-    with tarfile.open(fileobj=file, mode="r|*") as tar:
-        for entry in tar:
-            if entry.name == known["member"]:
-                found = tar.extractfile(entry)
-                return found.read(_MAX_BYTES) if found is not None else b""
+        return named(file.read(min(known["size"], MAX_IMAGE_BYTES)), known["member"])
+    for member in members_of(file, known["file"])[1]:  # by the names that it was indexed by
+        if member.name == known["member"] and member.link is None:
+            return named(member.read(MAX_IMAGE_BYTES), member.name)
     raise KeyError(known["member"])
 
 

@@ -8,6 +8,7 @@ import stat
 from typing import IO
 
 from ..errors import ImageDecodeError
+from ..rawfiles import named
 from ..types import Item
 from .inside import file_around, read_inside
 
@@ -39,7 +40,7 @@ def indexed_bytes(item: Item) -> bytes:
             elif item.size_bytes not in (None, status.st_size):
                 raise ImageDecodeError(_changed(item))
             else:
-                data = file.read(status.st_size + 1)
+                data = named(file.read(status.st_size + 1), path)
     except OSError as exc:
         raise ImageDecodeError(f"the file of item {item.id} is gone or cannot be read") from exc
     if item.sha256 is not None and hashlib.sha256(data).hexdigest() != item.sha256:

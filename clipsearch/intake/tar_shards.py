@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import SourceError
 from ..images import image_suffixes
+from ..rawfiles import named
 from ..standards.texts import whole_characters
 from .inside import member_place
 from .left_out import LEFT_OUT, LeftOut, RuledSource, Rules, Tally
@@ -246,7 +247,7 @@ def _read(member: Member) -> bytes | str:
     """The bytes of a member, or why they cannot be read."""
     is_text = member.name.lower().endswith((".json", *_CAPTIONS))
     try:
-        return member.read(MAX_TEXT_BYTES if is_text else MAX_IMAGE_BYTES)
+        return named(member.read(MAX_TEXT_BYTES if is_text else MAX_IMAGE_BYTES), member.name)
     except MemberError as exc:
         return str(exc)
 

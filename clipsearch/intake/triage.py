@@ -274,8 +274,8 @@ def is_gone(path: str) -> bool:
 def has_left(before: Known, path: str | None) -> bool:
     """Whether the file of an item is no longer where it was, now that its bytes are at `path`.
 
-    It is gone; or another spelling of its name leads to it, where upper and lower case are the
-    same; or another file has taken its place. An image inside another file has left with that.
+    It is gone, or the table or archive that held it is; or another spelling of its name leads to
+    it, where upper and lower case are the same; or another file has taken its place.
     """
     if before.path is None:
         return before.place is not None and is_gone(file_around(before.place))
