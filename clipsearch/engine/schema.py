@@ -351,6 +351,7 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     _rebuild_words(conn)
     _remember_all_skips(conn)
     _write_names_anew(conn)
+    conn.execute("DROP TABLE IF EXISTS thumbprints")
     _run(conn, _THUMBPRINTS)
 
 

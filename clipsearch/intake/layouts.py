@@ -45,7 +45,7 @@ class Asked:
     by_file_name: bool = False  # whether the image must be in `file_name`, or `*_file_name`
 
 
-class NoFileNamesError(SourceError):
+class NoFileNamesError(Exception):
     """A table has no column `file_name`."""
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, Self
 
-from ..errors import ClipSearchError, SourceError
+from ..errors import SourceError
 from ..names import shown
 
 __all__ = [
@@ -46,11 +46,11 @@ _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, Valu
 _WINDOWS = 0  # which made the archive; its paths may have backslashes
 
 
-class MemberError(ClipSearchError):
+class MemberError(Exception):
     """One member cannot be read; the others may."""
 
 
-class DamagedError(ClipSearchError):
+class DamagedError(Exception):
     """What follows in the archive cannot be read."""
 
 

