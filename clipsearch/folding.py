@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-__all__ = ["ascii_pattern", "fold", "like", "nfc"]
+__all__ = ["ascii_pattern", "caseless", "fold", "like", "nfc"]
 
 # Marks that are accents, by Unicode block: of Latin, Greek and Cyrillic; of Hebrew (points) and
 # Arabic and Syriac (vowels, hamza). The marks of Indic scripts, Thai or kana are letters, and stay.
@@ -42,6 +42,11 @@ _DIGITS = re.compile(r"[^\W\D0-9]|[^\D0-9]")
 def nfc(text: str) -> str:
     """Text in which an accent and its letter are one character, where Unicode has that one."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def caseless(name: str) -> str:
+    """A name without differences of case and of composed letters, as some file systems see it."""
+    return name.lower() if name.isascii() else nfc(nfc(name).casefold())
 
 
 def fold(text: str, *, kana: bool = True) -> str:

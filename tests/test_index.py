@@ -282,7 +282,7 @@ def test_values_that_cannot_be_stored_are_refused_and_leave_nothing(index, encod
 def test_touch_keeps_row_and_vector(index, encoder):
     fill(index, encoder, 2)
     with index.writer() as writer:
-        writer.touch(1, key="/new/a.jpg", path="/new/a.jpg", mtime_ns=5)
+        writer.touch(1, key="/new/a.jpg", facts={"path": "/new/a.jpg", "mtime_ns": 5})
     item = index.item(1)
     assert (item.key, item.path, item.mtime_ns, item.sha256) == (
         "/new/a.jpg",
@@ -292,7 +292,7 @@ def test_touch_keeps_row_and_vector(index, encoder):
     )
     assert index.search(encoder.vector("image 00000"), k=1)[0].item.id == 1
     with index.writer() as writer:  # moved over another item
-        writer.touch(1, key="/photos/00001.jpg", path="/photos/00001.jpg")
+        writer.touch(1, key="/photos/00001.jpg", facts={"path": "/photos/00001.jpg"})
     assert [item.id for item in index.items()] == [1]
     assert index.verify(full=True).ok
 

@@ -120,7 +120,7 @@ class IndexMachine(RuleBasedStateMachine):
     def move(self, old, new):
         old, new = record(old).key, record(new).key
         if old in self.staged:
-            self.writer.touch(self.staged[old][0], key=new, path=new)
+            self.writer.touch(self.staged[old][0], key=new, facts={"path": new})
             self.staged[new] = self.staged.pop(old)
 
     @precondition(lambda self: self.writer is not None)

@@ -268,8 +268,6 @@ class Writer:
         row: int,
         *,
         key: str | None = None,
-        path: str | None = None,
-        mtime_ns: int | None = None,
         extra: Mapping[str, Any] | None = None,
         state: FileState | None = None,
         facts: Mapping[str, Any] | None = None,
@@ -281,17 +279,15 @@ class Writer:
         Args:
             row: Of the item.
             key: Its new key.
-            path: Its new path.
-            mtime_ns: The time of the last change of its file.
             extra: Its extra columns, all of them.
-            state: The state of its file, in place of `mtime_ns`.
+            state: The state of its file.
             facts: Other fields of its `Record` by name, whose values may be None.
 
         Raises:
             InvalidInputError: A value that cannot be stored.
         """
         columns = None if extra is None else catalog.extra_json(extra)
-        values = {"key": key, "path": path, "mtime_ns": mtime_ns, "extra": columns}
+        values: dict[str, Any] = {"key": key, "extra": columns}
         if state is not None:
             values |= {name: getattr(state, name) for name in STATE_COLUMNS}
 

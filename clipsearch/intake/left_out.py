@@ -8,7 +8,6 @@ recycle bin that is named as a source is taken.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from fnmatch import fnmatch
 from functools import lru_cache
 from typing import Any
 
+from ..folding import nfc
 from ..images import image_suffixes
-from ..names import shown
+from ..names import shown, suffix_of
 from .pairs import Source
 
 __all__ = [
@@ -143,7 +143,7 @@ class Tally:
     def left_out(self, reason: str, path: str, *, is_folder: bool) -> None:
         """Count what is left out for a reason, if a person might miss it."""
         if not is_folder:
-            if _suffix(path) in image_suffixes():
+            if suffix_of(path) in image_suffixes():
                 self.file_left_out(reason, path)
         elif reason not in (EXCLUDED, IGNORE_FILE):
             self._add_folder(reason, path)
@@ -152,7 +152,7 @@ class Tally:
         """Count one file of litter, or an image that is hidden."""
         if reason in (EXCLUDED, IGNORE_FILE):
             return
-        if not _is_hidden(reason) or _suffix(path) in image_suffixes():
+        if not _is_hidden(reason) or suffix_of(path) in image_suffixes():
             self.counts[reason] += 1
 
     def _add_folder(self, label: str, folder: str) -> None:
@@ -167,7 +167,7 @@ class Tally:
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(entry.path)
-                        elif suffixes is None or _suffix(entry.name) in suffixes:
+                        elif suffixes is None or suffix_of(entry.name) in suffixes:
                             self.counts[label] += 1
                     self.capped = self.counts.total() > _MOST_COUNTED
             except OSError:
@@ -229,7 +229,7 @@ def _library(low: str) -> tuple[str, ...] | None:
     """Which folders of a photo program's library are taken; None for any other folder."""
     if low == _IPHOTO:
         return ("originals", "masters")
-    return _LIBRARIES.get(_suffix(low))
+    return _LIBRARIES.get(suffix_of(low))
 
 
 class Ignores:
@@ -324,7 +324,7 @@ class LeftOut:
     def __init__(self, top: str, rules: Rules, base: str | None = None) -> None:
         self._top = top
         self._start = (base or top).rstrip("/") + "/"
-        self._exclude = tuple(_composed(pattern) for pattern in rules.exclude or ())
+        self._exclude = tuple(nfc(pattern) for pattern in rules.exclude or ())
         self.takes_all = bool(rules.all_files)
         self._ignores: dict[str, Ignores] = {}  # by folder
 
@@ -338,7 +338,7 @@ class LeftOut:
         """
         relative = path.removeprefix(self._start)
         *parents, name = relative.split("/")
-        if self._exclude and self._is_excluded(_composed(name), _composed(relative)):
+        if self._exclude and self._is_excluded(nfc(name), nfc(relative)):
             return EXCLUDED
         if name == IGNORE_FILE or (
             ignores is not None and ignores.leave_out(path, is_folder=is_folder)
@@ -432,12 +432,3 @@ def _and_above(place: str) -> Iterator[str]:
     while place.startswith("/") and place != "/":
         place = os.path.dirname(place)
         yield place
-
-
-def _composed(name: str) -> str:
-    """A name with accents in their letters, whichever way it is written."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()

@@ -7,11 +7,12 @@ import json
 import os
 import re
 import stat
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..folding import caseless
+from ..names import suffix_of
 from ..standards.description import Description, combined
 from ..standards.json_document import describe_json, title_of
 from ..standards.texts import MAX_TEXT, clean_text, decode
@@ -108,7 +109,7 @@ class Sidecars:
         notes: list[Note] = []
         said: dict[str, list[Description]] = {suffix: [] for suffix in SIDECAR_SUFFIXES}
         for sidecar in found:
-            suffix = os.path.splitext(sidecar)[1].lower()
+            suffix = suffix_of(sidecar)
             said[suffix].append(self._described(sidecar, suffix, name, notes))
         texts = [one for suffix in _TEXTS for one in said[suffix]]
         own_names = (name, os.path.splitext(name)[0])
@@ -148,15 +149,15 @@ class Sidecars:
         by_name: dict[str, list[str]] = {}  # folded name without the suffix -> sidecars
         takeout: dict[tuple[str, str], list[str]] = {}  # image's name and number -> sidecars
         for name, stem, suffix in sorted(sidecars):
-            by_name.setdefault(_folded(stem), []).append(name)
+            by_name.setdefault(caseless(stem), []).append(name)
             if suffix == ".json":
-                for key in _takeout_keys(_folded(stem)):
+                for key in _takeout_keys(caseless(stem)):
                     takeout.setdefault(key, []).append(name)
-        there = {_folded(image) for image in images}
+        there = {caseless(image) for image in images}
         for image in images:
             found = dict.fromkeys(self._beside(image, by_name, there))
             if takeout and not any(name.lower().endswith(".json") for name in found):
-                found |= dict.fromkeys(_of_takeout(_folded(image), takeout))
+                found |= dict.fromkeys(_of_takeout(caseless(image), takeout))
             if found:
                 self._of[image] = list(found)
 
@@ -166,8 +167,8 @@ class Sidecars:
     ) -> Iterator[str]:
         """Sidecars of the full name, then of the stem; those of the same case where there are."""
         stem = os.path.splitext(image)[0]
-        for wanted in (image,) if _folded(stem) in images else (image, stem):
-            found = by_name.get(_folded(wanted), ())
+        for wanted in (image,) if caseless(stem) in images else (image, stem):
+            found = by_name.get(caseless(wanted), ())
             same = [name for name in found if os.path.splitext(name)[0] == wanted]
             yield from same or found
 
@@ -292,11 +293,6 @@ def text_caption(data: bytes, sidecar: str, notes: list[Note]) -> str | None:
     return clean_text(found.text)
 
 
-def _folded(name: str) -> str:
-    """A name without differences of case and of composed letters."""
-    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
-
-
 def _takeout_keys(stem: str) -> Iterator[tuple[str, str]]:
     """The images that a JSON file of Google Takeout may be of: name without number, and number."""
     numbered = _NUMBERED.fullmatch(stem)
@@ -343,13 +339,13 @@ def _may_be_of(document: Any, sidecar: str, image: str) -> bool:
     """Whether a sidecar whose name is cut is of an image, as far as its title says."""
     title = title_of(document)
     stem = os.path.splitext(sidecar)[0]
-    if title is None or len(stem) < _TAKEOUT_LIMIT - 3 or _folded(image) in _folded(stem):
+    if title is None or len(stem) < _TAKEOUT_LIMIT - 3 or caseless(image) in caseless(stem):
         return True
-    plain = _NUMBERED.sub(r"\1", os.path.splitext(_folded(image))[0])
+    plain = _NUMBERED.sub(r"\1", os.path.splitext(caseless(image))[0])
     plain = _unedited(plain) or plain
     return _letters(title).startswith(_letters(plain)[: _TAKEOUT_LIMIT + 1])
 
 
 def _letters(name: str) -> str:
     """A name without the signs that Google Takeout replaces."""
-    return re.sub(r"[\W_]", "_", _folded(name))
+    return re.sub(r"[\W_]", "_", caseless(name))

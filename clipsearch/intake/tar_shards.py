@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import SourceError
 from ..images import image_suffixes
+from ..names import suffix_of
 from ..rawfiles import named
 from ..standards.texts import whole_characters
 from .inside import member_place
@@ -163,7 +164,7 @@ def set_aside_pair(
     if member.link is not None:
         near = os.path.normpath(os.path.join(os.path.dirname(member.name), member.link))
         found = names is None or member.link in names or near in names
-        is_image = os.path.splitext(member.name)[1].lower() in image_suffixes()
+        is_image = suffix_of(member.name) in image_suffixes()
         if found or not is_image:
             return Pair(key=key, refused=member.problem, ignored=True)
         return Pair(key=key, refused=f"{member.problem}, which is not in the archive")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from ..engine import skipped
 from ..engine.catalog import extra_json
 from ..engine.file_state import FileState
 from ..engine.skipped import Skipped
+from ..folding import caseless
 from ..names import is_storable
 from .inside import file_around
 from .log import IngestLog
@@ -297,17 +297,13 @@ def has_left(before: Known, path: str | None) -> bool:
 
 def _is_spelled_anew(old: str, new: str) -> bool:
     """Whether two names differ in case or the form of accents, and there is only the new one."""
-    if _folded(old) != _folded(new):
+    if caseless(old) != caseless(new):
         return False
     try:
         names = os.listdir(os.path.dirname(old))
         return os.path.samefile(old, new) and os.path.basename(old) not in names
     except OSError:
         return False
-
-
-def _folded(path: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def candidate_of(
