@@ -66,7 +66,10 @@ def cache_folder() -> Path:
     if os.environ.get(CACHE_VARIABLE):
         return Path(os.environ[CACHE_VARIABLE]).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "clipsearch"
+    try:
+        return Path(base).expanduser() / "clipsearch"
+    except RuntimeError:  # a user without a home folder, as in some containers: nothing is kept
+        return Path(os.devnull, "clipsearch")
 
 
 def cached_key(*parts: Any) -> str:
@@ -165,7 +168,7 @@ def _place(name: str) -> Path:
 
 def _mark_used(path: Path) -> None:
     with contextlib.suppress(OSError):
-        if time.time() - path.stat().st_mtime > _USED_S:
+        if abs(time.time() - path.stat().st_mtime) > _USED_S:
             os.utime(path)
 
 
@@ -175,7 +178,7 @@ def _make_room(written: int) -> None:
     _written[folder] = _written.get(folder, 0) + written
     looked = folder / _LOOKED
     with contextlib.suppress(OSError):
-        fresh = time.time() - looked.stat().st_mtime < _LOOK_S
+        fresh = abs(time.time() - looked.stat().st_mtime) < _LOOK_S  # the clock may be set back
         if fresh and _written[folder] < limit * _LOOK_SHARE:
             return
     _written[folder] = 0

@@ -162,10 +162,19 @@ class IndexCorruptError(ClipSearchError, RuntimeError):
 
 
 class StorageError(ClipSearchError, OSError):
-    """The disk refused: full, read-only or without permission."""
+    """The disk refused: full, read-only or without permission.
+
+    Attributes:
+        outcome: What became of the index that was to be changed; empty where that is not known, or
+            where none was.
+    """
 
     code = "storage"
     http_status = 500
+    outcome = ""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} {self.outcome}".rstrip()
 
 
 class ItemNotFoundError(ClipSearchError, LookupError):

@@ -21,6 +21,7 @@ from .errors import InvalidInputError, StorageError
 from .folding import nfc
 
 __all__ = [
+    "advice",
     "as_on_disk",
     "is_temporary",
     "output_file",
@@ -164,10 +165,20 @@ def writing(path: Path) -> Iterator[None]:
     except StorageError:
         raise
     except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno else exc  # Arrow's text names its own file
         raise StorageError(
-            f"cannot write {path}: {exc.strerror or exc}. Free some space, fix the permissions, "
+            f"cannot write {path}: {reason}. Free some space, fix the permissions, "
             "or choose another place."
         ) from exc
+
+
+def advice(number: int | None) -> str:
+    """What to do about an error of the system with this number."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some space, then try again."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Fix the permissions, then try again."
+    return "Check the disk, its free space and the permissions, then try again."
 
 
 def sync(path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from .documents import FIELDS, field_name
 from .engine import catalog, refresh, skipped, storage, vectorsets
 from .engine.baseline import ScoreBaseline
+from .engine.outcome import tell, telling
 from .engine.reader import Reader
 from .engine.search import hits_of, search
 from .engine.snapshot import EXACT_ELEMENTS, Snapshot
@@ -29,6 +30,7 @@ from .errors import (
     IndexNotFoundError,
     InvalidInputError,
     ItemNotFoundError,
+    StorageError,
 )
 from .files import output_file
 from .query import encode_together
@@ -561,14 +563,15 @@ class Index(Searchable):
         if on_error != "skip":  # "raise" counts wherever it is asked for
             settings = replace(settings, on_error=on_error)
         opened = settings.opened(source)  # before others are kept waiting: is there anything?
-        with self.writer(wait=settings.wait) as writer:
-            encoder = self.encoder
-            report = add(
-                writer, encoder, opened, options=settings, progress=progress, embedder=embedder
-            )
-        keep_text_tower(encoder)
-        with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures at its end
-            self.refresh_baseline(encoder)
+        with telling(self._path):
+            with self.writer(wait=settings.wait) as writer:
+                encoder = self.encoder
+                report = add(
+                    writer, encoder, opened, options=settings, progress=progress, embedder=embedder
+                )
+            keep_text_tower(encoder)
+            with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures later
+                self.refresh_baseline(encoder)
         return report
 
     def remove(self, ids: Sequence[int], *, wait: bool | float = False) -> int:
@@ -642,12 +645,13 @@ class Index(Searchable):
 
         Raises:
             IndexLockedError: Another process is writing.
-            StorageError: The disk refused; the index is as before.
+            StorageError: The disk refused; the message says what became of the index.
         """
-        with self.writer(wait=wait) as writer:
-            writer.compact()
-        self.refresh_baseline(wait=True)
-        self.build_ann()
+        with telling(self._path):
+            with self.writer(wait=wait) as writer:
+                writer.compact()
+            self.refresh_baseline(wait=True)
+            self.build_ann()
 
     def build_ann(
         self, *, force: bool = False, wait: bool | float = True
@@ -667,11 +671,12 @@ class Index(Searchable):
 
         Raises:
             IndexLockedError: Another process is building.
-            StorageError: The disk refused; the index is as before.
+            StorageError: The disk refused; the message says what became of the index.
         """
         from .engine.ann_builder import build
 
-        return build(self._path, self._reader, force=force, wait=wait)
+        with telling(self._path):
+            return build(self._path, self._reader, force=force, wait=wait)
 
     def import_embeddings(self, folder: str | Path, *, wait: bool | float = False) -> IngestReport:
         """Add embeddings in the layout of clip-retrieval, or the items of an exported file.
@@ -685,17 +690,19 @@ class Index(Searchable):
             return self.writer(wait=wait)
 
         path = Path(folder).expanduser()
-        if path.is_file():
-            report = import_parquet(opened, path, self._dim, self._fingerprint)
-        else:
-            report = import_embeddings(opened, path, self._dim)
-        self.refresh_baseline(wait=True)
+        with telling(self._path):
+            if path.is_file():
+                report = import_parquet(opened, path, self._dim, self._fingerprint)
+            else:
+                report = import_embeddings(opened, path, self._dim)
+            self.refresh_baseline(wait=True)
         return report
 
     def migrate(
         self,
         encoder: Encoder,
         *,
+        back: bool = False,
         drop_missing: bool = False,
         progress: Callable[[Progress], None] | None = None,
         batch_size: int | None = None,
@@ -711,6 +718,8 @@ class Index(Searchable):
 
         Args:
             encoder: The model to use from now on.
+            back: Whether this undoes the migration before, as `clipsearch migrate --back` does,
+                which then does nothing until the next migration.
             drop_missing: Whether items whose source is gone or has changed are removed. Without
                 it, the index stays with its model as long as there are any.
             progress: Called now and then with how many vectors there are of how many.
@@ -723,26 +732,28 @@ class Index(Searchable):
         Raises:
             InvalidInputError: The index uses that model already.
             IndexLockedError: Another process is migrating the index.
-            StorageError: The disk refused; the index is as before.
+            StorageError: The disk refused; the message says what became of the index.
         """
         from .migration import Migration
 
-        report = Migration(
-            self._path,
-            self._reader,
-            encoder,
-            drop_missing=drop_missing,
-            progress=progress,
-            batch_size=batch_size,
-            workers=workers,
-        ).run()
-        if report.switched:
-            self._reader.forget()
-            with self._encoder_lock:
-                self._encoder, self._load_encoder = encoder, None
-                self._model_name = encoder.name
-                self._fingerprint, self._dim = encoder.fingerprint, int(encoder.dim)
-            self.build_ann()
+        with telling(self._path):
+            report = Migration(
+                self._path,
+                self._reader,
+                encoder,
+                back=back,
+                drop_missing=drop_missing,
+                progress=progress,
+                batch_size=batch_size,
+                workers=workers,
+            ).run()
+            if report.switched:
+                self._reader.forget()
+                with self._encoder_lock:
+                    self._encoder, self._load_encoder = encoder, None
+                    self._model_name = encoder.name
+                    self._fingerprint, self._dim = encoder.fingerprint, int(encoder.dim)
+                self.build_ann()
         return report
 
     def kept_models(self) -> list[KeptModel]:
@@ -775,6 +786,8 @@ class Index(Searchable):
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(exc, StorageError) and exc.outcome:  # of all that was done with it
+            tell(exc, self._path, self._reader.opened)
         self.close()
 
     def __repr__(self) -> str:

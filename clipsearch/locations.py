@@ -26,7 +26,12 @@ def home() -> Path:
     if (checkout / "README.md").is_file():
         return checkout
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data).expanduser() / "clipsearch" / "indexes"
+    try:
+        return Path(data).expanduser() / "clipsearch" / "indexes"
+    except RuntimeError as exc:
+        raise InvalidInputError(
+            f"there is no home folder to keep indexes in; set {HOME_VARIABLE} to a folder"
+        ) from exc
 
 
 def index_path(name: str | os.PathLike[str]) -> Path:

@@ -75,6 +75,7 @@ class Migration:
         folder: Of the index.
         reader: Of the index.
         encoder: The new model.
+        back: Whether this undoes the migration before.
         drop_missing: Whether items that cannot be embedded are removed.
         progress: Called now and then.
         batch_size: Images encoded together.
@@ -87,6 +88,7 @@ class Migration:
         reader: Reader,
         encoder: Encoder,
         *,
+        back: bool,
         drop_missing: bool,
         progress: Callable[[Progress], None] | None,
         batch_size: int | None,
@@ -98,6 +100,7 @@ class Migration:
         self._reader = reader
         self._encoder = encoder
         self._model = encoder.fingerprint
+        self._back = back
         self._drop_missing = drop_missing
         self._tell = progress or (lambda _: None)
         self._batch_size = batch_size
@@ -138,6 +141,7 @@ class Migration:
                                 folder=self._folder,
                                 model=self._model,
                                 probes=probes,
+                                back=self._back,
                             )
                         )
                 break

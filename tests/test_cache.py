@@ -12,6 +12,7 @@ import pytest
 
 from clipsearch import cache
 from clipsearch.cache import cached_key, cached_vectors, read_entry, write_entry
+from clipsearch.cli.output import short_path
 from clipsearch.errors import InvalidInputError
 
 KB = 1000
@@ -141,3 +142,25 @@ def test_a_limit_that_is_no_size_is_refused(monkeypatch):
     for _ in range(2):
         cached_vectors("classes", cached_key("zero"), lambda: unit, shape=(3, 3))
     assert read_entry(f"classes/{cached_key('zero')}.npy") is None
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_for_ever(folder):
+    """The folder was looked through, and an entry used, in what is the future now."""
+    write_entry(thumbnail(0), bytes(60 * KB))
+    aged(folder, ".looked-through", -1000)
+    aged(folder, thumbnail(0), -1000)
+    read_entry(thumbnail(0))
+    assert (folder / thumbnail(0)).stat().st_mtime <= time.time() + 60
+    cache._written.clear()
+    write_entry(thumbnail(1), bytes(5 * KB))
+    assert (folder / ".looked-through").stat().st_mtime <= time.time() + 60
+
+
+def test_a_user_without_a_home_folder_has_no_cache(monkeypatch):
+    for variable in (cache.CACHE_VARIABLE, "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as in a container with any user id
+    write_entry(thumbnail(0), b"x")
+    assert read_entry(thumbnail(0)) is None
+    assert not cache.write_folder_entry("text/" + "ab" * 16, lambda part: None)
+    assert short_path("/photos/a.jpg") == "/photos/a.jpg"

@@ -1,5 +1,6 @@
 """Locks, damaged files, full disks, missing permissions, other versions."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsearch.engine import catalog
+from clipsearch.engine import ann, catalog
 from clipsearch.engine.writer import Writer
 from clipsearch.errors import (
     IndexCorruptError,
@@ -426,24 +427,93 @@ def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, encoder, what, limit):
     sound(tmp_path / "index", 911)
 
 
-def test_a_full_file_system(encoder):
+@pytest.fixture
+def small_disk():
     """A real small file system, where this is allowed."""
     place = Path(tempfile.mkdtemp())
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         place.rmdir()
         pytest.skip("mounting is not allowed here")
-    try:
-        with Index.create(place / "index", encoder) as index:
-            fill(index, encoder, 100)
-            with pytest.raises(StorageError, match="as it was before"):
-                fill(index, encoder, 20_000, first=100)
-            assert len(index.search("x", k=200)) == 100
-            fill(index, encoder, 5, first=100)
-        sound(place / "index", 105)
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-        place.rmdir()
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+    place.rmdir()
+
+
+def test_a_full_file_system(encoder, small_disk):
+    with Index.create(small_disk / "index", encoder) as index:
+        fill(index, encoder, 100)
+        with pytest.raises(StorageError, match="as it was before"):
+            fill(index, encoder, 20_000, first=100)
+        assert len(index.search("x", k=200)) == 100
+        fill(index, encoder, 5, first=100)
+    sound(small_disk / "index", 105)
+
+
+def test_on_a_file_system_without_any_space_an_index_can_be_searched(encoder, small_disk):
+    with Index.create(small_disk / "index", encoder) as index:
+        fill(index, encoder, 100)
+    with (small_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+    sound(small_disk / "index", 100)
+    with Index.open(small_disk / "index", encoder) as index:
+        for change in (lambda: fill(index, encoder, 1), index.compact, lambda: index.remove([1])):
+            with pytest.raises(StorageError, match="the disk is full") as told:
+                change()
+            assert len(str(told.value).splitlines()) == 1
+        with pytest.raises(StorageError, match="No space left on device"):
+            index.export(small_disk / "out.parquet")
+    (small_disk / "filler").unlink()
+    with Index.open(small_disk / "index", encoder) as index:
+        fill(index, encoder, 5, first=100)
+    sound(small_disk / "index", 105)
+
+
+def test_a_read_only_file_system(encoder, small_disk):
+    with Index.create(small_disk / "index", encoder) as index:
+        fill(index, encoder, 100)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    sound(small_disk / "index", 100)
+    with Index.open(small_disk / "index", encoder) as index:
+        with pytest.raises(
+            StorageError, match=r"Read-only file system\. The index can be searched"
+        ):
+            index.remove([1])
+        with pytest.raises(StorageError, match="Fix the permissions"):
+            Index.create(small_disk / "other", encoder)
+
+
+def test_output_that_a_full_disk_refuses_is_one_line(index):
+    index.close()
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "clipsearch", "info", "-i", str(index.path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    assert "error: cannot read or write the output: No space left on device" in done.stderr
+
+
+def test_what_was_committed_before_an_error_is_not_said_to_be_undone(index, encoder, monkeypatch):
+    """The disk refuses the ANN file, for which `compact` comes after its commits."""
+
+    def refused(*arguments, **options):
+        raise OSError(28, "No space left on device", str(index.path / "ann" / "x.tmp"))
+
+    monkeypatch.setattr(ann.Trained, "write", refused)
+    with pytest.raises(StorageError, match="The index is as it was before"):
+        index.build_ann(force=True)
+    index.remove(range(1, 30))
+    with (
+        Index.open(index.path, encoder, exact_elements=5 * DIM) as small,
+        pytest.raises(StorageError) as told,
+    ):
+        small.compact()
+    assert str(told.value).endswith("Everything that was committed before the error is kept.")
+    sound(index.path, 11)
 
 
 DENIED = """

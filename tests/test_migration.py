@@ -234,6 +234,16 @@ CHILD = """
 """
 
 
+# Killed when the switch is committed.
+KILLED = """
+    import os, signal
+    from clipsearch.cli.app import main
+    from clipsearch.index import Index
+    Index.build_ann = lambda self, **options: os.kill(os.getpid(), signal.SIGKILL)
+    main()
+"""
+
+
 @pytest.mark.parametrize(
     "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
@@ -275,11 +285,12 @@ def test_commands(cli, folder, other):
         ([], "give exactly one of -m MODEL, --back and --forget-old"),
         (["-m", other, "--back"], "give exactly one of"),
         (["--back"], "keeps no vectors of a previous model"),
-        (["-m", "clipsearch-mini"], "uses clipsearch-mini already"),
     ):
         told = cli("migrate", "-i", "photos", *arguments, expect=1).stderr
         assert says in told
         assert len(told.splitlines()) == 1
+    told = cli("migrate", "-i", "photos", "-m", "clipsearch-mini").stderr
+    assert told == "photos uses clipsearch-mini already; there is nothing to migrate\n"
     photo = (folder / "rocket.jpg").read_bytes()
     (folder / "rocket.jpg").unlink()
     report = folder.parent / "missing.jsonl"
@@ -296,6 +307,15 @@ def test_commands(cli, folder, other):
     assert "kept model" in cli("info").stdout
     assert "unchanged" in cli("index", folder, "-i", "photos", "-m", other).stderr
     cli("verify", "--full")
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), "migrate", "-i", "photos", "--back"],
+        stderr=subprocess.PIPE,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    for _ in range(2):
+        told = cli("migrate", "-i", "photos", "--back").stderr
+        assert f"photos uses clipsearch-mini already: it was switched back from {other}" in told
+    assert f"now uses {other}" in cli("migrate", "-i", "photos", "-m", other).stderr
     assert "now uses clipsearch-mini" in cli("migrate", "-i", "photos", "--back").stderr
     found = cli("search", "a cat", "-k", 1, "-f", "paths").stdout
     assert found == f"{folder / 'chelsea.png'}\n"
@@ -358,6 +378,18 @@ def test_a_switch_that_would_lose_items_is_refused(tmp_path):
                 writer.change(lambda conn: vectorsets.switch(conn, index.path, new.fingerprint, []))
         assert index.search("x", k=1)[0].item.key == "/photos/a.jpg"
         sound(index)
+
+
+def test_the_model_used_last_is_the_one_left_last_whatever_the_clock_says(tmp_path):
+    models = [FakeEncoder(name) for name in ("one", "two", "three", "four")]
+    with Index.create(tmp_path / "index", models[0]) as index:
+        index.migrate(models[1])
+        with index.writer() as writer:  # then the clock was set back by years
+            later = "UPDATE models SET left_at = '2999-01-01T00:00:00+00:00' WHERE name = 'one'"
+            writer.change(lambda conn: conn.execute(later))
+        index.migrate(models[2])
+        index.migrate(models[3])
+        assert [kept.name for kept in index.kept_models()] == ["three", "two", "one"]
 
 
 def test_the_page_goes_on_with_the_new_model(index, encoder, other_encoder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -15,7 +16,8 @@ from typer.core import TyperGroup
 import clipsearch
 
 from ..errors import ClipSearchError, ClipSearchWarning
-from .output import EXIT_INTERRUPTED, note
+from ..files import advice
+from .output import EXIT_ERROR, EXIT_INTERRUPTED, note
 
 __all__ = ["assemble", "main"]
 
@@ -59,6 +61,15 @@ class _Commands(TyperGroup):
         except ClipSearchError as exc:
             note(f"error: {exc}")
             raise typer.Exit(exc.exit_code) from exc
+        except OSError as exc:
+            with contextlib.suppress(ValueError):  # a stream of another program
+                try:
+                    sys.stdout.flush()
+                except OSError:
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            where = exc.filename or "the output"  # as of `search > file`, on a full disk
+            note(f"error: cannot read or write {where}: {exc.strerror or exc}. {advice(exc.errno)}")
+            raise typer.Exit(EXIT_ERROR) from exc
         except KeyboardInterrupt:
             note("interrupted; committed work is kept, run the same command again to resume")
             raise typer.Exit(EXIT_INTERRUPTED) from None

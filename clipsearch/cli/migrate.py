@@ -9,6 +9,7 @@ import typer
 
 import clipsearch
 
+from ..engine.vectorsets import SWITCHED_BACK
 from ..errors import InvalidInputError
 from ..files import output_file
 from ..locations import existing_index
@@ -51,7 +52,8 @@ def migrate(
 
     Everything is encoded from its source. Searches use the old model until the end; then one commit
     switches to the new one. If interrupted, run it again to resume. The old vectors are kept for a
-    quick --back until --forget-old deletes them. IDs, captions, tags and metadata stay.
+    quick --back until --forget-old deletes them; a second --back changes nothing. IDs, captions,
+    tags and metadata stay.
 
         clipsearch migrate -i photos -m ViT-B-32-256/datacomp_s34b_b86k
 
@@ -67,6 +69,13 @@ def migrate(
             _forget(index)
             return
         if back:
+            if (left := index.get_meta(SWITCHED_BACK)) is not None:
+                index.build_ann()
+                note(
+                    f"{path.name} uses {index.model_name} already: it was switched back from {left}"
+                )
+                note(f"use that again: clipsearch migrate -i {path.name} -m {left}")
+                return
             former = next((kept for kept in index.kept_models() if kept.left_at is not None), None)
             if former is None:
                 raise InvalidInputError(
@@ -78,10 +87,15 @@ def migrate(
             )
         else:
             encoder = clipsearch.load_encoder(str(model), device=device, precision=precision)
+            if encoder.fingerprint == index.fingerprint:
+                index.build_ann()  # to which a run that was interrupted did not come
+                note(f"{path.name} uses {encoder.name} already; there is nothing to migrate")
+                return
         before = index.model_name
         with progress_bar("migrating") as progress:
             done = index.migrate(
                 encoder,
+                back=back,
                 drop_missing=drop_missing,
                 progress=progress,
                 batch_size=batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -111,9 +112,9 @@ def short_path(path: str | None) -> str:
     """The shortest form of a path, for a person: relative to the working folder, home, or whole."""
     if path is None:
         return ""
-    for base, prefix in ((Path.cwd(), ""), (Path.home(), f"~{os.sep}")):
-        if Path(path).is_relative_to(base):
-            return shown(prefix + str(Path(path).relative_to(base)))
+    for base, prefix in ((Path.cwd, ""), (Path.home, f"~{os.sep}")):
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # no such folder; not below it
+            return shown(prefix + str(Path(path).relative_to(base())))
     return shown(path)
 
 

@@ -10,6 +10,7 @@ The file is memory-mapped: processes that serve one index share it.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -107,11 +108,7 @@ class Trained:
 
     def write(self, path: Path) -> None:
         """Write the file; the caller syncs it."""
-        try:
-            faiss.write_index(self.index, str(path))
-        except RuntimeError as exc:
-            # FAISS reports a full disk as a failed write in C++ text.
-            raise OSError(28 if "write" in str(exc) else 5, str(exc), str(path)) from exc
+        _write(self.index, path)
 
 
 def _pieces(blocks: Iterable[Block]) -> Iterator[Block]:
@@ -318,8 +315,13 @@ def write_flat(path: Path, blocks: Iterable[Block], dim: int) -> int:
     index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
     for rows, vectors in _pieces(blocks):
         index.add_with_ids(vectors, rows)
+    _write(index, path)
+    return int(index.ntotal)
+
+
+def _write(index: Any, path: Path) -> None:
     try:
         faiss.write_index(index, str(path))
-    except RuntimeError as exc:
-        raise OSError(5, str(exc), os.fspath(path)) from exc
-    return int(index.ntotal)
+    except RuntimeError as exc:  # with the system's words within C++
+        number = next((n for n in errno.errorcode if os.strerror(n) in str(exc)), errno.EIO)
+        raise OSError(number, os.strerror(number), str(path)) from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def build(
 
     Raises:
         IndexLockedError: Another process is building, or writing longer than `wait`.
-        StorageError: The disk refused; the index is as before.
+        StorageError: The disk refused.
     """
     done: dict[Modality, str | None] = {}
     with WriterLock(folder / "ann" / BUILD_LOCK_FILE, purpose="building an ANN file of").acquire():
@@ -152,7 +153,8 @@ def _build(
             sync(path.parent)
             writer.change(lambda conn: catalog.set_ann(conn, new))
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next writer deletes it
+            beside.unlink()
     return what
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -18,16 +19,25 @@ from ..errors import (
     InvalidInputError,
     StorageError,
 )
+from ..files import advice
 from ..ordering import name_key
 from .columns import is_exact
 from .parts import CATALOG, refuse_links
 
-__all__ = ["CATALOG", "Connection", "connect", "stamp", "translated"]
+__all__ = ["CATALOG", "Connection", "connect", "is_filled", "stamp", "translated"]
 
 _BUSY_S = 30.0
 _Value = str | bytes | int | float | None  # of SQLite
 # How SQLite says that a statement is over one of its limits.
 _TOO_MUCH = ("parser stack overflow", "Expression tree is too large", "too many SQL variables")
+# SQLite's errors of the disk, with the system's number where there is one.
+_STORAGE = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: None,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: None,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+}
 _READER_CACHE_KIB = 8 * 1024
 _WRITER_CACHE_KIB = 64 * 1024
 
@@ -86,9 +96,9 @@ def connect(folder: Path, *, write: bool = False) -> Connection:
 
     Args:
         folder: The folder of the index.
-        write: Whether it may change the catalog. A reader of a folder without write permission
-            falls back to a read-only connection, which is not `reusable` if SQLite cannot follow
-            changes there.
+        write: Whether it may change the catalog. A reader of a folder without write permission,
+            or on a full disk, falls back to a read-only connection, which is not `reusable` if
+            SQLite cannot follow changes there.
 
     Raises:
         StorageError: The file cannot be opened.
@@ -111,9 +121,9 @@ def connect(folder: Path, *, write: bool = False) -> Connection:
             conn.reusable = "immutable" not in mode
             try:
                 _configure(conn, write=write)
-            except sqlite3.OperationalError:
+            except sqlite3.OperationalError as exc:
                 conn.close()
-                if mode == modes[-1] or os.access(folder, os.W_OK):
+                if mode == modes[-1] or (os.access(folder, os.W_OK) and not _is_full(path, exc)):
                     raise
             except BaseException:
                 conn.close()
@@ -121,6 +131,21 @@ def connect(folder: Path, *, write: bool = False) -> Connection:
             else:
                 return conn
     raise AssertionError("unreachable")
+
+
+def _is_full(path: Path, exc: sqlite3.OperationalError) -> bool:
+    """Whether a disk without space keeps SQLite from opening a catalog that is whole by itself."""
+    if exc.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return False
+    return not is_filled(path.with_name(f"{path.name}-wal"))
+
+
+def is_filled(path: Path) -> bool:
+    """Whether there is a file with anything in it."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _configure(conn: sqlite3.Connection, *, write: bool) -> None:
@@ -152,8 +177,7 @@ def translated(path: Path) -> Iterator[None]:
     except OSError as exc:
         name = exc.filename or path
         raise StorageError(
-            f"cannot read or write {name}: {exc.strerror or exc}. The index is as it was before; "
-            "free some space or fix the permissions, then try again."
+            f"cannot read or write {name}: {exc.strerror or exc}. {advice(exc.errno)}"
         ) from exc
 
 
@@ -161,18 +185,10 @@ def _translate(path: Path, exc: sqlite3.Error) -> ClipSearchError:
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_BUSY:
         return IndexLockedError(f"{path} is locked by another program: {exc}. Try again later.")
-    storage = {
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM,
-    }
-    if code in storage:
-        return StorageError(
-            f"{path}: {exc}. The index is as it was before; free some space or fix the "
-            "permissions, then try again."
-        )
+    if code in _STORAGE:
+        if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
+            return StorageError(f"{path}: the disk is full. {advice(errno.ENOSPC)}")
+        return StorageError(f"{path}: {exc}. {advice(_STORAGE[code])}")
     if str(exc).startswith(_TOO_MUCH):
         return InvalidInputError(f"the filter is too long or nested too deeply: {exc}")
     return IndexCorruptError(

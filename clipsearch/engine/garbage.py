@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from . import catalog
@@ -18,7 +19,7 @@ __all__ = ["BUILD_LOCK_FILE", "strangers", "sweep"]
 BUILD_LOCK_FILE = "build.lock"  # in `ann/`; held while an ANN file is built
 
 
-def sweep(folder: Path, conn: sqlite3.Connection) -> None:
+def sweep(folder: Path, conn: sqlite3.Connection, before: Callable[[], None]) -> None:
     """Delete files of ours that the catalog does not name.
 
     Only names that a writer gives are deleted, and only in the folder itself: a folder that is a
@@ -27,6 +28,7 @@ def sweep(folder: Path, conn: sqlite3.Connection) -> None:
     Args:
         folder: The folder of the index.
         conn: The writer's connection, with nothing staged.
+        before: Called if there is something to delete; nothing is, if it raises.
     """
     segments, anns = catalog.file_names(conn)
     named = {path.name for name in segments for path in segment_files(folder, name)}
@@ -41,6 +43,7 @@ def sweep(folder: Path, conn: sqlite3.Connection) -> None:
                 if name in named or not own.fullmatch(name):
                     continue
                 if not (name.endswith(".tmp") and _being_built(folder)):
+                    before()
                     with contextlib.suppress(OSError):
                         os.unlink(name, dir_fd=fd)
         finally:

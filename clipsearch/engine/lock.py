@@ -7,6 +7,7 @@ dies. The text in the file only names the holder for the message that the next o
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import IndexCorruptError, IndexLockedError, StorageError
+from ..files import advice
 from .parts import LINK_REMEDY, is_link
 
 __all__ = ["WriterLock"]
@@ -69,9 +71,15 @@ class WriterLock:
         except OSError as exc:
             if is_link(self._path):
                 raise IndexCorruptError(f"{self._path} is a symbolic link. {LINK_REMEDY}") from exc
+            denied = exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
             raise StorageError(
-                f"cannot open {self._path}: {exc.strerror}. The index can be searched; to change "
-                "it, you need write permission in its folder."
+                f"cannot open {self._path}: {exc.strerror}. "
+                + (
+                    "The index can be searched; to change it, you need write permission in its "
+                    "folder."
+                    if denied
+                    else advice(exc.errno)
+                )
             ) from exc
         try:
             while True:

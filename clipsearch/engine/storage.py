@@ -48,6 +48,7 @@ def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
     _refuse_if_taken(folder)
     refuse_links(folder)
     with translated(folder):
+        made = [path for path in folder.parents if not path.exists()]
         for name in SUBFOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
     with WriterLock(folder / LOCK_FILE).acquire(wait=True), translated(folder / CATALOG):
@@ -72,7 +73,8 @@ def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
                 },
             )
             conn.execute("PRAGMA journal_mode = WAL")
-        sync(folder.parent)
+        for path in (folder, *made):
+            sync(path.parent)
 
 
 def _refuse_if_taken(folder: Path) -> None:

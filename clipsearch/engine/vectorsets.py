@@ -13,7 +13,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,21 @@ from .snapshot import MODALITIES, load_snapshot
 if TYPE_CHECKING:
     from ..encoder import Encoder
 
-__all__ = ["KeptModel", "details", "forget", "kept", "lacking", "register", "store", "switch"]
+__all__ = [
+    "SWITCHED_BACK",
+    "KeptModel",
+    "details",
+    "forget",
+    "kept",
+    "lacking",
+    "register",
+    "store",
+    "switch",
+]
+
+# The document with the name of the model that the last switch has left, if it was one back: to go
+# back again would only undo that.
+SWITCHED_BACK = "switched_back_from"
 
 # Pieces below this many rows are gathered into one when there are so many of them.
 _SMALL_ROWS = 4096
@@ -132,6 +146,8 @@ def switch(
     folder: Path,
     model: str,
     probes: Sequence[tuple[str, bytes]],
+    *,
+    back: bool = False,
 ) -> None:
     """Make the vectors of another model the index's; those of the one before are kept.
 
@@ -140,6 +156,7 @@ def switch(
         folder: The folder of the index.
         model: Fingerprint of the other model, which lacks no row.
         probes: Its vectors of the generic texts; empty when it has them already.
+        back: Whether this undoes the switch before.
 
     Raises:
         InvalidInputError: The model lacks a row.
@@ -157,12 +174,17 @@ def switch(
             _gather(conn, folder, model, modality, segments, wanted)
             continue
         catalog.insert_tombstones(conn, modality, stored[~is_in(stored, wanted)].tolist())
-    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    # Later than all before, for `kept`, even if the clock was set back.
+    now = datetime.now(UTC)
+    (last,) = conn.execute("SELECT max(left_at) FROM models").fetchone()
+    if last is not None:
+        now = max(now, datetime.fromisoformat(last) + timedelta(microseconds=1))
     conn.execute(
         "UPDATE models SET left_at = CASE fingerprint WHEN ? THEN NULL ELSE ? END "
         f"WHERE fingerprint IN (?, {catalog.CURRENT})",
-        (model, now, model),
+        (model, now.isoformat(timespec="microseconds"), model),
     )
+    catalog.set_document(conn, SWITCHED_BACK, catalog.meta(conn)["model_name"] if back else None)
     catalog.set_meta(conn, {"fingerprint": model})
     catalog.set_probes(conn, probes)
     snapshot = load_snapshot(folder, conn)

@@ -13,17 +13,19 @@ from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, StorageError
 from ..types import Modality, Record
 from ..vectors import Block, Floats, Halves, Rows, check_ids, check_vectors
 from . import catalog, compaction, thumbprints
 from .catalog import Known
-from .database import CATALOG, connect, translated
+from .database import CATALOG, connect, is_filled, translated
 from .file_facts import SegmentEntry
 from .file_state import STATE_COLUMNS, FileState
 from .garbage import sweep
 from .identity import State, advance, check_same, state_of
 from .lock import WriterLock
+from .outcome import UNSURE, telling
+from .schema import FORMAT_VERSION
 from .segments import write_segment
 from .snapshot import MODALITIES, Snapshot, load_snapshot
 from .staged import StagedVectors
@@ -81,10 +83,15 @@ class Writer:
             raise
         try:
             with self._translated():
-                check_same(folder, self._conn, state_of(self._conn), opened)
+                self._began = state_of(self._conn)
+                check_same(folder, self._conn, self._began, opened)
                 self._reset()
                 self._base: Snapshot | None = None
-                sweep(folder, self._conn)
+                # Whose commit, which failed to be synced, the log may end with; see `_settle`.
+                self._doubt: Literal["", "own", "another's"] = ""
+                if is_filled(folder / f"{CATALOG}-wal"):
+                    self._doubt = "another's"
+                self._sweep()
         except BaseException:
             self.close()
             raise
@@ -432,7 +439,7 @@ class Writer:
         before = dict(self._change)
         self._dropped = {modality: [] for modality in MODALITIES}
         try:
-            with self._translated():
+            with telling(self._folder, self._began), self._translated():
                 if not conn.in_transaction:
                     conn.execute("BEGIN IMMEDIATE")
                 conn.execute("SAVEPOINT staged")
@@ -487,26 +494,35 @@ class Writer:
             The number of the committed state; unchanged when nothing was staged.
 
         Raises:
-            StorageError: The disk refused; everything staged is dropped, the index is as before.
+            StorageError: The disk refused; everything staged is dropped, and the message says what
+                became of the index.
         """
         conn = self._connection()
         if self._staged == 0:
             self.rollback()
             with self._translated():
                 return state_of(conn).generation
-        try:
-            with self._translated():
-                for modality in MODALITIES:
-                    self._write_staged(modality)
-                    self._merge(
-                        modality,
-                        compaction.plan_tail(self._entries(modality), compaction.COMMIT_TIER),
-                    )
-                generation = self._finish()
-        except BaseException:
-            self.rollback()
-            raise
-        return generation
+        with self._or_nothing():
+            for modality in MODALITIES:
+                self._write_staged(modality)
+                self._merge(
+                    modality,
+                    compaction.plan_tail(self._entries(modality), compaction.COMMIT_TIER),
+                )
+            return self._finish()
+
+    @contextlib.contextmanager
+    def _or_nothing(self) -> Iterator[None]:
+        """Roll back what fails, and say what became of the index where the disk refused."""
+        with telling(self._folder, self._began):
+            try:
+                with self._translated():
+                    yield
+            except BaseException as exc:
+                self.rollback()
+                if self._doubt == "own" and isinstance(exc, StorageError):
+                    exc.outcome = UNSURE
+                raise
 
     def _write_staged(self, modality: Modality) -> None:
         rows, vectors = self._vectors[modality].all(self._dim)
@@ -543,11 +559,37 @@ class Writer:
                 **{name: int(meta[name]) + by for name, by in self._change.items()},
             },
         )
+        self._doubt = "own"
         self._conn.execute("COMMIT")
+        self._doubt = ""
         self._base = None
         self._reset()
-        sweep(self._folder, self._conn)
+        self._sweep()
         return generation
+
+    def _settle(self) -> None:
+        """Put a commit that changes nothing in the place of one that may have failed in the log.
+
+        A COMMIT that failed to be synced may come back when all programs have closed the catalog,
+        or after a power cut, and then names files that must be there.
+        """
+        if not self._doubt:
+            return
+        try:
+            self._conn.execute("BEGIN IMMEDIATE")
+            self._conn.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+            self._conn.execute("COMMIT")
+            self._doubt = ""
+        finally:
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
+
+    def _sweep(self) -> None:
+        """Delete files that the catalog does not name, as far as the disk allows."""
+        try:
+            sweep(self._folder, self._conn, self._settle)
+        except (sqlite3.Error, OSError) as exc:
+            _log.debug("sweeping %s: %s", self._folder, exc)
 
     def compact(self) -> int:
         """Merge all segments without their removed rows, and commit. Returns the generation."""
@@ -577,21 +619,15 @@ class Writer:
     ) -> None:
         """Merge groups of segments in a commit of its own, if the plan has any."""
         conn = self._connection()
-        try:
-            with self._translated():
-                groups = {
-                    m: plan(self._entries(m), catalog.tombstones(conn, m)) for m in MODALITIES
-                }
-                if not any(groups.values()):
-                    return
-                conn.execute("BEGIN IMMEDIATE")
-                for modality, of_modality in groups.items():
-                    for group in of_modality:
-                        self._merge(modality, group)
-                self._finish()
-        except BaseException:
-            self.rollback()
-            raise
+        with self._or_nothing():
+            groups = {m: plan(self._entries(m), catalog.tombstones(conn, m)) for m in MODALITIES}
+            if not any(groups.values()):
+                return
+            conn.execute("BEGIN IMMEDIATE")
+            for modality, of_modality in groups.items():
+                for group in of_modality:
+                    self._merge(modality, group)
+            self._finish()
 
     def rollback(self) -> None:
         """Drop everything staged.
@@ -602,9 +638,10 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             if self._conn.in_transaction:
                 self._conn.execute("ROLLBACK")
+            if self._doubt == "own":
+                self._settle()
         if self._has_new_files:
-            with contextlib.suppress(sqlite3.Error, OSError):
-                sweep(self._folder, self._conn)
+            self._sweep()
         with self._translated():
             self._reset()
 
@@ -644,7 +681,8 @@ class Writer:
         try:
             if kind is None:
                 self.commit()
-                self._tidy()
+                with contextlib.suppress(StorageError):  # the next writer tries again
+                    self._tidy()
         finally:
             self.close()
 
