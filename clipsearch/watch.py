@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import SourceError
-from .ingest import RULES, IngestOptions, prune
+from .ingest import RULES, IngestOptions, settle_away
 from .intake.left_out import IGNORE_FILE, settled
 from .intake.sources import FolderSource
 from .types import IngestReport
 
 if TYPE_CHECKING:
-    from .engine.writer import Writer
     from .index import Index
 
 __all__ = ["watch"]
@@ -41,7 +40,8 @@ def watch(
     Args:
         index: An index that was opened with its encoder.
         folder: The folder, with everything below it.
-        options: How to work; items whose files are gone are always removed.
+        options: How to work; `prune` and `yes` make no difference. Items of single files that are
+            gone are removed. Where a folder or many files are gone at once, they are away.
         on_report: Called after every change that was taken in.
         ready: Called once the folder is up to date and watched.
         stop: Ends the watching.
@@ -120,7 +120,7 @@ def _take_in(
     options: IngestOptions,
     on_report: Callable[[IngestReport], None] | None,
 ) -> None:
-    taken: list[tuple[FolderSource, IngestReport]] = []
+    reports: list[tuple[FolderSource, IngestReport]] = []
     for folder in folders:
         source = FolderSource(
             folder,
@@ -129,17 +129,22 @@ def _take_in(
             within=root,
             may_be_empty=True,
         )
-        taken.append((source, index.add(source, options=options)))
+        try:
+            reports.append((source, index.add(source, options=options)))
+        except SourceError as exc:  # a drive or share that fails now may work later
+            reports.append((source, IngestReport(notes=(str(exc),))))
     with index.writer(wait=True) as writer:
-        reports = [_pruned(writer, source, report) for source, report in taken]
-    for report in reports:
-        if on_report is not None:
-            on_report(report)
-
-
-def _pruned(writer: Writer, source: FolderSource, report: IngestReport) -> IngestReport:
-    removed, remarks = prune(writer, source)
-    return dataclasses.replace(report, pruned=removed, notes=(*report.notes, *remarks))
+        for source, report in reports:
+            ended = settle_away(writer, source, prune=True, single=True)
+            if on_report is not None:
+                on_report(
+                    dataclasses.replace(
+                        report,
+                        pruned=ended.removed,
+                        away=ended.away,
+                        notes=tuple(dict.fromkeys((*report.notes, *ended.remarks))),
+                    )
+                )
 
 
 def _judge(index: Index, root: Path, options: IngestOptions) -> FolderSource:

@@ -139,10 +139,10 @@ class EmbedWorker:
         known = self._stored([pairs[n].key for n in usable])
         todo = {}
         for n in usable:
-            status, reason = status_of(pairs[n])
+            status, error = status_of(pairs[n])
             before = known.get(pairs[n].key)
             rescan = self._settings.rescan
-            if reason is None and (
+            if error is None and (
                 before is None or rescan or not is_unchanged(pairs[n], status, before)
             ):
                 todo[n] = candidate_of(pairs[n], status, before, rescan=rescan)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from ..errors import (
     IndexCorruptError,
     IndexMigratedError,
@@ -17,6 +19,7 @@ from ..errors import (
     InvalidInputError,
     StorageError,
 )
+from .away import Away, Returns
 from .database import CATALOG, Connection, connect, stamp, translated
 from .identity import State, check_same, state_of
 from .snapshot import EXACT_ELEMENTS, Snapshot, load_snapshot
@@ -47,6 +50,7 @@ class Reader:
         self._idle: list[Connection] = []
         self._pid = os.getpid()
         self._latest: Snapshot | None = None
+        self._returns = Returns()
         self._opened: State | None = None
         self._stamp: tuple[int, ...] = ()  # of the catalog that the idle connections are of
         self._closed = False
@@ -89,7 +93,7 @@ class Reader:
                         raise
                     seen = state.commit_id
                     continue
-                return work(conn, snapshot)
+                return work(conn, self._seen(conn, snapshot))
         raise IndexCorruptError(
             f"{self._folder} changes faster than it can be opened. Try again when the writer is "
             "done; if there is none, run `clipsearch verify --full`."
@@ -123,6 +127,21 @@ class Reader:
             ):
                 self._latest = loaded
         return loaded
+
+    def _seen(self, conn: sqlite3.Connection, snapshot: Snapshot) -> Snapshot:
+        """A state as files are now: those of items that were away may be there again."""
+        missing = snapshot.away.missing
+        if not missing:
+            return snapshot
+        back = self._returns.of(conn, snapshot.commit_id)
+        if len(back) == snapshot.away.back.size and back.issuperset(snapshot.away.back.tolist()):
+            return snapshot
+        rows = np.array(sorted(back), np.int64)
+        seen = snapshot.without(Away(missing, rows))
+        with self._lock:
+            if self._latest is snapshot:
+                self._latest = seen
+        return seen
 
     def forget(self) -> None:
         """Read the index from now on whatever it is, and whatever its model."""

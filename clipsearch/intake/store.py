@@ -13,7 +13,6 @@ import numpy as np
 from ..engine import catalog, skipped, thumbprints
 from ..engine.file_state import FileState
 from ..errors import InvalidInputError
-from ..images import PASSING_REASONS
 from ..metadata import ImageFacts, with_sidecar
 from ..types import Record, Status
 from ..vectors import Block, Floats
@@ -344,7 +343,9 @@ class Store:
             self._writer.change(lambda conn: thumbprints.remember(conn, prints))
         self._remember(ends)
         for end in ends:
-            self._log.close(end.embedded.pair.key, end.status, end.reason, end.also)
+            passing = end.embedded.passing
+            self._log.broken += end.embedded.error is not None and passing is None
+            self._log.close(end.embedded.pair.key, end.status, end.reason, end.also, passing)
 
     def _remember(self, ends: Sequence[_End]) -> None:
         """Keep in mind what was skipped, and forget what no longer is."""
@@ -365,7 +366,7 @@ class Store:
 def _skipped(embedded: Embedded, reason: str) -> skipped.Skipped:
     """What is remembered of an image that was skipped; if that may pass, only that it was."""
     pair, status = embedded.pair, embedded.candidate.status
-    if embedded.error is None or any(passing in reason for passing in PASSING_REASONS):
+    if embedded.error is None or embedded.passing:
         return skipped.Skipped(pair.key, None, None, reason)
     if status is not None:
         now = FileState.of(status)
@@ -406,6 +407,7 @@ def _record(embedded: Embedded) -> Record:
         mtime_ns=state.mtime_ns,
         ctime_ns=state.ctime_ns,
         inode=state.inode,
+        device=state.device,
         caption_from=embedded.caption_from if embedded.text else None,
         beside=pair.beside or None,
         extra=pair.columns,
