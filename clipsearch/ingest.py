@@ -228,6 +228,7 @@ def settle_away(
     prune: bool,
     yes: bool | Callable[[str], bool] = False,
     single: bool = False,
+    spared: Container[int] = (),
     met: tuple[Mapping[int, str], Collection[int]] = ({}, ()),
 ) -> Pruned:
     """Let the items of a source whose files cannot be found be away, or remove them.
@@ -242,6 +243,7 @@ def settle_away(
         yes: Whether they are removed even if they are many (`Absence.loss`), or who is asked.
         single: Whether no more than single files are taken for deleted: not whole folders, and not
             many at once.
+        spared: Rows of items that are not removed.
         met: Items that the run has met, by row: with the file that cannot be found, and with it.
 
     Raises:
@@ -259,8 +261,8 @@ def settle_away(
     lost = {row: missing for row, path in met[0].items() if (missing := lookup.missing(path))}
     gone, removed, kept, remarks = lost | found.missing, 0, 0, list[str]()
     if prune:
-        rows, loss = found.removable(single=single), found.loss()
-        if loss and rows:
+        rows = found.removable(single=single, spared=spared)
+        if loss := found.loss(rows):
             many = f"{len(rows):,} of {found.total:,} items of {shown(place or '')} ({loss})"
             if single or not (yes(f"Remove {many}?") if callable(yes) else yes):
                 kept, rows = 0 if single else len(rows), []

@@ -9,14 +9,14 @@ import errno
 import signal
 from typing import Literal
 
-__all__ = ["PASSING_SIGNALS", "Passing", "passing_of"]
+__all__ = ["PASSING_SIGNALS", "TROUBLE", "Passing", "passing_of"]
 
 # "gone": the file is not there; "limit": an option decides; "trouble": a drive, the network, memory
 # or permissions fail, which may be so of all files of a source.
 Passing = Literal["gone", "limit", "trouble"]
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
-_TROUBLE = frozenset(
+TROUBLE = frozenset(
     {
         errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
         errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT, errno.EINTR, errno.EAGAIN, errno.EBUSY,
@@ -42,7 +42,7 @@ def passing_of(error: BaseException | None) -> Passing | None:
         if isinstance(error, OSError) and error.errno is not None:
             if error.errno in _GONE:
                 return "gone"
-            if error.errno in _TROUBLE:
+            if error.errno in TROUBLE:
                 return "trouble"
         error = error.__cause__ or error.__context__
     return None

@@ -107,6 +107,7 @@ def add_on_cluster(
             max_pixels=options.max_pixels,
             timeout_s=options.timeout_s,
             rescan=options.rescan,
+            hash_first=len(index) > 0,
         )
         stream = stack.enter_context(
             contextlib.closing(_results(opened, index.path, settings, count, worker))

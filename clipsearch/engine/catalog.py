@@ -353,24 +353,6 @@ def known_with_bytes(conn: sqlite3.Connection, sha256: str, name: str, most: int
     return [_known(fields) for fields in cursor]
 
 
-def known_under(
-    conn: sqlite3.Connection, root: str, after: tuple[str, int], limit: int
-) -> list[Known]:
-    """Items whose path is `root` or below it, by path and row, beginning after such a pair."""
-    root, after = stored(root), (stored(after[0]), after[1])
-    folder = root.rstrip("/")
-    found: list[Known] = []
-    # "0" is the character after "/"; two ranges, so that each is one walk through the index
-    for low, high in ((root, root + "\0"), (f"{folder}/", f"{folder}0")):
-        cursor = conn.execute(
-            f"SELECT {_KNOWN} FROM items WHERE path >= max(?, ?) AND path < ? "
-            "AND (path > ? OR row > ?) ORDER BY path, row LIMIT ?",
-            (low, after[0], high, *after, limit - len(found)),
-        )
-        found.extend(_known(fields) for fields in cursor)
-    return found
-
-
 def _known(fields: tuple[Any, ...]) -> Known:
     row, key, path, sha256, caption, caption_from, beside, extra, *flags, caption_row, place = (
         fields[:12]

@@ -6,11 +6,13 @@ format version it is written. `indexes/README.md` explains every table.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping
 
 from ..errors import IndexCorruptError, IndexVersionError
 from ..names import stored
+from ..passing import TROUBLE
 from .identity import advance, new_id
 from .keywords import indexed
 
@@ -402,6 +404,11 @@ def _remember_all_skips(conn: sqlite3.Connection) -> None:
         "SELECT key, reason, size_bytes, mtime_ns FROM old_skipped_files"
     )
     conn.execute("DROP TABLE old_skipped_files")
+    passing = {os.strerror(number) for number in TROUBLE} | {"crashed the decoder (SIGKILL)"}
+    conn.executemany(  # which it took for broken for good
+        "UPDATE skipped_files SET size_bytes = NULL, mtime_ns = NULL WHERE reason = ?",
+        [(reason,) for reason in passing],
+    )
 
 
 def _write_names_anew(conn: sqlite3.Connection) -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -80,7 +80,7 @@ class _Gone:
 
     missing: str  # the topmost path that is not there
     top: str  # the folder of the source that it was in; empty for the source itself
-    is_elsewhere: bool  # whether another file system is mounted where it was
+    is_elsewhere: bool  # whether another file system is there now, or a link leads nowhere
     is_single: bool  # whether its folder is still there
     is_link: bool  # whether a link is left that leads nowhere
 
@@ -100,21 +100,27 @@ class Absence:
         """The topmost path that is not there, by row."""
         return {row: gone.missing for row, gone in self.gone.items()}
 
-    def removable(self, *, single: bool = False) -> list[int]:
-        """Rows of items whose file is gone; with `single`, only where its folder is not."""
+    def removable(self, *, single: bool, spared: Container[int]) -> list[int]:
+        """Rows of items whose file is gone, and not only a link to it.
+
+        Args:
+            single: Only those whose folder is still there, on the file system that it was on.
+            spared: Rows that are not among them.
+        """
         return [
             row
             for row, gone in self.gone.items()
-            if not gone.is_link and (gone.is_single or not single)
+            if row not in spared
+            and not gone.is_link
+            and not (single and (gone.is_elsewhere or not gone.is_single))
         ]
 
-    def loss(self) -> str | None:
-        """Why so many are gone that a person should be asked before they are removed, or None."""
-        rows = self.removable()
+    def loss(self, rows: Collection[int]) -> str | None:
+        """Why a person should be asked before these items are removed, or None."""
         gone = [self.gone[row] for row in rows]
         elsewhere = sum(one.is_elsewhere for one in gone)
         if elsewhere:
-            return f"{elsewhere:,} of them were on another file system than the one mounted now"
+            return f"{elsewhere:,} of them were on another file system than the one there now"
         if len(gone) <= _FEW:
             return None
         if len(gone) == self.total:
@@ -154,7 +160,10 @@ def survey(writer: Writer, place: str, judge: Callable[[str], str | None] | None
                 found.gone[item.row] = _Gone(
                     missing,
                     top,
-                    is_elsewhere=None not in (item.device, now) and item.device != now,
+                    is_elsewhere=(
+                        (None not in (item.device, now) and item.device != now)
+                        or (missing != item.file and os.path.lexists(missing))
+                    ),
                     is_single=missing == item.file,
                     is_link=os.path.lexists(item.file),
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..engine import catalog, skipped, thumbprints
+from ..engine.away import located
 from ..engine.file_state import FileState
 from ..errors import InvalidInputError
 from ..metadata import ImageFacts, with_sidecar
@@ -189,8 +191,19 @@ class Store:
             if (twin.path is None) == (path is None)
             and (twin.row in self._displaced or has_left(twin, path))
         ]
-        name = os.path.basename(embedded.pair.key)
-        return min(left, key=lambda twin: os.path.basename(self._key(twin)) != name, default=None)
+        folder, name = os.path.split(embedded.pair.key)
+        same = [twin for twin in left if os.path.basename(self._key(twin)) == name] or left
+        if len(same) < 2 or path is None:
+            return next(iter(same), None)
+        # Several folders had it: the one whose other files have come along, if it was renamed.
+        return max(same, key=lambda twin: self._moved_along(os.path.dirname(twin.key), folder))
+
+    def _moved_along(self, old: str, new: str) -> int:
+        """How many of some items of one folder have a file of their name in another one."""
+        some = self._writer.read(
+            lambda conn: list(itertools.islice(located(conn, old), _MOST_TWINS))
+        )
+        return sum(os.path.exists(item.file.replace(old, new, 1)) for item in some)
 
     def _key(self, item: Known) -> str:
         return self._displaced.get(item.row, item.key)
