@@ -119,7 +119,7 @@ def add(
         except SourceError as exc:
             if log.failed or place is None:  # else there is nothing in it
                 raise
-            raise _absent(writer, [place], exc) from exc
+            raise _absent(writer, [place], options, exc) from exc
     for columns in (opened.columns(), *embedder.columns):  # of tables that were found on the way
         keep_columns(writer, columns)
     log.remarks += opened.remarks()
@@ -191,17 +191,21 @@ def open_for(writes: Callable[[], Writer], source: Any, options: IngestOptions) 
             raise
         place = os.path.abspath(os.path.expanduser(source))
         with writes() as writer:
-            raise _absent(writer, {place, os.path.realpath(place)}, exc) from exc
+            raise _absent(writer, {place, os.path.realpath(place)}, options, exc) from exc
 
 
-def _absent(writer: Writer, places: Iterable[str], error: SourceError) -> SourceError:
-    """Say of the items of a source without any images that they are away; returns the error."""
-    gone: dict[int, str] = {}
+def _absent(
+    writer: Writer, places: Iterable[str], options: IngestOptions, error: SourceError
+) -> SourceError:
+    """Let the items of a source without any images be away, or remove them; returns the error."""
+    told_too: list[str] = []
     for place in places:
-        gone |= survey(writer, place).missing
-    keep(writer, gone, ())
+        ended = _ended(writer, place, survey(writer, place), prune=options.prune, yes=options.yes)
+        told_too += ended.remarks
+        told_too += [f"{ended.removed:,} items of it were removed"] if ended.removed else []
+        told_too += [told(ended.away)] if ended.away else []
     writer.commit()
-    return SourceError(f"{error}. {told(len(gone))}") if gone else error
+    return SourceError(". ".join([str(error), *told_too])) if told_too else error
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -259,21 +263,47 @@ def settle_away(
         found = survey(writer, place, judge)
     lookup = Lookup()
     lost = {row: missing for row, path in met[0].items() if (missing := lookup.missing(path))}
-    gone, removed, kept, remarks = lost | found.missing, 0, 0, list[str]()
+    return _ended(
+        writer,
+        place,
+        found,
+        prune=prune,
+        yes=yes,
+        single=single,
+        spared=spared,
+        also=(lost, met[1]),
+    )
+
+
+def _ended(
+    writer: Writer,
+    place: str | None,
+    found: Absence,
+    *,
+    prune: bool,
+    yes: bool | Callable[[str], bool],
+    single: bool = False,
+    spared: Container[int] = (),
+    also: tuple[Mapping[int, str], Collection[int]] = ({}, ()),
+) -> Pruned:
+    """Do what `settle_away` does about what was found."""
+    gone, kept, rows, remarks = {**also[0], **found.missing}, 0, list[int](), list[str]()
     if prune:
         rows = found.removable(single=single, spared=spared)
         if loss := found.loss(rows):
             many = f"{len(rows):,} of {found.total:,} items of {shown(place or '')} ({loss})"
             if single or not (yes(f"Remove {many}?") if callable(yes) else yes):
-                kept, rows = 0 if single else len(rows), []
+                kept = 0 if single else len(rows)
                 remarks += [] if single else [_not_removed(many)]
-        removed = writer.remove([*rows, *found.left_out])
-        gone = {row: path for row, path in gone.items() if row not in set(rows)}
+                rows = []
         if found.left_out:
             names = ", ".join(shown(reason) for reason in dict.fromkeys(found.left_out.values()))
             count = len(found.left_out)
             remarks.append(f"removed items of files that are left out ({names}): {count:,}")
-    keep(writer, gone, {*found.back, *met[1]})
+    removed = writer.remove([*rows, *found.left_out]) if prune else 0
+    for row in rows:
+        del gone[row]
+    keep(writer, gone, {*found.back, *also[1]})
     return Pruned(removed, len(gone), kept, tuple(remarks))
 
 

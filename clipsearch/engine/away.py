@@ -193,7 +193,7 @@ class Returns:
             if left <= 0:
                 break
         with self._lock:
-            if of == self._of:
+            if of == self._of and back != self._back:
                 self._back = frozenset(back)
             self._next = monotonic() + _LOOK_S
             self._is_looking = False

@@ -51,6 +51,8 @@ class Reader:
         self._pid = os.getpid()
         self._latest: Snapshot | None = None
         self._returns = Returns()
+        # the commit, rows whose files are back, and the latest state as it is seen with them
+        self._view: tuple[str, frozenset[int], Snapshot] | None = None
         self._opened: State | None = None
         self._stamp: tuple[int, ...] = ()  # of the catalog that the idle connections are of
         self._closed = False
@@ -134,14 +136,12 @@ class Reader:
         if not missing:
             return snapshot
         back = self._returns.of(conn, snapshot.commit_id)
-        if len(back) == snapshot.away.back.size and back.issuperset(snapshot.away.back.tolist()):
-            return snapshot
-        rows = np.array(sorted(back), np.int64)
-        seen = snapshot.without(Away(missing, rows))
-        with self._lock:
-            if self._latest is snapshot:
-                self._latest = seen
-        return seen
+        seen = self._view
+        if seen is None or seen[0] != snapshot.commit_id or seen[1] is not back:
+            rows = np.array(sorted(back), np.int64)
+            seen = snapshot.commit_id, back, snapshot.without(Away(missing, rows))
+            self._view = seen
+        return seen[2]
 
     def forget(self) -> None:
         """Read the index from now on whatever it is, and whatever its model."""
@@ -152,7 +152,7 @@ class Reader:
     def _let_go(self) -> None:
         """Keep nothing open or in memory, nor connections that are given back later."""
         with self._lock:
-            self._latest = None
+            self._latest = self._view = None
             self._stamp = ()
             idle, self._idle = self._idle, []
             if self._pid != os.getpid():
