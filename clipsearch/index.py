@@ -739,7 +739,8 @@ class Index(Searchable):
         Args:
             encoder: The model to use from now on.
             drop_missing: Whether items whose source is gone or has changed are removed. Without
-                it, the index stays with its model as long as there are any.
+                it, the index stays with its model as long as there are any, and in any case as
+                long as files cannot be read because of a drive, the network or permissions.
             progress: Called now and then with how many vectors there are of how many.
             batch_size: Images encoded together; None for 32, on a GPU 256.
             workers: Decoder processes; None for one a core, for a GPU two fewer.

@@ -309,8 +309,8 @@ def _ended(
 
 def _not_removed(many: str) -> str:
     return (
-        f"--prune removed nothing: it would be {many}. If a drive or share is not mounted, mount "
-        "it and run the command again; to remove them all the same, add --yes"
+        f"--prune did not remove {many}, whose files cannot be found. If a drive or share is not "
+        "mounted, mount it and run the command again; to remove the items, add --yes"
     )
 
 
@@ -328,7 +328,9 @@ def forget_skipped(writer: Writer, source: Source, met: Container[str]) -> None:
     start = place.rstrip("/") + ("/" if source.root else "!")
     stale = [
         key
-        for key in writer.read(lambda conn: skipped.under(conn, start))
+        for key in writer.read(
+            lambda conn: [*skipped.recall(conn, [place]), *skipped.under(conn, start)]
+        )
         if key not in met and not (source.root and _lies_within_a_file(key))
     ]
     if stale:

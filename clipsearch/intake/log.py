@@ -95,8 +95,6 @@ class IngestLog:
             passing: Why it was skipped this time, if another time it may not be.
         """
         self.counts[status] += 1
-        if status != "skipped":
-            self._in_a_row = 0
         if also:
             self.counts[also] += 1
         if (status, also) == ("unchanged", "updated"):
@@ -107,10 +105,11 @@ class IngestLog:
                 self._file.write(json_text(line) + "\n")
         if also == "ignored" and not (reason or "").startswith(LEFT_OUT):  # which is told by itself
             self.ignored_as[_kind(reason or "")] += 1
-        elif status == "skipped" and also != "ignored":
+        if also != "ignored":
+            self._in_a_row = self._in_a_row + 1 if passing == "trouble" else 0
+        if status == "skipped" and also != "ignored":
             self.skipped_keys.add(key)
             if passing == "trouble":
-                self._in_a_row += 1
                 self._trouble[(reason or "").partition(" (")[0]] += 1
             if self._on_error == "raise":
                 raise ImageDecodeError(f"{key}: {reason}")

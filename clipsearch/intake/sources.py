@@ -147,8 +147,10 @@ class FolderSource(RuledSource):
                 seen_folders.add((status.st_dev, status.st_ino))
                 entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
             except OSError as exc:
-                refused = f"cannot open the folder: {exc.strerror}"
-                yield Pair(key=folder, refused=refused, passing=passing_of(exc))
+                passing = passing_of(exc)
+                if passing != "gone" or folder != root or not self._may_be_empty:
+                    refused = f"cannot open the folder: {exc.strerror}"
+                    yield Pair(key=folder, refused=refused, passing=passing)
                 continue
             if any(entry.name == IGNORE_FILE for entry in entries):
                 ignores = ignores.within(folder, tally or Tally())

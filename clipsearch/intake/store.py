@@ -191,15 +191,16 @@ class Store:
             if (twin.path is None) == (path is None)
             and (twin.row in self._displaced or has_left(twin, path))
         ]
-        folder, name = os.path.split(embedded.pair.key)
+        name = os.path.basename(embedded.pair.key)
         same = [twin for twin in left if os.path.basename(self._key(twin)) == name] or left
         if len(same) < 2 or path is None:
             return next(iter(same), None)
         # Several folders had it: the one whose other files have come along, if it was renamed.
-        return max(same, key=lambda twin: self._moved_along(os.path.dirname(twin.key), folder))
+        return max(same, key=lambda twin: self._moved_along(twin.path or "", path))
 
     def _moved_along(self, old: str, new: str) -> int:
-        """How many of some items of one folder have a file of their name in another one."""
+        """How many of some other items in a file's old folder have a file in its new one."""
+        old, new = os.path.dirname(old), os.path.dirname(new)
         some = self._writer.read(
             lambda conn: list(itertools.islice(located(conn, old), _MOST_TWINS))
         )
