@@ -190,9 +190,14 @@ def index(
         raise InvalidInputError("--prune needs folders as its sources, to know what is gone")
     cluster = Cluster(ray, num_workers, gpus_per_worker, device, precision)
     with cluster.joined(), open_or_create(name, model, device, precision) as opened:
-        reports = _add_all(opened, sources, cluster, options)
+        # A moved file takes its item along from one source to another; and a question needs a line
+        # without a progress bar.
+        late = prune and (len(sources) > 1 or callable(options.yes))
+        reports = _add_all(
+            opened, sources, cluster, dataclasses.replace(options, prune=prune and not late)
+        )
         unpruned = sum(report.unpruned for report in reports)
-        if prune and len(sources) > 1:
+        if late:
             unpruned = _prune_all(opened, folders, options)
         away = len(opened.away())
         hidden = f", {away:,} of them away" if away else ""
@@ -235,9 +240,7 @@ def _add_all(
 ) -> list[IngestReport]:
     reports = []
     for position, source in enumerate(sources):
-        each = dataclasses.replace(
-            options, report_append=position > 0, prune=options.prune and len(sources) == 1
-        )
+        each = dataclasses.replace(options, report_append=position > 0)
         with progress_bar() as progress:
             reports.append(cluster.add(opened, source, progress=progress, options=each))
         for line in summarise(reports[-1]):
