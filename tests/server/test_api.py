@@ -216,7 +216,7 @@ def test_a_commit_and_a_migration_elsewhere_are_followed(tmp_path, encoder, othe
 def test_items_that_are_away_are_no_answers_until_their_files_are_back(service, home, encoder):
     def found() -> set[int]:
         hits = service.post("/v1/indexes/photos/search", json={"text": "a cat", "k": 500})
-        return {hit["item"]["id"] for hit in hits.json()["hits"]}
+        return {hit["id"] for hit in hits.json()["hits"]}
 
     everything, told = found(), "/v1/indexes/photos"
     with Index.open(home / "photos", encoder) as index:
