@@ -26,6 +26,8 @@ builtin that fits, carries a stable `code`, and says what happened and what to d
 
 from typing import ClassVar
 
+from .passing import Passing
+
 __all__ = [
     "ClipSearchError",
     "ClipSearchWarning",
@@ -83,10 +85,19 @@ class InvalidInputError(ClipSearchError, ValueError):
 
 
 class ImageDecodeError(ClipSearchError, ValueError):
-    """A file or buffer is not an image that can be decoded within the limits."""
+    """A file or buffer is not an image that can be decoded within the limits.
+
+    Args:
+        message: What happened.
+        passing: Why another try may succeed with the same bytes; None if it may not.
+    """
 
     code = "image_decode"
     http_status = 422
+
+    def __init__(self, message: str, *, passing: Passing | None = None) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class SourceError(ClipSearchError, ValueError):

@@ -24,6 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from . import rawfiles
 from .errors import ImageDecodeError, InvalidInputError
 from .metadata import DECODER_ERRORS, ImageFacts, facts_of, read_exif
+from .passing import passing_of
 from .pixels import frames, widetiff
 from .pixels.ground import is_transparent, laid_over_a_ground
 from .pixels.orientation import load_late_tags, orientation_of
@@ -33,12 +34,12 @@ from .thumbprint import thumbprint
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
-    "PASSING_REASONS",
     "RANGE_GUESSED",
     "ImageInput",
     "Prepared",
     "Preprocessing",
     "check_images",
+    "decode_error",
     "image_suffixes",
     "load_image",
     "prepare",
@@ -51,14 +52,6 @@ ImageInput = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8
 
 DEFAULT_MAX_PIXELS = 179_000_000  # about where Pillow itself calls a file a decompression bomb
 _DRAFT_MARGIN = 2  # scaled JPEG decoding stops at twice the model's input: cosine > 0.998 holds
-# Parts of messages that speak of the moment or of a limit, not of the bytes: worth another try.
-PASSING_REASONS = (
-    "the file is gone",
-    "no permission",
-    "over the limit of",
-    "was stopped",
-    "changed while",
-)
 _FACTS_SIDE = 64  # pixels, at which it is seen which frame shows something
 _SCALED_FORMATS = ("JPEG", "MPO", rawfiles.FORMAT)
 RANGE_GUESSED = "images whose range of values was guessed"  # a note
@@ -334,21 +327,33 @@ def _errors_translated(
         yield
     except ImageDecodeError:
         raise
-    except FileNotFoundError as exc:
-        raise ImageDecodeError(f"{name}: the file is gone") from exc
-    except PermissionError as exc:
-        raise ImageDecodeError(f"{name}: no permission to read the file") from exc
-    except IsADirectoryError as exc:
-        raise ImageDecodeError(f"{name}: a folder, not an image file") from exc
     except UnidentifiedImageError as exc:
         raise ImageDecodeError(f"{name}: {_why_unidentified(source)}") from exc
     except Image.DecompressionBombError as exc:
-        raise ImageDecodeError(_too_large(name, str(exc), max_pixels)) from exc
+        raise _too_large(name, str(exc), max_pixels) from exc
     except NotImplementedError as exc:
         raise ImageDecodeError(f"{name}: {exc}") from exc
     except DECODER_ERRORS as exc:
+        raise decode_error(name, exc) from exc
+
+
+def decode_error(name: str, exc: Exception) -> ImageDecodeError:
+    """Why an image cannot be decoded, by what was raised when it was read or decoded."""
+    passing = passing_of(exc)
+    if isinstance(exc, IsADirectoryError):
+        reason = "a folder, not an image file"
+    elif passing == "gone":
+        reason = "the file is gone"
+    elif isinstance(exc, PermissionError):
+        reason = "no permission to read the file"
+    elif isinstance(exc, OSError) and exc.errno is not None:
+        reason = exc.strerror or str(exc)
+    elif passing is not None:
+        reason = "not enough memory to decode it"
+    else:
         detail = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-        raise ImageDecodeError(f"{name}: broken image ({detail})") from exc
+        reason = f"broken image ({detail})"
+    return ImageDecodeError(f"{name}: {reason}", passing=passing)
 
 
 def _why_unidentified(source: str | os.PathLike[str] | bytes) -> str:
@@ -368,13 +373,14 @@ def _check_pixels(size: tuple[int, int], max_pixels: int, name: str) -> None:
         raise ImageDecodeError(f"{name}: the image has no pixels ({width} x {height})")
     if width * height > max_pixels:
         size_text = f"{width} x {height} = {width * height:,} pixels"
-        raise ImageDecodeError(_too_large(name, size_text, max_pixels))
+        raise _too_large(name, size_text, max_pixels)
 
 
-def _too_large(name: str, size: str, max_pixels: int) -> str:
-    return (
+def _too_large(name: str, size: str, max_pixels: int) -> ImageDecodeError:
+    return ImageDecodeError(
         f"{name}: over the limit of {max_pixels:,} pixels ({size}); raise it with --max-pixels "
-        f"if you trust the file"
+        f"if you trust the file",
+        passing="limit",
     )
 
 

@@ -192,6 +192,14 @@ class Index(Searchable):
         """
         return self._reader.state().commit_id
 
+    @property
+    def seen_id(self) -> str:
+        """Id of the answers that there are now: another one as soon as they may be others.
+
+        That is after a commit, and when files of items that were away are there again.
+        """
+        return self._reader.run(lambda conn, snapshot: snapshot.seen_id)
+
     def is_current(self) -> bool:
         """Whether this open index may still be used.
 
@@ -279,7 +287,19 @@ class Index(Searchable):
 
     def facets(self) -> Facets:
         """What the items have in common, for building filters: cameras, tags, dates."""
-        return self._reader.run(lambda conn, snapshot: catalog.facets(conn, _MOST_CHOICES))
+        return self._reader.run(
+            lambda conn, snapshot: catalog.facets(
+                conn, *snapshot.away.without("1", ()), _MOST_CHOICES
+            )
+        )
+
+    def away(self) -> dict[int, str]:
+        """What is missing of the items that are away: the topmost path that is not there, by id.
+
+        They are kept with all that is known of them, are left out of answers, and are back the
+        moment their file is.
+        """
+        return self._reader.run(lambda conn, snapshot: snapshot.away.left())
 
     # --- searching ----------------------------------------------------------------------------
 
@@ -345,7 +365,7 @@ class Index(Searchable):
                 pixels="pixels" in kinds or "looks" in kinds, looks="looks" in kinds
             ) as judge:
                 return duplicate_groups(
-                    conn, snapshot.store("image"), judge, threshold=threshold, kinds=kinds
+                    conn, snapshot.present["image"], judge, threshold=threshold, kinds=kinds
                 )
 
         return self._reader.run(work)
@@ -355,7 +375,7 @@ class Index(Searchable):
         from .engine.weak_pairs import worst_pairs
 
         def work(conn: Any, snapshot: Snapshot) -> list[Hit]:
-            rows, scores = worst_pairs(snapshot.store("image"), snapshot.store("caption"), k)
+            rows, scores = worst_pairs(snapshot.present["image"], snapshot.present["caption"], k)
             items = catalog.items(conn, rows.tolist())
             baseline = ScoreBaseline.of(snapshot.baselines, "text", "image")
             return list(hits_of(items, rows, scores, baseline))
@@ -417,7 +437,7 @@ class Index(Searchable):
     def items(
         self, where: str | None = None, after: int = 0, limit: int = _ITEM_PAGE
     ) -> list[Item]:
-        """A page of items by ascending id.
+        """A page of items by ascending id, without those that are away.
 
         Args:
             where: Only items that satisfy this expression.
@@ -428,9 +448,9 @@ class Index(Searchable):
 
         (first,) = check_ids(after).tolist()
 
-        def work(conn: Any, snapshot: Any) -> list[Item]:
-            condition, values = compile_where(where, catalog.extra_fields(conn))
-            return catalog.page(conn, condition, values, first, int(limit))
+        def work(conn: Any, snapshot: Snapshot) -> list[Item]:
+            compiled = compile_where(where, catalog.extra_fields(conn))
+            return catalog.page(conn, *snapshot.away.without(*compiled), first, int(limit))
 
         return self._reader.run(work)
 
@@ -472,18 +492,21 @@ class Index(Searchable):
         return self._reader.run(work)
 
     def iter_vectors(
-        self, modality: Modality = "image", batch: int = 4096
+        self, modality: Modality = "image", batch: int = 4096, *, away: bool = True
     ) -> Iterator[tuple[Rows, Floats]]:
         """All vectors of one committed state.
 
         Args:
             modality: Which vectors.
             batch: How many at a time at most.
+            away: Whether those of items that are away are among them.
 
         Yields:
             Ids, int64 [n], ascending, and float32 [n, dim] unit vectors.
         """
-        store = self._reader.run(lambda conn, snapshot: snapshot.store(modality))
+        store = self._reader.run(
+            lambda conn, snapshot: snapshot.store(modality) if away else snapshot.present[modality]
+        )
         for rows, vectors in store.live():
             for start in range(0, rows.size, batch):
                 yield rows[start : start + batch], vectors[start : start + batch]
@@ -491,7 +514,8 @@ class Index(Searchable):
     def sample(self, count: int, modality: Modality = "image") -> tuple[Rows, Floats]:
         """A random sample of the vectors, which stands for all where all would be too many.
 
-        Only what is returned is read. One committed state always gives the same sample.
+        Only what is returned is read. One committed state always gives the same sample, as long as
+        the same items are away, which are not in it.
 
         Args:
             count: How many at most, at least 1; where there are no more, all are returned.
@@ -506,7 +530,9 @@ class Index(Searchable):
         if count < 1:
             raise InvalidInputError(f"count must be at least 1, not {count}")
         rng = np.random.default_rng(_SAMPLE_SEED)
-        return self._reader.run(lambda conn, snapshot: snapshot.store(modality).sample(count, rng))
+        return self._reader.run(
+            lambda conn, snapshot: snapshot.present[modality].sample(count, rng)
+        )
 
     def _no_item(self, id: int, modality: str | None = None) -> ItemNotFoundError:  # noqa: A002
         what = f"item {id} has no {modality} vector" if modality else f"there is no item {id}"
@@ -557,12 +583,13 @@ class Index(Searchable):
             StorageError: The disk is full or refuses.
         """
         from .encoders.textencoder import keep_text_tower
-        from .ingest import IngestOptions, add
+        from .ingest import IngestOptions, add, open_for
 
         settings = options or IngestOptions()
         if on_error != "skip":  # "raise" counts wherever it is asked for
             settings = replace(settings, on_error=on_error)
-        opened = settings.opened(source)  # before others are kept waiting: is there anything?
+        # before others are kept waiting: is there anything?
+        opened = open_for(lambda: self.writer(wait=settings.wait), source, settings)
         with telling(self._path):
             with self.writer(wait=settings.wait) as writer:
                 encoder = self.encoder
@@ -721,7 +748,8 @@ class Index(Searchable):
             back: Whether this undoes the migration before, as `clipsearch migrate --back` does,
                 which then does nothing until the next migration.
             drop_missing: Whether items whose source is gone or has changed are removed. Without
-                it, the index stays with its model as long as there are any.
+                it, the index stays with its model as long as there are any, and in any case as
+                long as files cannot be read because of a drive, the network or permissions.
             progress: Called now and then with how many vectors there are of how many.
             batch_size: Images encoded together; None for 32, on a GPU 256.
             workers: Decoder processes; None for one a core, for a GPU two fewer.

@@ -12,21 +12,22 @@ import contextlib
 import dataclasses
 import os
 import threading
-from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .engine import catalog, declared, skipped
-from .errors import InvalidInputError
+from .errors import InvalidInputError, SourceError
+from .intake.absence import Absence, Lookup, keep, survey, told
 from .intake.embedder import Embedder, Embeds
 from .intake.left_out import RuledSource, settled
 from .intake.log import IngestLog
 from .intake.options import IngestOptions
 from .intake.pairs import Source, TableColumns
+from .intake.places import is_url
 from .intake.sources import FolderSource
 from .intake.store import Store
-from .intake.triage import Triage, is_gone
+from .intake.triage import Triage
 from .names import shown
 from .types import IngestReport, Progress
 
@@ -34,7 +35,15 @@ if TYPE_CHECKING:
     from .encoder import Encoder
     from .engine.writer import Writer
 
-__all__ = ["LAST_REPORT", "ROOTS", "RULES", "IngestOptions", "add", "prune"]
+__all__ = [
+    "LAST_REPORT",
+    "ROOTS",
+    "RULES",
+    "IngestOptions",
+    "add",
+    "open_for",
+    "settle_away",
+]
 
 LAST_REPORT = "last_report"  # name of the document that keeps the last run's report
 RULES = "left_out"  # name of the document with what each folder or archive leaves out
@@ -68,6 +77,8 @@ def add(
         StorageError: The disk refused, or the report cannot be written.
     """
     opened = options.opened(source)
+    root, place = opened.root, _place(opened)
+    name = place or "the source"
     total = _counted(opened) if progress is not None else None
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(
@@ -93,25 +104,37 @@ def add(
         store = stack.enter_context(
             Store(writer, log, embedder, rescan=options.rescan, retry=options.retry_skipped)
         )
-        keep_root(writer, opened.root)
+        keep_root(writer, root)
         if isinstance(opened, RuledSource):
             log.remarks += settle(writer, opened)
         keep_columns(writer, opened.columns())
         candidates = map(triage, embedder.chunks(opened))
-        for batch in embedder.embed(candidates, log=log, stored=writer.by_sha256):
-            store(batch)
-            if progress is not None and total is not None:
-                progress(log.progress(total()))
+        try:
+            for batch in embedder.embed(candidates, log=log, stored=writer.by_sha256):
+                store(batch)
+                log.check_source(name, root)
+                if progress is not None and total is not None:
+                    progress(log.progress(total()))
+            log.check_source(name, root, ended=True)
+        except SourceError as exc:
+            if log.failed or place is None:  # else there is nothing in it
+                raise
+            raise _absent(writer, [place], options, exc) from exc
     for columns in (opened.columns(), *embedder.columns):  # of tables that were found on the way
         keep_columns(writer, columns)
     log.remarks += opened.remarks()
-    pruned = 0
-    if options.prune:
-        pruned, remarks = prune(writer, opened)
-        log.remarks += remarks
+    ended = settle_away(
+        writer, opened, prune=options.prune, yes=options.yes, met=(triage.gone, triage.back)
+    )
+    log.remarks += ended.remarks
     forget_skipped(writer, opened, log.skipped_keys)
-    notes = getattr(encoder, "notes", ())
-    report = log.report(workers=embedder.workers, pruned=pruned, notes=notes)
+    report = log.report(
+        workers=embedder.workers,
+        pruned=ended.removed,
+        away=ended.away,
+        unpruned=ended.kept,
+        notes=getattr(encoder, "notes", ()),
+    )
     writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
     return report
 
@@ -150,32 +173,151 @@ def settle(writer: Writer, source: RuledSource) -> list[str]:
     return notes if source.root in (None, source.place) else []
 
 
-def prune(writer: Writer, source: Source) -> tuple[int, list[str]]:
-    """Remove the items below a folder whose files are gone, or are left out of it now.
+def open_for(writes: Callable[[], Writer], source: Any, options: IngestOptions) -> Source:
+    """What a caller names as a source, opened; where nothing is, its items are away from now on.
+
+    Args:
+        writes: Gives a writer of the index.
+        source: As for `open_source`.
+        options: How to work.
+
+    Raises:
+        SourceError, InvalidInputError, MissingExtraError: As `IngestOptions.opened`.
+    """
+    try:
+        return options.opened(source)
+    except SourceError as exc:
+        if not isinstance(source, str | os.PathLike) or is_url(os.fspath(source)):
+            raise
+        place = os.path.abspath(os.path.expanduser(source))
+        with writes() as writer:
+            raise _absent(writer, {place, os.path.realpath(place)}, options, exc) from exc
+
+
+def _absent(
+    writer: Writer, places: Iterable[str], options: IngestOptions, error: SourceError
+) -> SourceError:
+    """Let the items of a source without any images be away, or remove them; returns the error."""
+    told_too: list[str] = []
+    for place in places:
+        ended = _ended(writer, place, survey(writer, place), prune=options.prune, yes=options.yes)
+        told_too += ended.remarks
+        told_too += [f"{ended.removed:,} items of it were removed"] if ended.removed else []
+        told_too += [told(ended.away)] if ended.away else []
+    writer.commit()
+    return SourceError(". ".join([str(error), *told_too])) if told_too else error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was done about the items of a source whose files cannot be found.
+
+    Attributes:
+        removed: Items that were removed.
+        away: Items that are away: kept, and left out of answers.
+        kept: Of these, items that were to be removed, but are too many without a person's word.
+        remarks: What is to be said of that.
+    """
+
+    removed: int = 0
+    away: int = 0
+    kept: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+def settle_away(
+    writer: Writer,
+    source: Source,
+    *,
+    prune: bool,
+    yes: bool | Callable[[str], bool] = False,
+    single: bool = False,
+    spared: Container[int] = (),
+    met: tuple[Mapping[int, str], Collection[int]] = ({}, ()),
+) -> Pruned:
+    """Let the items of a source whose files cannot be found be away, or remove them.
 
     Of several folders, all are indexed before the first is pruned: a file that was moved from one
     to another takes its item along only as long as that is there.
 
-    Returns:
-        How many were removed, and what is to be said of those that are left out.
+    Args:
+        writer: Of the index.
+        source: The source, which a run has read.
+        prune: Whether such items are removed, and those of files that are left out of it now.
+        yes: Whether they are removed even if they are many (`Absence.loss`), or who is asked.
+        single: Whether no more than single files are taken for deleted: not whole folders, and not
+            many at once.
+        spared: Rows of items that are not removed.
+        met: Items that the run has met, by row: with the file that cannot be found, and with it.
+
+    Raises:
+        InvalidInputError: The source is nothing that can be pruned.
     """
+    if prune and source.root is None:
+        raise InvalidInputError("prune needs a folder as its source, to know what is gone")
     if isinstance(source, RuledSource):
         settle(writer, source)
-    if source.root is None:
-        raise InvalidInputError("prune needs a folder as its source, to know what is gone")
-    gone: list[int] = []
-    left_out: Counter[str] = Counter()
-    for known in writer.paths_under(source.root):
-        if known.path is None:
-            continue
-        if is_gone(known.path):
-            gone.append(known.row)
-        elif isinstance(source, FolderSource) and (reason := source.left_out(known.path)):
-            left_out[reason] += 1
-            gone.append(known.row)
-    names = ", ".join(shown(reason) for reason in left_out)
-    remarks = [f"removed items of files that are left out ({names}): {left_out.total():,}"]
-    return writer.remove(gone), remarks if left_out else []
+    place, found = _place(source), Absence()
+    if place is not None:
+        judge = source.left_out if prune and isinstance(source, FolderSource) else None
+        found = survey(writer, place, judge)
+    lookup = Lookup()
+    lost = {row: missing for row, path in met[0].items() if (missing := lookup.missing(path))}
+    return _ended(
+        writer,
+        place,
+        found,
+        prune=prune,
+        yes=yes,
+        single=single,
+        spared=spared,
+        also=(lost, met[1]),
+    )
+
+
+def _ended(
+    writer: Writer,
+    place: str | None,
+    found: Absence,
+    *,
+    prune: bool,
+    yes: bool | Callable[[str], bool],
+    single: bool = False,
+    spared: Container[int] = (),
+    also: tuple[Mapping[int, str], Collection[int]] = ({}, ()),
+) -> Pruned:
+    """Do what `settle_away` does about what was found."""
+    gone, kept, rows, remarks = {**also[0], **found.missing}, 0, list[int](), list[str]()
+    if prune:
+        rows = found.removable(single=single, spared=spared)
+        if loss := found.loss(rows):
+            many = f"{len(rows):,} of {found.total:,} items of {shown(place or '')} ({loss})"
+            if single or not (yes(f"Remove {many}?") if callable(yes) else yes):
+                kept = 0 if single else len(rows)
+                remarks += [] if single else [_not_removed(many)]
+                rows = []
+        if found.left_out:
+            names = ", ".join(shown(reason) for reason in dict.fromkeys(found.left_out.values()))
+            count = len(found.left_out)
+            remarks.append(f"removed items of files that are left out ({names}): {count:,}")
+    removed = writer.remove([*rows, *found.left_out]) if prune else 0
+    for row in rows:
+        del gone[row]
+    keep(writer, gone, {*found.back, *also[1]})
+    return Pruned(removed, len(gone), kept, tuple(remarks))
+
+
+def _not_removed(many: str) -> str:
+    return (
+        f"--prune did not remove {many}, whose files cannot be found. If a drive or share is not "
+        "mounted, mount it and run the command again; to remove the items, add --yes"
+    )
+
+
+def _place(source: Source) -> str | None:
+    """Path of the folder or archive that a source is, on this machine."""
+    place = source.root or (source.place if isinstance(source, RuledSource) else None)
+    return None if place is None or is_url(place) else place
 
 
 def forget_skipped(writer: Writer, source: Source, met: Container[str]) -> None:
@@ -186,7 +328,9 @@ def forget_skipped(writer: Writer, source: Source, met: Container[str]) -> None:
     start = place.rstrip("/") + ("/" if source.root else "!")
     stale = [
         key
-        for key in writer.read(lambda conn: skipped.under(conn, start))
+        for key in writer.read(
+            lambda conn: [*skipped.recall(conn, [place]), *skipped.under(conn, start)]
+        )
         if key not in met and not (source.root and _lies_within_a_file(key))
     ]
     if stale:

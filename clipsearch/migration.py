@@ -106,6 +106,7 @@ class Migration:
         self._batch_size = batch_size
         self._workers = workers
         self._failed: dict[int, str] = {}  # row -> why it cannot be embedded
+        self._troubled: set[int] = set()  # those of them that failed for a reason that may pass
         self._parts: dict[Modality, list[tuple[Rows, Floats]]] = {"image": [], "caption": []}
         self._total = self._encoded = self._before = 0
         self._started = self._committed = monotonic()
@@ -132,7 +133,8 @@ class Migration:
                         continue
                     self._embed(new, writer)
                     failed = self._failed_now(left)
-                    switched = self._drop_missing or not failed
+                    drops = self._drop_missing and not self._troubled & failed.keys()
+                    switched = drops or not failed
                     if switched:
                         writer.remove(failed)
                         writer.change(
@@ -241,6 +243,8 @@ class Migration:
                         continue
                     reason = (one.error or _CHANGED).removeprefix(f"{content.name}: ")
                     content.reason = content.reason or reason
+                    if one.passing == "trouble":
+                        self._troubled.update(content.rows)
                     if content.sources:
                         others.append(content)
                     else:

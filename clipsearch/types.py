@@ -74,6 +74,8 @@ class Record:
     # of the file as it was read; another one is a reason to read it again
     ctime_ns: Annotated[int | None, Column(internal=True)] = None
     inode: Annotated[int | None, Column(internal=True)] = None
+    # number of its file system, which tells whether another one is mounted there now
+    device: Annotated[int | None, Column(internal=True)] = None
     # what the caption was read from; None for one that was given, which no file can take back
     caption_from: Annotated[Literal["sidecar", "image"] | None, Column(internal=True)] = None
     # digest of what files beside the image said of it
@@ -253,6 +255,8 @@ class IngestReport:
     known: int = 0  # of the skipped: skipped before for the same reason, and not changed since
     ignored_as: Mapping[str, int] = field(default_factory=dict)  # of the ignored, by suffix
     pruned: int = 0  # items removed because their file is gone
+    away: int = 0  # items of the source whose file cannot be found: kept, but left out of answers
+    unpruned: int = 0  # of these: would have been removed, but they are many and nobody agreed
     skips: tuple[Outcome, ...] = ()  # the first 1,000 that were skipped but not ignored
     seconds: float = 0.0
     busy: Mapping[str, float] = field(default_factory=dict)  # stage -> share of the time, 0..1

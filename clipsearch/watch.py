@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from .errors import SourceError
-from .ingest import RULES, IngestOptions, prune
+from .ingest import RULES, IngestOptions, settle_away
 from .intake.left_out import IGNORE_FILE, settled
 from .intake.sources import FolderSource
 from .types import IngestReport
 
 if TYPE_CHECKING:
-    from .engine.writer import Writer
     from .index import Index
 
 __all__ = ["watch"]
@@ -41,7 +42,8 @@ def watch(
     Args:
         index: An index that was opened with its encoder.
         folder: The folder, with everything below it.
-        options: How to work; items whose files are gone are always removed.
+        options: How to work; `prune` and `yes` make no difference. Items of single files that are
+            gone are removed. Where a folder or many files are gone at once, they are away.
         on_report: Called after every change that was taken in.
         ready: Called once the folder is up to date and watched.
         stop: Ends the watching.
@@ -79,23 +81,30 @@ def _changes(
 ) -> Iterator[list[str] | None]:
     """Paths that have changed, often none; None where the whole folder is to be read.
 
-    It is at the start, when the watcher is at work. The watcher gives up at a name that is no
-    UTF-8, even if that is only opened. Then the folder is compared with itself now and then, which
-    notices changes alone, and it is read as a whole when it gives up at one of these.
+    It is at the start, when the watcher is at work, and whenever the folder goes or comes, or a
+    drive below it does, which the watcher does not notice. The watcher gives up at a name that is
+    no UTF-8, even if that is only opened. Then the folder is compared with itself now and then,
+    which notices changes alone, and it is read as a whole when it gives up at one of these.
     """
     from watchfiles import DefaultFilter
     from watchfiles import watch as changes_of
 
-    polls = False
-    while True:
-        is_new = True
+    polls, stop = False, stop or threading.Event()
+    while not stop.is_set():
+        mounted = _mounted(root)
+        if not mounted:
+            yield None
+            while not _mounted(root) and not stop.wait(_SETTLE_MS / 1000):
+                pass
+            continue
+        is_new, looked = True, monotonic()
         try:
             for changes in changes_of(
                 root,
                 watch_filter=None if takes_all else DefaultFilter(),
                 debounce=2 * _SETTLE_MS,
                 step=_SETTLE_MS,
-                rust_timeout=100 if stop is None else 50,
+                rust_timeout=50,
                 yield_on_timeout=True,
                 stop_event=stop,
                 raise_interrupt=True,
@@ -106,11 +115,30 @@ def _changes(
                     yield None
                     is_new = False
                 yield [path for _, path in changes]
-            return
+                if monotonic() - looked > _SETTLE_MS / 1000:
+                    looked = monotonic()
+                    if _mounted(root) != mounted:
+                        break
+        except FileNotFoundError:  # the folder has gone just now
+            continue
         except RuntimeError as exc:  # the one that watchfiles' native part raises
             if "decode path" not in str(exc):
                 raise
             polls = True
+
+
+def _mounted(root: Path) -> tuple[object, ...]:
+    """Which folder it is, and what is mounted below it; empty where it is not there."""
+    try:
+        status = root.stat()
+    except OSError:
+        return ()
+    below: list[str] = []
+    with contextlib.suppress(OSError):  # only Linux has it
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+        start = str(root).rstrip("/").replace(" ", "\\040") + "/"
+        below = [line for line in mounts if line.split(" ")[4].startswith(start)]
+    return (status.st_dev, status.st_ino, *below)
 
 
 def _take_in(
@@ -120,7 +148,8 @@ def _take_in(
     options: IngestOptions,
     on_report: Callable[[IngestReport], None] | None,
 ) -> None:
-    taken: list[tuple[FolderSource, IngestReport]] = []
+    before = index.away()  # what was away stays so, until somebody prunes
+    reports: list[tuple[FolderSource, IngestReport]] = []
     for folder in folders:
         source = FolderSource(
             folder,
@@ -129,17 +158,22 @@ def _take_in(
             within=root,
             may_be_empty=True,
         )
-        taken.append((source, index.add(source, options=options)))
+        try:
+            reports.append((source, index.add(source, options=options)))
+        except SourceError as exc:  # a drive or share that fails now may work later
+            reports.append((source, IngestReport(notes=(str(exc),))))
     with index.writer(wait=True) as writer:
-        reports = [_pruned(writer, source, report) for source, report in taken]
-    for report in reports:
-        if on_report is not None:
-            on_report(report)
-
-
-def _pruned(writer: Writer, source: FolderSource, report: IngestReport) -> IngestReport:
-    removed, remarks = prune(writer, source)
-    return dataclasses.replace(report, pruned=removed, notes=(*report.notes, *remarks))
+        for source, report in reports:
+            ended = settle_away(writer, source, prune=True, single=True, spared=before)
+            if on_report is not None:
+                on_report(
+                    dataclasses.replace(
+                        report,
+                        pruned=ended.removed,
+                        away=ended.away,
+                        notes=tuple(dict.fromkeys((*report.notes, *ended.remarks))),
+                    )
+                )
 
 
 def _judge(index: Index, root: Path, options: IngestOptions) -> FolderSource:

@@ -24,7 +24,7 @@ from clipsearch.cli.index import summarise
 from clipsearch.cluster.index_job import ClusterEmbedder
 from clipsearch.cluster.index_shards import shard_index
 from clipsearch.cluster.slices import _read, parts_of, unpack
-from clipsearch.cluster.worker import EmbedWorker
+from clipsearch.cluster.worker import EmbedWorker, KnownItems
 from clipsearch.engine import catalog
 from clipsearch.engine.file_state import FileState
 from clipsearch.engine.generic_texts import GENERIC_TEXTS
@@ -1028,13 +1028,16 @@ class Worker(EmbedWorker):
 
     def __init__(self, index, *, rescan: bool) -> None:
         self._index = index
-        self._settings = SimpleNamespace(rescan=rescan)
+        self._settings = SimpleNamespace(rescan=rescan, hash_first=True)
         self._embedder = Embedder(index.encoder, workers=1)
 
     def _stored(self, keys):
         return self._index._reader.run(
             lambda conn, _: {known.key: known for known in catalog.known_by(conn, "key", keys)}
         )
+
+    def _stored_bytes(self, hashes):
+        return KnownItems(self._index.path).with_bytes(hashes)
 
 
 def on_cluster(index, source, *, rescan: bool = False) -> IngestReport:
@@ -1064,7 +1067,8 @@ def test_a_cluster_does_the_same(folder, index):
     report = on_cluster(index, FolderSource(folder))
     assert (report.updated, report.moved, report.unchanged, report.skipped) == (1, 1, 4, 0)
     sound(index, report)
-    texts = encoded(index)[1]
+    images, texts = encoded(index)
+    assert images == 0
     assert texts.count("a boat") == 1
     assert set(texts) <= {"a boat", "a thing 4"}
     (folder / "3.txt").unlink()

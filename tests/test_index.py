@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from clipsearch.engine.away import located
 from clipsearch.engine.generic_texts import GENERIC_TEXTS
 from clipsearch.errors import (
     EncoderMismatchError,
@@ -16,6 +17,7 @@ from clipsearch.errors import (
     ItemNotFoundError,
 )
 from clipsearch.index import Index
+from clipsearch.intake.inside import member_place
 from clipsearch.query import Query
 from clipsearch.types import Record
 from tests.fakes import DIM, FakeEncoder, fill, put, record
@@ -312,29 +314,37 @@ def test_lookups(index, encoder):
         assert not writer.by_sha256(["sha-00003"])
 
 
-def test_paths_under_a_folder(index, encoder):
+def test_files_under_a_folder_are_found_by_their_paths_and_places(index, encoder, monkeypatch):
     names = ["a/1", "a/2", "ab/3", "a", "b/4", "a/b/5", "a0"]
     with index.writer() as writer:
         for name in names:
             path = f"/root/{name}"
             writer.put(Record(key=path, path=path), image=encoder.vector(name))
         writer.put(Record(key="again", path="/root/a/1"), image=encoder.vector("x"))
-        found = [(k.path, k.key) for k in writer.paths_under("/root/a")]
-        assert found == [
+        tar = Record(key="/root/a/x.tar!m", place=member_place("/root/a/x.tar", "m"))
+        inside = writer.put(tar, image=encoder.vector("m"))
+        writer.put(Record(key="/root/a/t.csv#1", caption="w"), caption=encoder.vector("w"))
+        keys = {item: key for key, item in _keys(writer).items()}
+
+        def found(place):
+            return [(i.file, keys[i.row]) for i in writer.read(lambda c: list(located(c, place)))]
+
+        assert found("/root/a") == [
             ("/root/a", "/root/a"),
             ("/root/a/1", "/root/a/1"),
             ("/root/a/1", "again"),
             ("/root/a/2", "/root/a/2"),
             ("/root/a/b/5", "/root/a/b/5"),
+            ("/root/a/x.tar", "/root/a/x.tar!m"),
         ]
-        assert len(list(writer.paths_under("/"))) == 8
+        assert found("/root/a/x.tar") == [("/root/a/x.tar", keys[inside])]
+        assert len(found("/")) == 9
+        monkeypatch.setattr("clipsearch.engine.away._PAGE", 2)
+        assert len(found("/root")) == len(set(found("/root"))) == 9
 
 
-def test_paths_under_pages(index, encoder, monkeypatch):
-    monkeypatch.setattr("clipsearch.engine.writer._PAGE", 3)
-    fill(index, encoder, 10)
-    with index.writer() as writer:
-        assert len(list(writer.paths_under("/photos"))) == 10
+def _keys(writer) -> dict[str, int]:
+    return dict(writer.read(lambda conn: conn.execute("SELECT key, row FROM items").fetchall()))
 
 
 def test_small_documents(index):

@@ -19,6 +19,7 @@ from clipsearch.ui.strings import Words
 from PIL import Image
 
 from clipsearch import Index
+from clipsearch.engine import away
 
 from .fakes import FakeEncoder, put
 
@@ -132,6 +133,15 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
 def test_a_map_without_a_collection_asks_for_one(site):
     shown = map_page._Desk(context(site)).show(None, "cluster", "")
     assert "No collection is selected" in shown
+
+
+def test_items_that_are_away_are_counted_apart(site):
+    with Index.open(site[0] / "photos", ENCODERS["fake"]) as index, index.writer() as writer:
+        writer.change(lambda conn: away.mark(conn, dict.fromkeys(range(1, 39), "/photos")))
+    told, _ = run(site, SearchSpec("photos"))
+    assert told == "262 images in photos · 38 items are away: their files cannot be found now"
+    told, _ = run(site, SearchSpec("photos"), "es")
+    assert told.endswith("38 elementos están ausentes: sus archivos no se encuentran ahora")
 
 
 def test_what_is_browsed_is_counted_with_its_filters(site):

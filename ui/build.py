@@ -210,6 +210,7 @@ def _report(report: IngestReport, name: str, words: Words) -> str:
         "unchanged": report.unchanged,
         "duplicate": report.duplicate,
         "skipped": report.skipped,
+        **({"away": report.away} if report.away else {}),
     }
     figures = "".join(
         f"<div><dt>{words(f'build.{key}')}</dt><dd>{words.number(n)}</dd></div>"

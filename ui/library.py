@@ -129,7 +129,7 @@ class Library:
     def _kept(self, kept: dict[str, tuple[str, T]], name: str, make: Callable[[Index], T]) -> T:
         """What is made of an index, kept until the index changes."""
         index = self.index(name)
-        commit = index.commit_id
+        commit = index.seen_id
         found = kept.get(name)
         if found is None or found[0] != commit:
             found = kept[name] = (commit, make(index))

@@ -165,7 +165,13 @@ class _Searcher:
         items = index.items(spec.where, limit=_COUNTED)
         return _Shown(
             gallery.chips_row(spec, self._words),
-            gallery.summary(spec, self._browsed(spec, index, len(items)), None, self._words),
+            gallery.summary(
+                spec,
+                self._browsed(spec, index, len(items)),
+                None,
+                self._words,
+                notes=self._away(index),
+            ),
             gallery=self._listed(spec, items, "search.none_filtered"),
         )
 
@@ -179,13 +185,19 @@ class _Searcher:
 
     def _browsed(self, spec: SearchSpec, index: Index, found: int) -> str:
         """How many images are shown, and of how many where there are filters."""
+        count = len(index) - len(index.away())
         if spec.where is None:
-            return self._words.count("search.browse", len(index), index=spec.index)
+            return self._words.count("search.browse", count, index=spec.index)
         some = self._words.number(found)
         if found == _COUNTED:
             some = self._words("search.more_than", n=self._words.number(_COUNTED - 1))
-        total = self._words.number(len(index))
+        total = self._words.number(count)
         return self._words("search.browse_some", found=some, n=total, index=spec.index)
+
+    def _away(self, index: Index) -> list[str]:
+        """What is said of items that are not shown because their files cannot be found."""
+        count = len(index.away())
+        return [self._words.count("search.away", count)] if count else []
 
     def _search(self, spec: SearchSpec) -> _Shown:
         started = time.perf_counter()
@@ -204,6 +216,7 @@ class _Searcher:
             notes=[
                 *([self._words("search.weak")] if hits.weak else []),
                 *([self._words("search.approximate")] if hits.approximate else []),
+                *self._away(index),
             ],
         )
         return _Shown(
@@ -217,8 +230,9 @@ class _Searcher:
         if len(hits) < _COUNTED:
             return self._words.count("search.count", len(hits))
         if spec.where is None and spec.min_score is None and spec.target == "image":
-            n = self._library.index(spec.index).info()["images"]
-            return self._words("search.ranked", n=self._words.number(n))
+            info = self._library.index(spec.index).info()
+            n = self._words.number(max(0, info["images"] - info["away"]))
+            return self._words("search.ranked", n=n)
         return self._words("search.count_more", n=_COUNTED - 1)
 
     def further(self, spec: SearchSpec, event: gr.EventData) -> str:

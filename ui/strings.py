@@ -89,6 +89,14 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.count_one": ("1 result", "1 resultado"),
     "search.count_more": ("more than {n} results", "más de {n} resultados"),
     "search.ranked": ("all {n} images, best first", "las {n} imágenes, mejores primero"),
+    "search.away": (
+        "{n} items are away: their files cannot be found now",
+        "{n} elementos están ausentes: sus archivos no se encuentran ahora",
+    ),
+    "search.away_one": (
+        "1 item is away: its file cannot be found now",
+        "1 elemento está ausente: su archivo no se encuentra ahora",
+    ),
     "search.took": ("in {ms} ms", "en {ms} ms"),
     "search.approximate": ("approximate index used", "con índice aproximado"),
     "search.weak": ("nothing fits well", "nada encaja bien"),
@@ -435,6 +443,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "build.unchanged": ("unchanged", "sin cambios"),
     "build.duplicate": ("duplicates", "duplicadas"),
     "build.skipped": ("skipped", "omitidas"),
+    "build.away": ("away", "ausentes"),
     "build.speed": (
         "{rate} images per second, {seconds} s in total.",
         "{rate} imágenes por segundo, {seconds} s en total.",

@@ -15,13 +15,14 @@ import typer
 
 import clipsearch
 
-from ..errors import IndexNotFoundError, InvalidInputError
+from ..engine.storage import is_index
+from ..errors import IndexNotFoundError, InvalidInputError, SourceError
 from ..locations import index_path
 from ..models import BUNDLED_MODEL, load_text_encoder
 from ..types import IngestReport, Precision, Progress
 from .cluster import Cluster
 from .options import BatchSize, Device, ImagePrecision, NewIndexName, Wait, Workers
-from .output import EXIT_SKIPPED, note, short_path
+from .output import EXIT_ERROR, EXIT_SKIPPED, note, short_path
 
 if TYPE_CHECKING:
     from ..index import Index
@@ -98,7 +99,16 @@ def index(
         bool,
         typer.Option(
             "--prune",
-            help="Remove items whose files no longer exist in the folder, or are left out of it.",
+            help="Remove items whose files no longer exist in the folder, or are left out of it. "
+            "Otherwise items whose files are gone are kept and hidden until the files are back.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes",
+            help="With --prune: remove a whole folder or drive, or more than a fifth of the items, "
+            "without asking.",
         ),
     ] = False,
     retry_skipped: Annotated[
@@ -165,63 +175,111 @@ def index(
         allow_outside=allow_outside,
         images_root=images_root,
         prune=prune,
+        yes=yes or (_ask if sys.stdin.isatty() and sys.stderr.isatty() else False),
         retry_skipped=retry_skipped,
         rescan=rescan,
         wait=wait,
         report_file=report,
     )
+    if yes and not prune:
+        raise InvalidInputError("--yes goes with --prune")
     if watch and (len(sources) != 1 or not Path(sources[0]).expanduser().is_dir()):
         raise InvalidInputError("--watch needs exactly one source, a folder")
-    folders: list[Source] = []
-    for source in sources:  # before an index is made: is there anything to put into it?
-        if source != "-":
-            found = options.opened(source)
-            any(not pair.ignored for pair in found)
-            folders.append(found)
+    folders = _looked_into(sources, name, options)
     if prune and len(sources) > 1 and not all(folder.root for folder in folders):
         raise InvalidInputError("--prune needs folders as its sources, to know what is gone")
     cluster = Cluster(ray, num_workers, gpus_per_worker, device, precision)
-    skipped = 0
     with cluster.joined(), open_or_create(name, model, device, precision) as opened:
-        for position, source in enumerate(sources):
-            with progress_bar() as progress:
-                each = dataclasses.replace(
-                    options, report_append=position > 0, prune=prune and len(sources) == 1
-                )
-                done = cluster.add(opened, source, progress=progress, options=each)
-            for line in summarise(done):
-                note(line)
-            skipped += done.skipped - done.ignored - done.known
-        if prune and len(sources) > 1:
-            _prune_all(opened, folders, wait=wait)
-        note(f"{len(opened):,} items in {short_path(str(opened.path))}")
+        # A moved file takes its item along from one source to another; and a question needs a line
+        # without a progress bar.
+        late = prune and (len(sources) > 1 or callable(options.yes))
+        reports = _add_all(
+            opened, sources, cluster, dataclasses.replace(options, prune=prune and not late)
+        )
+        unpruned = sum(report.unpruned for report in reports)
+        if late:
+            unpruned = _prune_all(opened, folders, options)
+        away = len(opened.away())
+        hidden = f", {away:,} of them away" if away else ""
+        note(f"{len(opened):,} items in {short_path(str(opened.path))}{hidden}")
         if len(opened):
             note(f'search them:  clipsearch search "a dog on the beach" -i {shlex.quote(name)}')
         if watch:
             following = dataclasses.replace(options, report_append=True, rescan=False)
             _follow(opened, sources[0], following)
-    if skipped:
+    if unpruned:
+        raise typer.Exit(EXIT_ERROR)
+    if any(report.skipped > report.ignored + report.known for report in reports):
         raise typer.Exit(EXIT_SKIPPED)
 
 
-def _prune_all(opened: Index, folders: Sequence[Source], *, wait: bool) -> None:
-    from ..ingest import prune
+def _looked_into(sources: list[str], name: str, options: IngestOptions) -> list[Source]:
+    """The sources, opened, but for paths on stdin: is there anything to put into an index?
 
-    with opened.writer(wait=wait) as writer:
+    Of those that have an index, one in which there is nothing is left alone in `sources`, so that
+    adding it says that, and what of it is away.
+    """
+    found: list[Source] = []
+    for source in sources.copy():
+        if source == "-":
+            continue
+        try:
+            opened = options.opened(source)
+            any(not pair.ignored for pair in opened)
+        except SourceError:
+            if not is_index(index_path(name)):
+                raise
+            sources[:] = [source]
+            return found
+        found.append(opened)
+    return found
+
+
+def _add_all(
+    opened: Index, sources: Sequence[str], cluster: Cluster, options: IngestOptions
+) -> list[IngestReport]:
+    reports = []
+    for position, source in enumerate(sources):
+        each = dataclasses.replace(options, report_append=position > 0)
+        with progress_bar() as progress:
+            reports.append(cluster.add(opened, source, progress=progress, options=each))
+        for line in summarise(reports[-1]):
+            note(line)
+    return reports
+
+
+def _prune_all(opened: Index, folders: Sequence[Source], options: IngestOptions) -> int:
+    """Prune folders once all are indexed; returns how many items a person has to agree to."""
+    from ..ingest import settle_away
+
+    kept = 0
+    with opened.writer(wait=options.wait) as writer:
         for folder in folders:
-            removed, remarks = prune(writer, folder)
-            for line in remarks:
+            ended = settle_away(writer, folder, prune=True, yes=options.yes)
+            for line in ended.remarks:
                 note(line)
-            if removed:
-                note(f"removed {removed:,} items whose files are gone or left out")
+            if ended.removed:
+                note(f"removed {ended.removed:,} items whose files are gone or left out")
+            kept += ended.kept
+    return kept
+
+
+def _ask(question: str) -> bool:
+    return typer.confirm(question, err=True)
 
 
 def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> None:
     """Follow a folder until Ctrl-C and report what has changed."""
     from ..watch import watch
 
+    away = len(opened.away())
+
     def tell(report: IngestReport) -> None:
-        if report.indexed or report.duplicate or report.updated or report.moved or report.pruned:
+        nonlocal away
+        before, away = away, len(opened.away())
+        stored = report.indexed or report.duplicate or report.updated or report.moved
+        failed = report.notes and not report.seen
+        if stored or report.pruned or failed or away != before:
             for line in summarise(report):
                 note(line)
 
@@ -271,6 +329,8 @@ def open_or_create(
 
 def summarise(report: IngestReport) -> list[str]:
     """A report as lines for a person."""
+    from ..intake.absence import told
+
     busy = ", ".join(f"{stage} {share:.0%}" for stage, share in report.busy.items())
     encoded = report.indexed - report.recaptioned
     lines = [f"{encoded:,} images in {report.seconds:.1f} s ({report.images_per_s:.1f}/s): {busy}"]
@@ -288,6 +348,8 @@ def summarise(report: IngestReport) -> list[str]:
         lines.append(f"of {report.seen:,} files: {ends}{removed}")
     elif report.pruned:
         lines.append(f"{report.pruned:,} removed")
+    if report.away:
+        lines.append(f"  {told(report.away)}")
     reasons = Counter(skip.reason or "" for skip in report.skips)
     for reason, count in reasons.most_common(10):
         example = next(skip.key for skip in report.skips if skip.reason == reason)

@@ -104,10 +104,12 @@ def migrate(
     _list_missing(done, report)
     note(f"encoded {done.encoded:,} of {done.vectors:,} vectors in {done.seconds:.1f} s")
     if not done.switched:
+        way = "remove the items with --drop-missing"
+        if drop_missing:
+            way = "mount their drive: nothing is dropped while files only fail to be read"
         note(
             f"error: {len(done.missing):,} items cannot be encoded, so {path.name} still uses "
-            f"{before}; restore their files and run this again, or remove the items with "
-            "--drop-missing"
+            f"{before}; restore their files and run this again, or {way}"
         )
         raise typer.Exit(EXIT_ERROR)
     if done.dropped:

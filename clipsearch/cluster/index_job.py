@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClipSearchError, InvalidInputError
-from ..ingest import IngestOptions
+from ..ingest import IngestOptions, open_for
 from ..intake.embedder import Chunks, Embedded, Stored
 from ..intake.log import IngestLog
 from ..intake.pairs import Pair, Source, TableColumns
@@ -85,7 +85,7 @@ def add_on_cluster(
         ImageDecodeError: With `on_error="raise"`: the first pair that cannot be indexed.
     """
     options = options or IngestOptions()
-    opened = options.opened(source)
+    opened = open_for(lambda: index.writer(wait=options.wait), source, options)
     with contextlib.ExitStack() as stack:
         stack.enter_context(connected(cluster.address))
         capacities = check_nodes(
@@ -107,6 +107,7 @@ def add_on_cluster(
             max_pixels=options.max_pixels,
             timeout_s=options.timeout_s,
             rescan=options.rescan,
+            hash_first=len(index) > 0,
         )
         stream = stack.enter_context(
             contextlib.closing(_results(opened, index.path, settings, count, worker))
@@ -173,6 +174,7 @@ class ClusterEmbedder:
     def again(self, embedded: Embedded) -> None:
         """Mark it as failed: no worker is left to ask."""
         embedded.error = "the file changed while the job ran; index it again"
+        embedded.passing = "limit"
 
     caption_again = again
 

@@ -93,7 +93,7 @@ class ShardIndex(Index):
             floor = floor_of(snapshot, request)
             ids = np.asarray([hit.item.id for hit in hits], np.int64)
             order = np.argsort(ids)
-            rows, vectors = snapshot.store(request.target).take(ids[order])
+            rows, vectors = snapshot.present[request.target].take(ids[order])
             scores = np.empty(rows.size, np.float32)
             scores[order] = score(vectors, vector)
             return ShardAnswer(
@@ -114,7 +114,7 @@ class ShardIndex(Index):
         def work(conn: sqlite3.Connection, snapshot: Snapshot) -> ShardAnswer:
             items = catalog.items(conn, ids)
             alive = np.asarray(sorted(items), np.int64)
-            rows, vectors = snapshot.store(request.target).take(alive)
+            rows, vectors = snapshot.present[request.target].take(alive)
             scores = score(vectors, vector)
             baseline = ScoreBaseline.of(snapshot.baselines, request.looked_for.kind, request.target)
             hits = hits_of(items, rows, scores, baseline)

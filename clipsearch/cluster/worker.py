@@ -49,6 +49,7 @@ class WorkerSettings:
     max_pixels: int
     timeout_s: float
     rescan: bool = False  # whether the facts of unchanged images are read again
+    hash_first: bool = False  # whether files may have been moved, which hashing them tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,16 @@ class KnownItems:
     def lookup(self, keys: Sequence[str]) -> dict[str, Known]:
         """Committed items by key; keys that are not there are left out."""
         return self._reader.run(lambda conn, _: {k.key: k for k in known_by(conn, "key", keys)})
+
+    def with_bytes(self, hashes: Sequence[str]) -> set[str]:
+        """Those of some content hashes that a committed item with an image has."""
+        return self._reader.run(
+            lambda conn, _: {
+                known.sha256
+                for known in known_by(conn, "sha256", hashes)
+                if known.has_image and known.sha256 is not None
+            }
+        )
 
 
 class EmbedWorker:
@@ -139,15 +150,17 @@ class EmbedWorker:
         known = self._stored([pairs[n].key for n in usable])
         todo = {}
         for n in usable:
-            status, reason = status_of(pairs[n])
+            status, error = status_of(pairs[n])
             before = known.get(pairs[n].key)
             rescan = self._settings.rescan
-            if reason is None and (
+            if error is None and (
                 before is None or rescan or not is_unchanged(pairs[n], status, before)
             ):
                 todo[n] = candidate_of(pairs[n], status, before, rescan=rescan)
                 if todo[n].sha256 is None:
                     todo[n].sha256 = _hash_if_same(pairs[n], before)
+        if self._settings.hash_first:
+            self._spare(list(todo.values()))
         log = IngestLog()
         # Equal bytes are encoded once in a slice; the driver sees to the rest.
         batches = self._embedder.embed([list(todo.values())], log=log, stored=lambda _: ())
@@ -163,6 +176,24 @@ class EmbedWorker:
             found: dict[str, Known] = ray.get(self._known.lookup.remote(keys))
         except ray.exceptions.RayError:
             return {}  # work is done again, nothing is wrong
+        return found
+
+    def _spare(self, candidates: list[Candidate]) -> None:
+        """Mark those whose bytes are stored under another key: they were moved or copied."""
+        new = [one for one in candidates if one.sha256 is None and one.path is not None]
+        hashes = [content_hash(one.path) for one in new]
+        stored = self._stored_bytes([sha256 for sha256 in hashes if sha256 is not None])
+        for one, sha256 in zip(new, hashes, strict=True):
+            if sha256 in stored:
+                one.sha256, one.reads_facts = sha256, True
+
+    def _stored_bytes(self, hashes: list[str]) -> set[str]:
+        import ray
+
+        try:
+            found: set[str] = ray.get(self._known.with_bytes.remote(hashes))
+        except ray.exceptions.RayError:
+            return set()  # as above
         return found
 
     def __del__(self) -> None:

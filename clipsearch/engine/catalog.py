@@ -26,7 +26,7 @@ from ..vectors import Rows
 from .baseline import ScoreBaseline
 from .columns import INTEGERS, as_json, json_text
 from .file_facts import AnnEntry, FileFacts, SegmentEntry
-from .file_state import FileState
+from .file_state import STATE_COLUMNS, FileState
 from .keywords import indexed
 
 __all__ = ["CURRENT", "KEYWORDS", "Known", "extra_json"]
@@ -51,7 +51,7 @@ KEYWORDS = "keywords"  # the set of tags that come with the images themselves
 CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
 _KNOWN = (
     "row, key, path, sha256, caption, caption_from, beside, extra, has_image, has_caption, "
-    "coalesce(caption_row, row), place, size_bytes, mtime_ns, ctime_ns, inode"
+    "coalesce(caption_row, row), place, size_bytes, mtime_ns, ctime_ns, inode, device"
 )
 
 
@@ -353,24 +353,6 @@ def known_with_bytes(conn: sqlite3.Connection, sha256: str, name: str, most: int
     return [_known(fields) for fields in cursor]
 
 
-def known_under(
-    conn: sqlite3.Connection, root: str, after: tuple[str, int], limit: int
-) -> list[Known]:
-    """Items whose path is `root` or below it, by path and row, beginning after such a pair."""
-    root, after = stored(root), (stored(after[0]), after[1])
-    folder = root.rstrip("/")
-    found: list[Known] = []
-    # "0" is the character after "/"; two ranges, so that each is one walk through the index
-    for low, high in ((root, root + "\0"), (f"{folder}/", f"{folder}0")):
-        cursor = conn.execute(
-            f"SELECT {_KNOWN} FROM items WHERE path >= max(?, ?) AND path < ? "
-            "AND (path > ? OR row > ?) ORDER BY path, row LIMIT ?",
-            (low, after[0], high, *after, limit - len(found)),
-        )
-        found.extend(_known(fields) for fields in cursor)
-    return found
-
-
 def _known(fields: tuple[Any, ...]) -> Known:
     row, key, path, sha256, caption, caption_from, beside, extra, *flags, caption_row, place = (
         fields[:12]
@@ -406,19 +388,23 @@ def counts(conn: sqlite3.Connection) -> dict[str, int]:
         "with_caption_text": "SELECT count(*) FROM items WHERE caption IS NOT NULL",
         "words": "SELECT count(*) FROM words_docsize",
         "stray_tags": "SELECT count(*) FROM tags WHERE row NOT IN (SELECT row FROM items)",
+        "stray_away": "SELECT count(*) FROM away WHERE row NOT IN (SELECT row FROM items)",
     }
     return {name: int(conn.execute(sql).fetchone()[0]) for name, sql in names.items()}
 
 
-def facets(conn: sqlite3.Connection, most: int) -> Facets:
-    """What all items have in common, with at most `most` cameras and as many tags."""
+def facets(conn: sqlite3.Connection, condition: str, values: Sequence[Any], most: int) -> Facets:
+    """What items that satisfy a condition have in common, with at most `most` cameras and tags."""
     by_camera = conn.execute(
         "SELECT camera, min(nullif(taken_at, '')), max(taken_at), count(width), sum(has_caption) "
-        "FROM items GROUP BY camera ORDER BY count(*) DESC, camera"
+        f"FROM items WHERE {condition} GROUP BY camera ORDER BY count(*) DESC, camera",
+        tuple(values),
     ).fetchall()
+    tagged = "tags" if condition == "1" else f"tags JOIN items USING (row) WHERE {condition}"
     by_tag = conn.execute(
-        "SELECT label FROM tags GROUP BY label ORDER BY count(DISTINCT row) DESC, label LIMIT ?",
-        (most,),
+        f"SELECT label FROM {tagged} GROUP BY label ORDER BY count(DISTINCT row) DESC, label "
+        "LIMIT ?",
+        (*values, most),
     )
     taken = [date[:10] for group in by_camera for date in group[1:3] if date]
     return Facets(
@@ -435,8 +421,8 @@ def delete_items(conn: sqlite3.Connection, rows: Sequence[int]) -> None:
     """Delete items with their tags."""
     for chunk in _chunks(rows):
         marks = ", ".join("?" * len(chunk))
-        conn.execute(f"DELETE FROM items WHERE row IN ({marks})", chunk)
-        conn.execute(f"DELETE FROM tags WHERE row IN ({marks})", chunk)
+        for table in ("items", "tags", "away"):
+            conn.execute(f"DELETE FROM {table} WHERE row IN ({marks})", chunk)
 
 
 def update_item(conn: sqlite3.Connection, row: int, values: Mapping[str, Any]) -> None:
@@ -451,16 +437,15 @@ def update_item(conn: sqlite3.Connection, row: int, values: Mapping[str, Any]) -
         }
         changes = ", ".join(f"{name} = ?" for name in values)
         conn.execute(f"UPDATE items SET {changes} WHERE row = ?", (*values.values(), row))
+    if "path" in values or "place" in values:  # its file was found somewhere else
+        conn.execute("DELETE FROM away WHERE row = ?", (row,))
 
 
 def update_states(conn: sqlite3.Connection, states: Mapping[int, FileState]) -> None:
     """Change what is known of the files of items, by row."""
     conn.executemany(
-        "UPDATE items SET size_bytes = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE row = ?",
-        (
-            (state.size_bytes, state.mtime_ns, state.ctime_ns, state.inode, row)
-            for row, state in states.items()
-        ),
+        f"UPDATE items SET {', '.join(f'{name} = ?' for name in STATE_COLUMNS)} WHERE row = ?",
+        ((*astuple(state), row) for row, state in states.items()),
     )
 
 

@@ -25,18 +25,18 @@ class FileState:
     mtime_ns: int | None = None
     ctime_ns: int | None = None
     inode: int | None = None
+    device: int | None = None
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileState:
         """The state that `os.stat` gives."""
-        inode = status.st_ino & (1 << 64) - 1  # SQLite has signed integers of 64 bits
-        signed = inode - (1 << 64) if inode >> 63 else inode
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, signed)
+        inode, device = _signed(status.st_ino), _signed(status.st_dev)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode, device)
 
     @property
     def is_whole(self) -> bool:
         """Whether all of it is known: earlier versions remembered size and time of change alone."""
-        return None not in (self.ctime_ns, self.inode)
+        return None not in (self.ctime_ns, self.inode, self.device)
 
     def fits(self, before: FileState) -> bool:
         """Whether nothing that is known of both differs, so that the content is the same."""
@@ -50,6 +50,12 @@ class FileState:
         return self.inode != before.inode and FileState(
             self.size_bytes, self.mtime_ns, self.ctime_ns
         ) == FileState(before.size_bytes, before.mtime_ns, before.ctime_ns)
+
+
+def _signed(number: int) -> int:
+    """A number of 64 bits as SQLite has it."""
+    number &= (1 << 64) - 1
+    return number - (1 << 64) if number >> 63 else number
 
 
 STATE_COLUMNS = tuple(field.name for field in fields(FileState))

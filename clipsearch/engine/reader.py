@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from ..errors import (
     IndexCorruptError,
     IndexMigratedError,
@@ -17,6 +19,7 @@ from ..errors import (
     InvalidInputError,
     StorageError,
 )
+from .away import Away, Returns
 from .database import CATALOG, Connection, connect, stamp, translated
 from .identity import State, check_same, state_of
 from .snapshot import EXACT_ELEMENTS, Snapshot, load_snapshot
@@ -47,6 +50,9 @@ class Reader:
         self._idle: list[Connection] = []
         self._pid = os.getpid()
         self._latest: Snapshot | None = None
+        self._returns = Returns()
+        # the commit, rows whose files are back, and the latest state as it is seen with them
+        self._view: tuple[str, frozenset[int], Snapshot] | None = None
         self._opened: State | None = None
         self._stamp: tuple[int, ...] = ()  # of the catalog that the idle connections are of
         self._closed = False
@@ -89,7 +95,7 @@ class Reader:
                         raise
                     seen = state.commit_id
                     continue
-                return work(conn, snapshot)
+                return work(conn, self._seen(conn, snapshot))
         raise IndexCorruptError(
             f"{self._folder} changes faster than it can be opened. Try again when the writer is "
             "done; if there is none, run `clipsearch verify --full`."
@@ -124,6 +130,19 @@ class Reader:
                 self._latest = loaded
         return loaded
 
+    def _seen(self, conn: sqlite3.Connection, snapshot: Snapshot) -> Snapshot:
+        """A state as files are now: those of items that were away may be there again."""
+        missing = snapshot.away.missing
+        if not missing:
+            return snapshot
+        back = self._returns.of(conn, snapshot.commit_id)
+        seen = self._view
+        if seen is None or seen[0] != snapshot.commit_id or seen[1] is not back:
+            rows = np.array(sorted(back), np.int64)
+            seen = snapshot.commit_id, back, snapshot.without(Away(missing, rows))
+            self._view = seen
+        return seen[2]
+
     def forget(self) -> None:
         """Read the index from now on whatever it is, and whatever its model."""
         with self._lock:
@@ -133,7 +152,7 @@ class Reader:
     def _let_go(self) -> None:
         """Keep nothing open or in memory, nor connections that are given back later."""
         with self._lock:
-            self._latest = None
+            self._latest = self._view = None
             self._stamp = ()
             idle, self._idle = self._idle, []
             if self._pid != os.getpid():

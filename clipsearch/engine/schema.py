@@ -6,11 +6,13 @@ format version it is written. `indexes/README.md` explains every table.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Mapping
 
 from ..errors import IndexCorruptError, IndexVersionError
 from ..names import stored
+from ..passing import TROUBLE
 from .identity import advance, new_id
 from .keywords import indexed
 
@@ -32,6 +34,7 @@ CREATE TABLE items (
     mtime_ns INTEGER,
     ctime_ns INTEGER,
     inode INTEGER,
+    device INTEGER,
     caption_from TEXT,
     beside TEXT,
     width INTEGER,
@@ -206,6 +209,15 @@ CREATE TABLE thumbprints (
 """
 
 
+# Items whose file cannot be found; the topmost path that is not there.
+_AWAY = """
+CREATE TABLE away (
+    row INTEGER PRIMARY KEY,
+    missing TEXT NOT NULL
+) STRICT;
+"""
+
+
 def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
     """Create an empty catalog of the current version.
 
@@ -215,7 +227,7 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
     """
     words = "".join(f"{statement};" for statement in _WORDS)
     items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
-    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}"
+    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}{_AWAY}"
     script = f"{_META}{_MODELS}{items}{files}{_TAGS_AND_FIELDS}{_SCORES}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
@@ -338,7 +350,7 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     """Version 4 knew a file by size and time alone, and changed no caption in place."""
     conn.execute("UPDATE OR IGNORE tags SET name = 'keywords (own)' WHERE name = 'keywords'")
     texts = dict.fromkeys(("caption_from", "beside", "caption_words", "place"), "TEXT")
-    integers = dict.fromkeys(("ctime_ns", "inode", "frame", "caption_row"), "INTEGER")
+    integers = dict.fromkeys(("ctime_ns", "inode", "device", "frame", "caption_row"), "INTEGER")
     there = {fields[1] for fields in conn.execute("PRAGMA table_info(items)")}
     for column, kind in (texts | integers).items():
         if column not in there:
@@ -351,8 +363,9 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     _rebuild_words(conn)
     _remember_all_skips(conn)
     _write_names_anew(conn)
-    conn.execute("DROP TABLE IF EXISTS thumbprints")
-    _run(conn, _THUMBPRINTS)
+    for table in ("thumbprints", "away"):
+        conn.execute(f"DROP TABLE IF EXISTS {table}")
+    _run(conn, _THUMBPRINTS + _AWAY)
 
 
 def _rebuild_words(conn: sqlite3.Connection) -> None:
@@ -391,6 +404,11 @@ def _remember_all_skips(conn: sqlite3.Connection) -> None:
         "SELECT key, reason, size_bytes, mtime_ns FROM old_skipped_files"
     )
     conn.execute("DROP TABLE old_skipped_files")
+    passing = {os.strerror(number) for number in TROUBLE} | {"crashed the decoder (SIGKILL)"}
+    conn.executemany(  # which it took for broken for good
+        "UPDATE skipped_files SET size_bytes = NULL, mtime_ns = NULL WHERE reason = ?",
+        [(reason,) for reason in passing],
+    )
 
 
 def _write_names_anew(conn: sqlite3.Connection) -> None:

@@ -98,7 +98,7 @@ def _list(
     conn: sqlite3.Connection, snapshot: Snapshot, request: SearchRequest, started: float
 ) -> Hits:
     """The items that satisfy a filter, sorted."""
-    condition, values = _condition(conn, request)
+    condition, values = _condition(conn, snapshot, request)
     order = order_by(request.order, reverse=request.reverse)
     items = catalog.listed(conn, condition, values, order, request.k, request.offset)
     return Hits(
@@ -117,7 +117,7 @@ def _search_alike(
 ) -> list[Hits]:
     """Answer requests that differ in nothing but their queries."""
     common = requests[0]
-    store = snapshot.store(common.target)
+    store = snapshot.present[common.target]
     allowed = _allowed(conn, snapshot, common)
     found = store.search_many(vectors, depth_of(common), allowed=allowed, exact=common.exact)
     ranked: list[tuple[Rows, Floats, ScoreBaseline | None, bool]] = []
@@ -187,10 +187,14 @@ def _items(conn: sqlite3.Connection, rows: set[int]) -> dict[int, Item]:
     return items
 
 
-def _condition(conn: sqlite3.Connection, request: SearchRequest) -> tuple[str, list[object]]:
+def _condition(
+    conn: sqlite3.Connection, snapshot: Snapshot, request: SearchRequest
+) -> tuple[str, list[object]]:
+    if request.where is None:
+        return snapshot.away.without("1", ())
     from .filters import compile_where  # loads sqlglot, which a search without filter spares
 
-    return compile_where(request.where, catalog.extra_fields(conn))
+    return snapshot.away.without(*compile_where(request.where, catalog.extra_fields(conn)))
 
 
 def _allowed(conn: sqlite3.Connection, snapshot: Snapshot, request: SearchRequest) -> Rows | None:
@@ -203,7 +207,7 @@ def _allowed(conn: sqlite3.Connection, snapshot: Snapshot, request: SearchReques
     remembered = snapshot.selections
     rows = remembered.get((request.target, request.where))
     if rows is None:
-        condition, values = _condition(conn, request)
+        condition, values = _condition(conn, snapshot, request)
         rows = catalog.select_rows(conn, f"has_{request.target} AND ({condition})", values)
         if len(remembered) >= _MOST_SELECTIONS:
             remembered.clear()
@@ -246,9 +250,7 @@ def match_keywords(
     telling = [one for one, count in counts.items() if 0 < count <= most]
     if not telling:
         return Keywords(np.empty(0, np.int64), np.empty(0, np.int64))
-    condition, values = "1", list[object]()
-    if request.where is not None:
-        condition, values = _condition(conn, request)
+    condition, values = _condition(conn, snapshot, request)
     rows = catalog.matching_words(
         conn,
         " OR ".join(telling),

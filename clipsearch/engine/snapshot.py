@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import numpy as np
 from ..errors import IndexCorruptError
 from ..types import Modality
 from ..vectors import Block, Floats, Rows, best, exact_top_k, exact_top_k_many, is_in
-from . import catalog
+from . import away, catalog
 from .ann import MOST_ON_GPU, Ann, open_ann
+from .away import NO_AWAY, Away
 from .file_facts import AnnEntry
 from .row_names import NO_RENAMED, RowNames
 from .segments import BLOCK_ROWS, Segment
@@ -95,6 +98,14 @@ class VectorStore:
     def __len__(self) -> int:
         return self.stored - int(self.deleted.size)
 
+    def without(self, rows: Rows) -> VectorStore:
+        """The same vectors without those of some items, int64, ascending."""
+        names = self._stored_under(rows)
+        there = [part[segment.find(part)[1]] for segment, part in self._split(names)]
+        other = copy.copy(self)
+        other.deleted = np.union1d(self.deleted, np.concatenate([self.deleted, *there]))
+        return other
+
     @property
     def covered_to(self) -> int:
         """The last row that the ANN file covers; 0 without one."""
@@ -120,7 +131,7 @@ class VectorStore:
         """
         if self._on_gpu and not exact and allowed is None and k + self.deleted.size <= MOST_ON_GPU:
             return Found(*self._top_k(self._gpu_candidates(query, k), query, k), False)
-        allowed = self._stored_under(allowed)
+        allowed = None if allowed is None else self._stored_under(allowed)
         if self._scans(k, allowed, exact):
             return self._exact(query, k, allowed)
         covered = self._approximate(query, k, allowed)
@@ -138,14 +149,14 @@ class VectorStore:
         """`search` for several queries, float32 [m, dim]; those that scan all vectors, at once."""
         if len(queries) == 1 or self._on_gpu or not self._scans(k, allowed, exact):
             return [self.search(query, k, allowed=allowed, exact=exact) for query in queries]
-        allowed = self._stored_under(allowed)
+        allowed = None if allowed is None else self._stored_under(allowed)
         blocks = self._blocks() if allowed is None else self._selected(allowed)
         named, skip = self._named(blocks)
         return [Found(*found, False) for found in exact_top_k_many(named, queries, k, skip=skip)]
 
-    def _stored_under(self, rows: Rows | None) -> Rows | None:
+    def _stored_under(self, rows: Rows) -> Rows:
         """Rows of the vectors of some items, ascending as the rows of the items are."""
-        return rows if rows is None or not self._names else np.sort(self._names.of_vectors(rows))
+        return np.sort(self._names.of_vectors(rows)) if self._names else rows
 
     def _named(self, blocks: Iterable[Block]) -> tuple[Iterable[Block], Rows]:
         """Blocks of vectors with the rows of their items, and the rows that count for nothing."""
@@ -248,7 +259,7 @@ class VectorStore:
         Returns:
             The rows of those that have one, ascending, with float32 vectors [n, dim].
         """
-        stored = rows if not self._names else np.sort(self._names.of_vectors(rows))
+        stored = self._stored_under(rows)
         if self.deleted.size:
             stored = stored[~is_in(stored, self.deleted)]
         found, vectors = self.take_stored(stored)
@@ -329,7 +340,9 @@ class Snapshot:
     generation: int
     commit_id: str
     meta: Mapping[str, Any]
-    stores: Mapping[Modality, VectorStore]
+    stores: Mapping[Modality, VectorStore]  # with those of items that are away
+    present: Mapping[Modality, VectorStore]  # without them: what answers are made of
+    away: Away
     baselines: Mapping[tuple[str, str], Mapping[str, Any]]
     notes: tuple[str, ...]
     # rows that filters select in this state, by modality and expression
@@ -338,8 +351,27 @@ class Snapshot:
     samples: dict[str, Floats] = field(default_factory=dict, compare=False)
 
     def store(self, modality: Modality) -> VectorStore:
-        """The vectors of one modality."""
+        """The vectors of one modality, of items that are away too."""
         return self.stores[modality]
+
+    @property
+    def seen_id(self) -> str:
+        """Id of what answers are made of: that of the commit, and of the files that are back."""
+        back = self.away.back
+        return (
+            f"{self.commit_id}-{hashlib.sha256(back.tobytes()).hexdigest()}"
+            if back.size
+            else self.commit_id
+        )
+
+    def without(self, away: Away) -> Snapshot:
+        """This state for answers in which these items do not occur."""
+        hidden = away.rows
+        present = {
+            modality: store.without(hidden) if hidden.size else store
+            for modality, store in self.stores.items()
+        }
+        return replace(self, present=present, away=away, selections={}, samples={})
 
 
 def load_snapshot(
@@ -396,14 +428,18 @@ def load_snapshot(
         )
         for modality in MODALITIES
     }
-    return Snapshot(
+    snapshot = Snapshot(
         generation=int(meta["generation"]),
         commit_id=str(meta["commit_id"]),
         meta=meta,
         stores=stores,
+        present=stores,
+        away=NO_AWAY,
         baselines=catalog.baselines(conn),
         notes=tuple(notes),
     )
+    found = away.load(conn)
+    return snapshot.without(found) if found else snapshot
 
 
 def _ann_or_note(folder: Path, entry: AnnEntry, dim: int, notes: list[str]) -> Ann | None:

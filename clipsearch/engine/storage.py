@@ -176,6 +176,7 @@ def info(folder: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> dict[str
         "items": int(meta["items"]),
         "images": int(meta["images"]),
         "captions": int(meta["captions"]),
+        "away": len(snapshot.away.left()),
         "dim": int(meta["dim"]),
         "model": {
             "name": meta["model_name"],

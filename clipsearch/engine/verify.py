@@ -163,6 +163,11 @@ class _Check:
                 f"{path} is damaged: {counts['words']} captions are in the keyword index instead "
                 f"of {counts['with_caption_text']}. {_REINDEX}"
             )
+        if counts["stray_away"]:
+            self._problems.append(
+                f"{path} is damaged: {counts['stray_away']} items that are away do not exist. "
+                f"{_REINDEX}"
+            )
         if counts["stray_tags"]:
             self._problems.append(
                 f"{path} is damaged: {counts['stray_tags']} tags belong to no item. {_REINDEX}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +33,6 @@ from .staged import StagedVectors
 __all__ = ["LOCK_FILE", "Writer"]
 
 LOCK_FILE = "writer.lock"
-_PAGE = 1000
 # A segment with more removed rows than live ones is written again when a writer closes: the
 # work is proportional to what was removed.
 _DELETED_SHARE = 0.5
@@ -155,17 +154,6 @@ class Writer:
                 self._base = load_snapshot(self._folder, self._conn)
             rows, vectors = self._base.store(modality).take_stored(np.asarray([row], np.int64))
             return vectors[0] if rows.size else None
-
-    def paths_under(self, root: str) -> Iterator[Known]:
-        """Items whose path is `root` or below it, by path; holds one page in memory."""
-        after = ("", 0)
-        while True:
-            with self._translated():
-                page = catalog.known_under(self._conn, root, after, _PAGE)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = (page[-1].path or "", page[-1].row)
 
     # --- staging ------------------------------------------------------------------------------
 

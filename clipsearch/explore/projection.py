@@ -74,7 +74,7 @@ def make_map(index: Index, *, method: Method | None = None) -> IndexMap:
     method = method or ("umap" if there else "pca")
     if method == "umap" and not there:
         raise InvalidInputError("UMAP is not installed; run: pip install 'clipsearch[map]'")
-    key = cached_key(index.commit_id, method, 5)
+    key = cached_key(index.seen_id, method, 5)
     name = f"maps/{key}.npz"
     kept = _load(name)
     if kept is not None:
@@ -86,7 +86,7 @@ def make_map(index: Index, *, method: Method | None = None) -> IndexMap:
     centres = _centres(sample, count)
     place = _by_umap(sample) if method == "umap" else _by_components(sample, centres)
     rows, places, groups = [], [], []
-    for ids, vectors in index.iter_vectors("image"):
+    for ids, vectors in index.iter_vectors("image", away=False):
         rows.append(ids)
         places.append(place(vectors))
         groups.append((vectors @ centres.T).argmax(axis=1))

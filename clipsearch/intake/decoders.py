@@ -39,17 +39,20 @@ from ..images import (
     DEFAULT_MAX_PIXELS,
     Prepared,
     Preprocessing,
+    decode_error,
     image_suffixes,
     prepare_with_facts,
     read_facts,
 )
 from ..metadata import DECODER_ERRORS, ImageFacts
+from ..passing import PASSING_SIGNALS, Passing, passing_of
 
 __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "FactsOnly", "serve"]
 
 _CHILD = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
 _SIZES = struct.Struct("=QQ")  # bytes of the pickled message, and of the pixels that follow it
 _STOPPED = "decoding was stopped"
+_NO_MEMORY = 75  # exit code of a child that cannot even answer; EX_TEMPFAIL of sysexits.h
 DEFAULT_TIMEOUT_S = 60.0  # a 179-megapixel PNG takes under 10 s to decode on one slow core
 
 
@@ -137,29 +140,43 @@ class DecoderPool:
         ends: list[_Ended] = []
         while len(ends) < len(sources):
             if self._closed:
-                return [*ends, *(ImageDecodeError(_STOPPED) for _ in sources[len(ends) :])]
+                stopped = ImageDecodeError(_STOPPED, passing="limit")
+                return [*ends, *(stopped for _ in sources[len(ends) :])]
             child: _Child | None = getattr(self._own, "child", None)
-            if child is None:
-                child = self._own.child = _Child(self._settings, self._timeout_s)
-                self._children.append(child)
             try:
+                if child is None:
+                    child = self._own.child = _Child(self._settings, self._timeout_s)
+                    self._children.append(child)
                 for end in child.ask(sources[len(ends) :]):
                     ends.append(end)
             except (TimeoutError, EOFError, OSError) as exc:  # the file after the last that ended
-                child.kill()
-                self._children.remove(child)
+                if child is not None:
+                    child.kill()
+                    self._children.remove(child)
                 self._own.child = None
                 ends.append(self._failure(sources[len(ends)], child, exc))
         return ends
 
-    def _failure(self, source: _Source, child: _Child, exc: Exception) -> ImageDecodeError:
+    def _failure(self, source: _Source, child: _Child | None, exc: Exception) -> ImageDecodeError:
+        passing: Passing | None = None
         if self._closed:
-            how = _STOPPED
+            how, passing = _STOPPED, "limit"
+        elif child is None:  # the system has no room for another process
+            how, passing = f"no decoder can be started ({exc})", "trouble"
         elif isinstance(exc, TimeoutError):
             how = f"took over {self._timeout_s:g} s to decode"
         else:
             how = f"crashed the decoder ({child.how_it_died()})"
-        return ImageDecodeError(f"{_name(source)}: {how}")
+            passing = None if child.died_of_file() else "trouble"
+        return ImageDecodeError(f"{_name(source)}: {how}", passing=passing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What a child answers for an image that it cannot decode."""
+
+    reason: str
+    passing: Passing | None
 
 
 class _Child:
@@ -192,8 +209,8 @@ class _Child:
                 answer, pixels = _receive(self._socket)
             except BlockingIOError as exc:
                 raise TimeoutError from exc
-            if isinstance(answer, str):
-                yield ImageDecodeError(answer)
+            if isinstance(answer, _Failure):
+                yield ImageDecodeError(answer.reason, passing=answer.passing)
                 continue
             if isinstance(answer, dict):
                 yield ImageFacts(**answer)
@@ -212,13 +229,18 @@ class _Child:
         code = self._process.wait()
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
+    def died_of_file(self) -> bool:
+        """Whether it was the file that ended it, and not the system or a lack of memory."""
+        code = self._process.wait()
+        return self._is_ready and code != _NO_MEMORY and -code not in PASSING_SIGNALS
+
 
 def serve(descriptor: int) -> None:
     """The child's loop: sources come in, an answer or the reason against it goes out for each."""
     pipe = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     (spec, max_pixels), _ = _receive(pipe)
-    with contextlib.suppress(EOFError, OSError):  # the parent is gone, or done
+    with _ending(), contextlib.suppress(EOFError, OSError):  # the parent is gone, or done
         image_suffixes()  # loads the decoders
         _send(pipe, True)
         while True:
@@ -231,10 +253,20 @@ def serve(descriptor: int) -> None:
                     else:
                         answer, pixels = _decoded(source, spec, max_pixels)
                 except ImageDecodeError as exc:
-                    answer, pixels = str(exc), None
+                    answer, pixels = _Failure(str(exc), exc.passing), None
                 except Exception as exc:  # whatever a decoder does, it costs this file alone
-                    answer, pixels = f"{type(exc).__name__} while decoding: {exc}", None
+                    reason = f"{type(exc).__name__} while decoding: {exc}"
+                    answer, pixels = _Failure(reason, passing_of(exc)), None
                 _send(pipe, answer, pixels)
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """Say by the exit code that memory did not suffice for an answer."""
+    try:
+        yield
+    except MemoryError:
+        os._exit(_NO_MEMORY)
 
 
 def _decoded(
@@ -248,12 +280,8 @@ def _decoded(
     else:
         try:
             data = Path(source).read_bytes()
-        except FileNotFoundError as exc:
-            raise ImageDecodeError(f"{name}: the file is gone") from exc
-        except PermissionError as exc:
-            raise ImageDecodeError(f"{name}: no permission to read the file") from exc
-        except OSError as exc:
-            raise ImageDecodeError(f"{name}: {exc.strerror or exc}") from exc
+        except (OSError, MemoryError) as exc:
+            raise decode_error(name, exc) from exc
     prepared = prepare_with_facts(data, spec, max_pixels=max_pixels, name=name)
     digest = hashlib.sha256(data).hexdigest()
     facts = dataclasses.asdict(prepared.facts)
@@ -267,7 +295,7 @@ def _facts(source: FactsOnly) -> dict[str, Any]:
     try:
         return dataclasses.asdict(read_facts(image))
     except DECODER_ERRORS as exc:
-        raise ImageDecodeError(f"{_name(source)}: {exc}") from exc
+        raise ImageDecodeError(f"{_name(source)}: {exc}", passing=passing_of(exc)) from exc
 
 
 def _name(source: _Source) -> str:

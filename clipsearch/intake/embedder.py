@@ -22,6 +22,7 @@ from ..encoder import Encoder, batch_for, decoders_for
 from ..errors import ImageDecodeError
 from ..images import DEFAULT_MAX_PIXELS
 from ..metadata import ImageFacts
+from ..passing import Passing
 from ..vectors import Floats
 from .decoders import DEFAULT_TIMEOUT_S, Decoded, DecoderPool, FactsOnly
 from .log import IngestLog
@@ -65,6 +66,7 @@ class Embedded:
     image: Floats | None = None  # float32 [dim]; None where the same bytes are stored, or will be
     caption: Floats | None = None  # float32 [dim]; None also where the stored one will do
     error: str | None = None  # why its image cannot be decoded
+    passing: Passing | None = None  # why it may be another time
     pixels: Pixels | None = None  # as long as they may have to be encoded
 
     @property
@@ -245,10 +247,10 @@ class Embedder:
             group = [embedded.candidate]
             embedded.candidate.sha256 = None
             (decoded,) = _decoded((group, self._submit(group)), IngestLog())
-            for name in ("sha256", "size_bytes", "facts", "error", "pixels"):
+            for name in ("sha256", "size_bytes", "facts", "error", "passing", "pixels"):
                 setattr(embedded, name, getattr(decoded, name))
         elif embedded.pixels is None:
-            embedded.error = "its bytes changed while they were read"
+            embedded.error, embedded.passing = "its bytes changed while they were read", "limit"
         if embedded.pixels is not None:
             embedded.image = self._encoder.encode_pixels(embedded.pixels[None])[0]
 
@@ -304,13 +306,14 @@ def _decoded(group: _Group, log: IngestLog) -> Iterator[Embedded]:
     for candidate in candidates:
         pair = candidate.pair
         result = None if _to_decode(candidate) is None else next(results)
-        if candidate.sha256 is not None or result is None or isinstance(result, ImageFacts):
+        if isinstance(result, ImageDecodeError) and (result.passing or candidate.sha256 is None):
+            reason = str(result).removeprefix(f"{Path(pair.key).name}: ")
+            reason = reason.removeprefix("the image: ")
+            yield Embedded(candidate, error=reason, passing=result.passing)
+            continue
+        if not isinstance(result, Decoded):
             facts = result if isinstance(result, ImageFacts) else None
             yield Embedded(candidate, candidate.sha256, facts=facts)
-            continue
-        if isinstance(result, ImageDecodeError):
-            reason = str(result).removeprefix(f"{Path(pair.key).name}: ")
-            yield Embedded(candidate, error=reason.removeprefix("the image: "))
             continue
         if isinstance(pair.image, bytes):
             candidate.pair = replace(pair, image=b"")  # only the pixels matter now

@@ -12,9 +12,10 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Literal, Self, TextIO
 
-from ..errors import ImageDecodeError
+from ..errors import ImageDecodeError, SourceError
 from ..files import writing
 from ..names import json_text, stored
+from ..passing import Passing
 from ..types import IngestReport, Outcome, Progress, Status
 from .left_out import LEFT_OUT
 
@@ -22,6 +23,7 @@ __all__ = ["IngestLog"]
 
 _SUFFIX = re.compile(r" \((\.[^()]{1,16}|no suffix)\)$")
 _MAX_LISTED_SKIPS = 1000
+_MANY = 100  # files that fail from the start, before the rest of a source is given up
 _MAX_EXAMPLES = 3  # of the files that a note is about
 _ENDS = ("indexed", "unchanged", "duplicate", "skipped")
 _SUB_COUNTS = ("updated", "refreshed", "recaptioned", "moved", "ignored", "known")
@@ -60,6 +62,9 @@ class IngestLog:
         self.skipped_keys: set[str] = set()  # without those that are ignored
         self.busy: defaultdict[str, float] = defaultdict(float)  # stage -> seconds
         self.seen = 0
+        self.broken = 0  # files that were read and are no images
+        self._trouble: Counter[str] = Counter()  # reasons of skips that may pass
+        self._in_a_row = 0  # of these, since the last file that could be read
 
     def __enter__(self) -> Self:
         if self._path is not None:
@@ -73,9 +78,22 @@ class IngestLog:
                 self._file.close()
 
     def close(
-        self, key: str, status: Status, reason: str | None = None, also: str | None = None
+        self,
+        key: str,
+        status: Status,
+        reason: str | None = None,
+        also: str | None = None,
+        passing: Passing | None = None,
     ) -> None:
-        """Record the end of one pair; `also` names a sub-count such as "moved"."""
+        """Record the end of one pair.
+
+        Args:
+            key: Its key.
+            status: How it ended.
+            reason: Why.
+            also: A sub-count such as "moved".
+            passing: Why it was skipped this time, if another time it may not be.
+        """
         self.counts[status] += 1
         if also:
             self.counts[also] += 1
@@ -87,8 +105,12 @@ class IngestLog:
                 self._file.write(json_text(line) + "\n")
         if also == "ignored" and not (reason or "").startswith(LEFT_OUT):  # which is told by itself
             self.ignored_as[_kind(reason or "")] += 1
-        elif status == "skipped" and also != "ignored":
+        if also != "ignored":
+            self._in_a_row = self._in_a_row + 1 if passing == "trouble" else 0
+        if status == "skipped" and also != "ignored":
             self.skipped_keys.add(key)
+            if passing == "trouble":
+                self._trouble[(reason or "").partition(" (")[0]] += 1
             if self._on_error == "raise":
                 raise ImageDecodeError(f"{key}: {reason}")
             if len(self.skips) < _MAX_LISTED_SKIPS:
@@ -115,6 +137,38 @@ class IngestLog:
                 if not self._at_work[stage]:
                     self.busy[stage] += perf_counter() - self._since[stage]
 
+    @property
+    def failed(self) -> int:
+        """How many were skipped because a drive, the network, memory or permissions fail."""
+        return self._trouble.total()
+
+    def check_source(self, name: str, root: str | None, *, ended: bool = False) -> None:
+        """Check that it is not the source that fails, but some of its files at most.
+
+        It is the source if no file could be read so far, or if many in a row could not and its
+        folder cannot be listed any more.
+
+        Args:
+            name: What is said of the source.
+            root: Its folder, if it is one.
+            ended: Whether it is read to its end; before that, many must have failed.
+
+        Raises:
+            SourceError: A drive, the network, memory or permissions fail.
+        """
+        failed, read = self.failed, self.broken + sum(self.counts[end] for end in _ENDS[:3])
+        if not failed or (read and self._in_a_row < _MANY) or not (ended or failed >= _MANY):
+            return
+        if read and (root is None or _is_listable(root)):
+            return
+        reasons = ", ".join(
+            f"{reason} ({count:,})" for reason, count in self._trouble.most_common(3)
+        )
+        raise SourceError(
+            f"{name} cannot be read: {failed:,} of {self.seen:,} files failed: {reasons}. They are "
+            "tried again in the next run; check the drive, the network, permissions and memory"
+        )
+
     def progress(self, total: int | None) -> Progress:
         """How far the run has come."""
         seconds = max(monotonic() - self._started, 1e-6)
@@ -126,12 +180,16 @@ class IngestLog:
             images_per_s=self.counts["indexed"] / seconds,
         )
 
-    def report(self, *, workers: int, pruned: int = 0, notes: Iterable[str] = ()) -> IngestReport:
+    def report(
+        self, *, workers: int, pruned: int, away: int, unpruned: int, notes: Iterable[str] = ()
+    ) -> IngestReport:
         """The report of a finished run.
 
         Args:
             workers: Decoders, among which their time is shared.
             pruned: Items that were removed because their file is gone.
+            away: Items that are kept though their file is gone.
+            unpruned: Of these, items that were to be removed.
             notes: What the source and the encoder have to say of the run.
         """
         seconds = monotonic() - self._started
@@ -142,6 +200,8 @@ class IngestLog:
             **counts,
             ignored_as=dict(self.ignored_as.most_common()),
             pruned=pruned,
+            away=away,
+            unpruned=unpruned,
             skips=tuple(self.skips),
             seconds=seconds,
             busy={
@@ -160,6 +220,15 @@ class IngestLog:
         more = ", ..." if examples and count > len(examples) else ""
         named = f" ({', '.join(examples)}{more})" if examples else ""
         return f"{note}{named}: {count:,}"
+
+
+def _is_listable(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            next(entries, None)
+    except OSError:
+        return False
+    return True
 
 
 def _kind(reason: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from ..errors import InvalidInputError
@@ -35,6 +35,8 @@ class IngestOptions:
     allow_outside: bool = False  # whether a table may name images outside its folder
     images_root: str | os.PathLike[str] | None = None  # where a table's relative paths start
     prune: bool = False  # remove items of this folder whose files are gone
+    # Prune them even if they are many, a whole folder or drive of them; or ask, with a sentence.
+    yes: bool | Callable[[str], bool] = False
     retry_skipped: bool = False  # try files again that could not be read before
     rescan: bool = False  # read metadata and captions of unchanged files again
     wait: bool | float = False  # for another writer: not at all, for ever, or so many seconds

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..documents import FIELDS
+from ..passing import Passing
 from ..standards.description import Description
 from ..standards.json_document import CAPTION_KEYS, caption_of
 from ..standards.texts import clean_text
@@ -40,6 +41,7 @@ class Pair:
     ids: Mapping[str, Any] = field(default_factory=dict)  # columns that identify the row of a table
     place: str | None = None  # where the bytes lie, as `inside` writes it, to be shown
     refused: str | None = None  # why this one cannot be read, known without opening it
+    passing: Passing | None = None  # why it, or a file beside it, may be read another time
     ignored: bool = False  # refused because it never claimed to be an image
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..folding import caseless
 from ..names import suffix_of
+from ..passing import passing_of
 from ..standards.description import Description, combined
 from ..standards.json_document import describe_json, title_of
 from ..standards.texts import MAX_TEXT, clean_text, decode
@@ -84,6 +85,7 @@ class Sidecars:
     ) -> None:
         self._read = read
         self._of: dict[str, list[str]] = {}
+        self._unread: set[str] = set()  # images of whose sidecars one may be read another time
         images: list[str] = []
         sidecars: list[tuple[str, str, str]] = []
         for name in names:
@@ -141,6 +143,7 @@ class Sidecars:
             sidecar=said,
             beside=said.digest() or "",
             notes=notes,
+            passing="trouble" if name in self._unread else None,
         )
 
     # --- matching -------------------------------------------------------------------------------
@@ -178,6 +181,8 @@ class Sidecars:
         try:
             data = self._read(sidecar, _MAX_BYTES)
         except (OSError, ValueError) as exc:
+            if passing_of(exc):
+                self._unread.add(image)
             notes.append((_UNREADABLE, f"{sidecar}: {getattr(exc, 'strerror', None) or exc}"))
             return Description()
         if not data.strip(b"\0 \t\r\n"):

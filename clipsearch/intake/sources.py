@@ -14,6 +14,7 @@ from typing import IO, Any, TypedDict
 from ..errors import InvalidInputError, SourceError
 from ..images import image_suffixes
 from ..names import suffix_of
+from ..passing import Passing, passing_of
 from .archives import OTHER_ARCHIVES, ArchiveSource, is_archive
 from .frames import frame_source
 from .imagefolder import FolderTables
@@ -146,7 +147,10 @@ class FolderSource(RuledSource):
                 seen_folders.add((status.st_dev, status.st_ino))
                 entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
             except OSError as exc:
-                yield Pair(key=folder, refused=f"cannot open the folder: {exc.strerror}")
+                passing = passing_of(exc)
+                if passing != "gone" or folder != root or not self._may_be_empty:
+                    refused = f"cannot open the folder: {exc.strerror}"
+                    yield Pair(key=folder, refused=refused, passing=passing)
                 continue
             if any(entry.name == IGNORE_FILE for entry in entries):
                 ignores = ignores.within(folder, tally or Tally())
@@ -154,7 +158,7 @@ class FolderSource(RuledSource):
             files: list[os.DirEntry[str]] = []
             others: list[Pair] = []
             for entry in entries:
-                kind = _kind(entry)
+                kind, passing = _kind(entry)
                 reason = self._left_out.reason(
                     entry.path, is_folder=kind == "folder", ignores=ignores
                 )
@@ -166,7 +170,7 @@ class FolderSource(RuledSource):
                 elif kind == "file":
                     files.append(entry)
                 else:
-                    others.append(self._no_file(entry, kind))
+                    others.append(replace(self._no_file(entry, kind), passing=passing))
             stack.extend((path, ignores) for path in reversed(folders))
             yield from self._files(files, reads)
             yield from others
@@ -408,22 +412,26 @@ def _remote(place: RemotePlace, rules: _Rules) -> Source:
     return IterableSource([Pair(key=place.name, image=image, refused=refused)])
 
 
-def _kind(entry: os.DirEntry[str]) -> str:
-    """Whether an entry is a "folder", a "file", or why it is neither; links are followed."""
+def _kind(entry: os.DirEntry[str]) -> tuple[str, Passing | None]:
+    """Whether an entry is a "folder", a "file", or why it is neither, and whether that may pass.
+
+    Links are followed.
+    """
     try:
         if entry.is_dir():
-            return "folder"
+            return "folder", None
         if entry.is_file():
-            return "file"
+            return "file", None
         mode = entry.stat().st_mode
     except FileNotFoundError:
-        return "the file is gone (a link that leads nowhere)" if entry.is_symlink() else _GONE
+        is_link = entry.is_symlink()
+        return ("the file is gone (a link that leads nowhere)" if is_link else _GONE), "gone"
     except OSError as exc:
         if exc.errno == errno.ELOOP:
-            return "a link that leads back to itself"
-        return f"cannot be read: {exc.strerror}"
+            return "a link that leads back to itself", None
+        return f"cannot be read: {exc.strerror}", passing_of(exc)
     kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
-    return f"{kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file"
+    return f"{kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file", None
 
 
 def _names(stream: IO[bytes]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..engine import catalog, skipped, thumbprints
+from ..engine.away import located
 from ..engine.file_state import FileState
 from ..errors import InvalidInputError
-from ..images import PASSING_REASONS
 from ..metadata import ImageFacts, with_sidecar
 from ..types import Record, Status
 from ..vectors import Block, Floats
@@ -191,7 +192,19 @@ class Store:
             and (twin.row in self._displaced or has_left(twin, path))
         ]
         name = os.path.basename(embedded.pair.key)
-        return min(left, key=lambda twin: os.path.basename(self._key(twin)) != name, default=None)
+        same = [twin for twin in left if os.path.basename(self._key(twin)) == name] or left
+        if len(same) < 2 or path is None:
+            return next(iter(same), None)
+        # Several folders had it: the one whose other files have come along, if it was renamed.
+        return max(same, key=lambda twin: self._moved_along(twin.path or "", path))
+
+    def _moved_along(self, old: str, new: str) -> int:
+        """How many of some other items in a file's old folder have a file in its new one."""
+        old, new = os.path.dirname(old), os.path.dirname(new)
+        some = self._writer.read(
+            lambda conn: list(itertools.islice(located(conn, old), _MOST_TWINS))
+        )
+        return sum(os.path.exists(item.file.replace(old, new, 1)) for item in some)
 
     def _key(self, item: Known) -> str:
         return self._displaced.get(item.row, item.key)
@@ -344,7 +357,9 @@ class Store:
             self._writer.change(lambda conn: thumbprints.remember(conn, prints))
         self._remember(ends)
         for end in ends:
-            self._log.close(end.embedded.pair.key, end.status, end.reason, end.also)
+            passing = end.embedded.passing
+            self._log.broken += end.embedded.error is not None and passing is None
+            self._log.close(end.embedded.pair.key, end.status, end.reason, end.also, passing)
 
     def _remember(self, ends: Sequence[_End]) -> None:
         """Keep in mind what was skipped, and forget what no longer is."""
@@ -365,7 +380,7 @@ class Store:
 def _skipped(embedded: Embedded, reason: str) -> skipped.Skipped:
     """What is remembered of an image that was skipped; if that may pass, only that it was."""
     pair, status = embedded.pair, embedded.candidate.status
-    if embedded.error is None or any(passing in reason for passing in PASSING_REASONS):
+    if embedded.error is None or embedded.passing:
         return skipped.Skipped(pair.key, None, None, reason)
     if status is not None:
         now = FileState.of(status)
@@ -406,6 +421,7 @@ def _record(embedded: Embedded) -> Record:
         mtime_ns=state.mtime_ns,
         ctime_ns=state.ctime_ns,
         inode=state.inode,
+        device=state.device,
         caption_from=embedded.caption_from if embedded.text else None,
         beside=pair.beside or None,
         extra=pair.columns,

@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..engine import skipped
+from ..engine import away, skipped
 from ..engine.catalog import extra_json
 from ..engine.file_state import FileState
 from ..engine.skipped import Skipped
+from ..errors import ImageDecodeError
 from ..folding import caseless
 from ..names import is_storable
+from ..passing import Passing, passing_of
 from .inside import file_around
 from .log import IngestLog
 from .pairs import Pair
@@ -99,6 +101,9 @@ class Triage:
         self._hash_first = hash_first
         self._rescan = rescan
         self._inodes = _Inodes()
+        self._away = writer.read(away.marks).keys()
+        self.gone: dict[int, str] = {}  # files of items that are not where they were, by row
+        self.back: set[int] = set()  # rows of items that were away, and whose file is there
 
     def __call__(self, pairs: Sequence[Pair]) -> list[Candidate]:
         """The candidates among some pairs, in order."""
@@ -114,11 +119,16 @@ class Triage:
         states: dict[int, FileState] = {}  # of unchanged files, where more is known of them now
         mended: list[str] = []  # skipped in a run after the one that stored it
         for pair in usable:
-            status, reason = status_of(pair)
+            status, error = status_of(pair)
+            reason, passing = (str(error), error.passing) if error else (None, None)
             if reason is None and pair.key in chosen:
                 reason = "the source names it twice"
+            if (before := known.get(pair.key)) is not None:
+                self._note_presence(pair, before, passing)
+                if reason is None and self._rescan and pair.passing:
+                    reason = "a file beside it cannot be read now, so nothing was changed"
             if reason is not None:
-                self._refuse(pair.key, reason, broken, news)
+                self._refuse(pair.key, reason, broken, news, passing)
             elif self._is_unchanged(pair, status, known, states):
                 self._log.close(pair.key, "unchanged")
                 mended.append(pair.key)
@@ -126,7 +136,6 @@ class Triage:
                 self._log.notes[_NOT_TRIED_AGAIN] += 1
                 self._log.close(pair.key, "skipped", broken[pair.key].reason, "known")
             else:
-                before = known.get(pair.key)
                 candidate = candidate_of(pair, status, before, rescan=self._rescan)
                 candidate.skipped = broken.get(pair.key)
                 chosen[pair.key] = candidate
@@ -153,9 +162,16 @@ class Triage:
             before = known[pair.key] = replace(before, state=states[before.row])
         if self._rescan or not is_unchanged(pair, status, before):
             return False
-        if status is not None and not before.state.is_whole:
-            states[before.row] = FileState.of(status)
+        if status is not None and (now := FileState.of(status)) != before.state:
+            states[before.row] = now
         return True
+
+    def _note_presence(self, pair: Pair, before: Known, passing: Passing | None) -> None:
+        """Note whether the file of an item is where it was."""
+        if passing == "gone" and isinstance(pair.image, str) and before.path == pair.image:
+            self.gone[before.row] = pair.image
+        elif passing is None and before.row in self._away:
+            self.back.add(before.row)
 
     def _note(
         self, states: dict[int, FileState], news: Sequence[Skipped], mended: Sequence[str]
@@ -174,18 +190,23 @@ class Triage:
         if pair.ignored:
             self._log.close(pair.key, "skipped", reason, "ignored")
         else:
-            self._refuse(pair.key, reason, broken, news)
+            self._refuse(pair.key, reason, broken, news, pair.passing)
         return False
 
     def _refuse(
-        self, key: str, reason: str, broken: Mapping[str, Skipped], news: list[Skipped]
+        self,
+        key: str,
+        reason: str,
+        broken: Mapping[str, Skipped],
+        news: list[Skipped],
+        passing: Passing | None,
     ) -> None:
         """Close a pair that is not even tried; it is no news if it was so before."""
         before = broken.get(key)
         is_known = before is not None and before.reason == reason
         if not is_known and is_storable(key):
             news.append(Skipped(key, None, None, reason))
-        self._log.close(key, "skipped", reason, "known" if is_known else None)
+        self._log.close(key, "skipped", reason, "known" if is_known else None, passing)
 
     def _is_renumbered(self, status: os.stat_result, before: Known) -> bool:
         """Whether nothing but the inode changed, on a file system where that means nothing."""
@@ -245,18 +266,18 @@ def problem(pair: Pair) -> str | None:
     return None if is_storable(pair.key) else "the name is not valid Unicode"
 
 
-def status_of(pair: Pair) -> tuple[os.stat_result | None, str | None]:
+def status_of(pair: Pair) -> tuple[os.stat_result | None, ImageDecodeError | None]:
     """The status of a pair's file, or why it cannot be read; neither for one without a file."""
     if not isinstance(pair.image, str):
         return None, None
     try:
         status = os.stat(pair.image)
-    except FileNotFoundError:
-        return None, "the file is gone"
     except OSError as exc:
-        return None, exc.strerror or str(exc)
+        passing = passing_of(exc)
+        reason = "the file is gone" if passing == "gone" else exc.strerror or str(exc)
+        return None, ImageDecodeError(reason, passing=passing)
     if not stat.S_ISREG(status.st_mode):
-        return None, "not a regular file"
+        return None, ImageDecodeError("not a regular file")
     return status, None
 
 

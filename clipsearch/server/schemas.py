@@ -242,6 +242,11 @@ class IndexDocument(_Document):
 
     name: str
     items: int
+    away: int | None = Field(
+        None,
+        description="How many of the items are kept but left out of answers, because their files "
+        "cannot be found; unknown for an index in shards.",
+    )
     generation: int
     model: str
     fingerprint: str = Field(description="Of the model; vectors of others say nothing here.")

@@ -184,6 +184,8 @@ def _described(name: str, index: ServedIndex) -> dict[str, Any]:
         "dim": index.dim,
         "fields": visible_fields(index.fields()),
     }
+    if isinstance(index, Index):
+        document["away"] = len(index.away())
     if isinstance(index, InShards):
         document |= {"shards": index.shards, "missing_shards": index.missing_shards()}
     return document

@@ -213,6 +213,30 @@ def test_a_commit_and_a_migration_elsewhere_are_followed(tmp_path, encoder, othe
             assert (document["items"], document["fingerprint"]) == (1, encoder.fingerprint)
 
 
+def test_items_that_are_away_are_no_answers_until_their_files_are_back(service, home, encoder):
+    def found() -> set[int]:
+        hits = service.post("/v1/indexes/photos/search", json={"text": "a cat", "k": 500})
+        return {hit["id"] for hit in hits.json()["hits"]}
+
+    everything, told = found(), "/v1/indexes/photos"
+    with Index.open(home / "photos", encoder) as index:
+        lost = index.items()[0]
+        aside = shutil.move(lost.path, home.parent / "aside")
+        folder = Path(lost.path).parent
+        try:
+            assert index.add(folder).away == 1
+            assert found() == everything - {lost.id}
+            assert service.get(told).json()["away"] == 1
+            assert service.get(f"{told}/items/{lost.id}").json()["id"] == lost.id
+        finally:
+            shutil.move(aside, lost.path)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and found() != everything:
+            time.sleep(0.2)
+        assert (found(), service.get(told).json()["away"]) == (everything, 0)
+        assert index.add(folder).unchanged == len(everything)
+
+
 def test_a_graceful_stop_finishes_what_is_under_way(home):
     with serving(home, "-i", "photos", "--no-ui") as running:
         answers = []
