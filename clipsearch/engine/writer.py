@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InvalidInputError
 from ..types import Modality, Record
 from ..vectors import Block, Floats, Halves, Rows, check_ids, check_vectors
-from . import catalog, compaction, thumbprints
+from . import catalog, committed, compaction, digests, thumbprints
 from .catalog import Known
 from .database import CATALOG, connect, translated
 from .file_facts import SegmentEntry
@@ -82,9 +82,11 @@ class Writer:
         try:
             with self._translated():
                 check_same(folder, self._conn, state_of(self._conn), opened)
+                digests.check(self._conn, self._catalog)
                 self._reset()
                 self._base: Snapshot | None = None
                 sweep(folder, self._conn)
+                digests.watch(self._conn)
         except BaseException:
             self.close()
             raise
@@ -544,6 +546,7 @@ class Writer:
             },
         )
         self._conn.execute("COMMIT")
+        committed.note(self._folder, state_of(self._conn))
         self._base = None
         self._reset()
         sweep(self._folder, self._conn)
@@ -630,7 +633,7 @@ class Writer:
         return self._conn
 
     def _translated(self) -> contextlib.AbstractContextManager[None]:
-        return translated(self._catalog)
+        return translated(self._catalog, self._conn)
 
     def __enter__(self) -> Self:
         return self
