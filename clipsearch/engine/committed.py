@@ -17,13 +17,13 @@ from .parts import COMMITTED
 __all__ = ["later", "note"]
 
 
-def note(folder: Path, state: State) -> None:
-    """Note a state that was just committed; where that is refused, nothing is missed."""
+def note(folder: Path, generation: int) -> None:
+    """Note the number of a state that was just committed; where that is refused, none is missed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     with contextlib.suppress(OSError):
         fd = os.open(folder / COMMITTED, flags, 0o644)
         try:
-            os.write(fd, json.dumps({"generation": state.generation}).encode())
+            os.write(fd, json.dumps({"generation": generation}).encode())
         finally:
             os.close(fd)
 

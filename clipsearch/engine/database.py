@@ -167,10 +167,14 @@ def translated(path: Path, conn: sqlite3.Connection | None = None) -> Iterator[N
             f"cannot read or write {name}: {exc.strerror or exc}. The index is as it was before; "
             "free some space or fix the permissions, then try again."
         ) from exc
-    except (UnicodeEncodeError, OverflowError) as exc:  # of a value that was asked for
-        raise InvalidInputError(f"this cannot be looked for: {exc}") from exc
+    except UnicodeEncodeError as exc:  # of what was asked for; nothing that is stored is like that
+        raise InvalidInputError(f"the text cannot be looked up: {exc}") from exc
+    except UnicodeDecodeError as exc:  # a text of the catalog, or a name in a message of SQLite
+        raise IndexCorruptError(f"{path} is damaged: {exc}. {REMEDY}") from exc
     except _ODD_VALUES as exc:
         what = _damage(conn)
+        if what is None and isinstance(exc, OverflowError):
+            raise InvalidInputError(f"the number cannot be looked up: {exc}") from exc
         if what is None:
             raise  # a mistake of ours
         raise IndexCorruptError(f"{path} is damaged: {what}. {REMEDY}") from exc

@@ -66,8 +66,9 @@ def verify(folder: Path, *, full: bool = False) -> Verification:
 
     Args:
         folder: The folder of the index.
-        full: Whether to read and hash every file, and to hold ANN search against exact search.
-            Otherwise sizes, counts and rows are checked.
+        full: Whether to read and hash every file and row, and to hold the keyword index against the
+            captions and ANN search against exact search. Otherwise sizes, counts and rows are
+            checked, and what the index says of itself.
 
     Returns:
         What was found. A damaged file is a problem in the report, not an error.

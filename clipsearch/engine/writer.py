@@ -546,7 +546,7 @@ class Writer:
             },
         )
         self._conn.execute("COMMIT")
-        committed.note(self._folder, state_of(self._conn))
+        committed.note(self._folder, generation)
         self._base = None
         self._reset()
         sweep(self._folder, self._conn)
