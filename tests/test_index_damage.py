@@ -181,7 +181,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(whole, tmp_path, count):
         counts[said] += 1
     assert counts["refused"]
     assert counts["found by verify --full"]
-    (tmp_path / "figures.txt").write_text(str(dict(counts)))
+    (tmp_path / "figures.txt").write_text(str(dict(counts)))  # for indexes/README.md
 
 
 def test_verify_says_where_the_damage_is_and_what_it_did_not_look_at(broken):
