@@ -18,6 +18,7 @@ __all__ = [
     "CATALOG",
     "COMMITTED",
     "LINK_REMEDY",
+    "NEW_CATALOG",
     "OWN_FILES",
     "SUBFOLDERS",
     "check_path",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 CATALOG = "catalog.sqlite"
+NEW_CATALOG = ".clipsearch-0123456789abcdef.part"  # as `files.replacing` names one that is made
 COMMITTED = "committed.json"
 SUBFOLDERS = ("vectors", "ann")
 # What is written into each of them; nothing else there is ever deleted.
@@ -75,10 +77,9 @@ def check_path(folder: Path, *, name: str = CATALOG) -> None:
         why = exc.strerror if isinstance(exc, OSError) else str(exc)
         raise InvalidInputError(f"{folder} cannot be the folder of an index: {why}") from exc
     if size > _MOST_BYTES:
-        most = _MOST_BYTES - len(name) - 1
         raise InvalidInputError(
             f"the path {folder} has {size - len(name) - 1} bytes, and SQLite opens an index there "
-            f"only up to {most}; choose a shorter one, or move the index up"
+            f"only up to {_MOST_BYTES - len(NEW_CATALOG) - 1}; choose a shorter one, or move it up"
         )
 
 

@@ -16,7 +16,7 @@ from . import schema, skipped, vectorsets
 from .database import CATALOG, connect, translated
 from .file_facts import REMEDY
 from .lock import WriterLock
-from .parts import COMMITTED, SUBFOLDERS, check_path, refuse_links
+from .parts import COMMITTED, NEW_CATALOG, SUBFOLDERS, check_path, refuse_links
 from .snapshot import MODALITIES, Snapshot
 from .writer import LOCK_FILE
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_openable", "create", "info", "is_index"]
 
-_NEW = ".clipsearch-0123456789abcdef.part"  # a name as `files.replacing` gives it
 _OLD_NEW = f"{CATALOG}.new"  # what earlier versions called a catalog that is being made
 
 
@@ -51,7 +50,7 @@ def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
         InvalidInputError: The path is too long.
         StorageError: The folder cannot be written.
     """
-    check_path(folder, name=_NEW)
+    check_path(folder, name=NEW_CATALOG)
     _refuse_if_taken(folder)
     refuse_links(folder)
     with translated(folder):
