@@ -110,7 +110,9 @@ def verify(
     name: IndexName = None,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Also read every vector, and check hashes and search results."),
+        typer.Option(
+            "--full", help="Also read every row and vector, and check hashes, words and searches."
+        ),
     ] = False,
 ) -> None:
     """Check the integrity of an index. The exit code is 0 if it is sound.

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import catalog, schema
+from ..engine import catalog, digests, schema
 from ..engine.compaction import MAX_SEGMENT_ROWS
 from ..engine.database import CATALOG, translated
 from ..engine.lock import WriterLock
@@ -46,7 +46,9 @@ MAX_SHARDS = 4096
 _PAGE = 5000  # rows of the catalog copied together
 # Of a catalog's tables, those that a shard writes for itself or does without; the FTS tables follow
 # by triggers.
-_OWN_TABLES = frozenset({"meta", "models", "segments", "tombstones", "ann", "skipped_files"})
+_OWN_TABLES = frozenset(
+    {"meta", "models", "segments", "tombstones", "ann", "skipped_files", "digests"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,7 @@ def _write_shard(
             counts[f"{modality}s"] = _write_vectors(conn, snapshot, folder, modality)
         counts |= {"generation": snapshot.generation, "next_row": int(meta["next_row"])}
         catalog.set_meta(conn, counts)
+        digests.fill(conn, schema.FORMAT_VERSION)
         conn.execute("COMMIT")
         conn.execute("PRAGMA journal_mode = WAL")
     finally:

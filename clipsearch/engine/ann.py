@@ -10,6 +10,7 @@ The file is memory-mapped: processes that serve one index share it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -24,7 +25,7 @@ import numpy.typing as npt
 from ..errors import IndexCorruptError, InvalidInputError
 from ..vectors import Block, Floats, Rows
 from .deferred import Deferred
-from .file_facts import AnnEntry, check_file
+from .file_facts import AnnEntry, FileHead, check_file, head_of
 
 if TYPE_CHECKING:
     import faiss  # its stubs lack much of what its wrappers add
@@ -110,6 +111,11 @@ class Trained:
         """Write the file; the caller syncs it."""
         _write(self.index, path)
 
+    def head(self, path: Path) -> FileHead:
+        """What the file that was written begins with: everything but codes and rows."""
+        lists = self.count * (self.index.code_size + np.dtype(np.int64).itemsize)
+        return head_of(path, path.stat().st_size - lists)
+
 
 def _pieces(blocks: Iterable[Block]) -> Iterator[Block]:
     for rows, vectors in blocks:
@@ -172,7 +178,7 @@ def extend(folder: Path, entry: AnnEntry) -> Trained:
         IndexCorruptError: The file is missing or damaged.
     """
     path = ann_file(folder, entry.name)
-    check_file(path, entry.facts, remedy=ANN_REMEDY)
+    check_file(path, entry.facts, full=True, remedy=ANN_REMEDY)
     return Trained(_read(path, 0), entry.count, entry.covered_to)
 
 
@@ -245,11 +251,16 @@ def search(
 def open_ann(folder: Path, entry: AnnEntry, dim: int) -> Ann:
     """Open an ANN file, memory-mapped.
 
+    FAISS believes what it reads, and may crash where that was altered. So everything but the lists
+    is hashed first: what is wrong in these leads to other candidates, whose scores are right.
+
     Raises:
         IndexCorruptError: The file is missing, damaged, or made for something else.
     """
     path = ann_file(folder, entry.name)
-    check_file(path, entry.facts, remedy=ANN_REMEDY)
+    check_file(path, entry.facts, full=entry.head is None, remedy=ANN_REMEDY)
+    if entry.head is not None and head_of(path, entry.head.size_bytes) != entry.head:
+        raise IndexCorruptError(f"{path} is damaged: its content was altered. {ANN_REMEDY}")
     index = _read(path, faiss.IO_FLAG_MMAP)
     if index.d != dim or index.ntotal != entry.count or "nprobe" not in entry.parameters:
         raise IndexCorruptError(
@@ -259,9 +270,25 @@ def open_ann(folder: Path, entry: AnnEntry, dim: int) -> Ann:
     return Ann(index, entry)
 
 
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[str]:
+    """The name of a file for FAISS, which takes only UTF-8: else by its folder, which is open."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield f"/proc/self/fd/{folder}/{path.name}"
+        finally:
+            os.close(folder)
+    else:
+        yield str(path)
+
+
 def _read(path: Path, flags: int) -> Any:
     try:
-        index = faiss.read_index(str(path), flags)
+        with _named(path) as name:
+            index = faiss.read_index(name, flags)
     except (RuntimeError, MemoryError) as exc:
         raise IndexCorruptError(f"{path} is damaged: it cannot be read. {ANN_REMEDY}") from exc
     if not isinstance(index, faiss.IndexIVFRaBitQ):
@@ -321,7 +348,8 @@ def write_flat(path: Path, blocks: Iterable[Block], dim: int) -> int:
 
 def _write(index: Any, path: Path) -> None:
     try:
-        faiss.write_index(index, str(path))
+        with _named(path) as name:
+            faiss.write_index(index, name)
     except RuntimeError as exc:  # with the system's words within C++
         number = next((n for n in errno.errorcode if os.strerror(n) in str(exc)), errno.EIO)
         raise OSError(number, os.strerror(number), str(path)) from exc

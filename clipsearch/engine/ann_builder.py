@@ -121,7 +121,7 @@ def _build(
             trained.write(beside)
             queries, tuned_on = _queries(store, captions, probes)
             tuning = _tune(trained, store, queries)
-            facts = facts_of(beside)
+            facts, head = facts_of(beside), trained.head(beside)
         parameters = {
             "nprobe": tuning.nprobe,
             "refine": tuning.refine,
@@ -143,6 +143,7 @@ def _build(
             parameters,
             tuning.recall,
             datetime.now(UTC).isoformat(timespec="seconds"),
+            head,
         )
         del trained
         with (

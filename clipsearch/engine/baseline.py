@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from ..errors import IndexCorruptError
 from ..vectors import Floats
+from .file_facts import REMEDY
 
 __all__ = ["ScoreBaseline", "measure"]
 
@@ -69,8 +70,7 @@ class ScoreBaseline:
         except (KeyError, TypeError, ValueError) as exc:
             raise IndexCorruptError(
                 f"catalog.sqlite is damaged: the score distribution of {kind} queries on "
-                f"{modality} vectors cannot be read ({exc}). Restore it from a backup, or index "
-                "the source again with `clipsearch index`."
+                f"{modality} vectors cannot be read ({exc}). {REMEDY}"
             ) from exc
 
     def to_dict(self) -> dict[str, Any]:

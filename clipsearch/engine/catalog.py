@@ -23,9 +23,10 @@ from ..errors import InvalidInputError
 from ..names import actual, stored
 from ..types import Facets, Item, Modality, Record
 from ..vectors import Rows
+from . import digests
 from .baseline import ScoreBaseline
 from .columns import INTEGERS, as_json, json_text
-from .file_facts import AnnEntry, FileFacts, SegmentEntry
+from .file_facts import AnnEntry, FileFacts, FileHead, SegmentEntry
 from .file_state import STATE_COLUMNS, FileState
 from .keywords import indexed
 
@@ -134,6 +135,7 @@ def insert_items(
             )
         ),
     )
+    digests.include(conn, "items", "row BETWEEN ? AND ?", (first, first + len(records) - 1))
     tagged = {row: record.tags for row, record in enumerate(records, first) if record.tags}
     if tagged:
         set_keywords(conn, tagged)
@@ -543,11 +545,16 @@ def ann_entries(conn: sqlite3.Connection) -> dict[str, AnnEntry]:
     """The ANN files of the index's model, by modality."""
     cursor = conn.execute(
         "SELECT modality, name, kind, covered_to, count, size_bytes, sha256, mtime_ns, parameters, "
-        f"recall_at_10, built_at FROM ann WHERE fingerprint = {CURRENT}"
+        f"recall_at_10, built_at, head_bytes, head_sha256 FROM ann WHERE fingerprint = {CURRENT}"
     )
     return {
         f[0]: AnnEntry(
-            f[0], f[1], f[2], f[3], f[4], FileFacts(*f[5:8]), json.loads(f[8]), f[9], f[10]
+            *(f[0], f[1], f[2], f[3], f[4]),
+            facts=FileFacts(*f[5:8]),
+            parameters=json.loads(f[8]),
+            recall_at_10=f[9],
+            built_at=f[10],
+            head=None if f[11] is None else FileHead(f[11], f[12]),
         )
         for f in cursor
     }
@@ -556,7 +563,7 @@ def ann_entries(conn: sqlite3.Connection) -> dict[str, AnnEntry]:
 def set_ann(conn: sqlite3.Connection, entry: AnnEntry) -> None:
     """Name the ANN file of a modality."""
     conn.execute(
-        f"INSERT OR REPLACE INTO ann VALUES ({CURRENT}, {', '.join('?' * 11)})",
+        f"INSERT OR REPLACE INTO ann VALUES ({CURRENT}, {', '.join('?' * 13)})",
         (
             entry.modality,
             entry.name,
@@ -567,6 +574,7 @@ def set_ann(conn: sqlite3.Connection, entry: AnnEntry) -> None:
             json.dumps(entry.parameters),
             entry.recall_at_10,
             entry.built_at,
+            *((None, None) if entry.head is None else astuple(entry.head)),
         ),
     )
 
@@ -597,11 +605,13 @@ def replace_tags(
 ) -> None:
     """Replace the set of tags `name` by `(row, label, probability)` of the rows that exist."""
     conn.execute("DELETE FROM tags WHERE name = ?", (name,))
+    distinct = {(row, label): probability for row, label, probability in tags}
     conn.executemany(
-        "INSERT OR REPLACE INTO tags (name, row, label, probability) "
+        "INSERT INTO tags (name, row, label, probability) "
         "SELECT ?, row, ?, ? FROM items WHERE row = ?",
-        ((name, label, probability, row) for row, label, probability in tags),
+        ((name, label, probability, row) for (row, label), probability in distinct.items()),
     )
+    digests.include(conn, "tags", "name = ?", (name,))
 
 
 def check_set_name(name: str) -> None:
@@ -626,6 +636,8 @@ def set_keywords(conn: sqlite3.Connection, keywords: Mapping[int, Iterable[str]]
         "INSERT OR IGNORE INTO tags (row, name, label) VALUES (?, ?, ?)",
         ((row, KEYWORDS, label) for row, labels in keywords.items() for label in labels),
     )
+    rows = "row IN (SELECT value FROM json_each(?))"
+    digests.include(conn, "tags", f"name = ? AND {rows}", (KEYWORDS, json.dumps(list(keywords))))
 
 
 def keywords_of(conn: sqlite3.Connection, row: int) -> set[str]:

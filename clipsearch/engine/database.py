@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from decimal import Decimal
@@ -21,15 +22,20 @@ from ..errors import (
 )
 from ..files import advice
 from ..ordering import name_key
+from . import digests
 from .columns import is_exact
+from .file_facts import REMEDY
 from .parts import CATALOG, refuse_links
 
 __all__ = ["CATALOG", "Connection", "connect", "is_filled", "stamp", "translated"]
 
 _BUSY_S = 30.0
 _Value = str | bytes | int | float | None  # of SQLite
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 # How SQLite says that a statement is over one of its limits.
-_TOO_MUCH = ("parser stack overflow", "Expression tree is too large", "too many SQL variables")
+_TOO_MUCH = re.compile("parser stack|Expression tree|too many|at most|too complex|too (big|large)")
+# What comes of values that no writer could have stored.
+_ODD_VALUES = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 # SQLite's errors of the disk, with the system's number where there is one.
 _STORAGE = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -164,8 +170,14 @@ def _configure(conn: sqlite3.Connection, *, write: bool) -> None:
 
 
 @contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors, and the system's, into ours."""
+def translated(path: Path, conn: sqlite3.Connection | None = None) -> Iterator[None]:
+    """Turn SQLite's errors, and the system's, into ours.
+
+    Args:
+        path: The catalog.
+        conn: A connection to it, with which it is told apart whether the catalog is damaged or
+            what was asked is too much. None where nothing is asked but what every catalog has.
+    """
     try:
         yield
     except ClipSearchError:
@@ -173,25 +185,44 @@ def translated(path: Path) -> Iterator[None]:
     except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise  # a mistake of ours, not of the disk
     except sqlite3.Error as exc:
-        raise _translate(path, exc) from exc
+        raise _translate(path, exc, conn) from exc
     except OSError as exc:
         name = exc.filename or path
         raise StorageError(
             f"cannot read or write {name}: {exc.strerror or exc}. {advice(exc.errno)}"
         ) from exc
+    except UnicodeEncodeError as exc:  # of what was asked for; nothing that is stored is like that
+        raise InvalidInputError(f"the text cannot be looked up: {exc}") from exc
+    except UnicodeDecodeError as exc:  # a text of the catalog, or a name in a message of SQLite
+        raise IndexCorruptError(f"{path} is damaged: {exc}. {REMEDY}") from exc
+    except _ODD_VALUES as exc:
+        what = _damage(conn)
+        if what is None and isinstance(exc, OverflowError):
+            raise InvalidInputError(f"the number cannot be looked up: {exc}") from exc
+        if what is None:
+            raise  # a mistake of ours
+        raise IndexCorruptError(f"{path} is damaged: {what}. {REMEDY}") from exc
 
 
-def _translate(path: Path, exc: sqlite3.Error) -> ClipSearchError:
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_BUSY:
+def _translate(path: Path, exc: sqlite3.Error, conn: sqlite3.Connection | None) -> ClipSearchError:
+    full = getattr(exc, "sqlite_errorcode", None)  # None: of Python's module, or of ours
+    code = None if full is None else full & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return IndexLockedError(f"{path} is locked by another program: {exc}. Try again later.")
     if code in _STORAGE:
-        if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE:
+        if full == sqlite3.SQLITE_IOERR_SHMSIZE:
             return StorageError(f"{path}: the disk is full. {advice(errno.ENOSPC)}")
         return StorageError(f"{path}: {exc}. {advice(_STORAGE[code])}")
-    if str(exc).startswith(_TOO_MUCH):
-        return InvalidInputError(f"the filter is too long or nested too deeply: {exc}")
-    return IndexCorruptError(
-        f"{path} is damaged: {exc}. Restore it from a backup, or delete the folder and index the "
-        "source again with `clipsearch index`."
-    )
+    what: str | None = str(exc)
+    if code is not None and code not in _DAMAGE:
+        what = None if _TOO_MUCH.search(str(exc)) else _damage(conn) if conn else str(exc)
+    if what is None:
+        return InvalidInputError(
+            f"SQLite cannot answer this: {exc}. Make the filter or the query simpler or shorter."
+        )
+    return IndexCorruptError(f"{path} is damaged: {what}. {REMEDY}")
+
+
+def _damage(conn: sqlite3.Connection | None) -> str | None:
+    """What in the catalog is not as it was written, if anything is."""
+    return None if conn is None else next(digests.altered(conn), None)

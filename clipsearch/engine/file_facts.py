@@ -20,15 +20,17 @@ __all__ = [
     "REMEDY",
     "AnnEntry",
     "FileFacts",
+    "FileHead",
     "Output",
     "SegmentEntry",
     "check_file",
     "facts_of",
     "hash_file",
+    "head_of",
 ]
 
 REMEDY = (
-    "Restore it from a backup of the index, or index the source again with `clipsearch index`; "
+    "Restore it from a backup of the index, or index the source again into a new index; "
     "`clipsearch verify --full` lists everything that is damaged."
 )
 _HASH_BYTES = 1 << 20
@@ -41,6 +43,14 @@ class FileFacts:
     size_bytes: int
     sha256: str
     mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileHead:
+    """The first bytes of a file, which are checked before a library reads them."""
+
+    size_bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,7 @@ class AnnEntry:
     parameters: dict[str, Any]  # of the search: nprobe, refine
     recall_at_10: float
     built_at: str
+    head: FileHead | None = None  # what FAISS reads before it searches; None of older versions
 
 
 def hash_file(path: Path) -> str:
@@ -78,6 +89,12 @@ def hash_file(path: Path) -> str:
         while chunk := file.read(_HASH_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def head_of(path: Path, size_bytes: int) -> FileHead:
+    """Digest the first bytes of a file."""
+    with path.open("rb") as file:
+        return FileHead(size_bytes, hashlib.sha256(file.read(size_bytes)).hexdigest())
 
 
 def check_file(path: Path, facts: FileFacts, *, full: bool = False, remedy: str = REMEDY) -> None:

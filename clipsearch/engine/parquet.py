@@ -34,7 +34,6 @@ from .columns import (
     type_text,
     unified,
 )
-from .database import translated
 from .declared import FRAME
 from .snapshot import Snapshot, VectorStore
 from .writer import Writer
@@ -173,7 +172,7 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
         },
     )
     done = 0
-    with translated(path), output_file(path) as part, pq.ParquetWriter(part, schema) as out:
+    with output_file(path) as part, pq.ParquetWriter(part, schema) as out:
         after = 0
         while items := catalog.page(conn, "1", (), after, _BATCH):
             columns: dict[str, Any] = {

@@ -166,7 +166,7 @@ class Reader:
         """A connection within a transaction, and the state that it sees."""
         conn = self._take()
         try:
-            with translated(self._folder / CATALOG):
+            with translated(self._folder / CATALOG, conn):
                 conn.execute("BEGIN")
                 state = state_of(conn)
                 check_same(self._folder, conn, state, self._opened)

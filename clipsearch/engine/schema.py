@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from ..errors import IndexCorruptError, IndexVersionError
 from ..names import stored
 from ..passing import TROUBLE
+from . import digests
+from .file_facts import REMEDY
 from .identity import advance, new_id
 from .keywords import indexed
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "migrate", "version_of"]
+__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "WORDS", "create", "migrate", "version_of"]
 
 APPLICATION_ID = 0x434C5053  # "CLPS"
 FORMAT_VERSION = 5
@@ -60,18 +62,20 @@ CREATE UNIQUE INDEX IF NOT EXISTS items_by_caption_row ON items (caption_row)
     WHERE caption_row IS NOT NULL;
 """
 
+WORDS = """
+CREATE VIRTUAL TABLE words USING fts5 (
+    caption, content = 'captions', content_rowid = 'row',
+    tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
+)
+"""
+
 # What keyword search reads: a caption with its words apart (`keywords.indexed`), or as it is.
 _WORDS = (
     """
 CREATE VIEW captions AS
 SELECT row, coalesce(caption_words, caption) AS caption FROM items WHERE caption IS NOT NULL
 """,
-    """
-CREATE VIRTUAL TABLE words USING fts5 (
-    caption, content = 'captions', content_rowid = 'row',
-    tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co Mn Mc'"
-)
-""",
+    WORDS,
     """
 CREATE TRIGGER words_insert AFTER INSERT ON items WHEN new.caption IS NOT NULL BEGIN
     INSERT INTO words (rowid, caption) VALUES (new.row, coalesce(new.caption_words, new.caption));
@@ -127,6 +131,8 @@ CREATE TABLE ann (
     parameters TEXT NOT NULL,
     recall_at_10 REAL NOT NULL,
     built_at TEXT NOT NULL,
+    head_bytes INTEGER,
+    head_sha256 TEXT,
     PRIMARY KEY (fingerprint, modality)
 ) STRICT;
 """
@@ -208,6 +214,16 @@ CREATE TABLE thumbprints (
 ) STRICT, WITHOUT ROWID;
 """
 
+# By which altered rows are noticed; `digests.py` keeps them.
+_DIGESTS = """
+CREATE TABLE digests (
+    name TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    digest INTEGER NOT NULL,
+    PRIMARY KEY (name, block)
+) STRICT, WITHOUT ROWID;
+"""
+
 
 # Items whose file cannot be found; the topmost path that is not there.
 _AWAY = """
@@ -227,7 +243,7 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
     """
     words = "".join(f"{statement};" for statement in _WORDS)
     items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
-    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}{_AWAY}"
+    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}{_AWAY}{_DIGESTS}"
     script = f"{_META}{_MODELS}{items}{files}{_TAGS_AND_FIELDS}{_SCORES}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
@@ -242,6 +258,7 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
         "INSERT INTO models VALUES (?, ?, ?, ?, NULL)",
         (meta["fingerprint"], *(meta[key] for key in of_model)),
     )
+    digests.fill(conn, FORMAT_VERSION)
     conn.execute("COMMIT")
 
 
@@ -259,9 +276,13 @@ def version_of(conn: sqlite3.Connection, where: str) -> int:
     (application,) = conn.execute("PRAGMA application_id").fetchone()
     (version,) = conn.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
+        raise IndexCorruptError(f"{where} is damaged or not a catalog of clipsearch. {REMEDY}")
+    # The next versions differ by more than one bit, or have another schema.
+    one_bit = (version ^ FORMAT_VERSION).bit_count() == 1
+    if one_bit and digests.is_schema_of(conn, FORMAT_VERSION):
         raise IndexCorruptError(
-            f"{where} is damaged or not a catalog of clipsearch. Restore it from a backup, or "
-            "delete the folder and index the source again with `clipsearch index`."
+            f"{where} is damaged: it says that its format version is {version}, but it is "
+            f"{FORMAT_VERSION}. {REMEDY}"
         )
     if version > FORMAT_VERSION:
         raise IndexVersionError(
@@ -290,6 +311,7 @@ def migrate(conn: sqlite3.Connection, version: int) -> None:
             _migrate_4_to_5(conn)
         advance(conn)
         conn.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        digests.fill(conn, FORMAT_VERSION)
         conn.execute("COMMIT")
     except BaseException:
         conn.execute("ROLLBACK")
@@ -356,6 +378,10 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
         if column not in there:
             conn.execute(f"ALTER TABLE items ADD COLUMN {column} {kind}")
     conn.execute(_CAPTION_ROWS)
+    there = {fields[1] for fields in conn.execute("PRAGMA table_info(ann)")}
+    if "head_bytes" not in there:  # versions 1 and 2 get the table anew
+        conn.execute("ALTER TABLE ann ADD COLUMN head_bytes INTEGER")
+        conn.execute("ALTER TABLE ann ADD COLUMN head_sha256 TEXT")
     there = {fields[1] for fields in conn.execute("PRAGMA table_info(extra_fields)")}
     if "arrow" not in there:  # version 1 gets the table anew
         conn.execute("ALTER TABLE extra_fields ADD COLUMN arrow TEXT")
@@ -363,9 +389,9 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     _rebuild_words(conn)
     _remember_all_skips(conn)
     _write_names_anew(conn)
-    for table in ("thumbprints", "away"):
+    for table in ("thumbprints", "away", "digests"):
         conn.execute(f"DROP TABLE IF EXISTS {table}")
-    _run(conn, _THUMBPRINTS + _AWAY)
+    _run(conn, _THUMBPRINTS + _AWAY + _DIGESTS)
 
 
 def _rebuild_words(conn: sqlite3.Connection) -> None:

@@ -17,6 +17,7 @@ from ..types import Hit, Hits, Item
 from ..vectors import Floats, Rows, score
 from . import catalog
 from .baseline import ScoreBaseline
+from .file_facts import REMEDY
 from .fitting import nothing_fits
 from .keywords import words_of
 from .snapshot import Snapshot
@@ -182,7 +183,7 @@ def _items(conn: sqlite3.Connection, rows: set[int]) -> dict[int, Item]:
     if len(items) < len(rows):
         raise IndexCorruptError(
             f"catalog.sqlite is damaged: it has no item {min(rows - items.keys())}, but a segment "
-            "has. Restore it from a backup, or index the source again with `clipsearch index`."
+            f"has. {REMEDY}"
         )
     return items
 

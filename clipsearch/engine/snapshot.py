@@ -16,10 +16,11 @@ import numpy as np
 from ..errors import IndexCorruptError
 from ..types import Modality
 from ..vectors import Block, Floats, Rows, best, exact_top_k, exact_top_k_many, is_in
-from . import away, catalog
+from . import away, catalog, digests
 from .ann import MOST_ON_GPU, Ann, open_ann
 from .away import NO_AWAY, Away
 from .file_facts import AnnEntry
+from .parts import CATALOG
 from .row_names import NO_RENAMED, RowNames
 from .segments import BLOCK_ROWS, Segment
 
@@ -395,6 +396,7 @@ def load_snapshot(
         IndexCorruptError: A file that the catalog names is missing or damaged. A damaged ANN file
             is no error: search becomes exact, and a note says so.
     """
+    digests.check(conn, folder / CATALOG)
     meta = catalog.meta(conn)
     dim = int(meta["dim"])
     open_segments: dict[str, Segment] = {}

@@ -14,8 +14,9 @@ from ..errors import IndexCorruptError, IndexExistsError, IndexNotFoundError, In
 from ..files import is_temporary, replacing, sync
 from . import schema, skipped, vectorsets
 from .database import CATALOG, connect, translated
+from .file_facts import REMEDY
 from .lock import WriterLock
-from .parts import SUBFOLDERS, refuse_links
+from .parts import COMMITTED, NEW_CATALOG, SUBFOLDERS, check_path, refuse_links
 from .snapshot import MODALITIES, Snapshot
 from .writer import LOCK_FILE
 
@@ -29,7 +30,10 @@ _OLD_NEW = f"{CATALOG}.new"  # what earlier versions called a catalog that is be
 
 def is_index(folder: Path) -> bool:
     """Whether there is an index in a folder."""
-    return (folder / CATALOG).is_file()
+    try:
+        return (folder / CATALOG).is_file()
+    except OSError:  # a name that is too long, or may not be looked at
+        return False
 
 
 def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
@@ -43,8 +47,10 @@ def create(folder: Path, encoder: Encoder, *, exist_ok: bool = False) -> None:
     Raises:
         IndexExistsError: There is an index, or there are other files.
         IndexCorruptError: A link lies where a part of the index would be.
+        InvalidInputError: The path is too long.
         StorageError: The folder cannot be written.
     """
+    check_path(folder, name=NEW_CATALOG)
     _refuse_if_taken(folder)
     refuse_links(folder)
     with translated(folder):
@@ -82,7 +88,12 @@ def _refuse_if_taken(folder: Path) -> None:
         raise IndexExistsError(
             f"{folder} already is an index. Open it with Index.open, or choose another name."
         )
-    ours = {*SUBFOLDERS, LOCK_FILE, *(_OLD_NEW + end for end in ("", "-journal", "-wal", "-shm"))}
+    ours = {
+        *SUBFOLDERS,
+        LOCK_FILE,
+        COMMITTED,
+        *(_OLD_NEW + end for end in ("", "-journal", "-wal", "-shm")),
+    }
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         names = (path.name for path in folder.iterdir())
         others = sorted(name for name in names if name not in ours and not is_temporary(name))
@@ -103,7 +114,9 @@ def check_openable(folder: Path) -> None:
         IndexVersionError: It is newer than this version of clipsearch can read, or older and the
             folder cannot be written.
         IndexCorruptError: The catalog is missing, truncated or no catalog.
+        InvalidInputError: The path is too long.
     """
+    check_path(folder)
     if not is_index(folder):
         raise _not_found(folder)
     path = folder / CATALOG
@@ -137,10 +150,7 @@ def _migrate(folder: Path, version: int) -> None:
 
 def _not_found(folder: Path) -> IndexNotFoundError | IndexCorruptError:
     if any((folder / "vectors").glob("*.npy")):
-        return IndexCorruptError(
-            f"{folder / CATALOG} is missing, but there are vectors. Restore it from a backup, or "
-            "delete the folder and index the source again with `clipsearch index`."
-        )
+        return IndexCorruptError(f"{folder / CATALOG} is missing, but there are vectors. {REMEDY}")
     beside: list[str] = []
     with contextlib.suppress(OSError):
         beside = sorted(path.name for path in folder.parent.iterdir() if is_index(path))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..thumbprint import THUMBPRINT_BYTES
 from ..vectors import Rows
+from . import digests
 
 __all__ = ["drop_unused", "has_unused", "of_rows", "remember"]
 
@@ -17,6 +18,7 @@ __all__ = ["drop_unused", "has_unused", "of_rows", "remember"]
 def remember(conn: sqlite3.Connection, prints: Mapping[str, bytes]) -> None:
     """Keep thumbprints by sha256, in the transaction of a writer."""
     conn.executemany("INSERT OR REPLACE INTO thumbprints VALUES (?, ?)", prints.items())
+    digests.add(conn, "thumbprints", prints.items())
 
 
 def of_rows(

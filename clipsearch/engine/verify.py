@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ClipSearchError, IndexCorruptError
 from ..types import Modality
 from ..vectors import Rows, is_in
-from . import catalog, vectorsets
+from . import catalog, committed, digests, vectorsets, words_check
 from .ann import ANN_REMEDY, Ann, ann_file, open_ann
 from .database import CATALOG, connect, translated
 from .file_facts import SegmentEntry, check_file
@@ -29,7 +29,14 @@ __all__ = ["Verification", "verify"]
 _MOST_PROBLEMS = 100  # listed; a broken disk can have millions
 _SAMPLE = 20  # stored vectors that are searched for
 _UNIT_ERROR = 2e-3  # float16 rounds each number to 2^-11 of itself
-_REINDEX = "Restore the index from a backup, or index the source again with `clipsearch index`."
+_REINDEX = "Restore the index from a backup, or index the source again into a new index."
+_NO_COPY = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)  # disk errors
+# What is held against its digests without --full, too.
+_ALSO = ("sqlite_schema", "documents", "tombstones", "probes")
+_NOT_FULL = (
+    "without --full, the content of items, captions, tags and vectors was not compared with what "
+    "was written, nor the keyword index with the captions"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +66,9 @@ def verify(folder: Path, *, full: bool = False) -> Verification:
 
     Args:
         folder: The folder of the index.
-        full: Whether to read and hash every file, and to hold ANN search against exact search.
-            Otherwise sizes, counts and rows are checked.
+        full: Whether to read and hash every file and row, and to hold the keyword index against the
+            captions and ANN search against exact search. Otherwise sizes, counts and rows are
+            checked, and what the index says of itself.
 
     Returns:
         What was found. A damaged file is a problem in the report, not an error.
@@ -100,10 +108,14 @@ class _Check:
         try:
             conn = connect(self._folder)
             try:
-                with translated(self._folder / CATALOG):
+                with translated(self._folder / CATALOG, conn):
                     conn.execute("BEGIN")
                     self._state = state_of(conn)
+                    self._commits(self._state)
                     items = self._catalog(conn)
+                    self._digests(conn)
+                    if self._full:
+                        self._words(conn)
                     entries = catalog.segments(conn)
                     dim = int(catalog.meta(conn)["dim"])
                     for modality in MODALITIES:
@@ -116,6 +128,8 @@ class _Check:
                 conn.close()
         except ClipSearchError as exc:
             self._problems.append(str(exc))
+        if not self._full:
+            self._notes.append(_NOT_FULL)
         self._notes += [
             f"{path} does not belong to the index and is left alone"
             for path in strangers(self._folder)
@@ -140,7 +154,7 @@ class _Check:
                 return state_of(conn) == self._state
             finally:
                 conn.close()
-        except (ClipSearchError, sqlite3.Error):
+        except (ClipSearchError, sqlite3.Error, ValueError):
             return True
 
     def _catalog(self, conn: sqlite3.Connection) -> int:
@@ -173,6 +187,38 @@ class _Check:
                 f"{path} is damaged: {counts['stray_tags']} tags belong to no item. {_REINDEX}"
             )
         return counts["items"]
+
+    def _commits(self, state: State) -> None:
+        """Check that the catalog has the last commit that was made."""
+        later = committed.later(self._folder, state)
+        if later is not None:
+            self._problems.append(
+                f"{self._folder / CATALOG} has state {state.generation}, but state {later} was "
+                f"committed: the end of {CATALOG}-wal is damaged or lost. Restore the index from a "
+                "backup, or run `clipsearch index` again; that ends this message, too, where an "
+                f"older {CATALOG} was put there on purpose."
+            )
+
+    def _digests(self, conn: sqlite3.Connection) -> None:
+        """Hold rows against their digests: of all tables, or of those that have few."""
+        names = None if self._full else {*digests.SMALL, *_ALSO}
+        path = self._folder / CATALOG
+        self._problems += [
+            f"{path} is damaged: {what}. {_REINDEX}" for what in digests.altered(conn, names)
+        ]
+
+    def _words(self, conn: sqlite3.Connection) -> None:
+        """Let FTS5 hold the keyword index against the captions, in a copy: it needs to write."""
+        try:
+            words_check.check(conn)
+        except sqlite3.Error as exc:
+            path = self._folder / CATALOG
+            if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _NO_COPY:
+                self._notes.append(f"the keyword index of {path} could not be checked: {exc}")
+                return
+            self._problems.append(
+                f"{path} is damaged: the keyword index does not fit the captions: {exc}. {_REINDEX}"
+            )
 
     def _modality(self, conn: sqlite3.Connection, modality: Modality, dim: int) -> None:
         entries = [e for e in catalog.segments(conn) if e.modality == modality]

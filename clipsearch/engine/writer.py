@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InvalidInputError, StorageError
 from ..types import Modality, Record
 from ..vectors import Block, Floats, Halves, Rows, check_ids, check_vectors
-from . import catalog, compaction, thumbprints
+from . import catalog, committed, compaction, digests, thumbprints
 from .catalog import Known
 from .database import CATALOG, connect, is_filled, translated
 from .file_facts import SegmentEntry
@@ -84,6 +84,7 @@ class Writer:
             with self._translated():
                 self._began = state_of(self._conn)
                 check_same(folder, self._conn, self._began, opened)
+                digests.check(self._conn, self._catalog)
                 self._reset()
                 self._base: Snapshot | None = None
                 # Whose commit, which failed to be synced, the log may end with; see `_settle`.
@@ -91,6 +92,7 @@ class Writer:
                 if is_filled(folder / f"{CATALOG}-wal"):
                     self._doubt = "another's"
                 self._sweep()
+                digests.watch(self._conn)
         except BaseException:
             self.close()
             raise
@@ -550,6 +552,7 @@ class Writer:
         self._doubt = "own"
         self._conn.execute("COMMIT")
         self._doubt = ""
+        committed.note(self._folder, generation)
         self._base = None
         self._reset()
         self._sweep()
@@ -655,7 +658,7 @@ class Writer:
         return self._conn
 
     def _translated(self) -> contextlib.AbstractContextManager[None]:
-        return translated(self._catalog)
+        return translated(self._catalog, self._conn)
 
     def __enter__(self) -> Self:
         return self
