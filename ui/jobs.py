@@ -40,6 +40,8 @@ class Jobs:
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._stop = threading.Event()
+        self._over = threading.Event()
+        self._over.set()
 
     @property
     def job(self) -> Job | None:
@@ -65,6 +67,7 @@ class Jobs:
             if self._job is not None and self._job.state == "running":
                 return False
             self._stop.clear()
+            self._over.clear()
             self._job = Job(name, source, started=time.monotonic())
         threading.Thread(target=self._run, args=(open_index, add), daemon=True).start()
         return True
@@ -72,6 +75,11 @@ class Jobs:
     def cancel(self) -> None:
         """Ask the running job to stop at the next chance."""
         self._stop.set()
+
+    def close(self, wait_s: float) -> None:
+        """Stop the running job, if there is one, and wait for it for a while."""
+        self.cancel()
+        self._over.wait(wait_s)
 
     def _update(self, **changes: Any) -> None:
         if self._job is not None:
@@ -98,3 +106,4 @@ class Jobs:
                 self._job is not None and self._job.state == "running"
             ):  # a defect; threading logs it
                 self._update(state="failed", problem="unexpected error; see the server's log")
+            self._over.set()
