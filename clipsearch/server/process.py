@@ -29,8 +29,8 @@ _BACKLOG = 2048
 _KEEP_ALIVE_S = 30
 # When the server is asked to stop: requests under way are finished within this time, and others
 # answered 503; after the second one the process ends whatever is under way.
-_GRACE_S = 2.5
-_END_S = 4.5
+_GRACE_S = 3.5
+_END_S = 4.7
 _TEMP_PREFIX = "clipsearch-serve-"
 
 

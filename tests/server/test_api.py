@@ -216,7 +216,7 @@ def test_a_commit_and_a_migration_elsewhere_are_followed(tmp_path, encoder, othe
 def test_a_graceful_stop_finishes_what_is_under_way(home):
     with serving(home, "-i", "photos", "--no-ui") as running:
         answers = []
-        labels = [f"label {n}" for n in range(100)]
+        labels = [f"label {n}" for n in range(60)]
         buffer = io.BytesIO()
         Image.new("RGB", (64, 64)).save(buffer, "PNG")
 
