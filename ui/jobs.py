@@ -48,6 +48,11 @@ class Jobs:
         """The latest job, running or not."""
         return self._job
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a job is under way."""
+        return self._job is not None and self._job.state == "running"
+
     def start(
         self,
         name: str,
@@ -64,7 +69,7 @@ class Jobs:
             add: Called with the index and a progress callback.
         """
         with self._lock:
-            if self._job is not None and self._job.state == "running":
+            if self.is_running:
                 return False
             self._stop.clear()
             self._over.clear()
@@ -102,8 +107,6 @@ class Jobs:
         except (ClipSearchError, OSError) as exc:
             self._update(state="failed", problem=str(exc))
         finally:
-            if (
-                self._job is not None and self._job.state == "running"
-            ):  # a defect; threading logs it
+            if self.is_running:  # a defect; threading logs it
                 self._update(state="failed", problem="unexpected error; see the server's log")
             self._over.set()
