@@ -7,6 +7,7 @@ client does not read for as long as the client likes, and accepts any number of 
 from __future__ import annotations
 
 import asyncio
+import os
 from http import HTTPStatus
 from typing import Any
 
@@ -212,5 +213,6 @@ def bound_ray_proxy() -> list[Any]:
     Returns:
         Middleware to add, of which there is none.
     """
+    os.environ["FORWARDED_ALLOW_IPS"] = ""  # uvicorn would believe this machine; the guard decides
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"
     return []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
 import socket
 import threading
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from clipsearch.cluster.connection import PROXY_LIMITS
 from clipsearch.server import wire
 from tests.raycluster import wait_for
 from tests.ui_support import served
@@ -264,3 +267,14 @@ def test_honest_requests_are_answered(port):
     body = POST + upgrade + b"Content-Length: 5\r\n\r\nhello"
     assert statuses(answers(port, body)) == [400]  # rather than without its body
     assert statuses(answers(port, get.replace(b"1.1", b"1.0") + b"\r\n")) == [200]
+
+
+def test_proxies_of_ray_serve_keep_to_the_same(monkeypatch):
+    monkeypatch.setattr(uvicorn.config, "HTTP_PROTOCOLS", dict(uvicorn.config.HTTP_PROTOCOLS))
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
+    name, _, function = PROXY_LIMITS[1].partition(":")
+    assert getattr(importlib.import_module(name), function)() == []
+    config = uvicorn.Config("starlette.applications:Starlette", factory=True)
+    config.load()
+    assert config.http_protocol_class is wire.BoundedProtocol
+    assert config.forwarded_allow_ips == ""
