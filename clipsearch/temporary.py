@@ -13,17 +13,20 @@ __all__ = ["private_folder"]
 
 
 @contextlib.contextmanager
-def private_folder(prefix: str, *, root: Path | None = None) -> Iterator[Path]:
+def private_folder(prefix: str, *, root: Path | None = None, only: bool = False) -> Iterator[Path]:
     """A folder that only this user can open, gone afterwards; those of killed runs are swept.
 
     Args:
         prefix: Of its name, ending in a hyphen; the same for all runs.
         root: Where it is made; by default where the system has temporary files.
+        only: Whether this process has no other one. Then one of its number is left by a process
+            before it, as in a container, where a server has the same number every time.
     """
     root = root or Path(tempfile.gettempdir())
     for old in root.glob(f"{prefix}*"):
         pid = old.name.removeprefix(prefix).partition("-")[0]
-        if pid.isdecimal() and not _is_alive(int(pid)):
+        ours = only and pid == str(os.getpid())
+        if pid.isdecimal() and (ours or not _is_alive(int(pid))):
             shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=root))
     try:

@@ -61,7 +61,7 @@ def own_temporary_files() -> Iterator[None]:
     Put it around everything, for libraries decide early where they put theirs.
     """
     global _temporary
-    with private_folder(_TEMP_PREFIX) as _temporary:
+    with private_folder(_TEMP_PREFIX, only=True) as _temporary:
         before, tempfile.tempdir = tempfile.tempdir, str(_temporary)
         os.environ["GRADIO_TEMP_DIR"] = str(_temporary / "gradio")
         try:
