@@ -231,6 +231,15 @@ def test_the_page_answers_under_its_own_names_only(site):
     library.close()
 
 
+def test_the_page_calls_no_address_that_a_header_names(site):
+    url, _ = site
+    for name in ("X-Forwarded-Host", "X-Gradio-Server", "X-Forwarded-Prefix", "Forwarded"):
+        for path in ("/", "/config", "/?deep_link=../../x"):
+            answer = httpx.get(url + path, headers={name: "http://evil.example/x"})
+            assert answer.status_code == 200
+            assert "evil.example" not in answer.text
+
+
 def test_every_answer_has_the_same_security_headers(site):
     url, _ = site
     for path in ("/", "/config", "/media/site/1/thumbnail", "/healthz", "/nothing", "/file=x"):

@@ -11,7 +11,13 @@ from ..errors import InvalidInputError
 
 __all__ = ["Proxies", "checked_proxies", "client_network"]
 
-_SAID_BY_PROXIES = (b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"x-client-ip")
+_SAID_BY_PROXIES = (
+    b"forwarded",
+    b"true-client-ip",
+    b"x-client-ip",
+    b"x-gradio-server",  # which Gradio takes for its own address
+    b"x-real-ip",
+)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

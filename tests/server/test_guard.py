@@ -198,6 +198,7 @@ CLAIMS = {
     "X-Forwarded-Host": "evil.example",
     "X-Forwarded-Prefix": "/evil",
     "X-Real-IP": "203.0.113.9",
+    "X-Gradio-Server": "http://evil.example",
     "Forwarded": "for=203.0.113.9;proto=https;host=evil.example",
 }
 
