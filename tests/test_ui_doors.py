@@ -101,6 +101,109 @@ def test_a_file_named_in_an_event_is_not_read(site):
     assert after == before, "Gradio copied the file into its cache"
 
 
+GOOD = {"fn_index": 0, "data": [""], "session_hash": "abc", "event_data": None, "trigger_id": 2}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"1e999",
+        b"\xff\xfe{",
+        b"[" * 100_000,
+        b'{"data":' * 50_000,
+        b"{}",
+        *(
+            json.dumps({**GOOD, **change}).encode()
+            for change in (
+                {"data": [float("nan")]},
+                {"data": ["\ud800"]},
+                {"data": None},
+                {"data": {}},
+                {"data": "x"},
+                {"data": []},
+                {"data": ["", ""]},
+                {"data": [1]},
+                {"data": [{}]},
+                {"data": [{"path": "/etc/passwd"}]},
+                {"data": [{"a": [{"path": "x", "meta": {"_type": "gradio.FileData"}}]}]},
+                {"fn_index": -1},
+                {"fn_index": 10**6},
+                {"fn_index": 10**400},
+                {"fn_index": "0"},
+                {"fn_index": True},
+                {"fn_index": 0.0},
+                {"fn_index": None},
+                {"session_hash": 1},
+                {"session_hash": ""},
+                {"session_hash": "../x"},
+                {"session_hash": "x" * 65},
+                {"session_hash": ["abc"]},
+                {"event_data": "x"},
+                {"event_data": []},
+                {"trigger_id": "x"},
+                {"trigger_id": True},
+                {"batched": True},
+                {"simple_format": True},
+            )
+        ),
+    ],
+    ids=lambda body: repr(body[:60]),
+)
+def test_what_is_no_event_of_the_page_is_refused_in_one_line(site, body, capfd):
+    url, _ = site
+    answer = httpx.post(f"{url}/gradio_api/run/predict", content=body, timeout=60)
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_events_with_nonsense_inside_fail_in_one_line(site, capfd):
+    """Every event of the page, with values of every kind and with what no script of it sends."""
+    url, _ = site
+    config = httpx.get(f"{url}/config").json()
+    values = [None, True, -1, 10**30, 1e300, "", "x" * 5000, "\0", [], [[]], {}, {"a": []}]
+    odd = [None, -1, 1e300, "x" * 500, []]
+    sent = [None, *({"do": do} for do in ("vote", "more", "weight", "picture", "add"))]
+    sent += [{"do": "vote", "id": value, "way": value} for value in odd]
+    sent += [{"place": value, "id": value, "pictures": value, "value": value} for value in odd]
+    events = {}  # one of each kind
+    for event in config["dependencies"]:
+        if event["backend_fn"]:
+            events.setdefault((event["targets"][0][1], len(event["inputs"])), event)
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for (name, _), event in events.items():
+            for n in range(len(sent) if name in ("act", "given", "chosen", "further") else 1):
+                body = {
+                    "fn_index": event["id"],
+                    "data": [values[(n + event["id"]) % len(values)] for _ in event["inputs"]],
+                    "event_data": sent[(event["id"] + n) % len(sent)],
+                    "session_hash": f"s{event['id']}",
+                }
+                answer = client.post("/gradio_api/run/predict", json=body)
+                assert answer.status_code in (200, 422), (body, answer.text)
+        assert client.post("/gradio_api/run/predict", json=GOOD).status_code == 200
+    logged = capfd.readouterr().err
+    assert "Traceback" not in logged
+    assert "xxxx" not in logged
+
+
+def test_gradios_queue_which_the_page_does_not_use_is_closed(site):
+    url, _ = site
+    for method, path in (
+        ("POST", "/gradio_api/queue/join"),
+        ("GET", "/gradio_api/queue/data?session_hash=none"),
+        ("POST", "/gradio_api/cancel"),
+        ("POST", "/gradio_api/reset"),
+        ("GET", "/gradio_api/heartbeat/" + "x" * 65),
+    ):
+        assert httpx.request(method, url + path, json=GOOD).status_code == 404
+
+
 def test_a_body_over_the_limit_is_refused(site):
     url, _ = site
     body = b"x" * (33 * 1024**2)
@@ -126,6 +229,15 @@ def test_the_page_answers_under_its_own_names_only(site):
             assert httpx.get(url + path).status_code == 421
             assert httpx.get(f"http://localhost:{port}{path}").status_code == 200
     library.close()
+
+
+def test_the_page_calls_no_address_that_a_header_names(site):
+    url, _ = site
+    for name in ("X-Forwarded-Host", "X-Gradio-Server", "X-Forwarded-Prefix", "Forwarded"):
+        for path in ("/", "/config", "/?deep_link=../../x"):
+            answer = httpx.get(url + path, headers={name: "http://evil.example/x"})
+            assert answer.status_code == 200
+            assert "evil.example" not in answer.text
 
 
 def test_every_answer_has_the_same_security_headers(site):

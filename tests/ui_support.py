@@ -10,6 +10,8 @@ from pathlib import Path
 
 import uvicorn
 
+from clipsearch.server.process import configuration
+
 
 @contextlib.contextmanager
 def served(app, *, port: int = 0, timeout_s: float = 60):
@@ -18,7 +20,9 @@ def served(app, *, port: int = 0, timeout_s: float = 60):
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
+    config = configuration(app)
+    config.port = port
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + timeout_s

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio.to_thread
 import gradio as gr
 from fastapi import FastAPI
 
@@ -23,6 +24,8 @@ from .theme import asset, css, make_theme
 
 __all__ = ["build", "create_app", "mount"]
 
+_JOB_ENDS_S = 1.0  # for a job of indexing to stop between two batches when the server stops
+
 
 def build(
     library: Library, settings: Settings, *, language: str = "en", jobs: Jobs | None = None
@@ -37,14 +40,16 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
     Whatever guards the application's routes guards these: put `add_guard` around it.
     """
     app.include_router(media_router(library))
-    holders = {}
+    holders, inputs = {}, {}
     jobs = Jobs()
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         words = Words(language)
+        blocks = build(library, settings, language=language, jobs=jobs)
+        inputs[language] = {number: len(event.inputs) for number, event in blocks.fns.items()}
         gr.mount_gradio_app(
             holder,
-            build(library, settings, language=language, jobs=jobs),
+            blocks,
             path="/",
             ssr_mode=False,
             run_history=False,
@@ -70,10 +75,13 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
             for holder in holders.values():
                 await stack.enter_async_context(holder.router.lifespan_context(holder))
             library.warm()
-            yield state
+            try:
+                yield state
+            finally:
+                await anyio.to_thread.run_sync(jobs.close, _JOB_ENDS_S)
 
     app.router.lifespan_context = lifespan
-    app.mount(path, PageGuard(holders, language=settings.language))
+    app.mount(path, PageGuard(holders, inputs, language=settings.language))
     return app
 
 
@@ -87,7 +95,7 @@ def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI
         return {"status": "ok"}
 
     mount(app, library, settings)
-    add_guard(app, ServerSettings(allowed_hosts=settings.allowed_hosts))
+    add_guard(app, ServerSettings(allowed_hosts=settings.allowed_hosts, proxies=settings.proxies))
     return app
 
 

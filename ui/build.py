@@ -123,6 +123,8 @@ class _Desk:
         """Keep images of the visitor beside the indexes, and index them."""
         try:
             self._check_name(name)
+            if self._jobs.is_running:  # before anything is kept that would be sent again
+                raise PageError("build.busy")
             images, problem = read_images(
                 sent(event).get("pictures", []), self._context.settings, self._words
             )
@@ -168,7 +170,7 @@ class _Desk:
     def show(self) -> tuple[str, gr.Button, gr.Timer]:
         """The latest job, whether it can be cancelled, and whether to look again soon."""
         job = self._jobs.job
-        running = job is not None and job.state == "running"
+        running = self._jobs.is_running
         shown = "" if job is None else _job(job, self._words)
         return shown, gr.Button(visible=running), gr.Timer(active=running)
 

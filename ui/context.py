@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from clipsearch.server.guard import query_fields
+from clipsearch.server.door import query_fields
 
 from .jobs import Jobs
 from .library import Library

@@ -40,11 +40,18 @@ class Jobs:
         self._lock = threading.Lock()
         self._job: Job | None = None
         self._stop = threading.Event()
+        self._over = threading.Event()
+        self._over.set()
 
     @property
     def job(self) -> Job | None:
         """The latest job, running or not."""
         return self._job
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a job is under way."""
+        return self._job is not None and self._job.state == "running"
 
     def start(
         self,
@@ -62,9 +69,10 @@ class Jobs:
             add: Called with the index and a progress callback.
         """
         with self._lock:
-            if self._job is not None and self._job.state == "running":
+            if self.is_running:
                 return False
             self._stop.clear()
+            self._over.clear()
             self._job = Job(name, source, started=time.monotonic())
         threading.Thread(target=self._run, args=(open_index, add), daemon=True).start()
         return True
@@ -72,6 +80,11 @@ class Jobs:
     def cancel(self) -> None:
         """Ask the running job to stop at the next chance."""
         self._stop.set()
+
+    def close(self, wait_s: float) -> None:
+        """Stop the running job, if there is one, and wait for it for a while."""
+        self.cancel()
+        self._over.wait(wait_s)
 
     def _update(self, **changes: Any) -> None:
         if self._job is not None:
@@ -94,7 +107,6 @@ class Jobs:
         except (ClipSearchError, OSError) as exc:
             self._update(state="failed", problem=str(exc))
         finally:
-            if (
-                self._job is not None and self._job.state == "running"
-            ):  # a defect; threading logs it
+            if self.is_running:  # a defect; threading logs it
                 self._update(state="failed", problem="unexpected error; see the server's log")
+            self._over.set()

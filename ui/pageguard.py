@@ -7,15 +7,17 @@ disk. So a request for anything that is not on the list below is answered 404 be
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clipsearch.server.guard import query_fields, read_body, replay
+from clipsearch.server.door import query_fields
+from clipsearch.server.guard import read_body, replay
+from clipsearch.server.problems import Problem, problem_response
+
+from .events import FAILED, check_event
 
 __all__ = ["LANGUAGE_COOKIE", "PageGuard"]
 
@@ -23,8 +25,7 @@ LANGUAGE_COOKIE = "clipsearch_lang"
 _OPEN = re.compile(
     r"/(?:$|config/?$|theme\.css$|favicon\.ico$|robots\.txt$|manifest\.json$|pwa_icon(?:/\d+)?$"
     r"|assets/[\w.-]+(?:/[\w.-]+)*$|static/[\w.-]+(?:/[\w.-]+)*$"
-    r"|gradio_api/(?:run/predict/?$|queue/(?:join|data)$|heartbeat/[\w-]+$|reset/?$|cancel$"
-    r"|startup-events$|info/?$|theme\.css$))"
+    r"|gradio_api/(?:run/predict/?$|heartbeat/[\w-]{1,64}$|startup-events$|info/?$|theme\.css$))"
 )
 _POLICY = (  # Gradio's page has scripts and styles of its own within it
     b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self'; "
@@ -39,11 +40,19 @@ class PageGuard:
 
     Args:
         apps: Gradio applications by language.
+        inputs: The number of inputs of each event, by language.
         language: Used whatever the browser says; None to follow the browser.
     """
 
-    def __init__(self, apps: Mapping[str, ASGIApp], *, language: str | None) -> None:
+    def __init__(
+        self,
+        apps: Mapping[str, ASGIApp],
+        inputs: Mapping[str, Mapping[int, int]],
+        *,
+        language: str | None,
+    ) -> None:
         self._apps = dict(apps)
+        self._inputs = dict(inputs)
         self._language = language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,30 +64,41 @@ class PageGuard:
         prefix = scope.get("root_path", "")
         inner = path[len(prefix) :] if prefix and path.startswith(prefix) else path
         if not _OPEN.match(inner or "/") or ".." in inner:
-            await PlainTextResponse("there is nothing here", 404)(scope, receive, send)
+            await _refuse(Problem(404, "not_found", "there is nothing here"), scope, receive, send)
             return
         headers = dict(scope["headers"])
         query = query_fields(scope.get("query_string", b"").decode("latin-1"))
         asked = query.get("lang", [""])[0]
         page = inner in ("", "/")
 
+        failed = False
+
         async def answered(message: Message) -> None:
+            nonlocal failed
             if message["type"] == "http.response.start":
+                failed = message["status"] >= 400 and page_event
                 extra = [(b"content-security-policy", _POLICY)]
                 if page and asked in self._apps:
                     cookie = f"{LANGUAGE_COOKIE}={asked}; Path=/; SameSite=Lax; Max-Age=31536000"
                     extra.append((b"set-cookie", cookie.encode()))
                 message = {**message, "headers": [*message.get("headers", []), *extra]}
-            await send(message)
+            if not failed:
+                await send(message)
 
-        app = self._apps[self._choose(asked, headers)]
+        language = self._choose(asked, headers)
         body = await read_body(receive) if scope["method"] == "POST" else b""
         if body is None:
             return  # the visitor has gone
-        if _names_a_file(body):
-            await PlainTextResponse("files are not taken here", 400)(scope, receive, send)
-        else:
-            await app(scope, replay(body, receive), answered)
+        page_event = scope["method"] == "POST" and inner.startswith("/gradio_api/run/")
+        try:
+            if page_event:
+                check_event(body, self._inputs[language])
+        except Problem as problem:
+            await _refuse(problem, scope, receive, send)
+            return
+        await self._apps[language](scope, replay(body, receive), answered)
+        if failed:
+            await _refuse(Problem(422, "invalid_input", FAILED), scope, receive, send)
 
     def _choose(self, asked: str, headers: Mapping[bytes, bytes]) -> str:
         """The language of one request: asked for, remembered, configured, the browser's."""
@@ -100,20 +120,6 @@ class PageGuard:
         return next(iter(self._apps))
 
 
-def _names_a_file(body: bytes) -> bool:
-    """Whether JSON holds an object with a `path`: Gradio would copy or fetch what it names."""
-    if not body:
-        return False
-    try:
-        left = [json.loads(body)]
-    except (ValueError, RecursionError):
-        return True  # the page sends nothing that is not JSON
-    while left:
-        value = left.pop()
-        if isinstance(value, dict):
-            if "path" in value:
-                return True
-            left.extend(value.values())
-        elif isinstance(value, list):
-            left.extend(value)
-    return False
+async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    answer = problem_response(problem, scope.get("state", {}).get("request_id", ""))
+    await answer(scope, receive, send)

@@ -10,12 +10,13 @@ import gradio as gr
 from . import build, classify, curate, learn, search, why
 from . import map as map_page
 from .context import QUIET, ROUTED, Context, address
+from .events import Page
 from .render import header
 
 __all__ = ["Context", "assemble"]
 
-Page = Callable[[Context, gr.HTML], None]
-TABS: dict[str, Page] = {
+Tab = Callable[[Context, gr.HTML], None]
+TABS: dict[str, Tab] = {
     "search": search.page,
     "classify": classify.page,
     "why": why.page,
@@ -45,7 +46,7 @@ tell();
 _SELECTED = "() => cs.selected('{name}')"
 
 
-def tabs_for(context: Context) -> dict[str, Page]:
+def tabs_for(context: Context) -> dict[str, Tab]:
     """The tabs that the operator allows."""
     return {
         name: page for name, page in TABS.items() if name != "build" or context.settings.may_build
@@ -63,7 +64,7 @@ def assemble(context: Context) -> gr.Blocks:
         asked = address(search).get("tab", [""])[0]
         return gr.Tabs(selected=asked if asked in chosen else "search")
 
-    blocks = gr.Blocks(
+    blocks = Page(
         analytics_enabled=False,
         title="clipsearch",
         fill_width=True,

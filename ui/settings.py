@@ -21,6 +21,7 @@ class Settings:
         max_upload_bytes: Of one image that a visitor gives.
         may_build: Whether the Build tab is there.
         allowed_hosts: Host headers answered by an application of the page's own; None answers all.
+        proxies: Addresses whose X-Forwarded-* such an application believes.
     """
 
     names: tuple[str, ...] | None = None
@@ -31,3 +32,4 @@ class Settings:
     max_upload_bytes: int = 16 * 1024**2
     may_build: bool = True
     allowed_hosts: tuple[str, ...] | None = None
+    proxies: tuple[str, ...] = ()

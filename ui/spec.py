@@ -15,7 +15,7 @@ import numpy as np
 from clipsearch.explore.feedback import refine
 from clipsearch.query import Query
 from clipsearch.request import SearchRequest
-from clipsearch.server.guard import query_fields
+from clipsearch.server.door import query_fields
 from clipsearch.types import Modality
 from clipsearch.vectors import Floats
 

@@ -15,7 +15,7 @@ from ..locations import existing_index
 from .options import Device
 from .output import note
 
-__all__ = ["Lang", "Root", "checked_roots", "ui"]
+__all__ = ["Lang", "Proxy", "Root", "checked_roots", "ui"]
 
 _HOST = "127.0.0.1"
 _HOSTS = ("127.0.0.1", "localhost")  # no other name, so that no other site's page can reach in
@@ -24,6 +24,13 @@ _HOSTS = ("127.0.0.1", "localhost")  # no other name, so that no other site's pa
 Root = Annotated[
     list[Path] | None,
     typer.Option(help="Folder below which the Build tab may index. Repeatable."),
+]
+Proxy = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Address or network of a reverse proxy whose X-Forwarded-For and X-Forwarded-Proto "
+        "are believed. Repeatable."
+    ),
 ]
 Lang = Annotated[
     Literal["en", "es"] | None,
@@ -56,6 +63,7 @@ def ui(
     root: Root = None,
     lang: Lang = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")] = 7861,
+    proxy: Proxy = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
@@ -70,24 +78,27 @@ def ui(
     for name in names or []:
         existing_index(name)
     roots = checked_roots(root)
-    from ..server.process import listen, run
+    from ..server.process import listen, own_temporary_files, run
+    from ..server.proxies import checked_proxies
 
-    sock = listen(_HOST, port)
-    # Gradio takes seconds to import, and a taken port should be told at once.
-    page = importlib.import_module("clipsearch.ui.app")
-    settings = page.Settings(
-        names=tuple(names) if names else None,
-        roots=roots,
-        language=lang,
-        device=device,
-        allowed_hosts=_HOSTS,
-    )
-    app = page.create_app(settings)
-    url = f"http://{_HOST}:{sock.getsockname()[1]}/"
+    with own_temporary_files():
+        sock = listen(_HOST, port)
+        # Gradio takes seconds to import, and a taken port should be told at once.
+        page = importlib.import_module("clipsearch.ui.app")
+        settings = page.Settings(
+            names=tuple(names) if names else None,
+            roots=roots,
+            language=lang,
+            device=device,
+            allowed_hosts=_HOSTS,
+            proxies=checked_proxies(proxy),
+        )
+        app = page.create_app(settings)
+        url = f"http://{_HOST}:{sock.getsockname()[1]}/"
 
-    def ready() -> None:
-        note(f"the page is at {url} (press Ctrl-C to stop)")
-        if browser:
-            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+        def ready() -> None:
+            note(f"the page is at {url} (press Ctrl-C to stop)")
+            if browser:
+                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
-    run(app, sock, ready=ready)
+        run(app, sock, ready=ready)

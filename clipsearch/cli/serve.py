@@ -15,7 +15,7 @@ from ..models import BUNDLED_MODEL, load_encoder
 from .cluster import serve_on_cluster
 from .options import Device
 from .output import note
-from .page import Lang, Root, checked_roots
+from .page import Lang, Proxy, Root, checked_roots
 
 if TYPE_CHECKING:
     from ..hub import Hub
@@ -53,6 +53,7 @@ def serve(
             "--no-auth", help="Listen on a non-loopback address without requiring a token."
         ),
     ] = False,
+    proxy: Proxy = None,
     rate: Annotated[
         float | None,
         typer.Option(min=0, help="Requests per second and client; 0 is unlimited."),
@@ -108,7 +109,8 @@ def serve(
 
     clipsearch shard -i web --shards 8 && clipsearch serve --ray auto -i web --replicas 2
     """
-    from ..server.process import listen, run
+    from ..server.process import listen, own_temporary_files, run
+    from ..server.proxies import checked_proxies
     from ..server.settings import ServerSettings, is_loopback
 
     tokens = _tokens(token, token_file)
@@ -122,6 +124,7 @@ def serve(
     settings = ServerSettings(
         tokens=tokens,
         allowed_hosts=("localhost", "127.0.0.1", "::1", host) if local and not tokens else None,
+        proxies=checked_proxies(proxy),
         rate_per_s=(rate or None) if rate is not None else None if local else _REMOTE_RATE,
         max_batch=max_batch,
         batch_wait_ms=batch_wait_ms,
@@ -153,15 +156,16 @@ def serve(
     from ..server.shared_encoder import sharing
     from ..server.telemetry import Telemetry
 
-    telemetry = Telemetry()
-    load = sharing(partial(load_encoder, device=device), settings, telemetry)
-    hub = Hub(load, open_index=Index.open)
-    folders, chosen = _folders_and_model(hub, names, model)
-    app = serve_hub(hub, folders, model=chosen, settings=settings, telemetry=telemetry, ui=ui)
-    sock = listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{sock.getsockname()[1]}"
-    run(app, sock, ready=lambda: note(f"serving {', '.join(folders) or 'no index'} at {url}"))
+    with own_temporary_files():
+        telemetry = Telemetry()
+        load = sharing(partial(load_encoder, device=device), settings, telemetry)
+        hub = Hub(load, open_index=Index.open)
+        folders, chosen = _folders_and_model(hub, names, model)
+        app = serve_hub(hub, folders, model=chosen, settings=settings, telemetry=telemetry, ui=ui)
+        sock = listen(host, port)
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{sock.getsockname()[1]}"
+        run(app, sock, ready=lambda: note(f"serving {', '.join(folders) or 'no index'} at {url}"))
 
 
 def _tokens(given: list[str] | None, file: Path | None) -> tuple[str, ...]:

@@ -7,15 +7,14 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import errors
 from ..errors import ClipSearchError, ClusterError, MissingExtraError
+from ..temporary import private_folder
 
 __all__ = ["LOCAL", "connected", "of_ray", "require_ray"]
 
@@ -29,6 +28,11 @@ _START = (
 _TEMP_ROOT = "/tmp"  # noqa: S108 - a fresh folder with a random name is made in it
 _AUTH_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _TEMP_PREFIX = "clipsearch-ray-"
+# Ray Serve's HTTP proxies call this when they start. A cluster that runs already has to have it.
+PROXY_LIMITS = (
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
+    "clipsearch.server.wire:bound_ray_proxy",
+)
 
 
 def require_ray() -> Any:
@@ -74,10 +78,11 @@ def connected(address: str) -> Iterator[None]:
             stack.enter_context(_own_token())
             # Workers go at the pace of the command that started them; by itself Ray takes 15.
             stack.enter_context(_environment("RAY_worker_niceness", "0"))
+            stack.enter_context(_environment(*PROXY_LIMITS))
             options |= {
                 "num_cpus": os.cpu_count(),
                 "include_dashboard": False,
-                "_temp_dir": stack.enter_context(_temp_folder()),
+                "_temp_dir": str(stack.enter_context(_temp_folder())),
             }
         else:
             options["address"] = address
@@ -195,26 +200,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
         os.environ.pop(name, None)
 
 
-@contextlib.contextmanager
-def _temp_folder() -> Iterator[str]:
-    """A folder for a local cluster's logs and sockets; those of killed runs are swept."""
-    root = Path(_TEMP_ROOT if Path(_TEMP_ROOT).is_dir() else tempfile.gettempdir())
-    for old in root.glob(f"{_TEMP_PREFIX}*"):
-        pid = old.name.removeprefix(_TEMP_PREFIX).partition("-")[0]
-        if pid.isdecimal() and not _is_alive(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
-    folder = tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=root)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _temp_folder() -> contextlib.AbstractContextManager[Path]:
+    """A folder for a local cluster's logs and sockets."""
+    root = Path(_TEMP_ROOT)
+    return private_folder(_TEMP_PREFIX, root=root if root.is_dir() else None)

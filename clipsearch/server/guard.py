@@ -6,45 +6,40 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-import secrets
-import time
-from collections import OrderedDict
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+import ipaddress
+import re
+from collections.abc import Callable
 
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .buckets import Buckets
+from .door import MAX_FORM_BYTES, Door, form_token, is_form, link_token
 from .problems import Problem, problem_response
+from .proxies import Proxies, client_network
 from .settings import ServerSettings
 from .telemetry import Telemetry, TelemetryMiddleware
 
 __all__ = [
+    "SECURITY_HEADERS",
     "GuardMiddleware",
     "HeadersMiddleware",
     "add_guard",
-    "query_fields",
     "read_body",
     "replay",
 ]
 
-_COOKIE = "clipsearch_session"
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-_MAX_CLIENTS = 10_000  # remembered by the rate limit; the one that was quiet longest is forgotten
-_MAX_FIELDS = 300  # of a query: more than the longest link of the page has
-_LOGIN_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>clipsearch</title>
-<body style="font-family:sans-serif;max-width:24em;margin:4em auto">
-<h1>clipsearch</h1><form method="get" action="/"><label>Token
-<input name="token" type="password" autofocus autocomplete="current-password"></label>
-<button>Open</button></form></body></html>"""
-_LOGIN_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+_HOST = re.compile(
+    r"(?P<name>\[[0-9a-fA-F:.]{2,45}\]|[a-zA-Z0-9](?:[a-zA-Z0-9._-]{0,251}[a-zA-Z0-9])?)"
+    r"(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
+_ONCE = frozenset(
+    b"authorization content-length content-type host origin sec-fetch-mode sec-fetch-site".split()
 )
 # Of every answer that does not bring its own; pages that need more say so in their policy.
-_HEADERS = (
+SECURITY_HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -80,17 +75,32 @@ class HeadersMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        started = False
 
         async def dressed(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = list(message.get("headers", ()))
                 names = {name.lower() for name, _ in headers}
-                ours = (*_HEADERS, _UNKEPT) if scope["path"].startswith("/v1/") else _HEADERS
+                ours = (
+                    (*SECURITY_HEADERS, _UNKEPT)
+                    if scope["path"].startswith("/v1/")
+                    else SECURITY_HEADERS
+                )
                 headers += [pair for pair in ours if pair[0] not in names]
                 message["headers"] = headers
             await send(message)
 
-        await self._app(scope, receive, dressed if scope["type"] == "http" else send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, dressed)
+        except asyncio.CancelledError:  # the server stops, and this took too long
+            if not started:
+                told = "this server is being stopped; send the request again"
+                await problem_response(Problem(503, "stopping", told))(scope, receive, dressed)
 
 
 class GuardMiddleware:
@@ -102,13 +112,12 @@ class GuardMiddleware:
         self._app = app
         self._settings = settings
         self._telemetry = telemetry
-        secret = secrets.token_bytes(32)  # sessions end with the process
-        self._tokens = [hashlib.sha256(token.encode()).digest() for token in settings.tokens]
-        self._sessions = [
-            hmac.new(secret, digest, hashlib.sha256).hexdigest() for digest in self._tokens
-        ]
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._proxies = Proxies(settings.proxies)
+        self._door = Door(settings.tokens)
+        rate = settings.rate_per_s
+        self._rate = None if rate is None else Buckets(rate, settings.rate_burst)
         self._in_flight = 0
+        self._held_bytes = 0  # of the bodies of all requests under way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve or refuse one request."""
@@ -118,9 +127,10 @@ class GuardMiddleware:
         if scope["type"] != "http":  # nothing here speaks WebSocket
             await send({"type": "websocket.close", "code": 1008})
             return
+        self._proxies.apply(scope)
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            answer = self._admit(scope, headers)
+            answer = await self._admit(scope, headers, receive)
         except Problem as problem:
             answer = self._refusal(problem, scope)
         if answer is not None:
@@ -138,129 +148,104 @@ class GuardMiddleware:
         self, headers: dict[bytes, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Serve one request with its body in memory, or refuse the body."""
-        try:
-            body = await self._body(headers, receive)
-        except Problem as problem:
-            await self._refusal(problem, scope)(scope, receive, send)
-            return
-        if body is not None:
-            await self._app(scope, replay(body, receive), send)
+        held = 0
 
-    async def _body(self, headers: dict[bytes, str], receive: Receive) -> bytes | None:
+        def hold(size: int) -> None:
+            nonlocal held
+            held += size
+            self._held_bytes += size
+            if self._held_bytes > self._settings.max_held_bytes:
+                raise _overloaded("the bodies of other requests fill the memory for them")
+
+        try:
+            try:
+                body = await self._body(headers, receive, self._settings.max_body_bytes, hold)
+            except Problem as problem:
+                await self._refusal(problem, scope)(scope, receive, send)
+                return
+            if body is not None:
+                await self._app(scope, replay(body, receive), send)
+        finally:
+            self._held_bytes -= held
+
+    async def _body(
+        self,
+        headers: dict[bytes, str],
+        receive: Receive,
+        limit: int,
+        hold: Callable[[int], None] | None = None,
+    ) -> bytes | None:
         """The body, within the limits; None when the client has gone."""
-        limit, seconds = self._settings.max_body_bytes, self._settings.body_timeout_s
+        seconds = self._settings.body_timeout_s
         length = headers.get(b"content-length", "0")
         if not length.isdigit() or int(length) > limit:
             raise _too_large(limit)
         try:
             async with asyncio.timeout(seconds):
-                return await read_body(receive, limit)
+                return await read_body(receive, limit, hold)
         except TimeoutError:
             told = f"the body did not arrive within {seconds:g} s"
             raise Problem(408, "body_too_slow", told) from None
 
-    def _admit(self, scope: Scope, headers: dict[bytes, str]) -> Response | None:
+    async def _admit(
+        self, scope: Scope, headers: dict[bytes, str], receive: Receive
+    ) -> Response | None:
         """None to go on, or the answer; raises `Problem` to refuse."""
-        self._check_origin(headers)
+        _check_once(scope)
+        self._check_origin(scope, headers)
         if scope["path"] in _OPEN_PATHS:
             return None
-        client = (scope.get("client") or ("",))[0]
+        client = client_network((scope.get("client") or ("",))[0])
         self._check_rate(f"address {client}")
-        if self._tokens:
-            who = self._who(headers)
+        if self._door.locked:
+            if is_form(scope):
+                form = await self._body(headers, receive, MAX_FORM_BYTES)
+                return self._door.sign_in(scope, client, form_token(form or b""))
+            token = link_token(scope, headers)
+            if token is not None:
+                return self._door.sign_in(scope, client, token)
+            who = self._door.who(headers, client)
             if who is None:
-                return self._login(scope, headers)
-            self._check_rate(f"token {who}", cost=0 if len(self._tokens) == 1 else 1)
+                return self._door.refuse(scope, headers)
+            if self._door.several:
+                self._check_rate(f"token {who}")
         if scope["path"].startswith("/v1/") and self._in_flight >= self._settings.max_in_flight:
-            raise Problem(
-                503,
-                "overloaded",
-                f"{self._in_flight} requests are under way already; try again soon",
-                headers={"Retry-After": "1"},
-            )
+            raise _overloaded(f"{self._in_flight} requests are under way already")
         return None
 
-    def _check_origin(self, headers: dict[bytes, str]) -> None:
+    def _check_origin(self, scope: Scope, headers: dict[bytes, str]) -> None:
         """Only answer under our own name, and no page of another site."""
-        host = headers.get(b"host", "")
+        text = headers.get(b"host")
+        host = None if text is None else _host(text)
         allowed = self._settings.allowed_hosts
-        if allowed is not None and _split(f"//{host}")[1] not in allowed:
+        known = host is not None and (allowed is None or host[0] in allowed)
+        if text is None and allowed is None and scope.get("http_version") != "1.1":
+            known = True  # as some load balancers ask whether a server is alive
+        if not known:
             raise Problem(421, "wrong_host", "this server does not answer under that host name")
         origin = headers.get(b"origin")
-        if origin is not None and _split(origin)[0] != host:
+        scheme = scope.get("scheme", "http")
+        if origin is not None and (host is None or _origin(origin) != _netloc(scheme, host)):
+            raise Problem(
+                403,
+                "wrong_origin",
+                "pages of other sites may not call this server (behind a proxy: does it keep the "
+                "Host header, and is it given as --proxy?)",
+            )
+        site = headers.get(b"sec-fetch-site", "none")  # what browsers say of every request
+        link = headers.get(b"sec-fetch-mode") == "navigate" and scope["method"] in ("GET", "HEAD")
+        if site not in ("none", "same-origin") and not link:
             raise Problem(403, "wrong_origin", "pages of other sites may not call this server")
 
-    def _check_rate(self, client: str, cost: float = 1.0) -> None:
-        rate, burst = self._settings.rate_per_s, float(self._settings.rate_burst)
-        if rate is None or not cost:
-            return
-        now = time.monotonic()
-        left, at = self._buckets.pop(client, (burst, now))
-        left = min(burst, left + (now - at) * rate)
-        enough = left >= cost
-        self._buckets[client] = (left - cost if enough else left, now)
-        while len(self._buckets) > _MAX_CLIENTS:
-            self._buckets.popitem(last=False)
-        if not enough:
-            wait = max(1, round((cost - left) / rate + 0.5))
+    def _check_rate(self, client: str) -> None:
+        wait = 0 if self._rate is None else self._rate.take(client)
+        if wait:
             raise Problem(
                 429,
                 "rate_limited",
-                f"over {rate:g} requests a second; wait {wait} s",
+                f"over {self._settings.rate_per_s:g} requests a second; wait {wait} s",
                 headers={"Retry-After": str(wait)},
             )
-
-    def _who(self, headers: dict[bytes, str]) -> int | None:
-        """Which token the request carries, as a bearer or as the browser's session."""
-        scheme, _, presented = headers.get(b"authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self._match(presented.strip())
-        try:
-            cookie = SimpleCookie(headers.get(b"cookie", "")).get(_COOKIE)
-        except CookieError:
-            return None
-        if cookie is None:
-            return None
-        found = None
-        for who, session in enumerate(self._sessions):
-            if hmac.compare_digest(session.encode(), cookie.value.encode()):
-                found = who
-        return found
-
-    def _match(self, presented: str) -> int | None:
-        """Compare with every token, in a time that does not depend on which one fits."""
-        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
-        found = None
-        for who, token in enumerate(self._tokens):
-            if hmac.compare_digest(token, digest):
-                found = who
-        return found
-
-    def _login(self, scope: Scope, headers: dict[bytes, str]) -> Response:
-        """Turn `/?token=...` into a session cookie; ask browsers for the token."""
-        page = "text/html" in headers.get(b"accept", "") and scope["method"] == "GET"
-        query = query_fields(scope.get("query_string", b"").decode("latin-1"))
-        if page and scope["path"] == "/" and query.get("token"):
-            who = self._match(query["token"][0])
-            if who is not None:
-                answer = RedirectResponse("/", 303)
-                answer.set_cookie(
-                    _COOKIE,
-                    self._sessions[who],
-                    httponly=True,
-                    samesite="strict",
-                    secure=scope.get("scheme") == "https",
-                )
-                return answer
-        if page and not scope["path"].startswith("/v1/"):
-            challenge = {"WWW-Authenticate": "Bearer", "Content-Security-Policy": _LOGIN_POLICY}
-            return HTMLResponse(_LOGIN_PAGE, 401, challenge)
-        raise Problem(
-            401,
-            "unauthorized",
-            "send the token of this server: Authorization: Bearer TOKEN",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
 
     def _refusal(self, problem: Problem, scope: Scope) -> Response:
         if self._telemetry is not None:
@@ -270,16 +255,15 @@ class GuardMiddleware:
         return answer
 
 
-def query_fields(query: str) -> dict[str, list[str]]:
-    """The fields of an address after its `?`; none where there are too many."""
-    try:
-        return parse_qs(query, max_num_fields=_MAX_FIELDS)
-    except ValueError:
-        return {}
-
-
-async def read_body(receive: Receive, limit: int | None = None) -> bytes | None:
+async def read_body(
+    receive: Receive, limit: int | None = None, hold: Callable[[int], None] | None = None
+) -> bytes | None:
     """The whole body of a request; None when the client has gone.
+
+    Args:
+        receive: Gives the body.
+        limit: Bytes of it at most.
+        hold: Told the size of every part; may raise.
 
     Raises:
         Problem: It has more bytes than `limit`.
@@ -294,6 +278,8 @@ async def read_body(receive: Receive, limit: int | None = None) -> bytes | None:
         size += len(parts[-1])
         if limit is not None and size > limit:
             raise _too_large(limit)
+        if hold is not None:
+            hold(len(parts[-1]))
         if not message.get("more_body", False):
             return b"".join(parts)
 
@@ -316,10 +302,39 @@ def _too_large(limit: int) -> Problem:
     return Problem(413, "body_too_large", f"a body may have {limit:,} bytes at most")
 
 
-def _split(address: str) -> tuple[str, str | None]:
-    """Network location and host name of an address; empty for what is none."""
-    try:
-        parts = urlsplit(address)
-        return parts.netloc, parts.hostname
-    except ValueError:
-        return "", None
+def _overloaded(why: str) -> Problem:
+    return Problem(503, "overloaded", f"{why}; try again soon", headers={"Retry-After": "1"})
+
+
+def _check_once(scope: Scope) -> None:
+    """Refuse headers that say two things, of which each reader might believe another."""
+    names = [name for name, _ in scope["headers"] if name in _ONCE]
+    if len(names) != len(set(names)):
+        raise Problem(400, "bad_request", "a header is given twice")
+
+
+def _host(text: str) -> tuple[str, int | None] | None:
+    """Name in lower case and port of a Host header; None for what is none."""
+    found = _HOST.fullmatch(text)
+    if found is None:
+        return None
+    name, port = found["name"].lower(), found["port"]
+    if name.startswith("["):
+        try:
+            name = str(ipaddress.IPv6Address(name[1:-1]))
+        except ValueError:
+            return None
+    if port is not None and not 0 < int(port) < 65536:
+        return None
+    return name, None if port is None else int(port)
+
+
+def _netloc(scheme: str, host: tuple[str, int | None]) -> tuple[str, str, int | None]:
+    return scheme, host[0], host[1] or {"http": 80, "https": 443}.get(scheme)
+
+
+def _origin(text: str) -> tuple[str, str, int | None] | None:
+    """Scheme, name and port of an Origin header; None for what is none, such as `null`."""
+    scheme, between, rest = text.partition("://")
+    host = _host(rest) if between else None
+    return None if host is None else _netloc(scheme.lower(), host)

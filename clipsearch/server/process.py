@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from ..errors import StorageError
+from ..temporary import private_folder
 from .telemetry import access_log
+from .wire import BoundedProtocol
 
-__all__ = ["listen", "run"]
+__all__ = ["configuration", "listen", "own_temporary_files", "run"]
 
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 30
-_GRACE_S = 20  # for requests under way when the server is asked to stop
+# When the server is asked to stop: requests under way are finished within this time, and others
+# answered 503; after the second one the process ends whatever is under way.
+_GRACE_S = 3.5
+_END_S = 4.7
+_TEMP_PREFIX = "clipsearch-serve-"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -41,8 +54,27 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+@contextlib.contextmanager
+def own_temporary_files() -> Iterator[None]:
+    """Keep whatever this process has in temporary files in a folder of its own, gone afterwards.
+
+    Put it around everything, for libraries decide early where they put theirs.
+    """
+    global _temporary
+    with private_folder(_TEMP_PREFIX, only=True) as _temporary:
+        before, tempfile.tempdir = tempfile.tempdir, str(_temporary)
+        os.environ["GRADIO_TEMP_DIR"] = str(_temporary / "gradio")
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+_temporary: Path | None = None  # the folder, while there is one
+
+
 def run(app: FastAPI, sock: socket.socket, *, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are finished.
+    """Serve until SIGTERM or SIGINT, and return or end the process within five seconds of it.
 
     Args:
         app: What `create_app` made.
@@ -55,18 +87,26 @@ def run(app: FastAPI, sock: socket.socket, *, ready: Callable[[], None]) -> None
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
-    config = uvicorn.Config(
+    server = _Server(configuration(app), ready)
+    server.run(sockets=[sock])
+    if server.should_exit:
+        _end(0)  # everything is closed, and Python would take seconds to unload the models
+
+
+def configuration(app: FastAPI) -> uvicorn.Config:
+    """How every server of ours speaks HTTP."""
+    return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,  # ours leaves out what users write
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=False,  # the guard reads them
+        http=BoundedProtocol,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type] # asyncio takes fractions
         lifespan="on",
         ws="none",
     )
-    _Server(config, ready).run(sockets=[sock])
 
 
 class _Server(uvicorn.Server):
@@ -79,7 +119,26 @@ class _Server(uvicorn.Server):
         if self.started:
             self._ready()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            status = 0 if sig == signal.SIGTERM else 128 + sig
+            # A thread that searches or encodes cannot be interrupted, and Python waits for it.
+            end = threading.Timer(_END_S, _end, (status, "stopped with work under way"))
+            end.daemon = True
+            end.start()
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
         # Having stopped as asked is success; uvicorn would raise SIGTERM once more and die of it.
         self._captured_signals = [s for s in self._captured_signals if s != signal.SIGTERM]
+
+
+def _end(status: int, told: str = "stopped") -> None:
+    """End this process now. Indexes are sound after that, as they are after any crash."""
+    if _temporary is not None:
+        shutil.rmtree(_temporary, ignore_errors=True)
+    logging.getLogger("clipsearch.server").info(told)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)

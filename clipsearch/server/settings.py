@@ -15,10 +15,12 @@ class ServerSettings:
 
     tokens: tuple[str, ...] = ()  # any of them opens the door; none means no authentication
     allowed_hosts: tuple[str, ...] | None = None  # Host headers answered; None answers all
+    proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* are believed
     rate_per_s: float | None = None  # requests a second of one client; None is unlimited
     rate_burst: int = 200
     max_in_flight: int = 128  # requests under way at once, waiting ones included
     max_body_bytes: int = 32 * 1024**2
+    max_held_bytes: int = 512 * 1024**2  # of the bodies of all requests under way
     body_timeout_s: float = 30.0  # for the whole body
     max_pixels: int = 50_000_000  # of one uploaded image: larger than any phone's photos
     decode_timeout_s: float = 15.0

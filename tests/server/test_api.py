@@ -240,7 +240,7 @@ def test_items_that_are_away_are_no_answers_until_their_files_are_back(service, 
 def test_a_graceful_stop_finishes_what_is_under_way(home):
     with serving(home, "-i", "photos", "--no-ui") as running:
         answers = []
-        labels = [f"label {n}" for n in range(100)]
+        labels = [f"label {n}" for n in range(60)]
         buffer = io.BytesIO()
         Image.new("RGB", (64, 64)).save(buffer, "PNG")
 

@@ -187,8 +187,16 @@ def test_paths_cannot_be_asked_about(service, checked, where):
             b'--x\r\nContent-Disposition: form-data; name="labels"\r\n\r\ncat\r\n--x--\r\n',
         ),
         ("", b"\0\1\2"),
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nX: " + b"y" * 4_000_000 + b"\r\n\r\n\r\n--x--\r\n",
+        ),
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\n" + b"a: b\r\n" * 500_000 + b"\r\n\r\n--x--\r\n",
+        ),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_wrong_content_types_and_broken_multipart(service, checked, kind, body):
     for path in (SEARCH, "/v1/classify", SEARCH + "/image", "/v1/embed/image"):
