@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import secrets
@@ -23,7 +24,9 @@ from .folding import nfc
 __all__ = [
     "as_on_disk",
     "is_temporary",
+    "open_regular",
     "output_file",
+    "read_regular",
     "replacing",
     "replacing_folder",
     "sweep",
@@ -33,6 +36,7 @@ __all__ = [
 
 # SQLite puts files of its own beside a database.
 _TEMPORARY = re.compile(r"\.clipsearch-[0-9a-f]{16}\.part(?:-journal|-wal|-shm)?")
+_PIECE = 1024 * 1024
 _LEFT_S = 24 * 3600.0  # unchanged for so long, a temporary file is nobody's any more
 
 
@@ -150,6 +154,39 @@ def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
                 yield part
                 if target.exists():
                     shutil.copymode(target, part)
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a file to read it; a pipe or device, which may never answer or never end, is refused.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "not a regular file")
+    return open(descriptor, "rb")
+
+
+def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a regular file: all of them, or the first `most` and one more.
+
+    Raises:
+        OSError: As `open_regular`.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size  # which may grow, and is 0 in /proc
+        data = file.read(min(size, most) + 1)
+        if len(data) <= size:
+            return data
+        parts = [data]
+        left = most + 1 - len(data)
+        while left > 0 and (part := file.read(min(left, _PIECE))):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from . import rawfiles
 from .errors import ImageDecodeError, InvalidInputError
+from .files import open_regular, read_regular
+from .limits import MAX_FILE_BYTES
 from .metadata import DECODER_ERRORS, ImageFacts, facts_of, read_exif
 from .pixels import frames, widetiff
 from .pixels.ground import is_transparent, laid_over_a_ground
@@ -218,7 +220,8 @@ def _mended(source: Any) -> bytes | None:
         if isinstance(source, bytes):
             return stripped(source)
         if isinstance(source, (str, os.PathLike)):
-            return stripped(Path(source).read_bytes())
+            data = read_regular(source, MAX_FILE_BYTES)
+            return stripped(data) if len(data) <= MAX_FILE_BYTES else None
         if hasattr(source, "getvalue"):
             return stripped(source.getvalue())
     except OSError:
@@ -289,6 +292,8 @@ def _decode(
     name = name or _name_of(source)
     with _errors_translated(source, name, max_pixels), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of broken EXIF, odd palettes, and bombs, checked below
+        if not isinstance(source, bytes):
+            _check_regular(source, name)
 
         def named() -> Any:
             return _stream(source, name) if isinstance(source, bytes) else source
@@ -349,6 +354,16 @@ def _errors_translated(
     except DECODER_ERRORS as exc:
         detail = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
         raise ImageDecodeError(f"{name}: broken image ({detail})") from exc
+
+
+def _check_regular(path: str | os.PathLike[str], name: str) -> None:
+    """Refuse a pipe or device, for which Pillow would wait."""
+    try:
+        open_regular(path).close()
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except OSError as exc:
+        raise ImageDecodeError(f"{name}: {exc.strerror or exc}") from exc
 
 
 def _why_unidentified(source: str | os.PathLike[str] | bytes) -> str:

@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImageDecodeError
+from ..files import read_regular
 from ..images import (
     DEFAULT_MAX_PIXELS,
     Prepared,
@@ -43,12 +44,14 @@ from ..images import (
     prepare_with_facts,
     read_facts,
 )
+from ..limits import file_limit, over
 from ..metadata import DECODER_ERRORS, ImageFacts
 
 __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "FactsOnly", "serve"]
 
 _CHILD = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
 _SIZES = struct.Struct("=QQ")  # bytes of the pickled message, and of the pixels that follow it
+_JOINED_BYTES = 1024 * 1024  # a message up to this is sent in one call; larger ones not copied
 _STOPPED = "decoding was stopped"
 DEFAULT_TIMEOUT_S = 60.0  # a 179-megapixel PNG takes under 10 s to decode on one slow core
 
@@ -243,17 +246,20 @@ def _decoded(
     """What `_Child.ask` makes a `Decoded` of, in values that are quick to pickle."""
     started = perf_counter()
     name = _name(source)
+    most = file_limit(max_pixels)
     if isinstance(source, bytes):
         data = source
     else:
         try:
-            data = Path(source).read_bytes()
+            data = read_regular(source, most)
         except FileNotFoundError as exc:
             raise ImageDecodeError(f"{name}: the file is gone") from exc
         except PermissionError as exc:
             raise ImageDecodeError(f"{name}: no permission to read the file") from exc
         except OSError as exc:
             raise ImageDecodeError(f"{name}: {exc.strerror or exc}") from exc
+    if len(data) > most:
+        raise ImageDecodeError(f"{name}: {over(most)} for an image file")
     prepared = prepare_with_facts(data, spec, max_pixels=max_pixels, name=name)
     digest = hashlib.sha256(data).hexdigest()
     facts = dataclasses.asdict(prepared.facts)
@@ -279,7 +285,12 @@ def _send(pipe: socket.socket, message: Any, pixels: npt.NDArray[np.uint8] | Non
     """Send a message, with pixels that go beside it."""
     pickled = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     size_bytes = 0 if pixels is None else pixels.nbytes
-    pipe.sendall(_SIZES.pack(len(pickled), size_bytes) + pickled)
+    sizes = _SIZES.pack(len(pickled), size_bytes)
+    if len(pickled) <= _JOINED_BYTES:
+        pipe.sendall(sizes + pickled)
+    else:
+        pipe.sendall(sizes)
+        pipe.sendall(pickled)
     if pixels is not None:
         pipe.sendall(pixels.data.cast("B"))
 

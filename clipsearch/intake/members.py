@@ -20,19 +20,16 @@ from functools import partial
 from typing import IO, Any, Self
 
 from ..errors import SourceError
+from ..limits import MAX_IMAGE_BYTES, over
 from ..names import shown
 
 __all__ = [
-    "MAX_IMAGE_BYTES",
-    "MAX_TEXT_BYTES",
     "DamagedError",
     "Member",
     "MemberError",
     "members_of",
 ]
 
-MAX_IMAGE_BYTES = 512 * 1024 * 1024  # of one member, whatever its header promises
-MAX_TEXT_BYTES = 4 * 1024 * 1024
 _BLOCK = 65_536
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")  # header of a zip member
 _LOCAL_MARK = b"PK\x03\x04"
@@ -102,10 +99,10 @@ class Member:
             DamagedError: The archive ends before they do.
         """
         if self.size_bytes > most:
-            raise MemberError(f"over the limit of {most // 1024**2} MB for a file in an archive")
+            raise MemberError(f"{over(most)} for a file in an archive")
         data = self._head + self._read(most + 1 - len(self._head))
         if len(data) > most:
-            raise MemberError(f"over the limit of {most // 1024**2} MB for a file in an archive")
+            raise MemberError(f"{over(most)} for a file in an archive")
         if len(data) < self.size_bytes:
             raise DamagedError(f"{shown(self.name)} is cut short")
         return data

@@ -6,11 +6,11 @@ import functools
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..files import read_regular
 from ..folding import caseless
 from ..names import suffix_of
 from ..standards.description import Description, combined
@@ -215,15 +215,7 @@ def read_beside(folder: str) -> Callable[[str, int], bytes]:
     """What reads the files of a folder on this machine: regular ones, so that it never waits."""
 
     def read(name: str, most: int) -> bytes:
-        descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError("not a regular file")
-            parts = []
-            while most >= 0 and (part := file.read(most + 1)):
-                parts.append(part)
-                most -= len(part)
-            return b"".join(parts)
+        return read_regular(os.path.join(folder, name), most)
 
     return read
 
