@@ -15,14 +15,18 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from .errors import InvalidInputError, StorageError
 from .folding import nfc
 
 __all__ = [
+    "CATALOG",
     "as_on_disk",
+    "check_output",
+    "fresh_file",
     "is_temporary",
     "open_regular",
     "output_file",
@@ -34,6 +38,7 @@ __all__ = [
     "writing",
 ]
 
+CATALOG = "catalog.sqlite"  # a folder with such a file is an index
 # SQLite puts files of its own beside a database.
 _TEMPORARY = re.compile(r"\.clipsearch-[0-9a-f]{16}\.part(?:-journal|-wal|-shm)?")
 _PIECE = 1024 * 1024
@@ -127,9 +132,71 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def check_output(
+    path: str | os.PathLike[str],
+    is_ours: Callable[[Path], bool],
+    *,
+    overwrite: bool = False,
+    sources: Iterable[str | os.PathLike[str]] = (),
+) -> None:
+    """Refuse to write a file that the user named where something would be lost.
+
+    Links and `..` are followed first. Nothing is written into an index or a source. What is there
+    is replaced if it is empty, or ours.
+
+    Args:
+        path: The file; `~` is expanded.
+        is_ours: Whether a file that is there was written by this command before.
+        overwrite: Whether any other file is replaced as well.
+        sources: What is being indexed, or was: folders and files.
+
+    Raises:
+        InvalidInputError: It is refused.
+    """
+    target = Path(os.path.realpath(Path(path).expanduser()))
+    above = (target, *target.parents)
+    for folder in above[1:]:
+        if (folder / CATALOG).exists():
+            raise InvalidInputError(f"{path} is in the index {folder}; choose a place outside it")
+    for source in map(Path, sources):
+        with contextlib.suppress(OSError):  # of what is not there
+            if any(source.samefile(one) for one in above if one.exists()):
+                raise InvalidInputError(f"{path} is in the source {source}; choose another place")
+    try:
+        status = target.stat()
+        if stat.S_ISBLK(status.st_mode):
+            raise InvalidInputError(f"{path} is a disk; name a file")
+        if not stat.S_ISREG(status.st_mode) or not status.st_size or overwrite or is_ours(target):
+            return
+    except OSError:
+        return  # it is not there, or writing it says why
+    raise InvalidInputError(
+        f"{path} exists, and this command did not write it; choose another name, or replace it "
+        "with --force (overwrite=True in Python)"
+    )
+
+
+def fresh_file(path: Path) -> TextIO:
+    """An empty text file in the place of one that may be there, whose other names stay.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    if path.exists() and not path.is_file():
+        return path.open("w", encoding="utf-8")
+    target = Path(os.path.realpath(path))
+    with replacing(target, durable=False) as part:
+        file = part.open("x", encoding="utf-8")
+        if target.exists():
+            shutil.copymode(target, part)
+    return file
+
+
 @contextlib.contextmanager
 def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name to write to for a file that the user named, which appears only when it is complete.
+
+    `check_output` tells first whether it may be written.
 
     A link is followed, a file that is replaced keeps its permissions, and what is no ordinary file
     (`/dev/stdout`, a named pipe) is written to directly.

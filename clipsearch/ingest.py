@@ -68,6 +68,8 @@ def add(
         StorageError: The disk refused, or the report cannot be written.
     """
     opened = options.opened(source)
+    named = source if isinstance(source, str | os.PathLike) else None
+    options.check_report(opened.root, named)
     total = _counted(opened) if progress is not None else None
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(

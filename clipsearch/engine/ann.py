@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import IndexCorruptError, InvalidInputError
+from ..files import open_regular
 from ..vectors import Block, Floats, Rows
 from .deferred import Deferred
 from .file_facts import AnnEntry, check_file
@@ -39,6 +40,7 @@ __all__ = [
     "ann_file",
     "extend",
     "gpu_count",
+    "is_flat",
     "list_count",
     "open_ann",
     "train",
@@ -47,6 +49,7 @@ __all__ = [
 
 ANN_REMEDY = "It is derived from the vectors: `clipsearch compact` builds it again."
 
+_FLAT_MARK = b"clipsearch export\n"  # after the vectors of an export; FAISS does not read it
 BITS = 2  # a dimension; docs/benchmarks.md has what was compared, and why this was chosen
 QUERY_BITS = 8
 TRAIN_PER_LIST = 32  # training vectors a centre; more did not raise recall
@@ -322,4 +325,13 @@ def write_flat(path: Path, blocks: Iterable[Block], dim: int) -> int:
         faiss.write_index(index, str(path))
     except RuntimeError as exc:
         raise OSError(5, str(exc), os.fspath(path)) from exc
+    with path.open("ab") as file:
+        file.write(_FLAT_MARK)
     return int(index.ntotal)
+
+
+def is_flat(path: Path) -> bool:
+    """Whether a file is what `write_flat` writes."""
+    with open_regular(path) as file:
+        file.seek(-min(len(_FLAT_MARK), os.fstat(file.fileno()).st_size), os.SEEK_END)
+        return file.read() == _FLAT_MARK

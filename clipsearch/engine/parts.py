@@ -12,10 +12,10 @@ import stat
 from pathlib import Path
 
 from ..errors import IndexCorruptError
+from ..files import CATALOG
 
 __all__ = ["CATALOG", "LINK_REMEDY", "OWN_FILES", "SUBFOLDERS", "is_link", "refuse_links"]
 
-CATALOG = "catalog.sqlite"
 SUBFOLDERS = ("vectors", "ann")
 # What is written into each of them; nothing else there is ever deleted.
 OWN_FILES = {
