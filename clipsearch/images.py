@@ -29,6 +29,7 @@ from .metadata import DECODER_ERRORS, ImageFacts, facts_of, read_exif
 from .pixels import frames, widetiff
 from .pixels.ground import is_transparent, laid_over_a_ground
 from .pixels.orientation import load_late_tags, orientation_of
+from .pixels.short_data import lacks_data, may_lack_data
 from .pixels.values import Reopen, eight_bits
 from .standards.stripped import stripped
 from .thumbprint import thumbprint
@@ -473,9 +474,19 @@ def _upright(image: Image.Image, reopen: Reopen | None, target: tuple[int, int] 
         side = _DRAFT_MARGIN * max(target)
         image.draft("RGB" if image.mode == "YCbCr" else image.mode, (side, side))
     loaded, is_guessed = eight_bits(image, reopen)
+    if reopen is not None:
+        _check_data(image, loaded, reopen)
     rgb = orientation.apply(_to_rgb(loaded))
     notes = (RANGE_GUESSED,) if is_guessed else ()
     return _Upright(rgb, facts_of(image, exif, orientation.full_size), notes)
+
+
+def _check_data(image: Image.Image, loaded: Image.Image, reopen: Reopen) -> None:
+    """Judge a file whose data are those of a smaller image as one that was cut off."""
+    if may_lack_data(image, loaded):
+        with reopen() as again:
+            if lacks_data(again):
+                raise OSError("image file is truncated: its data end before its pixels do")
 
 
 def _to_rgb(loaded: Image.Image) -> Image.Image:
