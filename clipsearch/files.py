@@ -21,6 +21,7 @@ from typing import TextIO
 
 from .errors import InvalidInputError, StorageError
 from .folding import nfc
+from .limits import over
 
 __all__ = [
     "CATALOG",
@@ -30,6 +31,7 @@ __all__ = [
     "is_temporary",
     "open_regular",
     "output_file",
+    "read_given",
     "read_regular",
     "replacing",
     "replacing_folder",
@@ -164,12 +166,15 @@ def check_output(
                 raise InvalidInputError(f"{path} is in the source {source}; choose another place")
     try:
         status = target.stat()
-        if stat.S_ISBLK(status.st_mode):
-            raise InvalidInputError(f"{path} is a disk; name a file")
-        if not stat.S_ISREG(status.st_mode) or not status.st_size or overwrite or is_ours(target):
-            return
     except OSError:
         return  # it is not there, or writing it says why
+    if stat.S_ISBLK(status.st_mode):
+        raise InvalidInputError(f"{path} is a disk; name a file")
+    if not stat.S_ISREG(status.st_mode) or not status.st_size or overwrite:
+        return
+    with contextlib.suppress(OSError):
+        if is_ours(target):
+            return
     raise InvalidInputError(
         f"{path} exists, and this command did not write it; choose another name, or replace it "
         "with --force (overwrite=True in Python)"
@@ -238,22 +243,38 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 
 def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
-    """The bytes of a regular file: all of them, or the first `most` and one more.
+    """The bytes of a regular file of at most `most` bytes.
 
     Raises:
-        OSError: As `open_regular`.
+        OSError: As `open_regular`, or with `EFBIG` for a larger one.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size  # which may grow, and is 0 in /proc
-        data = file.read(min(size, most) + 1)
-        if len(data) <= size:
-            return data
-        parts = [data]
-        left = most + 1 - len(data)
-        while left > 0 and (part := file.read(min(left, _PIECE))):
-            parts.append(part)
-            left -= len(part)
-        return b"".join(parts)
+        return _bounded(file, most, size)
+
+
+def read_given(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a small file that the user named, which may be a pipe that is written to.
+
+    Raises:
+        OSError: It cannot be read, or has over `most` bytes (`EFBIG`).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # no wait for a writer
+    os.set_blocking(descriptor, True)
+    with open(descriptor, "rb") as file:
+        return _bounded(file, most, 0)
+
+
+def _bounded(file: io.BufferedReader, most: int, size: int) -> bytes:
+    data = file.read(size + 1) if size <= most else b""
+    parts = [data]
+    left = most - len(data)
+    while len(data) > size and left >= 0 and (part := file.read(min(left + 1, _PIECE))):
+        parts.append(part)
+        left -= len(part)
+    if size > most or left < 0:
+        raise OSError(errno.EFBIG, over(most))
+    return b"".join(parts)
 
 
 @contextlib.contextmanager

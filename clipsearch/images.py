@@ -24,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from . import rawfiles
 from .errors import ImageDecodeError, InvalidInputError
 from .files import open_regular, read_regular
-from .limits import MAX_FILE_BYTES
+from .limits import MAX_FILE_BYTES, file_limit, over
 from .metadata import DECODER_ERRORS, ImageFacts, facts_of, read_exif
 from .pixels import frames, widetiff
 from .pixels.ground import is_transparent, laid_over_a_ground
@@ -221,8 +221,7 @@ def _mended(source: Any) -> bytes | None:
         if isinstance(source, bytes):
             return stripped(source)
         if isinstance(source, (str, os.PathLike)):
-            data = read_regular(source, MAX_FILE_BYTES)
-            return stripped(data) if len(data) <= MAX_FILE_BYTES else None
+            return stripped(read_regular(source, MAX_FILE_BYTES))
         if hasattr(source, "getvalue"):
             return stripped(source.getvalue())
     except OSError:
@@ -294,7 +293,7 @@ def _decode(
     with _errors_translated(source, name, max_pixels), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of broken EXIF, odd palettes, and bombs, checked below
         if not isinstance(source, bytes):
-            _check_regular(source, name)
+            _check_file(source, name, max_pixels)
 
         def named() -> Any:
             return _stream(source, name) if isinstance(source, bytes) else source
@@ -357,10 +356,12 @@ def _errors_translated(
         raise ImageDecodeError(f"{name}: broken image ({detail})") from exc
 
 
-def _check_regular(path: str | os.PathLike[str], name: str) -> None:
-    """Refuse a pipe or device, for which Pillow would wait."""
+def _check_file(path: str | os.PathLike[str], name: str, max_pixels: int) -> None:
+    """Refuse a pipe or device, for which Pillow would wait, and what is too large."""
     try:
-        open_regular(path).close()
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > file_limit(max_pixels):
+                raise ImageDecodeError(f"{name}: {over(file_limit(max_pixels))}")
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except OSError as exc:

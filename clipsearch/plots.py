@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingExtraError
-from .files import check_output, output_file, read_regular
+from .files import check_output, open_regular, output_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,8 @@ def plot_models(
 
 def is_plot(path: Path) -> bool:
     """Whether a file is one of these plots."""
-    return f"Software\0{_MARK}".encode() in read_regular(path, _HEAD)
+    with open_regular(path) as file:
+        return f"Software\0{_MARK}".encode() in file.read(_HEAD)
 
 
 def _figure() -> tuple[Figure, Any]:

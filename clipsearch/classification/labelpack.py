@@ -121,12 +121,9 @@ def _is_pack(path: Path) -> bool:
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        data = read_regular(path, _MAX_BYTES)
+        return read_regular(path, _MAX_BYTES)
     except OSError as exc:
         raise InvalidInputError(f"cannot read {name}: {exc.strerror or exc}") from exc
-    if len(data) > _MAX_BYTES:
-        raise InvalidInputError(f"{name} is too large for a label pack")
-    return data
 
 
 def _parse(data: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:

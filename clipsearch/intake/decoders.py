@@ -44,7 +44,7 @@ from ..images import (
     prepare_with_facts,
     read_facts,
 )
-from ..limits import file_limit, over
+from ..limits import file_limit
 from ..metadata import DECODER_ERRORS, ImageFacts
 
 __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "FactsOnly", "serve"]
@@ -246,20 +246,17 @@ def _decoded(
     """What `_Child.ask` makes a `Decoded` of, in values that are quick to pickle."""
     started = perf_counter()
     name = _name(source)
-    most = file_limit(max_pixels)
     if isinstance(source, bytes):
         data = source
     else:
         try:
-            data = read_regular(source, most)
+            data = read_regular(source, file_limit(max_pixels))
         except FileNotFoundError as exc:
             raise ImageDecodeError(f"{name}: the file is gone") from exc
         except PermissionError as exc:
             raise ImageDecodeError(f"{name}: no permission to read the file") from exc
         except OSError as exc:
             raise ImageDecodeError(f"{name}: {exc.strerror or exc}") from exc
-    if len(data) > most:
-        raise ImageDecodeError(f"{name}: {over(most)} for an image file")
     prepared = prepare_with_facts(data, spec, max_pixels=max_pixels, name=name)
     digest = hashlib.sha256(data).hexdigest()
     facts = dataclasses.asdict(prepared.facts)

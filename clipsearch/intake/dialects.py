@@ -166,6 +166,8 @@ def _whole_lines(stream: IO[bytes], head: bytes) -> Iterator[bytes]:
         parts.append(piece)
         size_bytes += len(piece)
         piece = stream.read(_PIECE)
+        if len(piece) == _PIECE and not piece.strip(b"\0"):
+            raise csv.Error("it holds zeros, not text")
     yield b"".join(parts)
 
 

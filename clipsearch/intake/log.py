@@ -14,7 +14,7 @@ from time import monotonic, perf_counter
 from typing import Any, Literal, Self, TextIO
 
 from ..errors import ImageDecodeError
-from ..files import fresh_file, read_regular, writing
+from ..files import fresh_file, open_regular, writing
 from ..names import json_text, stored
 from ..types import IngestReport, Outcome, Progress, Status
 from .left_out import LEFT_OUT
@@ -168,10 +168,15 @@ class IngestLog:
         return f"{note}{named}: {count:,}"
 
 
+def _first_line(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.readline(_MOST_LINE)
+
+
 def is_report(path: Path) -> bool:
     """Whether a file is a report of `index` or `migrate`, by its first line."""
     try:
-        first = json.loads(read_regular(path, _MOST_LINE).partition(b"\n")[0])
+        first = json.loads(_first_line(path))
     except ValueError:
         return False
     return isinstance(first, dict) and set(first) - {"status"} == {"key", "reason"}

@@ -9,6 +9,7 @@ Source: https://parquet.apache.org/docs/file-format/ and the Thrift compact prot
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import tempfile
@@ -126,12 +127,14 @@ def _values(
     skip: int = 0,
 ) -> Iterator[Any]:
     """The values of a column, put together from its leaves."""
+    kinds = _kinds(field.type)
     parts = [
         _cells(file, _chunk(table, group, leaf), table.schema.column(leaf), most, skip)
-        for leaf in leaves
+        if is_text is not None
+        else itertools.repeat(None)
+        for leaf, (_, is_text) in zip(leaves, kinds, strict=True)
     ]
-    kinds = _kinds(field.type)
-    for values in zip(*parts, strict=True):
+    for values in zip(*parts, strict=False):
         over_it = next((value for value in values if isinstance(value, int)), None)
         if over_it is not None:
             yield TooLarge(over_it, most)
@@ -146,8 +149,11 @@ def _values(
             yield {name: value for value, (name, _) in zip(told, kinds, strict=True)}
 
 
-def _kinds(kind: pa.DataType) -> list[tuple[str | None, bool]]:
-    """The leaves of a type: the name in its struct, if it is in one, and whether it is text."""
+def _kinds(kind: pa.DataType) -> list[tuple[str | None, bool | None]]:
+    """The leaves of a type: the name in its struct, if it is in one, and whether it is text.
+
+    That is None where all of them are missing.
+    """
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
@@ -156,7 +162,7 @@ def _kinds(kind: pa.DataType) -> list[tuple[str | None, bool]]:
         return _kinds(kind.value_type)
     inner = [kind.field(at) for at in range(kind.num_fields)]
     if not inner:
-        is_text = (
+        is_text = None if pa.types.is_null(kind) else (
             pa.types.is_string(kind) or pa.types.is_large_string(kind)
             or pa.types.is_string_view(kind)
         )  # fmt: skip
@@ -205,6 +211,8 @@ def _pages(file: IO[bytes], chunk: pq.ColumnChunkMetaData) -> Iterator[_Page]:
 def _is_readable(table: pq.ParquetFile, group: int, leaf: int) -> bool:
     """Whether `_cells` reads a column: one of texts or bytes, at most one a row."""
     chunk, column = _chunk(table, group, leaf), table.schema.column(leaf)
+    if column.logical_type.type == "UNKNOWN":  # nothing but missing values
+        return True
     return (
         chunk.physical_type == "BYTE_ARRAY"
         and column.max_repetition_level == 0
@@ -237,32 +245,39 @@ def _cells(
         ValueError: The pages are damaged.
     """
     dictionary: _Values | None = None
-    top = column.max_definition_level
-    for page in _pages(file, chunk):
-        if page.kind == _DICTIONARY:
-            dictionary = _Values(_body(file, page, chunk.compression), page.count)
-        if page.kind not in (_DATA, _DATA_2):
-            continue
-        if skip >= page.count:
-            skip -= page.count
-            continue
-        body = _body(file, page, chunk.compression)
-        levels = _levels(body, page, top)
-        indices = _indices(body, page)
-        for level in levels:
-            is_there, is_wanted = level == top, skip <= 0
-            skip -= 1
-            if not is_there:
-                value: bytes | int | None = None
-            elif indices is None:
-                value = _value(body, most if is_wanted else 0)
-            else:
-                index = next(indices)
-                if dictionary is None:
-                    raise ValueError("an index without a dictionary")
-                value = dictionary.at(index, most) if is_wanted else None
-            if is_wanted:
-                yield value
+    with contextlib.ExitStack() as opened:
+        for page in _pages(file, chunk):
+            if page.kind == _DICTIONARY:
+                body = opened.enter_context(_body(file, page, chunk.compression))
+                dictionary = _Values(body, page.count)
+            elif page.kind in (_DATA, _DATA_2) and skip >= page.count:
+                skip -= page.count
+            elif page.kind in (_DATA, _DATA_2):
+                with _body(file, page, chunk.compression) as body:
+                    top = column.max_definition_level
+                    yield from _of_page(body, page, dictionary, top, most, skip)
+                skip = 0
+
+
+def _of_page(
+    body: IO[bytes], page: _Page, dictionary: _Values | None, top: int, most: int, skip: int
+) -> Iterator[bytes | int | None]:
+    """The values of one page after the first `skip`; `top` is the level of those that are there."""
+    levels = _levels(body, page, top)
+    indices = _indices(body, page)
+    for number, level in enumerate(levels):
+        is_wanted = number >= skip
+        if level != top:
+            value: bytes | int | None = None
+        elif indices is None:
+            value = _value(body, most if is_wanted else 0)
+        else:
+            index = next(indices)
+            if dictionary is None:
+                raise ValueError("an index without a dictionary")
+            value = dictionary.at(index, most) if is_wanted else None
+        if is_wanted:
+            yield value
 
 
 def _levels(body: IO[bytes], page: _Page, top: int) -> Iterator[int]:
@@ -379,19 +394,22 @@ def _body(file: IO[bytes], page: _Page, codec: str) -> IO[bytes]:
             raw.read(), size, asbytes=True
         )
         return io.BytesIO(plain + unpacked)
-    scratch = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the last of its values
+    scratch = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the caller
     scratch.write(plain)
     if codec == "SNAPPY":
         pieces = _unsnapped(raw)
     else:
         stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), _STREAMED[codec])
         pieces = iter(lambda: bytes(stream.read(_PIECE)), b"")
-    for piece in pieces:
-        size -= len(piece)
-        if size < 0:
-            raise ValueError("a page is larger than it says")
-        scratch.write(piece)
-    scratch.seek(0)
+    with contextlib.ExitStack() as failed:
+        failed.enter_context(scratch)
+        for piece in pieces:
+            size -= len(piece)
+            if size < 0:
+                raise ValueError("a page is larger than it says")
+            scratch.write(piece)
+        scratch.seek(0)
+        failed.pop_all()
     return scratch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -178,6 +179,9 @@ class Sidecars:
         try:
             data = self._read(sidecar, _MAX_BYTES)
         except (OSError, ValueError) as exc:
+            if getattr(exc, "errno", None) == errno.EFBIG:
+                notes.append((_TOO_LARGE, sidecar))
+                return Description()
             notes.append((_UNREADABLE, f"{sidecar}: {getattr(exc, 'strerror', None) or exc}"))
             return Description()
         if not data.strip(b"\0 \t\r\n"):
