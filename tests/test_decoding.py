@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -11,11 +10,12 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from clipsearch.errors import ImageDecodeError
 from clipsearch.images import Preprocessing, prepare
 from clipsearch.intake.decoders import DecoderPool
+
+from .drawn import endless_jpeg
 
 SPEC = Preprocessing(size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -30,18 +30,9 @@ def test_pool_gives_what_prepare_gives(photos):
         assert result.size_bytes == photo.stat().st_size
 
 
-def endless(path):
-    """A JPEG of many scans, which takes half a minute to decode."""
-    file = io.BytesIO()
-    Image.new("L", (4000, 4000), 90).save(file, "JPEG", progressive=True)
-    data = file.getvalue()
-    scan = data.rindex(b"\xff\xda")
-    path.write_bytes(data[:scan] + data[scan:-2] * 500 + b"\xff\xd9")
-    return path
-
-
 def test_a_hanging_and_a_crashing_decoder_cost_their_file_alone(photos, tmp_path):
-    slow = endless(tmp_path / "never.jpg")
+    slow = tmp_path / "never.jpg"
+    slow.write_bytes(endless_jpeg())
     with DecoderPool(SPEC, workers=1, timeout_s=2) as pool:
         before, hanging, after = (
             pool.submit(str(photos[0])),
@@ -61,7 +52,8 @@ def test_a_hanging_and_a_crashing_decoder_cost_their_file_alone(photos, tmp_path
 
 
 def test_files_that_one_process_decodes_together_have_an_end_each(photos, tmp_path):
-    slow, broken = endless(tmp_path / "never.jpg"), tmp_path / "broken.jpg"
+    slow, broken = tmp_path / "never.jpg", tmp_path / "broken.jpg"
+    slow.write_bytes(endless_jpeg())
     broken.write_bytes(b"broken")
     some = [photos[0], broken, slow, photos[1], tmp_path / "absent.jpg", photos[2]]
     with DecoderPool(SPEC, workers=1, timeout_s=2) as pool:
