@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from .errors import InvalidInputError, StorageError
 from .folding import nfc
+from .limits import over
 
 __all__ = [
+    "CATALOG",
     "advice",
     "as_on_disk",
+    "check_output",
+    "fresh_file",
     "is_temporary",
+    "open_regular",
     "output_file",
+    "read_given",
+    "read_regular",
     "replacing",
     "replacing_folder",
     "sweep",
@@ -32,8 +41,10 @@ __all__ = [
     "writing",
 ]
 
+CATALOG = "catalog.sqlite"  # a folder with such a file is an index
 # SQLite puts files of its own beside a database.
 _TEMPORARY = re.compile(r"\.clipsearch-[0-9a-f]{16}\.part(?:-journal|-wal|-shm)?")
+_PIECE = 1024 * 1024
 _LEFT_S = 24 * 3600.0  # unchanged for so long, a temporary file is nobody's any more
 
 
@@ -124,9 +135,74 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def check_output(
+    path: str | os.PathLike[str],
+    is_ours: Callable[[Path], bool],
+    *,
+    overwrite: bool = False,
+    sources: Iterable[str | os.PathLike[str]] = (),
+) -> None:
+    """Refuse to write a file that the user named where something would be lost.
+
+    Links and `..` are followed first. Nothing is written into an index or a source. What is there
+    is replaced if it is empty, or ours.
+
+    Args:
+        path: The file; `~` is expanded.
+        is_ours: Whether a file that is there was written by this command before.
+        overwrite: Whether any other file is replaced as well.
+        sources: What is being indexed, or was: folders and files.
+
+    Raises:
+        InvalidInputError: It is refused.
+    """
+    target = Path(os.path.realpath(Path(path).expanduser()))
+    above = (target, *target.parents)
+    for folder in above[1:]:
+        if (folder / CATALOG).exists():
+            raise InvalidInputError(f"{path} is in the index {folder}; choose a place outside it")
+    for source in map(Path, sources):
+        with contextlib.suppress(OSError):  # of what is not there
+            if any(source.samefile(one) for one in above if one.exists()):
+                raise InvalidInputError(f"{path} is in the source {source}; choose another place")
+    try:
+        status = target.stat()
+    except OSError:
+        return  # it is not there, or writing it says why
+    if stat.S_ISBLK(status.st_mode):
+        raise InvalidInputError(f"{path} is a disk; name a file")
+    if not stat.S_ISREG(status.st_mode) or not status.st_size or overwrite:
+        return
+    with contextlib.suppress(OSError):
+        if is_ours(target):
+            return
+    raise InvalidInputError(
+        f"{path} exists, and this command did not write it; choose another name, or replace it "
+        "with --force (overwrite=True in Python)"
+    )
+
+
+def fresh_file(path: Path) -> TextIO:
+    """An empty text file in the place of one that may be there, whose other names stay.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    if path.exists() and not path.is_file():
+        return path.open("w", encoding="utf-8")
+    target = Path(os.path.realpath(path))
+    with replacing(target, durable=False) as part:
+        file = part.open("x", encoding="utf-8")
+        if target.exists():
+            shutil.copymode(target, part)
+    return file
+
+
 @contextlib.contextmanager
 def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name to write to for a file that the user named, which appears only when it is complete.
+
+    `check_output` tells first whether it may be written.
 
     A link is followed, a file that is replaced keeps its permissions, and what is no ordinary file
     (`/dev/stdout`, a named pipe) is written to directly.
@@ -151,6 +227,55 @@ def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
                 yield part
                 if target.exists():
                     shutil.copymode(target, part)
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a file to read it; a pipe or device, which may never answer or never end, is refused.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "not a regular file")
+    return open(descriptor, "rb")
+
+
+def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: As `open_regular`, or with `EFBIG` for a larger one.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size  # which may grow, and is 0 in /proc
+        return _bounded(file, most, size)
+
+
+def read_given(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a small file that the user named, which may be a pipe that is written to.
+
+    Raises:
+        OSError: It cannot be read, or has over `most` bytes (`EFBIG`).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # no wait for a writer
+    os.set_blocking(descriptor, True)
+    with open(descriptor, "rb") as file:
+        return _bounded(file, most, 0)
+
+
+def _bounded(file: io.BufferedReader, most: int, size: int) -> bytes:
+    data = file.read(size + 1) if size <= most else b""
+    parts = [data]
+    left = most - len(data)
+    while len(data) > size and left >= 0 and (part := file.read(min(left + 1, _PIECE))):
+        parts.append(part)
+        left -= len(part)
+    if size > most or left < 0:
+        raise OSError(errno.EFBIG, over(most))
+    return b"".join(parts)
 
 
 @contextlib.contextmanager

@@ -23,11 +23,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from . import rawfiles
 from .errors import ImageDecodeError, InvalidInputError
+from .files import open_regular, read_regular
+from .limits import MAX_FILE_BYTES, file_limit, over
 from .metadata import DECODER_ERRORS, ImageFacts, facts_of, read_exif
 from .passing import passing_of
 from .pixels import frames, widetiff
 from .pixels.ground import is_transparent, laid_over_a_ground
 from .pixels.orientation import load_late_tags, orientation_of
+from .pixels.short_data import lacks_data, may_lack_data
 from .pixels.values import Reopen, eight_bits
 from .standards.stripped import stripped
 from .thumbprint import thumbprint
@@ -211,7 +214,7 @@ def _mended(source: Any) -> bytes | None:
         if isinstance(source, bytes):
             return stripped(source)
         if isinstance(source, (str, os.PathLike)):
-            return stripped(Path(source).read_bytes())
+            return stripped(read_regular(source, MAX_FILE_BYTES))
         if hasattr(source, "getvalue"):
             return stripped(source.getvalue())
     except OSError:
@@ -282,6 +285,8 @@ def _decode(
     name = name or _name_of(source)
     with _errors_translated(source, name, max_pixels), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of broken EXIF, odd palettes, and bombs, checked below
+        if not isinstance(source, bytes):
+            _check_file(source, name, max_pixels)
 
         def named() -> Any:
             return _stream(source, name) if isinstance(source, bytes) else source
@@ -354,6 +359,18 @@ def decode_error(name: str, exc: Exception) -> ImageDecodeError:
         detail = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
         reason = f"broken image ({detail})"
     return ImageDecodeError(f"{name}: {reason}", passing=passing)
+
+
+def _check_file(path: str | os.PathLike[str], name: str, max_pixels: int) -> None:
+    """Refuse a pipe or device, for which Pillow would wait, and what is too large."""
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > file_limit(max_pixels):
+                raise ImageDecodeError(f"{name}: {over(file_limit(max_pixels))}")
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except OSError as exc:
+        raise ImageDecodeError(f"{name}: {exc.strerror or exc}") from exc
 
 
 def _why_unidentified(source: str | os.PathLike[str] | bytes) -> str:
@@ -464,9 +481,19 @@ def _upright(image: Image.Image, reopen: Reopen | None, target: tuple[int, int] 
         side = _DRAFT_MARGIN * max(target)
         image.draft("RGB" if image.mode == "YCbCr" else image.mode, (side, side))
     loaded, is_guessed = eight_bits(image, reopen)
+    if reopen is not None:
+        _check_data(image, loaded, reopen)
     rgb = orientation.apply(_to_rgb(loaded))
     notes = (RANGE_GUESSED,) if is_guessed else ()
     return _Upright(rgb, facts_of(image, exif, orientation.full_size), notes)
+
+
+def _check_data(image: Image.Image, loaded: Image.Image, reopen: Reopen) -> None:
+    """Judge a file whose data are those of a smaller image as one that was cut off."""
+    if may_lack_data(image, loaded):
+        with reopen() as again:
+            if lacks_data(again):
+                raise OSError("image file is truncated: its data end before its pixels do")
 
 
 def _to_rgb(loaded: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import numpy as np
 
 from .documents import FIELDS, field_name
-from .engine import catalog, refresh, skipped, storage, vectorsets
+from .engine import catalog, declared, refresh, skipped, storage, vectorsets
 from .engine.baseline import ScoreBaseline
 from .engine.outcome import tell, telling
 from .engine.reader import Reader
@@ -32,7 +32,8 @@ from .errors import (
     ItemNotFoundError,
     StorageError,
 )
-from .files import output_file
+from .files import check_output, output_file
+from .names import stored
 from .query import encode_together
 from .request import Searchable, SearchRequest
 from .types import (
@@ -394,6 +395,7 @@ class Index(Searchable):
         format: Literal["parquet", "faiss"] = "parquet",  # noqa: A002 - the word of the CLI
         *,
         modality: Modality = "image",
+        overwrite: bool = False,
     ) -> int:
         """Write the items, or the vectors alone, for other programs.
 
@@ -402,13 +404,25 @@ class Index(Searchable):
             format: "parquet" for items with metadata and vectors, "faiss" for an `IndexIDMap2`
                 over `IndexFlatIP` with item ids.
             modality: Which vectors a FAISS file holds.
+            overwrite: Whether a file that is no such export is replaced.
 
         Returns:
             How many items or vectors were written.
+
+        Raises:
+            InvalidInputError: `path` is in an index or an indexed folder, or is another file.
+            StorageError: It cannot be written.
         """
-        from .engine.parquet import write_parquet
+        from .engine.ann import is_flat
+        from .engine.parquet import is_export, write_parquet
 
         target = Path(path).expanduser().absolute()
+        check_output(
+            target,
+            is_flat if format == "faiss" else is_export,
+            overwrite=overwrite,
+            sources=self._sources(target),
+        )
         if format == "parquet":
             return self._reader.run(lambda conn, snapshot: write_parquet(target, conn, snapshot))
         if format == "faiss":
@@ -418,6 +432,17 @@ class Index(Searchable):
             with output_file(target) as part:
                 return write_flat(part, store.live(), self._dim)
         raise InvalidInputError(f"format must be 'parquet' or 'faiss', got {format!r}")
+
+    def _sources(self, target: Path) -> list[str]:
+        """Folders and tables that were indexed, and the file itself if it was."""
+        known = [*(self.get_meta("roots") or ()), *(self.get_meta(declared.TABLES) or ())]
+        named = [stored(str(target)), stored(os.path.realpath(target))]
+        found = self._reader.run(
+            lambda conn, snapshot: conn.execute(
+                "SELECT 1 FROM items WHERE path IN (?, ?) LIMIT 1", named
+            ).fetchone()
+        )
+        return [*known, *([str(target)] if found else ())]
 
     # --- items and vectors --------------------------------------------------------------------
 

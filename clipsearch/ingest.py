@@ -77,6 +77,8 @@ def add(
         StorageError: The disk refused, or the report cannot be written.
     """
     opened = options.opened(source)
+    named = source if isinstance(source, str | os.PathLike) else None
+    options.check_report(opened.root, named)
     root, place = opened.root, _place(opened)
     name = place or "the source"
     total = _counted(opened) if progress is not None else None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingExtraError
-from .files import output_file
+from .files import check_output, open_regular, output_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_confusions", "plot_models", "plot_reliability"]
+__all__ = ["is_plot", "plot_confusions", "plot_models", "plot_reliability"]
 
 Bins = Sequence[tuple[float, float, int]]
 _INCH = (5.0, 4.5)
+_MARK = "clipsearch"  # in the metadata of a plot
+_HEAD = 4096  # bytes, within which it is
 
 
 def plot_reliability(path: str | os.PathLike[str], series: dict[str, Bins]) -> None:
@@ -65,6 +68,12 @@ def plot_models(
     _save(figure, path)
 
 
+def is_plot(path: Path) -> bool:
+    """Whether a file is one of these plots."""
+    with open_regular(path) as file:
+        return f"Software\0{_MARK}".encode() in file.read(_HEAD)
+
+
 def _figure() -> tuple[Figure, Any]:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -77,5 +86,6 @@ def _figure() -> tuple[Figure, Any]:
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    check_output(path, is_plot)
     with output_file(path) as part:
-        figure.savefig(part, dpi=120, format="png")
+        figure.savefig(part, dpi=120, format="png", metadata={"Software": _MARK})

@@ -105,14 +105,19 @@ class ZeroShotClassifier:
         loaded._pack = pack
         return loaded
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Keep labels, calibration and adapter as a label pack, usually `NAME.clip`.
 
+        Args:
+            path: The file; a pack that is there is replaced.
+            overwrite: Whether a file that is no pack is replaced, too.
+
         Raises:
+            InvalidInputError: `path` is another file.
             StorageError: The file cannot be written.
         """
         self._with_contrast()
-        save_pack(path, self._pack)
+        save_pack(path, self._pack, overwrite=overwrite)
 
     @property
     def labels(self) -> tuple[str, ...]:

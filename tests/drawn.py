@@ -80,3 +80,12 @@ def png16(values: np.ndarray, *chunks: bytes) -> bytes:
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     pixels = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + pixels
+
+
+def endless_jpeg() -> bytes:
+    """A JPEG of many scans, which takes half a minute to decode."""
+    file = io.BytesIO()
+    Image.new("L", (4000, 4000), 90).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    scan = data.rindex(b"\xff\xda")
+    return data[:scan] + data[scan:-2] * 500 + b"\xff\xd9"

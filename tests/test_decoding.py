@@ -15,6 +15,8 @@ from clipsearch.errors import ImageDecodeError
 from clipsearch.images import Preprocessing, prepare
 from clipsearch.intake.decoders import DecoderPool
 
+from .drawn import endless_jpeg
+
 SPEC = Preprocessing(size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
@@ -29,19 +31,19 @@ def test_pool_gives_what_prepare_gives(photos):
 
 
 def test_a_hanging_and_a_crashing_decoder_cost_their_file_alone(photos, tmp_path):
-    pipe = tmp_path / "never.jpg"
-    os.mkfifo(pipe)  # reading it hangs: nobody ever writes
+    slow = tmp_path / "never.jpg"
+    slow.write_bytes(endless_jpeg())
     with DecoderPool(SPEC, workers=1, timeout_s=2) as pool:
         before, hanging, after = (
             pool.submit(str(photos[0])),
-            pool.submit(str(pipe)),
+            pool.submit(str(slow)),
             pool.submit(str(photos[1])),
         )
         assert before.result().prepared.pixels.shape == (64, 64, 3)
         with pytest.raises(ImageDecodeError, match=r"never\.jpg: took over 2 s"):
             hanging.result()
         assert after.result().prepared.pixels.shape == (64, 64, 3)
-        crashing = pool.submit(str(pipe))
+        crashing = pool.submit(str(slow))
         time.sleep(0.3)
         os.kill(pool._children[0]._process.pid, signal.SIGSEGV)
         with pytest.raises(ImageDecodeError, match="SIGSEGV"):
@@ -50,10 +52,10 @@ def test_a_hanging_and_a_crashing_decoder_cost_their_file_alone(photos, tmp_path
 
 
 def test_files_that_one_process_decodes_together_have_an_end_each(photos, tmp_path):
-    pipe, broken = tmp_path / "never.jpg", tmp_path / "broken.jpg"
-    os.mkfifo(pipe)
+    slow, broken = tmp_path / "never.jpg", tmp_path / "broken.jpg"
+    slow.write_bytes(endless_jpeg())
     broken.write_bytes(b"broken")
-    some = [photos[0], broken, pipe, photos[1], tmp_path / "absent.jpg", photos[2]]
+    some = [photos[0], broken, slow, photos[1], tmp_path / "absent.jpg", photos[2]]
     with DecoderPool(SPEC, workers=1, timeout_s=2) as pool:
         ends = pool.submit_many([str(path) for path in some]).result()
     for at in (0, 3, 5):

@@ -303,3 +303,35 @@ def test_a_date_that_no_calendar_has_is_none(written, read):
     exif.get_ifd(0x8769)[0x9003] = written
     data = encoded(Image.new("RGB", (30, 20)), "JPEG", exif=exif)
     assert prepare_with_facts(data, Preprocessing.from_open_clip(CLIP)).facts.taken_at == read
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"restart_marker_blocks": 4}, {"subsampling": 0, "optimize": True}],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_data_of_a_smaller_image_are_a_truncated_one(mode, options):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    for lower in (noise, np.full_like(noise, 128)):  # the last are grey, as what is missing is
+        file = io.BytesIO()
+        picture = Image.fromarray(np.concatenate([noise, lower])).convert(mode)
+        picture.save(file, "JPEG", **options)
+        whole = file.getvalue()
+        assert load_image(whole).size == (80, 120)
+        at = whole.index(b"\xff\xc2" if "progressive" in options else b"\xff\xc0") + 5
+        for size in (b"\x00\xf0\x00\x50", b"\x03\x00\x04\x00"):  # height and width
+            with pytest.raises(ImageDecodeError, match="truncated"):
+                load_image(whole[:at] + size + whole[at + 4 :])
+
+
+def test_a_png_with_too_few_rows_is_a_truncated_one():
+    for interlaced in (0, 1):
+        file = io.BytesIO()
+        Image.new("RGB", (40, 30)).save(file, "PNG")
+        whole = file.getvalue()
+        assert load_image(whole).size == (40, 30)
+        header = bytearray(whole[12:29])
+        header[8:12], header[16] = (60).to_bytes(4, "big"), interlaced
+        header += zlib.crc32(header).to_bytes(4, "big")
+        with pytest.raises(ImageDecodeError, match="truncated"):
+            load_image(whole[:12] + bytes(header) + whole[33:])

@@ -32,8 +32,9 @@ from clipsearch.images import Preprocessing
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake.embedder import Embedded
 from clipsearch.intake.sources import Pair
-from clipsearch.intake.triage import Candidate, is_gone, status_of
+from clipsearch.intake.triage import Candidate, is_gone
 
+from .drawn import endless_jpeg
 from .fakes import FakeEncoder
 from .test_images import png_header
 from .test_sources import write_table
@@ -133,16 +134,11 @@ def test_strange_files_among_photos(tmp_path, encoder, photos, shared_data):
             assert float(np.frombuffer(stored[str(photo)], np.float32) @ vector) > 0.9999
 
 
-def test_a_hanging_decoder_costs_its_file_alone(tmp_path, index, monkeypatch):
-    """The pipe takes the place of a picture after it was looked at."""
+def test_a_hanging_decoder_costs_its_file_alone(tmp_path, index):
     folder = tmp_path / "pictures"
     paths = [picture(folder / f"{n}.png", n) for n in range(6)]
 
-    facts = os.stat(paths[2])
-    paths[2].unlink()
-    os.mkfifo(paths[2])
-    looked = lambda pair: (facts, None) if pair.key == str(paths[2]) else status_of(pair)  # noqa: E731
-    monkeypatch.setattr("clipsearch.intake.triage.status_of", looked)
+    paths[2].write_bytes(endless_jpeg())
     everything = [str(path) for path in paths]
     report = index.add(everything, options=IngestOptions(timeout_s=1.5))
     assert (report.indexed, report.skipped) == (5, 1)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InvalidInputError
-from ..files import output_file
+from ..files import check_output, output_file, read_regular
 from ..vectors import Floats
 from .heads import Adapter, ClassHead
 
@@ -40,11 +40,16 @@ class LabelPack:
     templates: tuple[str, ...]
 
 
-def save_pack(path: str | os.PathLike[str], pack: LabelPack) -> None:
-    """Write a pack; a file that is there is replaced at once or not at all.
+def save_pack(path: str | os.PathLike[str], pack: LabelPack, *, overwrite: bool = False) -> None:
+    """Write a pack; a pack that is there is replaced at once or not at all.
+
+    Args:
+        path: The file.
+        pack: The pack.
+        overwrite: Whether a file that is no pack is replaced, too.
 
     Raises:
-        InvalidInputError: The folder does not exist, or `path` is a folder.
+        InvalidInputError: The folder does not exist, or `path` is a folder, or another file.
         StorageError: The file cannot be written.
     """
     from safetensors.numpy import save
@@ -77,6 +82,7 @@ def save_pack(path: str | os.PathLike[str], pack: LabelPack) -> None:
             "pack": json.dumps(document, ensure_ascii=False),
         },
     )
+    check_output(path, _is_pack, overwrite=overwrite)
     with output_file(path) as part:
         part.write_bytes(data)
 
@@ -105,11 +111,17 @@ def load_pack(source: str | os.PathLike[str] | bytes) -> LabelPack:
         raise InvalidInputError(f"{name} is not a label pack, or is damaged: {exc}") from exc
 
 
+def _is_pack(path: Path) -> bool:
+    try:
+        load_pack(path)
+    except InvalidInputError:
+        return False
+    return True
+
+
 def _read(path: Path, name: str) -> bytes:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InvalidInputError(f"{name} is too large for a label pack")
-        return path.read_bytes()
+        return read_regular(path, _MAX_BYTES)
     except OSError as exc:
         raise InvalidInputError(f"cannot read {name}: {exc.strerror or exc}") from exc
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InvalidInputError, SourceError
+from ..limits import MAX_IMAGE_BYTES, over
 from ..models import BUNDLED_MODEL, load_encoder
 from .formats import RowsFormat, RowsOutput, print_csv
 from .options import Device
@@ -169,7 +170,9 @@ def _images_of(source: Source) -> Iterator[tuple[str, str | bytes]]:
 
 def _from_stdin() -> Iterator[tuple[str, str | bytes]]:
     """One image, or a list of paths separated by newlines or null bytes."""
-    data = sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read(MAX_IMAGE_BYTES + 1)
+    if len(data) > MAX_IMAGE_BYTES:
+        raise InvalidInputError(f"standard input is {over(MAX_IMAGE_BYTES)}")
     separator = b"\0" if b"\0" in data else b"\n"
     lines = [line for line in data.split(separator) if line.strip()]
     try:

@@ -174,6 +174,9 @@ def export(
         ),
     ] = None,
     target: Annotated[Modality, typer.Option(help="Vectors to write to a FAISS file.")] = "image",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is no such export.")
+    ] = False,
 ) -> None:
     """Export an index as a Parquet table or as a plain FAISS file.
 
@@ -190,7 +193,7 @@ def export(
             f"{file.name} does not end in .parquet or .faiss; give -f parquet or -f faiss"
         )
     with clipsearch.Index.open(existing_index(name)) as index:
-        count = index.export(file, kind, modality=target)
+        count = index.export(file, kind, modality=target, overwrite=force)
     what = "items" if kind == "parquet" else f"{target} vectors"
     note(f"{count:,} {what} written to {file}")
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..files import output_file
+from ..files import check_output, output_file, read_regular
+from ..limits import MAX_LINE
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
 from .classify import LabelsFile, Template, build_classifier
@@ -219,12 +220,22 @@ def _emit(document: dict[str, Any], output: ReportFormat, json_file: Path | None
     """Write the figures where JSON is asked for; whether stdout has them already."""
     if json_file is not None:
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        check_output(json_file, lambda path: _has_keys(path, document))
         with output_file(json_file) as part:
             part.write_text(text, encoding="utf-8")
     if output == "json":
         print_json(document)
         return True
     return False
+
+
+def _has_keys(path: Path, document: dict[str, Any]) -> bool:
+    """Whether a file holds a document of the same kind, to be replaced."""
+    try:
+        there = json.loads(read_regular(path, MAX_LINE))
+    except ValueError:
+        return False
+    return isinstance(there, dict) and set(there) == set(document)
 
 
 def _skips(skipped: tuple[str, ...]) -> None:

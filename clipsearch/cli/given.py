@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidInputError
 from ..files import as_on_disk
+from ..limits import MAX_IMAGE_BYTES
 from ..query import Query
 from .fetch import fetch_image, without_secrets
 from .output import note
@@ -19,7 +20,6 @@ from .output import note
 __all__ = ["ReceivedImage", "image", "item", "words"]
 
 _STDIN = "-"
-_MAX_STDIN_BYTES = 256 * 1024**2
 _URL = re.compile(r"https?://\S+", re.I)
 _FILE_URI = re.compile(r"file:/", re.I)
 # ./x, ../x, ~/x, ~name/x, C:\x, \\server\x
@@ -200,11 +200,11 @@ def _from_stdin() -> bytes:
             "- means an image on standard input, which is a terminal; pipe one in: "
             "clipsearch search --image - < cat.jpg"
         )
-    data = sys.stdin.buffer.read(_MAX_STDIN_BYTES + 1)
+    data = sys.stdin.buffer.read(MAX_IMAGE_BYTES + 1)
     if not data:
         raise InvalidInputError("there is no image on standard input")
-    if len(data) > _MAX_STDIN_BYTES:
+    if len(data) > MAX_IMAGE_BYTES:
         raise InvalidInputError(
-            f"the image on standard input is larger than {_MAX_STDIN_BYTES // 1024**2} MB"
+            f"the image on standard input is larger than {MAX_IMAGE_BYTES // 1024**2} MB"
         )
     return data

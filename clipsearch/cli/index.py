@@ -131,6 +131,9 @@ def index(
         Path | None,
         typer.Option(help="Write the outcome of every file to this file, as JSON lines."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let --report replace a file that is no report.")
+    ] = False,
     ray: Annotated[
         str | None,
         typer.Option("--ray", help="Encode on a Ray cluster: local, auto or HOST:PORT."),
@@ -180,7 +183,9 @@ def index(
         rescan=rescan,
         wait=wait,
         report_file=report,
+        report_overwrite=force,
     )
+    options.check_report(index_path(name), *(one for one in sources if one != "-"))
     if yes and not prune:
         raise InvalidInputError("--yes goes with --prune")
     if watch and (len(sources) != 1 or not Path(sources[0]).expanduser().is_dir()):

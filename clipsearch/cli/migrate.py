@@ -11,7 +11,8 @@ import clipsearch
 
 from ..engine.vectorsets import SWITCHED_BACK
 from ..errors import InvalidInputError
-from ..files import output_file
+from ..files import check_output, output_file
+from ..intake.log import is_report
 from ..locations import existing_index
 from ..models import load_text_encoder
 from ..names import json_text, stored
@@ -47,6 +48,9 @@ def migrate(
     report: Annotated[
         Path | None, typer.Option(help="Write all missing items to this file, as JSON lines.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let --report replace a file that is no report.")
+    ] = False,
 ) -> None:
     """Re-encode an index with another model.
 
@@ -64,6 +68,8 @@ def migrate(
     if sum((model is not None, back, forget_old)) != 1:
         raise InvalidInputError("give exactly one of -m MODEL, --back and --forget-old")
     path = existing_index(name)
+    if report is not None:
+        check_output(report, is_report, overwrite=force)
     with clipsearch.Index.open(path) as index:
         if forget_old:
             _forget(index)

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import IndexCorruptError, InvalidInputError
+from ..files import open_regular
 from ..vectors import Block, Floats, Rows
 from .deferred import Deferred
 from .file_facts import AnnEntry, FileHead, check_file, head_of
@@ -41,6 +42,7 @@ __all__ = [
     "ann_file",
     "extend",
     "gpu_count",
+    "is_flat",
     "list_count",
     "open_ann",
     "train",
@@ -49,6 +51,7 @@ __all__ = [
 
 ANN_REMEDY = "It is derived from the vectors: `clipsearch compact` builds it again."
 
+_FLAT_MARK = b"clipsearch export\n"  # after the vectors of an export; FAISS does not read it
 BITS = 2  # a dimension; docs/benchmarks.md has what was compared, and why this was chosen
 QUERY_BITS = 8
 TRAIN_PER_LIST = 32  # training vectors a centre; more did not raise recall
@@ -343,7 +346,16 @@ def write_flat(path: Path, blocks: Iterable[Block], dim: int) -> int:
     for rows, vectors in _pieces(blocks):
         index.add_with_ids(vectors, rows)
     _write(index, path)
+    with path.open("ab") as file:
+        file.write(_FLAT_MARK)
     return int(index.ntotal)
+
+
+def is_flat(path: Path) -> bool:
+    """Whether a file is what `write_flat` writes."""
+    with open_regular(path) as file:
+        file.seek(-min(len(_FLAT_MARK), os.fstat(file.fileno()).st_size), os.SEEK_END)
+        return file.read() == _FLAT_MARK
 
 
 def _write(index: Any, path: Path) -> None:

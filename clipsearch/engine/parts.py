@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 
 from ..errors import IndexCorruptError, InvalidInputError
+from ..files import CATALOG
 
 __all__ = [
     "CATALOG",
@@ -26,7 +27,6 @@ __all__ = [
     "refuse_links",
 ]
 
-CATALOG = "catalog.sqlite"
 NEW_CATALOG = ".clipsearch-0123456789abcdef.part"  # as `files.replacing` names one that is made
 COMMITTED = "committed.json"
 SUBFOLDERS = ("vectors", "ann")

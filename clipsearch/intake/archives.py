@@ -15,17 +15,11 @@ from dataclasses import dataclass, replace
 
 from ..errors import SourceError
 from ..images import image_suffixes
+from ..limits import MAX_CAPTIONS_BYTES, MAX_IMAGE_BYTES, MAX_TEXT_BYTES
 from ..names import shown
 from ..rawfiles import named
 from .left_out import LeftOut, RuledSource, Rules, Tally
-from .members import (
-    MAX_IMAGE_BYTES,
-    MAX_TEXT_BYTES,
-    DamagedError,
-    Member,
-    MemberError,
-    members_of,
-)
+from .members import DamagedError, Member, MemberError, members_of
 from .pairs import Pair
 from .places import Place
 from .recognition import NEEDS_EXTRA, looks_like_an_image
@@ -39,7 +33,6 @@ ARCHIVE_SUFFIXES = (
     ".tar.zst", ".tzst", ".zip", ".cbz", ".cbt",
 )  # fmt: skip
 OTHER_ARCHIVES = (".rar", ".7z", ".cbr", ".cb7", ".tar.lz", ".tar.lz4", ".tar.z", ".ace", ".arj")
-_MOST_TEXT_BYTES = 256 * 1024 * 1024  # of all captions of an archive that must be kept in mind
 # What belongs to samples of a shard, by WebDataset's names of its decoders.
 _PARTS = frozenset(
     {
@@ -140,11 +133,11 @@ class ArchiveSource(RuledSource):
                     if member.name.lower().endswith(tuple(SIDECAR_SUFFIXES)):
                         text = _text_of(member)
                         size_bytes += len(text)
-                        if size_bytes <= _MOST_TEXT_BYTES:
+                        if size_bytes <= MAX_CAPTIONS_BYTES:
                             texts[member.name] = text
-        if size_bytes > _MOST_TEXT_BYTES:
+        if size_bytes > MAX_CAPTIONS_BYTES:
             self._said.append(
-                f"{shown(self.place)} holds over {_MOST_TEXT_BYTES // 1024**2} MB of captions; "
+                f"{shown(self.place)} holds over {MAX_CAPTIONS_BYTES // 1024**2} MB of captions; "
                 "the last of them were not read"
             )
         return _Contents(is_zip, names, texts)

@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImageDecodeError
+from ..files import read_regular
 from ..images import (
     DEFAULT_MAX_PIXELS,
     Prepared,
@@ -44,6 +45,7 @@ from ..images import (
     prepare_with_facts,
     read_facts,
 )
+from ..limits import file_limit
 from ..metadata import DECODER_ERRORS, ImageFacts
 from ..passing import PASSING_SIGNALS, Passing, passing_of
 
@@ -51,6 +53,7 @@ __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "FactsOnly", "serve"]
 
 _CHILD = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
 _SIZES = struct.Struct("=QQ")  # bytes of the pickled message, and of the pixels that follow it
+_JOINED_BYTES = 1024 * 1024  # a message up to this is sent in one call; larger ones not copied
 _STOPPED = "decoding was stopped"
 _NO_MEMORY = 75  # exit code of a child that cannot even answer; EX_TEMPFAIL of sysexits.h
 DEFAULT_TIMEOUT_S = 60.0  # a 179-megapixel PNG takes under 10 s to decode on one slow core
@@ -279,7 +282,7 @@ def _decoded(
         data = source
     else:
         try:
-            data = Path(source).read_bytes()
+            data = read_regular(source, file_limit(max_pixels))
         except (OSError, MemoryError) as exc:
             raise decode_error(name, exc) from exc
     prepared = prepare_with_facts(data, spec, max_pixels=max_pixels, name=name)
@@ -307,7 +310,12 @@ def _send(pipe: socket.socket, message: Any, pixels: npt.NDArray[np.uint8] | Non
     """Send a message, with pixels that go beside it."""
     pickled = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     size_bytes = 0 if pixels is None else pixels.nbytes
-    pipe.sendall(_SIZES.pack(len(pickled), size_bytes) + pickled)
+    sizes = _SIZES.pack(len(pickled), size_bytes)
+    if len(pickled) <= _JOINED_BYTES:
+        pipe.sendall(sizes + pickled)
+    else:
+        pipe.sendall(sizes)
+        pipe.sendall(pickled)
     if pixels is not None:
         pipe.sendall(pixels.data.cast("B"))
 

@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
+from ..limits import MAX_LINE
 from ..standards.texts import decode
 
-__all__ = ["Dialect", "encoding_of", "opened_text", "sniffed"]
+__all__ = ["Dialect", "encoding_of", "lines_of", "opened_text", "sniffed"]
 
 _HEAD = 256 * 1024  # bytes that are looked at to tell a separator
 _PIECE = 1024 * 1024
@@ -105,6 +106,8 @@ class _Lines:
 
     def __next__(self) -> str:
         line = next(self._lines)
+        if len(line) > MAX_LINE:
+            raise csv.Error(f"a line has over {MAX_LINE:,} characters")
         self.taken.append(line)
         return line
 
@@ -151,24 +154,33 @@ def _wide(head: bytes) -> str | None:
     return None
 
 
+def _whole_lines(stream: IO[bytes], head: bytes) -> Iterator[bytes]:
+    """A file in blocks that end where a line does, unless that is too long."""
+    parts, size_bytes = list[bytes](), 0
+    piece = head
+    while piece:
+        end = piece.rfind(b"\n") + 1
+        if end or size_bytes > MAX_LINE:
+            yield b"".join((*parts, piece[:end]))
+            parts, size_bytes, piece = [], 0, piece[end:]
+        parts.append(piece)
+        size_bytes += len(piece)
+        piece = stream.read(_PIECE)
+        if len(piece) == _PIECE and not piece.strip(b"\0"):
+            raise csv.Error("it holds zeros, not text")
+    yield b"".join(parts)
+
+
 def _strange(stream: IO[bytes], head: bytes) -> tuple[bytes, int, int]:
     """Lines that are no UTF-8, how many bytes of a file are none, and how many characters are."""
     sample, bad, good = b"", 0, 0
-    rest = b""
-    piece = head
-    while piece:
-        lines = (rest + piece).split(b"\n")
-        rest = lines.pop()
-        piece = stream.read(_PIECE)
-        if not piece and rest:
-            lines.append(rest)
-        block = b"\n".join(lines)
+    for block in _whole_lines(stream, head):
         if block.isascii():
             continue
         try:
             good += sum(char > "\x7f" for char in block.decode())
         except UnicodeDecodeError:
-            for line in lines:
+            for line in block.split(b"\n"):
                 text = line.decode("utf-8", "replace")
                 bad += text.count("\ufffd")
                 good += sum(char > "\x7f" and char != "\ufffd" for char in text)
@@ -191,6 +203,15 @@ def opened_text(
 ) -> io.TextIOWrapper:
     """A file's text; the stream stays open when the text is detached."""
     return io.TextIOWrapper(stream, encoding=encoding, errors=errors, newline=newline)
+
+
+def lines_of(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines of a text with their ends; of one that is too long, as much as tells that."""
+    while line := text.readline(MAX_LINE + 1):
+        yield line
+        piece = line
+        while len(piece) > MAX_LINE and not piece.endswith("\n"):
+            piece = text.readline(MAX_LINE + 1)
 
 
 def sniffed(stream: IO[bytes], usual: str, known: Collection[str]) -> Dialect | None:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ..encoder import Encoder, batch_for, decoders_for
 from ..errors import ImageDecodeError
 from ..images import DEFAULT_MAX_PIXELS
+from ..limits import WAITING_BYTES
 from ..metadata import ImageFacts
 from ..passing import Passing
 from ..vectors import Floats
@@ -43,9 +44,9 @@ __all__ = [
 # Two batches are encoded at a time: where the blocks of one run out, those of the next keep the
 # cores busy, which else wait for the slowest block of every batch (a tenth of the time).
 ENCODED_AT_ONCE = 2
-_CHUNK = 256  # pairs looked up in the catalog together ...
-_CHUNK_BYTES = 64 * 1024 * 1024  # ... or fewer, when they carry the bytes of their images
-_GROUP = 8  # images that a decoder gets together, which spares this process messages
+_CHUNK = 256  # pairs looked up in the catalog together; fewer where they carry many bytes
+_GROUP = 8  # images that a decoder gets together, which spares this process messages ...
+_GROUP_BYTES = WAITING_BYTES // 8  # ... or fewer, as they are copied for that
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
 Chunks = Iterable[Sequence[Candidate]]
@@ -163,7 +164,7 @@ class Embedder:
 
     def chunks(self, source: Iterable[Pair]) -> Iterator[list[Pair]]:
         """The pairs of a source, as many as are looked up together."""
-        return in_chunks(source, _CHUNK, _CHUNK_BYTES)
+        return in_chunks(source, _CHUNK, WAITING_BYTES)
 
     def embed_pairs(self, pairs: Iterable[Pair]) -> Iterator[list[Embedded]]:
         """`embed` for pairs that need no triage, with no other captions than theirs."""
@@ -195,27 +196,35 @@ class Embedder:
         decoding: deque[_Group] = deque()
         batch: list[Embedded] = []
         images = 0  # that the batch has decoded
+        batch_bytes = 0  # of images in it that need not be decoded
         encoding: deque[tuple[list[Embedded], Future[None]]] = deque()
         ahead: set[str] = set()  # hashes of images on their way to the store
 
         def gather(keep: int) -> None:
-            """Move decoded groups into batches until `keep` candidates wait for their decoder."""
-            nonlocal images
+            """Move decoded groups into batches until `keep` candidates wait for their decoder.
+
+            Fewer may wait where they carry many bytes.
+            """
+            nonlocal images, batch_bytes
             waiting = sum(len(group) for group, _ in decoding)
-            while waiting > keep:
+            waiting_bytes = sum(map(_bytes_of, decoding))
+            while waiting > keep or waiting_bytes > WAITING_BYTES:
                 group = decoding.popleft()
                 waiting -= len(group[0])
+                waiting_bytes -= _bytes_of(group)
                 for embedded in _decoded(group, log):
                     if not own_captions and embedded.facts is not None:
                         embedded.facts = replace(embedded.facts, caption=None)
                     batch.append(embedded)
                     images += embedded.pixels is not None
-                    if images >= self._batch_size or len(batch) >= 4 * self._batch_size:
+                    batch_bytes += embedded.pair.image_bytes
+                    full = images >= self._batch_size or len(batch) >= 4 * self._batch_size
+                    if full or batch_bytes >= WAITING_BYTES:
                         send()
 
         def send() -> None:
-            nonlocal batch, images
-            some, batch, images = batch, [], 0
+            nonlocal batch, images, batch_bytes
+            some, batch, images, batch_bytes = batch, [], 0, 0
             fresh = _fresh(some, ahead, stored)
             encoding.append((some, self._threads.submit(self._encode, some, fresh, log)))
 
@@ -262,8 +271,16 @@ class Embedder:
         """Candidates that one decoder gets together; fewer where there are too few for all."""
         most = min(self._ahead, len(chunk)) // (2 * self.workers)
         size = max(1, min(_GROUP, most))
-        for start in range(0, len(chunk), size):
-            yield list(chunk[start : start + size])
+        group: list[Candidate] = []
+        group_bytes = 0
+        for one in chunk:
+            group.append(one)
+            group_bytes += one.pair.image_bytes
+            if len(group) >= size or group_bytes >= _GROUP_BYTES:
+                yield group
+                group, group_bytes = [], 0
+        if group:
+            yield group
 
     def _submit(self, group: Sequence[Candidate]) -> _Decoding | None:
         images = [source for one in group if (source := _to_decode(one)) is not None]
@@ -289,6 +306,10 @@ class Embedder:
             if caught:
                 log.notes["captions cut to the model's context"] += len(caught)
         return vectors
+
+
+def _bytes_of(group: _Group) -> int:
+    return sum(candidate.pair.image_bytes for candidate in group[0])
 
 
 def _to_decode(candidate: Candidate) -> str | bytes | FactsOnly | None:

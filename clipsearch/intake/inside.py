@@ -12,14 +12,15 @@ import os
 from typing import IO, Any
 
 from ..errors import ImageDecodeError
+from ..limits import MAX_IMAGE_BYTES
 from ..names import actual, stored
 from ..rawfiles import named
-from .members import MAX_IMAGE_BYTES, members_of
+from .members import members_of
+from .parquet_cells import value_at
 
 __all__ = ["cell_place", "file_around", "member_place", "moved", "read_inside"]
 
 _NAMES = ("file", "member")  # which may hold bytes that are no UTF-8
-_ROWS_AT_ONCE = 16  # of a table, so that a thumbnail does not read a whole row group
 
 
 def cell_place(file: str, column: str, row: int) -> str:
@@ -91,20 +92,13 @@ def _cell(file: IO[bytes], column: str, row: int) -> bytes:
     table = pq.ParquetFile(file, pre_buffer=False)
     for group in range(table.num_row_groups):
         rows = table.metadata.row_group(group).num_rows
-        if row >= rows:
-            row -= rows
-            continue
-        batches = table.iter_batches(
-            _ROWS_AT_ONCE, row_groups=[group], columns=[column], use_threads=False
-        )
-        for batch in batches:
-            if row < len(batch):
-                value = batch.column(0)[row].as_py()
-                data = value.get("bytes") if isinstance(value, dict) else value
-                if not isinstance(data, bytes):
-                    break
+        if row < rows:
+            value = value_at(table, group, column, row, file)
+            data = value.get("bytes") if isinstance(value, dict) else value
+            if isinstance(data, bytes):
                 return data
-            row -= len(batch)
+            break
+        row -= rows
     raise KeyError(column)
 
 

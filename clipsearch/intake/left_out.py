@@ -15,8 +15,10 @@ from fnmatch import fnmatch
 from functools import lru_cache
 from typing import Any
 
+from ..files import open_regular
 from ..folding import nfc
 from ..images import image_suffixes
+from ..limits import over
 from ..names import shown, suffix_of
 from .pairs import Source
 
@@ -39,6 +41,7 @@ EXCLUDED = "--exclude"  # what a file that matches a pattern is left out by
 _MOST_COUNTED = 10_000  # files in litter; a file server may keep hundreds of snapshots
 _MOST_NAMED = 6
 _MOST_IGNORE_BYTES = 1024 * 1024
+_MOST_PATTERN = 4096  # characters, as a path has at most
 _FOLDER_MARK = "ps_d"  # the group in pathspec's expressions that a folder's slash matches
 _MOST_FOLDERS = 10_000  # whose ignore files are kept in mind
 
@@ -296,15 +299,19 @@ def _read_patterns(path: str, tally: Tally) -> list[tuple[Any, bool]]:
     from pathspec import GitIgnoreSpec
 
     try:
-        with open(path, "rb") as file:
-            data = file.read(_MOST_IGNORE_BYTES)
+        with open_regular(path) as file:
+            data = file.read(_MOST_IGNORE_BYTES + 1)
     except OSError as exc:
         tally.oddities.append(f"cannot read {shown(path)}: {exc.strerror}")
         return []
+    if len(data) > _MOST_IGNORE_BYTES:
+        tally.oddities.append(f"{shown(path)} is {over(_MOST_IGNORE_BYTES)}, and was cut there")
     lines = os.fsdecode(data.removeprefix(b"\xef\xbb\xbf")).split("\n")
     patterns: list[tuple[Any, bool]] = []
     for number, line in enumerate((line.removesuffix("\r") for line in lines), 1):
         try:
+            if len(line) > _MOST_PATTERN:
+                raise ValueError
             for pattern in GitIgnoreSpec.from_lines([line]).patterns:
                 patterns.append((pattern, line.rstrip(" ").endswith("/")))
         except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import threading
@@ -13,18 +14,19 @@ from time import monotonic, perf_counter
 from typing import Any, Literal, Self, TextIO
 
 from ..errors import ImageDecodeError, SourceError
-from ..files import writing
+from ..files import fresh_file, open_regular, writing
 from ..names import json_text, stored
 from ..passing import Passing
 from ..types import IngestReport, Outcome, Progress, Status
 from .left_out import LEFT_OUT
 
-__all__ = ["IngestLog"]
+__all__ = ["IngestLog", "is_report"]
 
 _SUFFIX = re.compile(r" \((\.[^()]{1,16}|no suffix)\)$")
 _MAX_LISTED_SKIPS = 1000
 _MANY = 100  # files that fail from the start, before the rest of a source is given up
 _MAX_EXAMPLES = 3  # of the files that a note is about
+_MOST_LINE = 65_536  # bytes of the first line of a report
 _ENDS = ("indexed", "unchanged", "duplicate", "skipped")
 _SUB_COUNTS = ("updated", "refreshed", "recaptioned", "moved", "ignored", "known")
 
@@ -69,7 +71,11 @@ class IngestLog:
     def __enter__(self) -> Self:
         if self._path is not None:
             with writing(self._path):
-                self._file = self._path.open("a" if self._append else "w", encoding="utf-8")
+                self._file = (
+                    self._path.open("a", encoding="utf-8")
+                    if self._append
+                    else fresh_file(self._path)
+                )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -229,6 +235,20 @@ def _is_listable(folder: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _first_line(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.readline(_MOST_LINE)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report of `index` or `migrate`, by its first line."""
+    try:
+        first = json.loads(_first_line(path))
+    except ValueError:
+        return False
+    return isinstance(first, dict) and set(first) - {"status"} == {"key", "reason"}
 
 
 def _kind(reason: str) -> str:

@@ -20,25 +20,23 @@ from functools import partial
 from typing import IO, Any, Self
 
 from ..errors import SourceError
+from ..limits import MAX_IMAGE_BYTES, over
 from ..names import shown
 
 __all__ = [
-    "MAX_IMAGE_BYTES",
-    "MAX_TEXT_BYTES",
     "DamagedError",
     "Member",
     "MemberError",
     "members_of",
 ]
 
-MAX_IMAGE_BYTES = 512 * 1024 * 1024  # of one member, whatever its header promises
-MAX_TEXT_BYTES = 4 * 1024 * 1024
 _BLOCK = 65_536
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")  # header of a zip member
 _LOCAL_MARK = b"PK\x03\x04"
 _ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 0x1, 0x8, 0x800  # flags of a zip member
 # What `tarfile` says of the header after the last file: two blocks of zeros, or no more bytes.
 _END_MARK, _NO_MORE = "end of file header", "empty header"
+_MOST_ZEROS = 32_768  # blocks of 512 bytes; programs add a few to fill a tape's record
 _NO_END_MARK = "it ends without an end mark"
 _LOST = "the archive is damaged here, and a file at least is lost: "
 _HeaderError = tarfile.HeaderError
@@ -102,10 +100,10 @@ class Member:
             DamagedError: The archive ends before they do.
         """
         if self.size_bytes > most:
-            raise MemberError(f"over the limit of {most // 1024**2} MB for a file in an archive")
+            raise MemberError(f"{over(most)} for a file in an archive")
         data = self._head + self._read(most + 1 - len(self._head))
         if len(data) > most:
-            raise MemberError(f"over the limit of {most // 1024**2} MB for a file in an archive")
+            raise MemberError(f"{over(most)} for a file in an archive")
         if len(data) < self.size_bytes:
             raise DamagedError(f"{shown(self.name)} is cut short")
         return data
@@ -229,7 +227,7 @@ class _Header(tarfile.TarInfo):
         except _HeaderError as exc:
             gap.take(str(exc))
             raise
-        gap.has_ended = False
+        gap.has_ended, gap.zeros = False, 0
         return found
 
 
@@ -239,10 +237,14 @@ class _Gap:
 
     has_ended: bool = False  # an end mark was met; what follows is another archive, or garbage
     damage: str | None = None
+    zeros: int = 0  # blocks of them since the last file
 
     def take(self, what: str) -> None:
         if what == _END_MARK:
             self.has_ended = True
+            self.zeros += 1
+            if self.zeros > _MOST_ZEROS:
+                raise tarfile.ReadError("it goes on with zeros")
         elif not self.has_ended:
             self.damage = self.damage or (_NO_END_MARK if what == _NO_MORE else what)
 

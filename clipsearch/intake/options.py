@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from ..errors import InvalidInputError
+from ..files import check_output
 from ..images import DEFAULT_MAX_PIXELS
 from .decoders import DEFAULT_TIMEOUT_S
+from .log import is_report
 from .pairs import Source
+from .places import is_url
 from .sources import open_source
 
 __all__ = ["IngestOptions"]
@@ -42,6 +45,7 @@ class IngestOptions:
     wait: bool | float = False  # for another writer: not at all, for ever, or so many seconds
     report_append: bool = False  # to a report file that is already there
     report_file: str | os.PathLike[str] | None = None  # one JSON line for every pair
+    report_overwrite: bool = False  # replace a file of that name that is no report
 
     def __post_init__(self) -> None:
         if self.on_error not in ("skip", "raise"):
@@ -50,6 +54,21 @@ class IngestOptions:
             raise InvalidInputError("batch_size and workers must be at least 1")
         if not 0 < self.timeout_s < math.inf:
             raise InvalidInputError("timeout_s must be a positive number of seconds")
+
+    def check_report(self, *sources: str | os.PathLike[str] | None) -> None:
+        """Refuse a report file that would replace something else; see `files.check_output`.
+
+        Args:
+            sources: Folders and files that are indexed, and the folder of the index.
+
+        Raises:
+            InvalidInputError: It is refused.
+        """
+        if self.report_file is not None:
+            places = [one for one in sources if one is not None and not is_url(os.fspath(one))]
+            check_output(
+                self.report_file, is_report, overwrite=self.report_overwrite, sources=places
+            )
 
     def opened(self, source: str | os.PathLike[str] | Source | Iterable[Any]) -> Source:
         """What a caller names as a source, opened with these columns and patterns.

@@ -22,6 +22,8 @@ __all__ = [
     "in_chunks",
 ]
 
+_PIECE_BYTES = 32  # of a small object in memory
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
@@ -48,6 +50,11 @@ class Pair:
     def columns(self) -> Mapping[str, Any]:
         """All columns that are stored as extra columns."""
         return {**self.ids, **self.extra} if self.ids else self.extra
+
+    @property
+    def image_bytes(self) -> int:
+        """How many bytes of an image it carries."""
+        return len(self.image) if isinstance(self.image, bytes) else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +104,25 @@ class Source:
 
 
 def in_chunks(pairs: Iterable[Pair], most: int, most_bytes: int) -> Iterator[list[Pair]]:
-    """Pairs in lists of at most `most`, or fewer when they carry `most_bytes` of image files."""
+    """Pairs in lists of at most `most`, or fewer when they carry `most_bytes`."""
     chunk: list[Pair] = []
     size_bytes = 0
     for pair in pairs:
         chunk.append(pair)
-        size_bytes += len(pair.image) if isinstance(pair.image, bytes) else 0
+        size_bytes += pair.image_bytes + len(pair.caption or "") + _size_of(pair.extra)
         if len(chunk) >= most or size_bytes >= most_bytes:
             yield chunk
             chunk, size_bytes = [], 0
     if chunk:
         yield chunk
+
+
+def _size_of(value: Any) -> int:
+    """About how many bytes a JSON value takes, which matters where it is large."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return _PIECE_BYTES + sum(len(name) + _size_of(one) for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return _PIECE_BYTES + sum(map(_size_of, value))
+    return _PIECE_BYTES

@@ -16,6 +16,7 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidInputError, MissingExtraError, SourceError
+from ..files import open_regular
 
 __all__ = ["LocalPlace", "Place", "RemotePlace", "file_named", "is_url", "open_place"]
 
@@ -66,7 +67,7 @@ class LocalPlace(Place):
     def open(self) -> IO[bytes]:
         """The file itself, as a stream."""
         try:
-            return Path(self.name).open("rb")
+            return open_regular(self.name)
         except OSError as exc:
             raise SourceError(f"cannot read {self.name}: {exc.strerror or exc}") from exc
 

@@ -7,7 +7,7 @@ import gzip
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import PurePath
@@ -15,14 +15,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..engine.columns import EXPORTED, as_json, column_kind, from_arrow, kind_of_type, type_text
 from ..errors import SourceError
+from ..limits import MAX_DOCUMENT_BYTES, MAX_IMAGE_BYTES, MAX_LINE, WAITING_BYTES, over
 from ..standards.texts import whole_characters
 from . import coco
-from .dialects import Dialect, encoding_of, opened_text, sniffed
+from .dialects import Dialect, encoding_of, lines_of, opened_text, sniffed
 from .layouts import KNOWN_NAMES, Asked, ColumnType, Layout, find_layout, listed, unique_names
+from .parquet_cells import TooLarge, large_columns
 from .text_types import TextType, typed_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 __all__ = [
     "TABLE_SUFFIXES",
@@ -45,8 +48,8 @@ TABLE_SUFFIXES = frozenset((*_TEXT_SUFFIXES, *_JSON_LINES, *_PARQUET, *_ARROW, "
 _PACKED = (*_TEXT_SUFFIXES, *_JSON_LINES, ".json")  # that may be packed as .gz
 _CHUNK = 1000  # rows
 _IMAGES_AT_ONCE = 64  # rows of a table that holds the bytes of images
+_BUFFER = 1024 * 1024  # bytes of a column of Parquet read at a time; by default all of it
 _LOOKED_AT = 100  # rows in which the columns of JSON lines are looked for
-_MAX_FIELD = 16 * 1024 * 1024  # characters of one field
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class _TextRows(Rows):
     def __init__(
         self, open_file: Callable[[], IO[bytes]], name: str, asked: Asked, usual: str
     ) -> None:
-        csv.field_size_limit(_MAX_FIELD)
+        csv.field_size_limit(MAX_LINE)
         self._open, self._name = open_file, name
         named = [one.strip().lower() for one in (asked.image, asked.caption, asked.id) if one]
         with open_file() as stream:
@@ -196,7 +199,7 @@ class _TextRows(Rows):
         with self._open() as stream:
             text = opened_text(stream, dialect.encoding, dialect.errors)
             try:
-                yield from itertools.islice(dialect.rows(text), start, None)
+                yield from itertools.islice(dialect.rows(lines_of(text)), start, None)
             except (csv.Error, UnicodeError) as exc:  # of a file that changes meanwhile, too
                 raise SourceError(
                     f"cannot read the table {self._name}: {exc} (with {dialect.told()})"
@@ -255,8 +258,11 @@ class _LineRows(Rows):
         with self._open() as stream:
             text = opened_text(stream, self._encoding, self._errors, newline="\n")
             try:
-                for line in text:
+                for line in lines_of(text):
                     if not line.strip():
+                        continue
+                    if len(line) > MAX_LINE:
+                        yield Bad(f"a line of over {MAX_LINE:,} characters")
                         continue
                     try:
                         row = loads(line.lstrip("\ufeff"))
@@ -301,7 +307,13 @@ def _json_rows(open_file: Callable[[], IO[bytes]], name: str, asked: Asked) -> R
     with open_file() as stream:
         encoding, errors = encoding_of(stream)
         stream.seek(0)
-        text = stream.read().decode(encoding, errors)
+        data = stream.read(MAX_DOCUMENT_BYTES + 1)
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise SourceError(
+            f"{name} is {over(MAX_DOCUMENT_BYTES)} for a JSON document; write it as JSON lines"
+        )
+    text = data.decode(encoding, errors)
+    del data
     try:
         document = loads(text)
     except (ValueError, RecursionError) as exc:
@@ -377,14 +389,6 @@ class BatchRows(Rows):
         image = self.layout.image
         kind = None if image is None else schema.field(self._names.index(image)).type
         self.holds_images = kind is not None and _may_hold_images(kind)
-
-    def batches(self) -> Iterable[pa.RecordBatch]:
-        """The batches, of a few rows each."""
-        raise NotImplementedError
-
-    def __iter__(self) -> Iterator[Row]:
-        for batch in self.batches():
-            yield from batch_rows(batch, self._names, self.layout)
 
     def rows_at_once(self) -> int:
         """How many rows a batch should have."""
@@ -478,21 +482,59 @@ class _ParquetRows(BatchRows):
         try:
             with open_file() as stream:
                 schema = pq.ParquetFile(stream).schema_arrow
-        except (pa.ArrowException, OSError) as exc:
+        except (pa.ArrowException, OSError, ValueError) as exc:
             raise SourceError(f"cannot read the table {name}: {exc}") from exc
         super().__init__(schema, name, asked)
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The batches."""
+    def __iter__(self) -> Iterator[Row]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             with self._open() as stream:
-                table = pq.ParquetFile(stream, pre_buffer=False)
-                yield from table.iter_batches(self.rows_at_once())
-        except pa.ArrowException as exc:
+                table = pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER)
+                for group in range(table.num_row_groups):
+                    yield from self._group(table, group, stream)
+        except (pa.ArrowException, OSError, ValueError, IndexError, RuntimeError) as exc:
             raise SourceError(f"cannot read the table {self._name}: {exc}") from exc
+
+    def _group(self, table: pq.ParquetFile, group: int, file: IO[bytes]) -> Iterator[Row]:
+        """The rows of a row group; columns with large values are read value by value."""
+        image = self._names.index(self.layout.image) if self.layout.image else None
+        found = large_columns(
+            table, group, file, lambda at: MAX_IMAGE_BYTES if at == image else MAX_LINE
+        )
+        large = {self._names[at]: values for at, values in found.columns.items()}
+        names = [name for name in self._names if name not in large]
+        columns = [
+            own for at, own in enumerate(table.schema_arrow.names) if at not in found.columns
+        ]
+        rows_at_once = min(self.rows_at_once(), max(1, WAITING_BYTES // found.largest))
+        rows: Iterator[Row] = (
+            row
+            for batch in table.iter_batches(
+                rows_at_once, row_groups=[group], columns=columns if large else None
+            )
+            for row in batch_rows(batch, names, self.layout)
+        )
+        if not columns:
+            rows = ({} for _ in range(table.metadata.row_group(group).num_rows))
+        for row in rows:
+            yield self._with(row, {name: next(values) for name, values in large.items()})
+
+    def _with(self, row: Row, large: Mapping[str, Any]) -> Row:
+        """A row with the large values that belong to it."""
+        if isinstance(row, Bad):
+            return row
+        unused = self.layout.used() - {self.layout.image, self.layout.caption, *self.layout.ids}
+        values = dict(row)
+        for name, value in large.items():
+            if isinstance(value, TooLarge):
+                return Bad(f"{name!r} has {value.size:,} bytes, {over(value.most)}")
+            if value is not None and name not in unused:
+                is_raw = name in (self.layout.image, self.layout.caption)
+                values[name] = value if is_raw else as_json(value)
+        return values
 
 
 class _ArrowRows(BatchRows):
@@ -518,9 +560,9 @@ class _ArrowRows(BatchRows):
         except (pa.ArrowException, OSError) as exc:
             raise SourceError(f"cannot read the table {self._name}: {exc}") from exc
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The batches."""
+    def __iter__(self) -> Iterator[Row]:
         with self._open() as stream:
             for batch in self._reader(stream)[1]:
                 for start in range(0, len(batch), self.rows_at_once()):
-                    yield batch.slice(start, self.rows_at_once())
+                    some = batch.slice(start, self.rows_at_once())
+                    yield from batch_rows(some, self._names, self.layout)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..files import read_regular
 from ..folding import caseless
 from ..names import suffix_of
 from ..passing import passing_of
@@ -181,6 +182,9 @@ class Sidecars:
         try:
             data = self._read(sidecar, _MAX_BYTES)
         except (OSError, ValueError) as exc:
+            if getattr(exc, "errno", None) == errno.EFBIG:
+                notes.append((_TOO_LARGE, sidecar))
+                return Description()
             if passing_of(exc):
                 self._unread.add(image)
             notes.append((_UNREADABLE, f"{sidecar}: {getattr(exc, 'strerror', None) or exc}"))
@@ -220,15 +224,7 @@ def read_beside(folder: str) -> Callable[[str, int], bytes]:
     """What reads the files of a folder on this machine: regular ones, so that it never waits."""
 
     def read(name: str, most: int) -> bytes:
-        descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError("not a regular file")
-            parts = []
-            while most >= 0 and (part := file.read(most + 1)):
-                parts.append(part)
-                most -= len(part)
-            return b"".join(parts)
+        return read_regular(os.path.join(folder, name), most)
 
     return read
 

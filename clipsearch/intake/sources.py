@@ -13,6 +13,7 @@ from typing import IO, Any, TypedDict
 
 from ..errors import InvalidInputError, SourceError
 from ..images import image_suffixes
+from ..limits import MAX_LINE
 from ..names import suffix_of
 from ..passing import Passing, passing_of
 from .archives import OTHER_ARCHIVES, ArchiveSource, is_archive
@@ -439,6 +440,8 @@ def _names(stream: IO[bytes]) -> Iterator[str]:
     rest, nulls = b"", False
     while piece := stream.read(_PIECE):
         rest += piece
+        if len(rest) > MAX_LINE:
+            raise SourceError(f"a path in the list has over {MAX_LINE:,} bytes; is it a list?")
         nulls = nulls or b"\0" in piece
         *done, rest = rest.split(b"\0" if nulls else b"\n")
         yield from _decoded(done, nulls)

@@ -11,12 +11,13 @@ from typing import Any
 
 from ..errors import SourceError
 from ..images import image_suffixes
+from ..limits import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, over
 from ..names import suffix_of
 from ..rawfiles import named
 from ..standards.texts import whole_characters
 from .inside import member_place
 from .left_out import LEFT_OUT, LeftOut, RuledSource, Rules, Tally
-from .members import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, DamagedError, Member, MemberError, members_of
+from .members import DamagedError, Member, MemberError, members_of
 from .pairs import Pair, caption_of
 from .places import is_url, open_place
 from .recognition import NEEDS_EXTRA
@@ -128,7 +129,9 @@ def sample_pairs(
                 yield from _sample(f"{place}!{name}", parts, places, suffixes)
                 parts, places, last = {}, {}, name
             name = here
-            part = _read(member)
+            part = _read(member, ending.lower(), suffixes)
+            if sum(map(len, parts.values())) + len(part) > MAX_IMAGE_BYTES:
+                part = f"{over(MAX_IMAGE_BYTES)} for a sample"
             if ending.lower() in parts:
                 yield Pair(key=key, refused="the shard holds another file of that name")
             else:
@@ -244,9 +247,12 @@ def _pair(key: str, parts: dict[str, bytes | str], image: str | None) -> Pair:
     )
 
 
-def _read(member: Member) -> bytes | str:
-    """The bytes of a member, or why they cannot be read."""
-    is_text = member.name.lower().endswith((".json", *_CAPTIONS))
+def _read(member: Member, ending: str, suffixes: Container[str]) -> bytes | str:
+    """The bytes of a member that an item is made of, or why they cannot be read."""
+    is_text = ending.endswith((".json", *_CAPTIONS))
+    is_image = "." + ending.rpartition(".")[2] in suffixes
+    if not is_text and not is_image and member.problem is None:
+        return b""
     try:
         return named(member.read(MAX_TEXT_BYTES if is_text else MAX_IMAGE_BYTES), member.name)
     except MemberError as exc:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine import away, skipped
@@ -17,7 +16,9 @@ from ..engine.catalog import extra_json
 from ..engine.file_state import FileState
 from ..engine.skipped import Skipped
 from ..errors import ImageDecodeError
+from ..files import open_regular
 from ..folding import caseless
+from ..limits import MAX_FILE_BYTES
 from ..names import is_storable
 from ..passing import Passing, passing_of
 from .inside import file_around
@@ -388,7 +389,9 @@ def content_hash(image: str | bytes | None) -> str | None:
     if isinstance(image, bytes):
         return hashlib.sha256(image).hexdigest()
     try:
-        with Path(image).open("rb") as file:
+        with open_regular(image) as file:
+            if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+                return None
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
