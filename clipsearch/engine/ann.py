@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ..errors import IndexCorruptError, InvalidInputError
 from ..vectors import Block, Floats, Rows
+from .ann_layout import check_layout
 from .deferred import Deferred
 from .file_facts import AnnEntry, check_file
 
@@ -168,7 +169,7 @@ def _nearest_centre(quantizer: Any) -> Any:
     return flat
 
 
-def extend(folder: Path, entry: AnnEntry) -> Trained:
+def extend(folder: Path, entry: AnnEntry, dim: int) -> Trained:
     """Read an ANN file into memory, to add to it.
 
     Raises:
@@ -176,7 +177,7 @@ def extend(folder: Path, entry: AnnEntry) -> Trained:
     """
     path = ann_file(folder, entry.name)
     check_file(path, entry.facts, remedy=ANN_REMEDY)
-    return Trained(_read(path, 0), entry.count, entry.covered_to)
+    return Trained(_read(path, 0, entry, dim), entry.count, entry.covered_to)
 
 
 class Ann:
@@ -253,22 +254,22 @@ def open_ann(folder: Path, entry: AnnEntry, dim: int) -> Ann:
     """
     path = ann_file(folder, entry.name)
     check_file(path, entry.facts, remedy=ANN_REMEDY)
-    index = _read(path, faiss.IO_FLAG_MMAP)
-    if index.d != dim or index.ntotal != entry.count or "nprobe" not in entry.parameters:
-        raise IndexCorruptError(
-            f"{path} is damaged: it holds {index.ntotal} vectors of {index.d} instead of "
-            f"{entry.count} of {dim}. {ANN_REMEDY}"
-        )
+    index = _read(path, faiss.IO_FLAG_MMAP, entry, dim)
+    if not {"nprobe", "refine"} <= entry.parameters.keys():
+        raise IndexCorruptError(f"{path} has no settings. {ANN_REMEDY}")
     return Ann(index, entry)
 
 
-def _read(path: Path, flags: int) -> Any:
+def _read(path: Path, flags: int, entry: AnnEntry, dim: int) -> Any:
+    code_bytes = faiss.RaBitQuantizer(dim, faiss.METRIC_INNER_PRODUCT, BITS).code_size  # type: ignore[call-arg,unused-ignore]
+    try:
+        check_layout(path, dim=dim, count=entry.count, bits=BITS, code_bytes=code_bytes)
+    except (ValueError, OSError) as exc:
+        raise IndexCorruptError(f"{path} is damaged: {exc}. {ANN_REMEDY}") from exc
     try:
         index = faiss.read_index(str(path), flags)
     except (RuntimeError, MemoryError) as exc:
         raise IndexCorruptError(f"{path} is damaged: it cannot be read. {ANN_REMEDY}") from exc
-    if not isinstance(index, faiss.IndexIVFRaBitQ):
-        raise IndexCorruptError(f"{path} is damaged: it is a {type(index).__name__}. {ANN_REMEDY}")
     return index
 
 

@@ -14,7 +14,7 @@ from ..names import stored
 from .identity import advance, new_id
 from .keywords import indexed
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "migrate", "version_of"]
+__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "create", "definition", "migrate", "version_of"]
 
 APPLICATION_ID = 0x434C5053  # "CLPS"
 FORMAT_VERSION = 5
@@ -213,13 +213,9 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
         conn: A connection to an empty database, in autocommit mode.
         meta: What the index is, as `catalog.meta` tells it: the model and the times.
     """
-    words = "".join(f"{statement};" for statement in _WORDS)
-    items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
-    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}"
-    script = f"{_META}{_MODELS}{items}{files}{_TAGS_AND_FIELDS}{_SCORES}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
-        f"PRAGMA user_version = {FORMAT_VERSION};{script}"
+        f"PRAGMA user_version = {FORMAT_VERSION};{definition()}"
     )
     counters = {"generation": 0, "next_row": 1, "items": 0, "images": 0, "captions": 0}
     of_model = ("model_name", "dim", "model_details")
@@ -231,6 +227,14 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
         (meta["fingerprint"], *(meta[key] for key in of_model)),
     )
     conn.execute("COMMIT")
+
+
+def definition() -> str:
+    """The statements that make every table, index, view and trigger of a catalog."""
+    words = "".join(f"{statement};" for statement in _WORDS)
+    items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
+    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}"
+    return f"{_META}{_MODELS}{items}{files}{_TAGS_AND_FIELDS}{_SCORES}"
 
 
 def version_of(conn: sqlite3.Connection, where: str) -> int:
@@ -251,6 +255,8 @@ def version_of(conn: sqlite3.Connection, where: str) -> int:
             f"{where} is damaged or not a catalog of clipsearch. Restore it from a backup, or "
             "delete the folder and index the source again with `clipsearch index`."
         )
+    if version < 1:
+        raise IndexCorruptError(f"{where} is damaged: it has no format version {version}")
     if version > FORMAT_VERSION:
         raise IndexVersionError(
             f"{where} has format version {version}; this clipsearch reads up to version "
