@@ -31,6 +31,7 @@ from .errors import (
     ItemNotFoundError,
 )
 from .files import output_file
+from .known import indexed_folders
 from .query import encode_together
 from .request import Searchable, SearchRequest
 from .types import (
@@ -755,6 +756,14 @@ class Index(Searchable):
         with self.writer(wait=wait) as writer:
             writer.change(vectorsets.forget)
         return found
+
+    def indexed_folders(self) -> tuple[str, ...]:
+        """The folders whose files were indexed into it on this machine, links resolved.
+
+        Only the images in these are shown to others, unless the person who starts a server names
+        more. What an index says itself does not count, as it may come from anybody.
+        """
+        return indexed_folders(self._reader.state().index_id, self._path)
 
     def get_meta(self, key: str) -> Any:
         """A small JSON document kept with `Writer.set_meta`, or None."""

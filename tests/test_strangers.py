@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
 import sqlite3
 import struct
@@ -10,14 +12,25 @@ import time
 from pathlib import Path
 
 import faiss
+import httpx
 import numpy as np
 import pytest
+from clipsearch.ui.library import Library
+from clipsearch.ui.media import media_router
+from clipsearch.ui.settings import Settings
+from fastapi import FastAPI
+from PIL import Image
+from safetensors.numpy import save
 
-from clipsearch import Index
+from clipsearch import Index, known
+from clipsearch.classification.labelpack import load_pack
+from clipsearch.cluster.index_shards import open_shards, shard_index, shards_folder
 from clipsearch.engine import foreign
 from clipsearch.engine.schema import definition
-from clipsearch.errors import IndexCorruptError
+from clipsearch.errors import IndexCorruptError, InvalidInputError, SourceError
+from clipsearch.server import ServerSettings, create_app
 from tests.fakes import DIM, FakeEncoder, fill
+from tests.ui_support import served
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -207,3 +220,203 @@ def test_an_ann_file_reaches_faiss_only_as_what_is_written(copy, attack, monkeyp
     with Index.open(copy, exact_elements=10 * DIM) as index:
         assert len(index.search(np.ones(DIM), k=3)) == 3  # exact
         assert any("is damaged" in note for note in index.info()["notes"])
+
+
+# --- which files are shown ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory, encoder) -> Path:
+    """A folder with nine images, their index, and an image beside them."""
+    base = tmp_path_factory.mktemp("indexed")
+    folder = base / "photos"
+    folder.mkdir()
+    for number in range(9):
+        Image.new("RGB", (40, 30), (20 * number, 90, 10)).save(folder / f"{number}.png")
+    Image.new("RGB", (40, 30), "white").save(base / "secret.png")
+    with Index.create(base / "home" / "photos", encoder) as index:
+        index.add(folder)
+    return base
+
+
+@pytest.fixture
+def shown(indexed, tmp_path):
+    """The images, their index and the image beside them, as they are before every test."""
+    kept = shutil.copytree(indexed / "home", tmp_path / "kept")
+    yield indexed / "photos", indexed / "home" / "photos", indexed / "secret.png"
+    shutil.rmtree(indexed / "home")
+    shutil.copytree(kept, indexed / "home")
+
+
+def _digest(path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def test_only_images_of_indexed_folders_are_shown_whatever_the_catalog_says(shown, encoder):
+    folder, path, secret = shown
+    notes, page, pipe = folder / "notes.txt", folder / "page.png", folder / "pipe.png"
+    notes.write_text("a secret")
+    page.write_text("<html><script>alert(1)</script></html>")
+    (folder / "link.png").symlink_to(secret)
+    os.mkfifo(pipe)
+    passwd = json.dumps({"file": "/etc/passwd", "member": "a.png", "at": 0, "size": 9})
+    said = {  # path, place, hash
+        1: ("/etc/passwd", None, None),
+        2: (str(secret), None, _digest(secret)),
+        3: (str(notes), None, _digest(notes)),
+        4: (None, passwd, _digest("/etc/passwd")),
+        5: (str(folder / "4.png"), None, None),
+        6: (str(folder / "link.png"), None, _digest(secret)),
+        7: (str(pipe), None, ""),
+        8: (str(page), None, _digest(page)),
+    }
+    with sqlite3.connect(path / "catalog.sqlite") as connection:
+        connection.executemany(
+            "UPDATE items SET path = ?, place = ?, sha256 = ?, size_bytes = NULL, format = 'PNG' "
+            "WHERE row = ?",
+            [(*facts, row) for row, facts in said.items()],
+        )
+        connection.execute("UPDATE documents SET json = '[\"/\"]' WHERE key = 'roots'")
+    connection.close()
+    assert _statuses(path, encoder) == {**dict.fromkeys(said, 404), 9: 200}
+
+
+def _statuses(path: Path, encoder, *roots: Path) -> dict[int, int]:
+    """How the image, the thumbnail and the page's copy of every item are answered, all alike."""
+    settings = ServerSettings(roots=roots)
+    app = create_app(encoder, {"photos": path}, settings=settings, ui=False)
+    beside = FastAPI()
+    library = Library([str(path)], load=lambda name: encoder)
+    beside.include_router(media_router(library, Settings(roots=roots)))
+    found = {}
+    with served(app) as api, served(beside) as page, httpx.Client(timeout=20) as client:
+        for row in range(1, 10):
+            item = f"{api}/v1/indexes/photos/items/{row}"
+            answers = [client.get(f"{item}/image"), client.get(f"{item}/thumbnail")]
+            copies = [
+                client.get(f"{page}/media/photos/{row}/{n}") for n in ("thumbnail", "preview")
+            ]
+            statuses = {answer.status_code for answer in answers}
+            statuses |= {404 if copy.status_code == 410 else copy.status_code for copy in copies}
+            assert len(statuses) == 1, (row, answers, copies)
+            found[row] = statuses.pop()
+            for answer in (*answers, *copies):
+                assert (found[row] == 200) == answer.headers["content-type"].startswith("image/")
+                assert b"root:" not in answer.content
+    library.close()
+    return found
+
+
+def test_a_copied_index_shows_images_once_its_folders_are_named_or_indexed(
+    shown, encoder, tmp_path
+):
+    folder, path, _ = shown
+    copied = Path(shutil.copytree(path, tmp_path / "copied" / "photos"))
+    nothing, all_of_them = (dict.fromkeys(range(1, 10), status) for status in (404, 200))
+    app = create_app(encoder, {"photos": copied}, ui=False)
+    with served(app) as api:
+        answer = httpx.get(f"{api}/v1/indexes/photos/items/1/image").json()
+    assert "clipsearch index" in answer["detail"]
+    assert "--root" in answer["detail"]
+    assert _statuses(copied, encoder) == nothing
+    assert _statuses(copied, encoder, folder) == all_of_them
+    with Index.open(copied, encoder) as index:
+        assert index.indexed_folders() == ()
+        index.add(folder)
+        assert index.indexed_folders() == (str(folder),)
+    assert _statuses(copied, encoder) == all_of_them
+    (entry, *_) = (known.state_folder() / "indexed").iterdir()
+    assert entry.stat().st_mode & 0o077 == 0
+
+
+def test_a_list_of_files_lets_their_folders_be_shown(shown, encoder, tmp_path):
+    folder, _, secret = shown
+    with Index.create(tmp_path / "home" / "list", encoder) as index:
+        index.add([str(folder / "1.png"), str(secret)])
+        assert index.indexed_folders() == (str(folder.parent), str(folder))
+
+
+# --- which models are loaded ----------------------------------------------------------------------
+
+
+def test_a_model_that_only_an_index_names_is_loaded_when_it_is_allowed(
+    cli, shown, other, tmp_path, monkeypatch
+):
+    folder, path, _ = shown
+    monkeypatch.setenv("CLIPSEARCH_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(known, "_loaded", set())
+    with sqlite3.connect(path / "catalog.sqlite") as connection:
+        connection.execute("UPDATE models SET name = ?", (other,))
+        connection.execute("UPDATE models SET fingerprint = 'abc'")
+        connection.execute("UPDATE meta SET value = 'abc' WHERE key = 'fingerprint'")
+        connection.execute("UPDATE segments SET fingerprint = 'abc'")
+    connection.close()
+    for command in (
+        ["search", "a cat"],
+        ["index", folder],
+        ["tag", "-l", "cat"],
+        ["serve", "--no-ui", "--port", 0],
+    ):
+        done = cli(*command, "-i", path, expect=1)
+        assert "never used on this machine" in done.stderr
+        assert "--trust-model" in done.stderr
+    # Allowed, it is loaded, and found to be another one than the index says.
+    done = cli("search", "a cat", "-i", path, "--trust-model", expect=1)
+    assert "cannot be compared" in done.stderr
+    done = cli("search", "a cat", "-i", path, expect=1)
+    assert "cannot be compared" in done.stderr
+    assert cli("info", "-i", path).returncode == 0
+
+
+# --- packs, shards, embeddings --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("<Q", 1 << 40) + b"{}",
+        struct.pack("<Q", 16 << 20) + b"[" * (16 << 20),
+        struct.pack("<Q", 90_000) + b"[" * 90_000,
+        b"PK\x03\x04" + bytes(60),
+        b"\x80\x04\x95" + bytes(60),
+        save({"weights": np.zeros((1, 4), np.float32)}, {"format": "clipsearch-labels"}),
+        save(
+            {"weights": np.zeros((1, 4), np.float32)},
+            {"format": "clipsearch-labels", "version": "1", "pack": '{"groups": [[1]]}'},
+        ),
+    ],
+)
+def test_what_is_no_label_pack_is_refused(data, tmp_path):
+    with pytest.raises(InvalidInputError, match="is not a label pack"):
+        load_pack(data)
+    pipe = tmp_path / "labels.clip"
+    os.mkfifo(pipe)
+    for odd in (pipe, "/dev/zero"):
+        with pytest.raises(InvalidInputError, match="is not a file"):
+            load_pack(odd)
+
+
+@pytest.mark.parametrize("name", ["../photos", "/etc", "12345678/../../photos", "12345678"])
+def test_a_list_of_shards_names_no_other_folder(copy, name):
+    shard_index(copy, 2)
+    manifest = shards_folder(copy) / "shards.json"
+    said = json.loads(manifest.read_text())
+    said["shards"][0]["folder"] = name
+    manifest.write_text(json.dumps(said))
+    with pytest.raises(IndexCorruptError, match="is no name of a shard"):
+        open_shards(copy)
+
+
+def test_embeddings_that_claim_more_than_they_have_are_refused(copy, tmp_path):
+    folder = tmp_path / "embeddings" / "img_emb"
+    folder.mkdir(parents=True)
+    path = folder / "img_emb_0.npy"
+    np.save(path, np.array([{"a": 1}], object), allow_pickle=True)
+    pickled = path.read_bytes()
+    np.save(path, np.eye(DIM, dtype=np.float32))
+    huge = path.read_bytes().replace(b"(16, 16), ", b"(9" + b"9" * 12 + b", 16), ")
+    with Index.open(copy) as index:
+        for data in (pickled, huge, b"\x93NUMPY\x01\x00\xff\xff", path.read_bytes()[:90]):
+            path.write_bytes(data)
+            with pytest.raises(SourceError, match="cannot be read"):
+                index.import_embeddings(folder.parent)

@@ -26,6 +26,7 @@ __all__ = ["PACK_SUFFIX", "LabelPack", "load_pack", "save_pack"]
 PACK_SUFFIX = ".clip"
 _FORMAT = "clipsearch-labels"
 _VERSION = 1
+_MAX_HEADER_BYTES = 8 * 1024**2  # names and templates; as objects they take twenty times as much
 _MAX_BYTES = 256 * 1024**2  # 40,000 classes of 1,024 numbers, adapter included
 
 
@@ -107,9 +108,14 @@ def load_pack(source: str | os.PathLike[str] | bytes) -> LabelPack:
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        if not path.is_file():  # a pipe or device may never end
+            path.stat()
+            raise InvalidInputError(f"{name} is not a file")
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
             raise InvalidInputError(f"{name} is too large for a label pack")
-        return path.read_bytes()
+        return data
     except OSError as exc:
         raise InvalidInputError(f"cannot read {name}: {exc.strerror or exc}") from exc
 
@@ -124,6 +130,8 @@ def _parse(data: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
         raise ValueError("it is cut short")
+    if length > _MAX_HEADER_BYTES:
+        raise ValueError("its header is too large")
     header = json.loads(data[8 : 8 + length])
     metadata = header.get("__metadata__") or {}
     try:

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import SourceError
 from ..locations import existing_index
-from .options import Device
+from .options import Device, TrustModel
 from .output import note
 
 __all__ = ["Lang", "Root", "checked_roots", "ui"]
@@ -23,7 +23,10 @@ _HOSTS = ("127.0.0.1", "localhost")  # no other name, so that no other site's pa
 
 Root = Annotated[
     list[Path] | None,
-    typer.Option(help="Folder below which the Build tab may index. Repeatable."),
+    typer.Option(
+        help="Folder whose images may be shown, whoever indexed them, and below which the Build "
+        "tab may index. Repeatable."
+    ),
 ]
 Lang = Annotated[
     Literal["en", "es"] | None,
@@ -60,6 +63,7 @@ def ui(
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
     device: Device = "auto",
+    trust_model: TrustModel = False,
 ) -> None:
     """Open the web page: search, classify, explore and build indexes.
 
@@ -80,6 +84,7 @@ def ui(
         roots=roots,
         language=lang,
         device=device,
+        trust_model=trust_model,
         allowed_hosts=_HOSTS,
     )
     app = page.create_app(settings)

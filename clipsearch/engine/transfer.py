@@ -161,8 +161,13 @@ def _load(path: Path, dim: int) -> Any:
 
 def _open(path: Path) -> Any:
     try:
+        if not path.is_file():
+            raise SourceError(f"{path} is not a file")
+        # Mapped, it cannot be larger than its file; no pickle is read.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as exc:
+    except SourceError:
+        raise
+    except Exception as exc:  # numpy hands on whatever Python says of a broken header
         raise SourceError(f"{path} cannot be read: {exc}") from exc
     if array.ndim != 2 or array.dtype.kind != "f":
         raise SourceError(
