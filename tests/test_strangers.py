@@ -24,6 +24,7 @@ from safetensors.numpy import save
 
 from clipsearch import Index, known
 from clipsearch.classification.labelpack import load_pack
+from clipsearch.cli.page import note_hidden
 from clipsearch.cluster.index_shards import open_shards, shard_index, shards_folder
 from clipsearch.engine import foreign
 from clipsearch.engine.schema import definition
@@ -308,7 +309,7 @@ def _statuses(path: Path, encoder, *roots: Path) -> dict[int, int]:
 
 
 def test_a_copied_index_shows_images_once_its_folders_are_named_or_indexed(
-    shown, encoder, tmp_path
+    shown, encoder, tmp_path, capsys
 ):
     folder, path, _ = shown
     copied = Path(shutil.copytree(path, tmp_path / "copied" / "photos"))
@@ -318,6 +319,9 @@ def test_a_copied_index_shows_images_once_its_folders_are_named_or_indexed(
         answer = httpx.get(f"{api}/v1/indexes/photos/items/1/image").json()
     assert "clipsearch index" in answer["detail"]
     assert "--root" in answer["detail"]
+    note_hidden([copied, path], ())
+    told = capsys.readouterr().err
+    assert told.count("was not indexed on this machine") == 1
     assert _statuses(copied, encoder) == nothing
     assert _statuses(copied, encoder, folder) == all_of_them
     with Index.open(copied, encoder) as index:

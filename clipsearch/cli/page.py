@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
 import webbrowser
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ..errors import SourceError
-from ..locations import existing_index
+from ..errors import ClipSearchError, SourceError
+from ..locations import existing_index, index_names
 from .options import Device, TrustModel
 from .output import note
 
-__all__ = ["Lang", "Root", "checked_roots", "ui"]
+__all__ = ["Lang", "Root", "checked_roots", "note_hidden", "ui"]
 
 _HOST = "127.0.0.1"
 _HOSTS = ("127.0.0.1", "localhost")  # no other name, so that no other site's page can reach in
@@ -47,6 +49,19 @@ def checked_roots(given: list[Path] | None) -> tuple[Path, ...]:
     return roots
 
 
+def note_hidden(folders: Iterable[Path], roots: Sequence[Path]) -> None:
+    """Say whose images are not shown, because they were indexed elsewhere and nobody allows it."""
+    from ..index import Index
+
+    for folder in () if roots else folders:
+        with contextlib.suppress(ClipSearchError), Index.open(folder) as index:
+            if len(index) and not index.indexed_folders():
+                note(
+                    f"{folder.name} was not indexed on this machine, so its images are not shown; "
+                    "run `clipsearch index` on their folder, or name it with --root"
+                )
+
+
 def ui(
     names: Annotated[
         list[str] | None,
@@ -71,9 +86,9 @@ def ui(
 
     clipsearch ui -i photos --root ~/Pictures --lang es
     """
-    for name in names or []:
-        existing_index(name)
+    folders = [existing_index(name) for name in names or index_names()]
     roots = checked_roots(root)
+    note_hidden(folders, roots)
     from ..server.process import listen, run
 
     sock = listen(_HOST, port)

@@ -14,7 +14,7 @@ from ..models import BUNDLED_MODEL, load_index_encoder
 from .cluster import serve_on_cluster
 from .options import Device, TrustModel
 from .output import note
-from .page import Lang, Root, checked_roots
+from .page import Lang, Root, checked_roots, note_hidden
 from .trust import may_load
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ def serve(
 
     hub = Hub(sharing(loaded, settings, telemetry), open_index=Index.open)
     folders, chosen = _folders_and_model(hub, names, model)
+    note_hidden(folders.values(), roots)
     if may_load(chosen, trust_model or chosen in trusted):
         trusted.add(chosen)
     app = serve_hub(hub, folders, model=chosen, settings=settings, telemetry=telemetry, ui=ui)
