@@ -33,6 +33,7 @@ from .errors import (
     StorageError,
 )
 from .files import check_output, output_file
+from .known import indexed_folders
 from .names import stored
 from .query import encode_together
 from .request import Searchable, SearchRequest
@@ -819,6 +820,14 @@ class Index(Searchable):
         with self.writer(wait=wait) as writer:
             writer.change(vectorsets.forget)
         return found
+
+    def indexed_folders(self) -> tuple[str, ...]:
+        """The folders whose files were indexed into it on this machine, links resolved.
+
+        Only the images in these are shown to others, unless the person who starts a server names
+        more. What an index says itself does not count, as it may come from anybody.
+        """
+        return indexed_folders(self._reader.state().index_id, self._path)
 
     def get_meta(self, key: str) -> Any:
         """A small JSON document kept with `Writer.set_meta`, or None."""

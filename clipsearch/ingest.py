@@ -14,20 +14,23 @@ import os
 import threading
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .engine import catalog, declared, skipped
+from .engine.identity import state_of
 from .errors import InvalidInputError, SourceError
 from .intake.absence import Absence, Lookup, keep, survey, told
 from .intake.embedder import Embedder, Embeds
+from .intake.inside import file_around
 from .intake.left_out import RuledSource, settled
 from .intake.log import IngestLog
 from .intake.options import IngestOptions
-from .intake.pairs import Source, TableColumns
+from .intake.pairs import Pair, Source, TableColumns
 from .intake.places import is_url
 from .intake.sources import FolderSource
 from .intake.store import Store
 from .intake.triage import Triage
+from .known import is_below, remember_folders
 from .names import shown
 from .types import IngestReport, Progress
 
@@ -110,7 +113,8 @@ def add(
         if isinstance(opened, RuledSource):
             log.remarks += settle(writer, opened)
         keep_columns(writer, opened.columns())
-        candidates = map(triage, embedder.chunks(opened))
+        folders = stack.enter_context(_Folders(writer, opened.root))
+        candidates = map(triage, map(folders, embedder.chunks(opened)))
         try:
             for batch in embedder.embed(candidates, log=log, stored=writer.by_sha256):
                 store(batch)
@@ -139,6 +143,44 @@ def add(
     )
     writer.set_meta(LAST_REPORT, dataclasses.asdict(report))
     return report
+
+
+class _Folders:
+    """Remembers on this machine which folders a run reads images from.
+
+    What a run reads, its user named: by a folder around it, a list, or a table or archive.
+
+    Args:
+        writer: Of the index.
+        root: A folder that is indexed as a whole.
+    """
+
+    def __init__(self, writer: Writer, root: str | None) -> None:
+        self._index_id = writer.read(state_of).index_id
+        self._index = writer.folder
+        self._seen = set[str]()
+        self._new = [] if root is None else [root]
+
+    def __call__(self, pairs: list[Pair]) -> list[Pair]:
+        """The pairs, whose folders are noted."""
+        for pair in pairs:
+            path = pair.image if isinstance(pair.image, str) else None
+            if path is None and pair.place is not None:
+                path = file_around(pair.place)
+            folder = os.path.dirname(path) if path is not None and pair.refused is None else None
+            if folder is not None and folder not in self._seen:
+                self._seen.add(folder)
+                real = os.path.realpath(folder)
+                if not is_below(real, self._new):
+                    self._new.append(real)
+        return pairs
+
+    def __enter__(self) -> Self:
+        remember_folders(self._index_id, self._index, self._new)  # for those who serve it now
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        remember_folders(self._index_id, self._index, self._new)
 
 
 def keep_root(writer: Writer, root: str | None) -> None:

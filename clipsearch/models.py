@@ -6,14 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InvalidInputError
+from .errors import InvalidInputError, ModelLoadError
+from .known import is_model_known, remember_model
 
 if TYPE_CHECKING:
     from .encoder import Encoder
     from .encoders.openclip import OpenClipEncoder
     from .types import Precision
 
-__all__ = ["BUNDLED_MODEL", "ModelInfo", "list_models", "load_encoder", "load_text_encoder"]
+__all__ = [
+    "BUNDLED_MODEL",
+    "ModelInfo",
+    "check_trusted",
+    "list_models",
+    "load_encoder",
+    "load_index_encoder",
+    "load_text_encoder",
+]
 
 BUNDLED_MODEL = "clipsearch-mini"
 _BUNDLED_FOLDER = Path(__file__).parent / "models" / BUNDLED_MODEL
@@ -147,13 +156,55 @@ def load_encoder(
         raise InvalidInputError("the model's name is empty; the bundled one is clipsearch-mini")
     from .encoders.loader import open_encoder
 
-    folder = f"local-dir:{_BUNDLED_FOLDER}"
-    resolved = folder if name == BUNDLED_MODEL else name
-    return open_encoder(resolved, device=device, precision=precision, alias=name)
+    if name == BUNDLED_MODEL:
+        name = f"local-dir:{_BUNDLED_FOLDER}"
+        return open_encoder(name, device=device, precision=precision, alias=BUNDLED_MODEL)
+    loaded = open_encoder(name, device=device, precision=precision)
+    remember_model(name)
+    return loaded
+
+
+def check_trusted(name: str, *, trust: bool = False) -> None:
+    """Check that a model that an index names was used on this machine before.
+
+    An index may come from anybody, and its model's name may mean any file or any repository of the
+    hub. The bundled model is always fine, and so is one that `load_encoder` has loaded here.
+
+    Args:
+        name: As the index has it.
+        trust: Whether the user allows it.
+
+    Raises:
+        ModelLoadError: It was not.
+    """
+    if not (trust or name == BUNDLED_MODEL or is_model_known(name)):
+        raise ModelLoadError(
+            f"the index names the model {name!r}, which was never used on this machine, so it is "
+            "not loaded. If you trust where the index comes from, allow it once with --trust-model "
+            "(in Python: clipsearch.load_encoder with that name)"
+        )
+
+
+def load_index_encoder(
+    name: str, *, device: str = "auto", precision: Precision = "auto", trust: bool = False
+) -> OpenClipEncoder:
+    """`load_encoder` for a model that an index names, rather than the user.
+
+    Raises:
+        ModelNotFoundError, InvalidInputError: As `load_encoder`.
+        ModelLoadError: As `load_encoder`, and as `check_trusted`.
+    """
+    check_trusted(name, trust=trust)
+    return load_encoder(name, device=device, precision=precision)
 
 
 def load_text_encoder(
-    name: str, fingerprint: str, *, device: str = "auto", precision: Precision = "auto"
+    name: str,
+    fingerprint: str,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    trust: bool = False,
 ) -> Encoder:
     """An encoder for queries: texts cost neither torch nor the model where that is possible.
 
@@ -166,10 +217,12 @@ def load_text_encoder(
         fingerprint: Of the model that the index was made with.
         device: For the whole model, which is loaded when images are encoded.
         precision: The same.
+        trust: As for `check_trusted`.
 
     Raises:
-        ModelNotFoundError, ModelLoadError, InvalidInputError: As `load_encoder`.
+        ModelNotFoundError, ModelLoadError, InvalidInputError: As `load_index_encoder`.
     """
+    check_trusted(name, trust=trust)
     from .encoders.textencoder import cached_text_encoder, keep_text_tower
 
     def load() -> Encoder:

@@ -31,8 +31,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_its_own(tmp_path_factory):
-    """No test reads or fills the user's cache."""
+    """No test reads or fills the user's cache, nor what is known of the user's indexes."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPSEARCH_STATE", str(tmp_path_factory.mktemp("state")))
         patch.setenv("CLIPSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

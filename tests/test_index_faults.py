@@ -328,8 +328,12 @@ def test_a_damaged_catalog_is_named_with_the_remedy(index, how):
 def test_full_verification_finds_contradictions(index):
     connection = sqlite3.connect(index.path / "catalog.sqlite")
     with connection:
+        (trigger,) = connection.execute(
+            "SELECT sql FROM sqlite_schema WHERE name = 'words_delete'"
+        ).fetchone()
         connection.execute("DROP TRIGGER words_delete")
         connection.execute("DELETE FROM items WHERE row = 3")
+        connection.execute(trigger)
         connection.execute("INSERT INTO tombstones VALUES ('image', 999)")
         connection.execute("INSERT INTO tags VALUES (3, 'default', 'dog', 1.0)")
     connection.close()

@@ -39,7 +39,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
 
     Whatever guards the application's routes guards these: put `add_guard` around it.
     """
-    app.include_router(media_router(library))
+    app.include_router(media_router(library, settings))
     holders, inputs = {}, {}
     jobs = Jobs()
     for language in LANGUAGES:
@@ -87,7 +87,9 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
 
 def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI:
     """An application that serves nothing but the page."""
-    library = library or Library(settings.names, device=settings.device)
+    library = library or Library(
+        settings.names, device=settings.device, trust_model=settings.trust_model
+    )
     app = FastAPI(title="clipsearch", openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.get("/healthz", include_in_schema=False)

@@ -9,14 +9,14 @@ import gradio as gr
 import numpy as np
 from scipy.special import softmax
 
-from clipsearch import ClipSearchError, Item, ZeroShotClassifier
+from clipsearch import ClipSearchError, Index, Item, ZeroShotClassifier
 from clipsearch.classification.prompts import fill, resolve_templates
-from clipsearch.explore.thumbnails import THUMBNAIL_SIDE, thumbnail
+from clipsearch.explore.thumbnails import THUMBNAIL_SIDE
 
 from .context import LATEST, QUIET, Context, drop_zone, html, sent
 from .dataurls import jpeg_url
 from .given_images import EncodedImage, encoded, read_images
-from .media import thumb_url
+from .media import copy_of, thumb_url
 from .problems import PageError, explained
 from .render import escape, item_name, message, model_screen
 
@@ -117,12 +117,15 @@ class _Desk:
             vectors = index.vectors([item.id for item in items], "image")
             return _State(
                 tuple(
-                    EncodedImage(item_name(item), jpeg_url(thumbnail(item, THUMBNAIL_SIDE)), vector)
+                    EncodedImage(item_name(item), self._thumb(index, item), vector)
                     for item, vector in zip(items, vectors, strict=True)
                 )
             )
         except ClipSearchError:
             return _State()  # the visitor brings images of their own
+
+    def _thumb(self, index: Index, item: Item) -> str:
+        return jpeg_url(copy_of(index, item, self._context.settings, THUMBNAIL_SIDE))
 
     def scale(self) -> int | None:
         """What the model learned, within the slider's range; None while it is not loaded."""
@@ -170,7 +173,7 @@ class _Desk:
         try:
             index = self._context.library.index(str(chosen.get("index", "")))
             item = index.item(int(chosen.get("id", 0)))
-            name, thumb = item_name(item), jpeg_url(thumbnail(item, THUMBNAIL_SIDE))
+            name, thumb = item_name(item), self._thumb(index, item)
             shown = EncodedImage(name, thumb, index.vectors([item.id], "image")[0])
         except ClipSearchError as exc:
             return replace(state, problem=explained(exc, self._words))

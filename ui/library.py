@@ -6,15 +6,16 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from clipsearch import Index, load_encoder
+from clipsearch import Index
 from clipsearch.errors import ClipSearchError, IndexNotFoundError
 from clipsearch.explore.projection import IndexMap, make_map
 from clipsearch.hub import Hub
 from clipsearch.locations import index_names, index_path
-from clipsearch.models import BUNDLED_MODEL
+from clipsearch.models import BUNDLED_MODEL, load_index_encoder
 from clipsearch.types import Facets
 from clipsearch.vectors import Floats, Rows
 
@@ -37,6 +38,7 @@ class Library:
         names: Names or folders of the indexes to show; None for all that are in the home of
             indexes at the time.
         device: Where models run.
+        trust_model: Whether models are loaded that this machine never used.
         load: Loads a model by its name.
         hub: Where indexes and models are open, if others use them too; then `device` and `load`
             are its own matter.
@@ -47,13 +49,15 @@ class Library:
         names: Sequence[str] | None = None,
         *,
         device: str = "auto",
+        trust_model: bool = False,
         load: Callable[[str], Encoder] | None = None,
         hub: Hub[Index] | None = None,
     ) -> None:
         self._names = None if names is None else [os.fspath(name) for name in names]
         self._is_ours = hub is None
         self.hub = hub or Hub(
-            load or (lambda name: load_encoder(name, device=device)), open_index=Index.open
+            load or partial(load_index_encoder, device=device, trust=trust_model),
+            open_index=Index.open,
         )
         self._lock = threading.Lock()
         # of each index, with the id of the commit that it is of

@@ -14,9 +14,12 @@ class Settings:
 
     Attributes:
         names: Indexes to show, names or folders; None for all in the home of indexes.
-        roots: Folders below which the Build tab may index; none allows uploads only.
+        roots: Folders whose images may be shown, beside those that were indexed on this machine,
+            and below which the Build tab may index; none allows uploads only.
         language: "en" or "es" whatever the browser says; None follows the browser.
         device: Where models run.
+        trust_model: Whether a model that an index names is loaded even if this machine never used
+            it.
         max_pixels: Of one image that a visitor gives.
         max_upload_bytes: Of one image that a visitor gives.
         may_build: Whether the Build tab is there.
@@ -28,6 +31,7 @@ class Settings:
     roots: tuple[Path, ...] = ()
     language: str | None = None
     device: str = "auto"
+    trust_model: bool = False
     max_pixels: int = 50_000_000
     max_upload_bytes: int = 16 * 1024**2
     may_build: bool = True

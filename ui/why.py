@@ -11,11 +11,12 @@ from PIL import Image
 
 from clipsearch import ClipSearchError
 from clipsearch.explore.explain import HeatMap, explain, overlay
-from clipsearch.explore.thumbnails import PREVIEW_SIDE, reduced, thumbnail
+from clipsearch.explore.thumbnails import PREVIEW_SIDE, reduced
 
 from .context import LATEST, QUIET, ROUTED, Context, address, drop_zone, html, sent
 from .dataurls import jpeg_url
 from .given_images import read_image
+from .media import copy_of
 from .problems import explained
 from .render import blank, escape, item_name, message, model_screen
 from .spec import read_integer
@@ -84,8 +85,10 @@ class _Desk:
     def from_item(self, index: str, id: int, text: str) -> tuple[_Image, str, str]:  # noqa: A002
         """An image of an index."""
         try:
-            item = self._context.library.index(index).item(id)
-            data = reduced(thumbnail(item, PREVIEW_SIDE), _SIDE, quality=90)
+            opened = self._context.library.index(index)
+            item = opened.item(id)
+            copy = copy_of(opened, item, self._context.settings, PREVIEW_SIDE)
+            data = reduced(copy, _SIDE, quality=90)
         except ClipSearchError as exc:
             return _Image(), text, message(explained(exc, self._words))
         image = _Image(item_name(item), data, index)

@@ -26,6 +26,7 @@ __all__ = ["PACK_SUFFIX", "LabelPack", "load_pack", "save_pack"]
 PACK_SUFFIX = ".clip"
 _FORMAT = "clipsearch-labels"
 _VERSION = 1
+_MAX_HEADER_BYTES = 8 * 1024**2  # names and templates; as objects they take twenty times as much
 _MAX_BYTES = 256 * 1024**2  # 40,000 classes of 1,024 numbers, adapter included
 
 
@@ -136,6 +137,8 @@ def _parse(data: bytes) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
         raise ValueError("it is cut short")
+    if length > _MAX_HEADER_BYTES:
+        raise ValueError("its header is too large")
     header = json.loads(data[8 : 8 + length])
     metadata = header.get("__metadata__") or {}
     try:

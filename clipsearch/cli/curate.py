@@ -16,7 +16,7 @@ from ..locations import existing_index
 from ..types import Modality
 from .formats import RowsOutput, print_csv
 from .index import open_or_create, summarise
-from .options import IndexName, NewIndexName, Wait
+from .options import IndexName, NewIndexName, TrustModel, Wait
 from .output import (
     human_bytes,
     note,
@@ -209,6 +209,7 @@ def import_command(
     model: Annotated[
         str | None, typer.Option("-m", "--model", help="Model that made the embeddings.")
     ] = None,
+    trust_model: TrustModel = False,
     wait: Wait = False,
 ) -> None:
     """Import embeddings in the layout of clip-retrieval (npy and parquet files), or an export.
@@ -225,7 +226,7 @@ def import_command(
 
     path = folder.expanduser()
     dim = vectors_dim(path) if path.is_file() and is_export(path) else embeddings_dim(path)
-    with open_or_create(name, model, "auto", "auto", dim=dim) as index:
+    with open_or_create(name, model, "auto", "auto", dim=dim, trust_model=trust_model) as index:
         report = index.import_embeddings(folder, wait=wait)
         lines = summarise(report)
         note(f"{report.indexed:,} items from {folder} in {report.seconds:.1f} s")

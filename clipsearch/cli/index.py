@@ -21,8 +21,9 @@ from ..locations import index_path
 from ..models import BUNDLED_MODEL, load_text_encoder
 from ..types import IngestReport, Precision, Progress
 from .cluster import Cluster
-from .options import BatchSize, Device, ImagePrecision, NewIndexName, Wait, Workers
+from .options import BatchSize, Device, ImagePrecision, NewIndexName, TrustModel, Wait, Workers
 from .output import EXIT_ERROR, EXIT_SKIPPED, note, short_path
+from .trust import may_load
 
 if TYPE_CHECKING:
     from ..index import Index
@@ -126,6 +127,7 @@ def index(
         bool,
         typer.Option("--watch", help="Keep running and index changes in the folder until Ctrl-C."),
     ] = False,
+    trust_model: TrustModel = False,
     wait: Wait = False,
     report: Annotated[
         Path | None,
@@ -194,7 +196,10 @@ def index(
     if prune and len(sources) > 1 and not all(folder.root for folder in folders):
         raise InvalidInputError("--prune needs folders as its sources, to know what is gone")
     cluster = Cluster(ray, num_workers, gpus_per_worker, device, precision)
-    with cluster.joined(), open_or_create(name, model, device, precision) as opened:
+    with (
+        cluster.joined(),
+        open_or_create(name, model, device, precision, trust_model=trust_model) as opened,
+    ):
         # A moved file takes its item along from one source to another; and a question needs a line
         # without a progress bar.
         late = prune and (len(sources) > 1 or callable(options.yes))
@@ -295,7 +300,13 @@ def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> No
 
 
 def open_or_create(
-    name: str, model: str | None, device: str, precision: Precision, *, dim: int | None = None
+    name: str,
+    model: str | None,
+    device: str,
+    precision: Precision,
+    *,
+    dim: int | None = None,
+    trust_model: bool = False,
 ) -> clipsearch.Index:
     """Open an index with its model, or make an empty one.
 
@@ -305,12 +316,16 @@ def open_or_create(
         device: Where the model works.
         precision: Of its image encoder.
         dim: Dimensions of the vectors to be added, if known already.
+        trust_model: Whether the model that an index names is loaded in any case.
     """
     path = index_path(name)
 
     def load(known: str, fingerprint: str) -> clipsearch.Encoder:
         if model is None or model == known:  # loaded when there is something new to encode
-            return load_text_encoder(known, fingerprint, device=device, precision=precision)
+            trust = may_load(known, trust_model or model == known)
+            return load_text_encoder(
+                known, fingerprint, device=device, precision=precision, trust=trust
+            )
         return clipsearch.load_encoder(model, device=device, precision=precision)
 
     try:

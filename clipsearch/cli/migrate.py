@@ -18,8 +18,9 @@ from ..models import load_text_encoder
 from ..names import json_text, stored
 from ..types import MigrationReport
 from .index import progress_bar
-from .options import BatchSize, Device, ImagePrecision, IndexName, Workers
+from .options import BatchSize, Device, ImagePrecision, IndexName, TrustModel, Workers
 from .output import EXIT_ERROR, note, short_path
+from .trust import may_load
 
 __all__ = ["migrate"]
 
@@ -45,6 +46,7 @@ def migrate(
     workers: Workers = None,
     device: Device = "auto",
     precision: ImagePrecision = "auto",
+    trust_model: TrustModel = False,
     report: Annotated[
         Path | None, typer.Option(help="Write all missing items to this file, as JSON lines.")
     ] = None,
@@ -89,7 +91,11 @@ def migrate(
                     f"re-encode it instead: clipsearch migrate -i {path.name} -m MODEL"
                 )
             encoder = load_text_encoder(
-                former.name, former.fingerprint, device=device, precision=precision
+                former.name,
+                former.fingerprint,
+                device=device,
+                precision=precision,
+                trust=may_load(former.name, trust_model),
             )
         else:
             encoder = clipsearch.load_encoder(str(model), device=device, precision=precision)

@@ -8,7 +8,16 @@ import typer
 
 from ..types import Precision
 
-__all__ = ["BatchSize", "Device", "ImagePrecision", "IndexName", "NewIndexName", "Wait", "Workers"]
+__all__ = [
+    "BatchSize",
+    "Device",
+    "ImagePrecision",
+    "IndexName",
+    "NewIndexName",
+    "TrustModel",
+    "Wait",
+    "Workers",
+]
 
 _INDEX = typer.Option("-i", "--index", help="Name or folder of the index.")
 
@@ -23,6 +32,13 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1, help="Decoder processes; by default one per core, or two fewer with a GPU."
+    ),
+]
+TrustModel = Annotated[
+    bool,
+    typer.Option(
+        "--trust-model",
+        help="Load the model that the index names even if this machine never used it.",
     ),
 ]
 Wait = Annotated[

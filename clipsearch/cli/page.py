@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
 import webbrowser
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ..errors import SourceError
-from ..locations import existing_index
-from .options import Device
+from ..errors import ClipSearchError, SourceError
+from ..locations import existing_index, index_names
+from .options import Device, TrustModel
 from .output import note
 
-__all__ = ["Lang", "Proxy", "Root", "checked_roots", "ui"]
+__all__ = ["Lang", "Proxy", "Root", "checked_roots", "note_hidden", "ui"]
 
 _HOST = "127.0.0.1"
 _HOSTS = ("127.0.0.1", "localhost")  # no other name, so that no other site's page can reach in
@@ -23,7 +25,10 @@ _HOSTS = ("127.0.0.1", "localhost")  # no other name, so that no other site's pa
 
 Root = Annotated[
     list[Path] | None,
-    typer.Option(help="Folder below which the Build tab may index. Repeatable."),
+    typer.Option(
+        help="Folder whose images may be shown, whoever indexed them, and below which the Build "
+        "tab may index. Repeatable."
+    ),
 ]
 Proxy = Annotated[
     list[str] | None,
@@ -51,6 +56,19 @@ def checked_roots(given: list[Path] | None) -> tuple[Path, ...]:
     return roots
 
 
+def note_hidden(folders: Iterable[Path], roots: Sequence[Path]) -> None:
+    """Say whose images are not shown, because they were indexed elsewhere and nobody allows it."""
+    from ..index import Index
+
+    for folder in () if roots else folders:
+        with contextlib.suppress(ClipSearchError), Index.open(folder) as index:
+            if len(index) and not index.indexed_folders():
+                note(
+                    f"{folder.name} was not indexed on this machine, so its images are not shown; "
+                    "run `clipsearch index` on their folder, or name it with --root"
+                )
+
+
 def ui(
     names: Annotated[
         list[str] | None,
@@ -68,6 +86,7 @@ def ui(
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
     device: Device = "auto",
+    trust_model: TrustModel = False,
 ) -> None:
     """Open the web page: search, classify, explore and build indexes.
 
@@ -75,9 +94,9 @@ def ui(
 
     clipsearch ui -i photos --root ~/Pictures --lang es
     """
-    for name in names or []:
-        existing_index(name)
+    folders = [existing_index(name) for name in names or index_names()]
     roots = checked_roots(root)
+    note_hidden(folders, roots)
     from ..server.process import listen, own_temporary_files, run
     from ..server.proxies import checked_proxies
 
@@ -90,6 +109,7 @@ def ui(
             roots=roots,
             language=lang,
             device=device,
+            trust_model=trust_model,
             allowed_hosts=_HOSTS,
             proxies=checked_proxies(proxy),
         )

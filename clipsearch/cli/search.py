@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
@@ -21,8 +20,9 @@ from ..request import SearchRequest
 from ..types import Hits, Modality
 from . import given
 from .formats import HitsFormat, HitsOutput
-from .options import Device, IndexName
+from .options import Device, IndexName, TrustModel
 from .output import note, print_hit_table, print_item_table, print_json, print_paths
+from .trust import may_load
 
 __all__ = ["open_for_search", "print_hits", "search"]
 
@@ -88,6 +88,7 @@ def search(
         ),
     ] = False,
     device: Device = "auto",
+    trust_model: TrustModel = False,
 ) -> None:
     """Search an index by words, by image, or by both; or list items by a filter alone.
 
@@ -131,7 +132,7 @@ def search(
         sort=sort,
         reverse=reverse,
     )
-    with open_for_search(name, device) as index:
+    with open_for_search(name, device, trust_model=trust_model) as index:
         hits = index.answer(request)
         by_caption = target == "caption" and not index.info()["captions"]
         if by_caption or (hybrid and not index.items("caption is not null", limit=1)):
@@ -176,11 +177,16 @@ def parse_min_score(value: str | None) -> float | Literal["auto"] | None:
         raise InvalidInputError(f"--min-score takes a number or 'auto', not {value!r}") from exc
 
 
-def open_for_search(name: str | None, device: str = "auto") -> clipsearch.Index:
+def open_for_search(
+    name: str | None, device: str = "auto", *, trust_model: bool = False
+) -> clipsearch.Index:
     """Open an index; its model is loaded only when something has to be encoded."""
-    return clipsearch.Index.open(
-        existing_index(name), load=partial(load_text_encoder, device=device)
-    )
+
+    def load(model: str, fingerprint: str) -> clipsearch.Encoder:
+        trust = may_load(model, trust_model)
+        return load_text_encoder(model, fingerprint, device=device, trust=trust)
+
+    return clipsearch.Index.open(existing_index(name), load=load)
 
 
 def print_hits(hits: Hits, output: HitsFormat, query: Query | None, *, null: bool = False) -> None:

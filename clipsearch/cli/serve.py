@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +12,15 @@ from ..errors import InvalidInputError
 from ..files import read_given
 from ..limits import MAX_TEXT_BYTES
 from ..locations import existing_index, home, index_names
-from ..models import BUNDLED_MODEL, load_encoder
+from ..models import BUNDLED_MODEL, load_index_encoder
 from .cluster import serve_on_cluster
-from .options import Device
+from .options import Device, TrustModel
 from .output import note
-from .page import Lang, Proxy, Root, checked_roots
+from .page import Lang, Proxy, Root, checked_roots, note_hidden
+from .trust import may_load
 
 if TYPE_CHECKING:
+    from ..encoder import Encoder
     from ..hub import Hub
     from ..index import Index
 
@@ -76,6 +77,7 @@ def serve(
     root: Root = None,
     lang: Lang = None,
     device: Device = "auto",
+    trust_model: TrustModel = False,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -150,6 +152,7 @@ def serve(
             routers=routers,
             timeout_s=shard_timeout_s,
             refuse_partial=refuse_partial,
+            trust_model=trust_model,
         )
         return
     from ..hub import Hub
@@ -160,9 +163,16 @@ def serve(
 
     with own_temporary_files():
         telemetry = Telemetry()
-        load = sharing(partial(load_encoder, device=device), settings, telemetry)
-        hub = Hub(load, open_index=Index.open)
+        trusted = set() if model is None else {model}
+
+        def loaded(name: str) -> Encoder:
+            return load_index_encoder(name, device=device, trust=trust_model or name in trusted)
+
+        hub = Hub(sharing(loaded, settings, telemetry), open_index=Index.open)
         folders, chosen = _folders_and_model(hub, names, model)
+        note_hidden(folders.values(), roots)
+        if may_load(chosen, trust_model or chosen in trusted):
+            trusted.add(chosen)
         app = serve_hub(hub, folders, model=chosen, settings=settings, telemetry=telemetry, ui=ui)
         sock = listen(host, port)
         shown = f"[{host}]" if ":" in host else host

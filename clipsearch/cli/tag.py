@@ -9,11 +9,12 @@ import typer
 
 from ..errors import InvalidInputError
 from ..locations import existing_index
-from ..models import BUNDLED_MODEL, load_encoder
+from ..models import BUNDLED_MODEL, load_encoder, load_index_encoder
 from .classify import Label, LabelsFile, Template, build_classifier
 from .formats import ReportOutput
-from .options import Device, IndexName
+from .options import Device, IndexName, TrustModel
 from .output import EXIT_SKIPPED, note, print_json, print_table
+from .trust import may_load
 
 if TYPE_CHECKING:
     from ..classification.calibration import CalibrationFigures
@@ -56,6 +57,7 @@ def tag(
     ] = None,
     output: ReportOutput = "table",
     device: Device = "auto",
+    trust_model: TrustModel = False,
 ) -> None:
     """Classify all items of an index from their stored vectors, and store the labels as tags.
 
@@ -67,7 +69,7 @@ def tag(
     from ..tags import tag_index
 
     def load(model: str, fingerprint: str) -> Encoder:
-        return load_encoder(model, device=device)
+        return load_index_encoder(model, device=device, trust=may_load(model, trust_model))
 
     with Index.open(existing_index(name), load=load) as index:
         classifier = build_classifier(index.encoder, label, labels, template)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ClusterError, ImageDecodeError, IndexNotFoundError, InvalidInputError
 from ..index import Index
+from ..models import check_trusted
 from ..query import Query, Term
 from ..request import Searchable, SearchRequest
 from ..server.settings import ServerSettings
@@ -37,6 +38,7 @@ class ServeOptions:
     refuse_partial: bool = False  # an error rather than an answer without all shards
     device: str = "auto"  # of the routers' model
     host: str = "127.0.0.1"
+    trust_model: bool = False  # whether a model that this machine never used is loaded
     port: int | None = None  # for HTTP; None answers through Python handles only
     settings: ServerSettings = field(
         default_factory=ServerSettings
@@ -164,8 +166,10 @@ def serve_shards(folder: Path, options: ServeOptions) -> Iterator[ShardedIndex]:
         ClusterError: There is no cluster, it has not what it needs, or it failed.
         IndexNotFoundError: There is no index.
         InvalidInputError: The index has changed since it was split.
+        ModelLoadError: As `models.check_trusted`.
     """
     shards = shards_to_serve(folder)
+    check_trusted(shards.model_name, trust=options.trust_model)
     with connected(options.address):
         check_nodes(model=shards.model_name, others=[str(shard.folder) for shard in shards.shards])
         handle = _deploy(folder, shards, options, _cpus_of_each(len(shards), options))

@@ -21,6 +21,7 @@ from ..intake.embedder import Chunks, Embedded, Stored
 from ..intake.log import IngestLog
 from ..intake.pairs import Pair, Source, TableColumns
 from ..intake.places import is_url
+from ..models import check_trusted
 from ..types import IngestReport, Precision, Progress
 from .connection import connected, of_ray, require_ray
 from .preflight import Worker, check_nodes, size_workers, watched_nodes
@@ -83,7 +84,9 @@ def add_on_cluster(
         SourceError: The source is not there, is empty, or lacks a column.
         IndexLockedError: Another process is writing.
         ImageDecodeError: With `on_error="raise"`: the first pair that cannot be indexed.
+        ModelLoadError: As `models.check_trusted`.
     """
+    check_trusted(index.model_name)  # which workers load
     options = options or IngestOptions()
     opened = open_for(lambda: index.writer(wait=options.wait), source, options)
     with contextlib.ExitStack() as stack:

@@ -42,6 +42,7 @@ MANIFEST = "shards.json"
 _FORMAT = 1
 _LOCK_FILE = "shard.lock"
 _OWN_FOLDER = re.compile("[0-9a-f]{8}")  # of one set of shards
+_OWN_SHARD = re.compile(r"[0-9a-f]{8}/\d{4}-of-\d{4}")
 MAX_SHARDS = 4096
 _PAGE = 5000  # rows of the catalog copied together
 # Of a catalog's tables, those that a shard writes for itself or does without; the FTS tables follow
@@ -102,6 +103,9 @@ def open_shards(folder: Path) -> ShardSet:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != _FORMAT:
             raise ValueError(f"format {found['format']}, expected {_FORMAT}")
+        for shard in found["shards"]:
+            if not _OWN_SHARD.fullmatch(shard["folder"]) or is_link(home / shard["folder"]):
+                raise ValueError(f"{shard['folder']!r:.100} is no name of a shard")
         shards = tuple(
             Shard(home / s["folder"], int(s["items"]), int(s["first_row"]), int(s["last_row"]))
             for s in found["shards"]

@@ -64,9 +64,9 @@ class RoutedIndex(Searchable):
         """One item; see `Router.item`."""
         return self._wait(self._router.item(id))
 
-    def get_meta(self, key: str) -> Any:
-        """A small JSON document, or None; every shard has those of the whole index."""
-        return self._wait(self._router.get_meta(key))
+    def indexed_folders(self) -> tuple[str, ...]:
+        """The folders whose files were indexed on this machine into the index that was split."""
+        return self._router.indexed_folders()
 
     def answer(self, request: SearchRequest) -> Hits:
         """Answer a request; see `Router.answer`."""

@@ -22,6 +22,7 @@ from ..errors import (
     ItemNotFoundError,
     PartialAnswerError,
 )
+from ..known import indexed_folders
 from ..models import load_encoder
 from ..query import Query
 from ..request import SearchRequest
@@ -178,9 +179,9 @@ class Router:
             self._fields = await self._ask_any("fields") or {}
         return self._fields
 
-    async def get_meta(self, key: str) -> Any:
-        """A small JSON document of the index, or None."""
-        return await self._ask_any("get_meta", key)
+    def indexed_folders(self) -> tuple[str, ...]:
+        """The folders whose files were indexed on this machine into the index that was split."""
+        return indexed_folders(self._keywords.index_id(), self.folder)
 
     async def item(self, id: int) -> Item:  # noqa: A002 - the word of Item.id
         """One item.

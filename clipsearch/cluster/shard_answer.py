@@ -171,6 +171,10 @@ class KeywordReader:
 
         return self._reader.run(work)
 
+    def index_id(self) -> str:
+        """The random id of the index."""
+        return self._reader.state().index_id
+
     def close(self) -> None:
         """Close all files."""
         self._reader.close()

@@ -164,6 +164,9 @@ def _check_config(path: Path, name: str) -> None:
     except ValueError as exc:
         raise ModelLoadError(f"{name}: {path} is not valid JSON ({exc})") from exc
     missing = {"mean", "std"} - set(config.get("preprocess_cfg") or {})
+    text_config = (config.get("model_cfg") or {}).get("text_cfg") or {}
+    if (text_config.get("tokenizer_kwargs") or {}).get("trust_remote_code"):
+        raise ModelLoadError(f"{name}: {path.name} wants to run code of its own, which is refused")
     if "model_cfg" not in config or missing:
         raise ModelLoadError(
             f"{name}: {path.name} needs model_cfg and a preprocess_cfg with mean and std; without "

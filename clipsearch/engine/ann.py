@@ -25,6 +25,7 @@ import numpy.typing as npt
 from ..errors import IndexCorruptError, InvalidInputError
 from ..files import open_regular
 from ..vectors import Block, Floats, Rows
+from .ann_layout import check_layout
 from .deferred import Deferred
 from .file_facts import AnnEntry, FileHead, check_file, head_of
 
@@ -174,7 +175,7 @@ def _nearest_centre(quantizer: Any) -> Any:
     return flat
 
 
-def extend(folder: Path, entry: AnnEntry) -> Trained:
+def extend(folder: Path, entry: AnnEntry, dim: int) -> Trained:
     """Read an ANN file into memory, to add to it.
 
     Raises:
@@ -182,7 +183,7 @@ def extend(folder: Path, entry: AnnEntry) -> Trained:
     """
     path = ann_file(folder, entry.name)
     check_file(path, entry.facts, full=True, remedy=ANN_REMEDY)
-    return Trained(_read(path, 0), entry.count, entry.covered_to)
+    return Trained(_read(path, 0, entry, dim), entry.count, entry.covered_to)
 
 
 class Ann:
@@ -264,12 +265,9 @@ def open_ann(folder: Path, entry: AnnEntry, dim: int) -> Ann:
     check_file(path, entry.facts, full=entry.head is None, remedy=ANN_REMEDY)
     if entry.head is not None and head_of(path, entry.head.size_bytes) != entry.head:
         raise IndexCorruptError(f"{path} is damaged: its content was altered. {ANN_REMEDY}")
-    index = _read(path, faiss.IO_FLAG_MMAP)
-    if index.d != dim or index.ntotal != entry.count or "nprobe" not in entry.parameters:
-        raise IndexCorruptError(
-            f"{path} is damaged: it holds {index.ntotal} vectors of {index.d} instead of "
-            f"{entry.count} of {dim}. {ANN_REMEDY}"
-        )
+    index = _read(path, faiss.IO_FLAG_MMAP, entry, dim)
+    if not {"nprobe", "refine"} <= entry.parameters.keys():
+        raise IndexCorruptError(f"{path} has no settings. {ANN_REMEDY}")
     return Ann(index, entry)
 
 
@@ -288,14 +286,17 @@ def _named(path: Path) -> Iterator[str]:
         yield str(path)
 
 
-def _read(path: Path, flags: int) -> Any:
+def _read(path: Path, flags: int, entry: AnnEntry, dim: int) -> Any:
+    code_bytes = faiss.RaBitQuantizer(dim, faiss.METRIC_INNER_PRODUCT, BITS).code_size  # type: ignore[call-arg,unused-ignore]
+    try:
+        check_layout(path, dim=dim, count=entry.count, bits=BITS, code_bytes=code_bytes)
+    except (ValueError, OSError) as exc:
+        raise IndexCorruptError(f"{path} is damaged: {exc}. {ANN_REMEDY}") from exc
     try:
         with _named(path) as name:
             index = faiss.read_index(name, flags)
     except (RuntimeError, MemoryError) as exc:
         raise IndexCorruptError(f"{path} is damaged: it cannot be read. {ANN_REMEDY}") from exc
-    if not isinstance(index, faiss.IndexIVFRaBitQ):
-        raise IndexCorruptError(f"{path} is damaged: it is a {type(index).__name__}. {ANN_REMEDY}")
     return index
 
 

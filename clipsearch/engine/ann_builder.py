@@ -163,7 +163,7 @@ def _filled(folder: Path, store: VectorStore, entry: AnnEntry | None, what: str)
     """An ANN file in memory with every live vector of the state."""
     if what == "extend" and entry is not None:
         try:
-            trained = ann.extend(folder, entry)
+            trained = ann.extend(folder, entry, store.dim)
         except IndexCorruptError:
             pass  # train anew
         else:

@@ -29,6 +29,7 @@ from .columns import INTEGERS, as_json, json_text
 from .file_facts import AnnEntry, FileFacts, FileHead, SegmentEntry
 from .file_state import STATE_COLUMNS, FileState
 from .keywords import indexed
+from .parts import OWN_FILES
 
 __all__ = ["CURRENT", "KEYWORDS", "Known", "extra_json"]
 
@@ -49,6 +50,9 @@ _DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
 )
 KEYWORDS = "keywords"  # the set of tags that come with the images themselves
+_MOST_ROWS = 2**63 - 1
+_MOST_DIMENSIONS = 2**16
+_ANN_NUMBERS = frozenset({"nprobe", "refine", "nlist", "trained_on"})
 CURRENT = "(SELECT value FROM meta WHERE key = 'fingerprint')"  # the index's model
 _KNOWN = (
     "row, key, path, sha256, caption, caption_from, beside, extra, has_image, has_caption, "
@@ -83,7 +87,17 @@ def meta(conn: sqlite3.Connection) -> dict[str, Any]:
     if model is None:
         raise sqlite3.DatabaseError("the model is missing")
     of_model = zip(("model_name", "dim", "model_details"), model, strict=True)
-    return {**dict(conn.execute("SELECT key, value FROM meta")), **dict(of_model)}
+    found = {**dict(conn.execute("SELECT key, value FROM meta")), **dict(of_model)}
+    _check_number("dim", found["dim"], 1, _MOST_DIMENSIONS)
+    for name in ("generation", "next_row", "items", "images", "captions"):
+        _check_number(name, found.get(name), 0, _MOST_ROWS)
+    return found
+
+
+def _check_number(name: str, value: Any, least: int, most: int) -> None:
+    """Refuse a number that no writer has stored, before anything is allocated for it."""
+    if not isinstance(value, int) or not least <= value <= most:
+        raise sqlite3.DatabaseError(f"{name} is {value!r:.50}")
 
 
 def set_meta(conn: sqlite3.Connection, values: dict[str, str | int]) -> None:
@@ -491,10 +505,21 @@ def segments(conn: sqlite3.Connection, fingerprint: str | None = None) -> list[S
         f"WHERE fingerprint = coalesce(?, {CURRENT}) ORDER BY modality, first_row",
         (fingerprint,),
     )
-    return [
-        SegmentEntry(f[0], f[1], f[2], f[3], f[4], FileFacts(*f[5:8]), FileFacts(*f[8:11]))
-        for f in cursor
-    ]
+    return [_segment(f) for f in cursor]
+
+
+def _segment(f: Sequence[Any]) -> SegmentEntry:
+    name, modality, first, last, count = f[:5]
+    _check_name("vectors", f"{name}.npy", modality)
+    if not 1 <= first <= last < _MOST_ROWS or not 1 <= count <= last - first + 1:
+        raise sqlite3.DatabaseError(f"segment {name} has {count} rows from {first} to {last}")
+    return SegmentEntry(name, modality, first, last, count, FileFacts(*f[5:8]), FileFacts(*f[8:11]))
+
+
+def _check_name(subfolder: str, name: str, modality: str) -> None:
+    """Refuse a file that no writer has named so, which may be anybody's."""
+    if OWN_FILES[subfolder].fullmatch(name) is None or not name.startswith(f"{modality}-"):
+        raise sqlite3.DatabaseError(f"{name!r:.100} is no name of a file with {modality!r} vectors")
 
 
 def insert_segment(
@@ -547,17 +572,19 @@ def ann_entries(conn: sqlite3.Connection) -> dict[str, AnnEntry]:
         "SELECT modality, name, kind, covered_to, count, size_bytes, sha256, mtime_ns, parameters, "
         f"recall_at_10, built_at, head_bytes, head_sha256 FROM ann WHERE fingerprint = {CURRENT}"
     )
-    return {
-        f[0]: AnnEntry(
-            *(f[0], f[1], f[2], f[3], f[4]),
-            facts=FileFacts(*f[5:8]),
-            parameters=json.loads(f[8]),
-            recall_at_10=f[9],
-            built_at=f[10],
-            head=None if f[11] is None else FileHead(f[11], f[12]),
-        )
-        for f in cursor
-    }
+    return {f[0]: _ann_entry(f) for f in cursor}
+
+
+def _ann_entry(f: Sequence[Any]) -> AnnEntry:
+    _check_name("ann", f"{f[1]}.faiss", f[0])
+    parameters = json.loads(f[8])
+    if not isinstance(parameters, dict):
+        raise sqlite3.DatabaseError("the parameters of an ANN file are no object")
+    for name in _ANN_NUMBERS & parameters.keys():
+        _check_number(name, parameters[name], 0, _MOST_ROWS)
+    _check_number("covered_to", f[3], 0, _MOST_ROWS)
+    head = None if f[11] is None else FileHead(f[11], f[12])
+    return AnnEntry(f[0], f[1], f[2], f[3], f[4], FileFacts(*f[5:8]), parameters, f[9], f[10], head)
 
 
 def set_ann(conn: sqlite3.Connection, entry: AnnEntry) -> None:

@@ -25,6 +25,7 @@ from ..ordering import name_key
 from . import digests
 from .columns import is_exact
 from .file_facts import REMEDY
+from .foreign import check_schema, refuse_journal
 from .parts import CATALOG, refuse_links
 
 __all__ = ["CATALOG", "Connection", "connect", "is_filled", "stamp", "translated"]
@@ -108,10 +109,14 @@ def connect(folder: Path, *, write: bool = False) -> Connection:
 
     Raises:
         StorageError: The file cannot be opened.
-        IndexCorruptError: The file is no database, or a part of the index is a link.
+        IndexCorruptError: The file is no database, has another schema than its version, or a
+            part of the index is a link.
+        IndexVersionError: It is newer than this version of clipsearch can read.
     """
     refuse_links(folder)
     path = folder / CATALOG
+    with translated(path):
+        refuse_journal(folder)
     uri = path.absolute().as_uri()
     modes = ["mode=rw"] if write else ["mode=rw", "mode=ro", "mode=ro&immutable=1"]
     with translated(path):
@@ -126,7 +131,7 @@ def connect(folder: Path, *, write: bool = False) -> Connection:
             )
             conn.reusable = "immutable" not in mode
             try:
-                _configure(conn, write=write)
+                _configure(conn, path, write=write)
             except sqlite3.OperationalError as exc:
                 conn.close()
                 if mode == modes[-1] or (os.access(folder, os.W_OK) and not _is_full(path, exc)):
@@ -154,7 +159,14 @@ def is_filled(path: Path) -> bool:
         return False
 
 
-def _configure(conn: sqlite3.Connection, *, write: bool) -> None:
+def _configure(conn: sqlite3.Connection, path: Path, *, write: bool) -> None:
+    conn.execute("PRAGMA trusted_schema = OFF")
+    conn.execute("PRAGMA cell_size_check = ON")
+    conn.execute("PRAGMA mmap_size = 0")
+    defensive = getattr(sqlite3, "SQLITE_DBCONFIG_DEFENSIVE", None)
+    if defensive is not None:  # from Python 3.12 on
+        conn.setconfig(defensive, True)  # type: ignore[attr-defined, unused-ignore]
+    check_schema(conn, str(path))
     conn.create_function("basename", 1, _basename, deterministic=True)
     conn.create_function("name_key", 1, name_key, deterministic=True)
     conn.create_function("nfc", 1, _nfc, deterministic=True)
@@ -163,10 +175,11 @@ def _configure(conn: sqlite3.Connection, *, write: bool) -> None:
     conn.create_function("folded_like", 3, _folded_like, deterministic=True)
     conn.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if write else _READER_CACHE_KIB}")
     if write:
+        # The schema is known now. Older versions of SQLite think it unsafe that triggers use FTS5.
+        conn.execute("PRAGMA trusted_schema = ON")
         conn.execute("PRAGMA synchronous = FULL")
     else:
         conn.execute("PRAGMA query_only = ON")
-    conn.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()  # opens the file
 
 
 @contextlib.contextmanager

@@ -114,6 +114,8 @@ def check_file(path: Path, facts: FileFacts, *, full: bool = False, remedy: str 
         raise StorageError(f"cannot read {path}: {exc.strerror}") from exc
     if stat.S_ISLNK(found.st_mode):
         raise IndexCorruptError(f"{path} is a symbolic link. {LINK_REMEDY}")
+    if not stat.S_ISREG(found.st_mode):  # a pipe may never end
+        raise IndexCorruptError(f"{path} is damaged: it is no file. {remedy}")
     if found.st_size != facts.size_bytes:
         raise IndexCorruptError(
             f"{path} is damaged: it has {found.st_size} bytes instead of {facts.size_bytes}. "

@@ -47,12 +47,12 @@ def state_of(conn: sqlite3.Connection) -> State:
             "WHERE key IN ('index_id', 'commit_id', 'generation', 'fingerprint')"
         )
     )
-    if "generation" not in found or "fingerprint" not in found:
+    if not isinstance(found.get("generation"), int) or "fingerprint" not in found:
         raise sqlite3.DatabaseError("the generation is missing")
     return State(
         str(found.get("index_id", "")),
         str(found.get("commit_id", "")),
-        int(found["generation"]),
+        found["generation"],
         str(found["fingerprint"]),
     )
 

@@ -84,11 +84,19 @@ def check_path(folder: Path, *, name: str = CATALOG) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Check that no part of an index is a symbolic link; the folder itself may be one.
+    """Check that no part of an index is a symbolic link, or a pipe or device, which may never end.
+
+    The folder itself may be a link.
 
     Raises:
         IndexCorruptError: One is.
     """
     for part in _PARTS:
-        if is_link(folder / part):
+        try:
+            mode = os.lstat(folder / part).st_mode
+        except OSError:
+            continue
+        if stat.S_ISLNK(mode):
             raise IndexCorruptError(f"{folder / part} is a symbolic link. {LINK_REMEDY}")
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise IndexCorruptError(f"{folder / part} is no file. Delete it.")

@@ -18,7 +18,15 @@ from .file_facts import REMEDY
 from .identity import advance, new_id
 from .keywords import indexed
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "WORDS", "create", "migrate", "version_of"]
+__all__ = [
+    "APPLICATION_ID",
+    "FORMAT_VERSION",
+    "WORDS",
+    "create",
+    "definition",
+    "migrate",
+    "version_of",
+]
 
 APPLICATION_ID = 0x434C5053  # "CLPS"
 FORMAT_VERSION = 5
@@ -241,13 +249,9 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
         conn: A connection to an empty database, in autocommit mode.
         meta: What the index is, as `catalog.meta` tells it: the model and the times.
     """
-    words = "".join(f"{statement};" for statement in _WORDS)
-    items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
-    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}{_AWAY}{_DIGESTS}"
-    script = f"{_META}{_MODELS}{items}{files}{_TAGS_AND_FIELDS}{_SCORES}"
     conn.executescript(
         f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
-        f"PRAGMA user_version = {FORMAT_VERSION};{script}"
+        f"PRAGMA user_version = {FORMAT_VERSION};{definition()}"
     )
     counters = {"generation": 0, "next_row": 1, "items": 0, "images": 0, "captions": 0}
     of_model = ("model_name", "dim", "model_details")
@@ -260,6 +264,14 @@ def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
     )
     digests.fill(conn, FORMAT_VERSION)
     conn.execute("COMMIT")
+
+
+def definition() -> str:
+    """The statements that make every table, index, view and trigger of a catalog."""
+    words = "".join(f"{statement};" for statement in _WORDS)
+    items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
+    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}{_AWAY}{_DIGESTS}"
+    return f"{_META}{_MODELS}{items}{files}{_TAGS_AND_FIELDS}{_SCORES}"
 
 
 def version_of(conn: sqlite3.Connection, where: str) -> int:
@@ -284,6 +296,8 @@ def version_of(conn: sqlite3.Connection, where: str) -> int:
             f"{where} is damaged: it says that its format version is {version}, but it is "
             f"{FORMAT_VERSION}. {REMEDY}"
         )
+    if version < 1:
+        raise IndexCorruptError(f"{where} is damaged: it has no format version {version}")
     if version > FORMAT_VERSION:
         raise IndexVersionError(
             f"{where} has format version {version}; this clipsearch reads up to version "

@@ -100,6 +100,11 @@ class Segment:
         self._path, self._row_path = segment_files(folder, entry.name)
         check_file(self._path, entry.vectors)
         check_file(self._row_path, entry.rows)
+        # What is allocated below is at most as large as the files are.
+        if entry.vectors.size_bytes < entry.count * dim * 2:
+            raise IndexCorruptError(f"{self._path} is damaged: it ends too early. {REMEDY}")
+        if entry.rows.size_bytes < entry.count * 8:
+            raise IndexCorruptError(f"{self._row_path} is damaged: it ends too early. {REMEDY}")
         self._fd, self._offset = _open_array(
             self._path, entry.vectors.size_bytes, np.dtype(np.float16), (entry.count, dim)
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from ..names import actual
 from ..types import IngestReport, Record
 from . import declared
 from .columns import from_arrow, kind_of_type, type_text
+from .file_facts import hash_file
+from .file_state import FileState
 from .writer import Writer
 
 __all__ = ["embeddings_dim", "import_embeddings"]
@@ -161,8 +165,13 @@ def _load(path: Path, dim: int) -> Any:
 
 def _open(path: Path) -> Any:
     try:
+        if not path.is_file():
+            raise SourceError(f"{path} is not a file")
+        # Mapped, it cannot be larger than its file; no pickle is read.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as exc:
+    except SourceError:
+        raise
+    except Exception as exc:  # numpy hands on whatever Python says of a broken header
         raise SourceError(f"{path} cannot be read: {exc}") from exc
     if array.ndim != 2 or array.dtype.kind != "f":
         raise SourceError(
@@ -218,7 +227,17 @@ def _record(row: dict[str, Any], fallback: str) -> Record:
     extra = {name: value for name, value in rest.items() if value is not None}
     if path is not None and absolute is None:
         extra["image_path"] = path
-    return Record(key=absolute or fallback, path=absolute, caption=caption, extra=extra)
+    facts = {} if absolute is None else _facts(absolute)
+    return Record(key=absolute or fallback, path=absolute, caption=caption, extra=extra, **facts)
+
+
+def _facts(path: str) -> dict[str, Any]:
+    """Hash and state of a file, if it is there: an image without them is not shown to others."""
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode):
+            return {"sha256": hash_file(Path(path)), **asdict(FileState.of(status))}
+    return {}
 
 
 def _text(value: Any) -> str | None:

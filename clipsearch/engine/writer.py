@@ -111,6 +111,11 @@ class Writer:
     # --- looking up ---------------------------------------------------------------------------
 
     @property
+    def folder(self) -> Path:
+        """The folder of the index."""
+        return self._folder
+
+    @property
     def staged(self) -> int:
         """How many changes are staged."""
         return self._staged

@@ -11,13 +11,14 @@ import hashlib
 import io
 import os
 import re
+from collections.abc import Collection
 
 from PIL import Image
 
 from ..cache import read_entry, write_entry
 from ..errors import ImageDecodeError, InvalidInputError
 from ..images import load_image
-from ..intake.originals import indexed_bytes
+from ..intake.originals import check_place, indexed_bytes
 from ..types import Item
 
 __all__ = ["PREVIEW_SIDE", "SIDES", "THUMBNAIL_SIDE", "reduced", "thumbnail"]
@@ -31,27 +32,38 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 _END = b"\xff\xd9"  # the last bytes of every JPEG file
 
 
-def thumbnail(item: Item, side: int = THUMBNAIL_SIDE) -> bytes:
+def thumbnail(
+    item: Item, side: int = THUMBNAIL_SIDE, *, roots: Collection[str] | None = None
+) -> bytes:
     """A JPEG copy of an item's image, from the cache where it is there.
 
     Args:
         item: An item whose image is a file, or lies in a table or archive that is there.
         side: Pixels of the longer side at most: `THUMBNAIL_SIDE` or `PREVIEW_SIDE`.
+        roots: As for `indexed_bytes`.
 
     Raises:
         ImageDecodeError: The item has no image file, or the file is gone or broken.
+        ItemNotFoundError: The file lies below none of `roots`.
         InvalidInputError: Another side.
     """
     if side not in SIDES:
         raise InvalidInputError(f"a thumbnail's side is one of {SIDES}, not {side}")
     if not item.has_original:
         raise ImageDecodeError(f"item {item.id} has no image file")
+    if roots is not None:
+        check_place(item, roots)
+        if not item.sha256:  # else a copy that is kept would be found by path and time alone
+            raise ImageDecodeError(f"it is not known which bytes item {item.id} had")
     name = _entry_name(item, side)
     kept = read_entry(name)
     if kept is not None and kept.endswith(_END):
         return kept
     data = reduced(
-        indexed_bytes(item), side, quality=_QUALITY[side], name=os.path.basename(item.path or "")
+        indexed_bytes(item, roots=roots),
+        side,
+        quality=_QUALITY[side],
+        name=os.path.basename(item.path or ""),
     )
     write_entry(name, data)
     return data

@@ -18,7 +18,7 @@ from ..rawfiles import named
 from .members import members_of
 from .parquet_cells import value_at
 
-__all__ = ["cell_place", "file_around", "member_place", "moved", "read_inside"]
+__all__ = ["cell_place", "file_around", "member_place", "read_inside"]
 
 _NAMES = ("file", "member")  # which may hold bytes that are no UTF-8
 
@@ -44,11 +44,6 @@ def member_place(file: str, member: str, at: int | None = None, size: int | None
 def file_around(place: str) -> str:
     """Path of the file that a place is in."""
     return str(_known(place)["file"])
-
-
-def moved(place: str, file: str) -> str:
-    """The same place in a file of another name."""
-    return _written({**_known(place), "file": file})
 
 
 def read_inside(place: str, file: IO[bytes] | None = None) -> bytes:
@@ -108,6 +103,17 @@ def _written(known: dict[str, Any]) -> str:
 
 
 def _known(place: str) -> dict[str, Any]:
-    """What `_written` wrote."""
-    known: dict[str, Any] = json.loads(place)
-    return {**known, **{name: actual(known[name]) for name in _NAMES if name in known}}
+    """What `_written` wrote.
+
+    Raises:
+        ImageDecodeError: It is something else.
+    """
+    try:
+        known: dict[str, Any] = json.loads(place)
+        names = {name: actual(known[name]) for name in _NAMES if name in known}
+        numbers = [known[name] for name in ("at", "size", "row") if name in known]
+        if not isinstance(names["file"], str) or not all(0 <= int(n) < 2**63 for n in numbers):
+            raise ValueError(place)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+        raise ImageDecodeError("what the index says of the image's place is damaged") from exc
+    return {**known, **names}

@@ -5,52 +5,108 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Collection
 from typing import IO
 
-from ..errors import ImageDecodeError
+from ..errors import ImageDecodeError, ItemNotFoundError
+from ..known import is_below
 from ..rawfiles import named
 from ..types import Item
 from .inside import file_around, read_inside
 
-__all__ = ["indexed_bytes", "original_file"]
+__all__ = ["check_place", "indexed_bytes", "original_file"]
+
+_MOST_BYTES = 2 * 1024**3  # of a file that is read into memory
 
 
-def indexed_bytes(item: Item) -> bytes:
+def indexed_bytes(item: Item, *, roots: Collection[str] | None = None) -> bytes:
     """The bytes of an item's image, if they are still those that were indexed.
 
     So a file that was replaced, by a link to one outside the indexed folders for instance, is
     never shown under the name of the old one.
 
+    Args:
+        item: What the index knows.
+        roots: The only folders, links resolved, whose files may be read, and only those with a
+            known hash; None where the caller may see every file, as the user of this machine does.
+
     Raises:
+        ItemNotFoundError: As `check_place`.
         ImageDecodeError: The item has no image file, or the file is gone, is no regular file
             any more, or has changed.
     """
     path = original_file(item)
     if path is None:
         raise ImageDecodeError(f"item {item.id} has no image file")
+    if roots is not None and not item.sha256:
+        raise ImageDecodeError(f"it is not known which bytes item {item.id} had; index it again")
     try:
+        real = os.path.realpath(path)
+        if not stat.S_ISREG(os.lstat(real).st_mode):  # opening a device may do something
+            raise ImageDecodeError(_changed(item))
         # The last part must not become a link, or a pipe that never answers, once it is resolved.
-        descriptor = os.open(os.path.realpath(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ImageDecodeError(_changed(item))
+            if roots is not None:  # of the file that is open: its path may have become another's
+                _check_below(item, _path_of(descriptor, real), roots)
             if item.path is None and item.place is not None:
                 data = _inside(item, item.place, file)
-            elif item.size_bytes not in (None, status.st_size):
+            elif item.size_bytes not in (None, status.st_size) or status.st_size > _MOST_BYTES:
                 raise ImageDecodeError(_changed(item))
             else:
                 data = named(file.read(status.st_size + 1), path)
     except OSError as exc:
         raise ImageDecodeError(f"the file of item {item.id} is gone or cannot be read") from exc
-    if item.sha256 is not None and hashlib.sha256(data).hexdigest() != item.sha256:
+    if item.sha256 and hashlib.sha256(data).hexdigest() != item.sha256:
         raise ImageDecodeError(_changed(item))
     return data
 
 
 def original_file(item: Item) -> str | None:
-    """Path of the file that holds an item's image: its own, or the table or archive around it."""
-    return item.path or (None if item.place is None else file_around(item.place))
+    """Path of the file that holds an item's image: its own, or the table or archive around it.
+
+    Raises:
+        ImageDecodeError: What the index says of its place is damaged.
+    """
+    path = item.path or (None if item.place is None else file_around(item.place))
+    if path is not None and "\0" in path:
+        raise ImageDecodeError(f"the path of item {item.id} is damaged")
+    return path
+
+
+def check_place(item: Item, roots: Collection[str]) -> None:
+    """Check that an item's image lies where images may be shown from.
+
+    Args:
+        item: What the index knows, which may be wrong on purpose.
+        roots: The folders whose files may be shown, links resolved.
+
+    Raises:
+        ItemNotFoundError: The item has no file, or it lies elsewhere.
+    """
+    path = original_file(item)
+    if path is None:
+        raise ItemNotFoundError(f"item {item.id} has no image file")
+    _check_below(item, os.path.realpath(path), roots)
+
+
+def _check_below(item: Item, real: str, roots: Collection[str]) -> None:
+    if not is_below(real, roots):
+        raise ItemNotFoundError(
+            f"the file of item {item.id} lies in no folder that was indexed on this machine; run "
+            "`clipsearch index` on its folder, or start with --root FOLDER, to show it"
+        )
+
+
+def _path_of(descriptor: int, path: str) -> str:
+    """Where an open file is now, on Linux; elsewhere what its path leads to."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return os.path.realpath(path)
 
 
 def _inside(item: Item, place: str, file: IO[bytes]) -> bytes:

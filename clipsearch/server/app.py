@@ -20,7 +20,7 @@ from ..encoder import Encoder
 from ..errors import ClipSearchError, ImageDecodeError
 from ..hub import Hub
 from ..index import Index
-from ..models import load_encoder
+from ..models import load_index_encoder
 from . import model_routes, search_routes, status_routes
 from .docs import docs_page
 from .guard import add_guard
@@ -51,7 +51,7 @@ def create_app(
     *,
     settings: ServerSettings | None = None,
     ui: bool = True,
-    load: Callable[[str], Encoder] = load_encoder,
+    load: Callable[[str], Encoder] = load_index_encoder,
 ) -> FastAPI:
     """The server as an ASGI application.
 

@@ -1,21 +1,20 @@
-"""Files of indexed images, handed out only if they are still what was indexed."""
+"""Images as they are sent to a client: the file that was indexed, or a copy that browsers show."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Collection
 
 from ..errors import ImageDecodeError, ItemNotFoundError
-from ..intake.inside import moved
-from ..intake.originals import indexed_bytes, original_file
+from ..explore.thumbnails import PREVIEW_SIDE, reduced
+from ..images import read_facts
+from ..intake.originals import indexed_bytes
 from ..types import Item
 
-__all__ = ["MEDIA_TYPES", "checked_item", "checked_path", "read_image"]
+__all__ = ["sent_image"]
 
 # What browsers show, by Pillow's name; anything else is sent as a JPEG copy.
-MEDIA_TYPES = {
+_MEDIA_TYPES = {
     "JPEG": "image/jpeg",
     "MPO": "image/jpeg",
     "PNG": "image/png",
@@ -26,49 +25,31 @@ MEDIA_TYPES = {
 }
 
 
-def checked_path(item: Item, roots: Sequence[str] | None) -> str:
-    """Where the file of an item's image really is, if still below a folder that was indexed.
+def sent_image(item: Item, roots: Collection[str]) -> tuple[bytes, str]:
+    """The bytes of an item's file, if they are those that were indexed, and their media type.
 
-    That is its own file, or the table or archive that holds the image.
+    What they are is told by the bytes, for the index may say anything.
 
     Args:
         item: What the index knows.
-        roots: The indexed folders, resolved. A path that leads through no link is where it was
-            when it was indexed, so it needs none.
+        roots: The folders whose files may be shown.
 
     Raises:
-        ItemNotFoundError: The item has no file, or links lead it out of the indexed folders.
-    """
-    path = original_file(item)
-    if path is None:
-        raise ItemNotFoundError(f"item {item.id} has no image file")
-    real = os.path.realpath(path)
-    inside = any(Path(real).is_relative_to(root) for root in roots or ())
-    allowed = inside or real == os.path.abspath(path)
-    if not allowed:
-        raise ItemNotFoundError(f"the file of item {item.id} is not in an indexed folder any more")
-    return real
-
-
-def checked_item(item: Item, roots: Sequence[str] | None) -> Item:
-    """The item with the place where its image really is.
-
-    Raises:
-        ItemNotFoundError: As `checked_path`.
-    """
-    real = checked_path(item, roots)
-    if item.path is None and item.place is not None:
-        return replace(item, place=moved(item.place, real))
-    return replace(item, path=real)
-
-
-def read_image(item: Item, roots: Sequence[str] | None) -> bytes:
-    """The bytes of an item's file, if they are those that were indexed.
-
-    Raises:
-        ItemNotFoundError: The file is gone, moved out, or has changed since.
+        ItemNotFoundError: The file is gone, lies elsewhere, has changed since, or is no image.
     """
     try:
-        return indexed_bytes(checked_item(item, roots))
+        data = indexed_bytes(item, roots=roots)
+        name = os.path.basename(item.path or "")
+        media_type = _MEDIA_TYPES.get(_format_of(data) or "")
+        if media_type is None:
+            return reduced(data, PREVIEW_SIDE, name=name), "image/jpeg"
     except ImageDecodeError as exc:
-        raise ItemNotFoundError(str(exc)) from exc
+        raise ItemNotFoundError(f"the file of item {item.id} cannot be shown: {exc}") from exc
+    return data, media_type
+
+
+def _format_of(data: bytes) -> str | None:
+    try:
+        return read_facts(data).format
+    except Exception:  # Pillow raises anything; whoever decodes it says what is wrong
+        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import replace
 from typing import Annotated, Any
@@ -14,11 +13,9 @@ from starlette.responses import JSONResponse, Response
 
 from ..documents import hits_document, public_duplicate, public_hit, public_item
 from ..errors import ImageDecodeError, IndexLockedError, InvalidInputError, ItemNotFoundError
-from ..explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnail
+from ..explore.thumbnails import THUMBNAIL_SIDE, thumbnail
 from ..index import Index
-from ..ingest import ROOTS
-from ..types import Item
-from .image_files import MEDIA_TYPES, checked_item, read_image
+from .image_files import sent_image
 from .public_filter import checked_where, visible_fields
 from .schemas import (
     DuplicatesDocument,
@@ -141,10 +138,7 @@ def get_image(request: Request, name: Name, item_id: ItemId) -> Response:
     engine: Engine = request.app.state.engine
     index = engine.index(name)
     item = index.item(item_id)
-    data = read_image(item, index.get_meta(ROOTS))
-    media_type = MEDIA_TYPES.get(item.format or "")
-    if media_type is None:
-        data, media_type = _copy(data, item), "image/jpeg"
+    data, media_type = sent_image(item, _roots(engine, index))
     return Response(data, media_type=media_type, headers=_IMAGE_HEADERS)
 
 
@@ -159,19 +153,16 @@ def get_thumbnail(request: Request, name: Name, item_id: ItemId) -> Response:
     engine: Engine = request.app.state.engine
     index = engine.index(name)
     item = index.item(item_id)
-    item = checked_item(item, index.get_meta(ROOTS))
     try:
-        data = thumbnail(item, THUMBNAIL_SIDE)
+        data = thumbnail(item, THUMBNAIL_SIDE, roots=_roots(engine, index))
     except ImageDecodeError as exc:
         raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
     return Response(data, media_type="image/jpeg", headers=_IMAGE_HEADERS)
 
 
-def _copy(data: bytes, item: Item) -> bytes:
-    try:
-        return reduced(data, PREVIEW_SIDE, name=os.path.basename(item.path or ""))
-    except ImageDecodeError as exc:
-        raise ItemNotFoundError(f"the file of item {item.id} cannot be read any more") from exc
+def _roots(engine: Engine, index: ServedIndex) -> list[str]:
+    """The folders whose images are shown: those of the operator, and those indexed here."""
+    return [*map(str, engine.settings.roots), *index.indexed_folders()]
 
 
 def _described(name: str, index: ServedIndex) -> dict[str, Any]:

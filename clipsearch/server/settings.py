@@ -38,7 +38,8 @@ class ServerSettings:
     decoders: int = 2
     classifiers_kept: int = 32
     may_build: bool = False  # whether the page may make indexes
-    roots: tuple[Path, ...] = ()  # below which it may; none allows uploads only
+    # below which it may (none allows uploads only), and whose images may be shown
+    roots: tuple[Path, ...] = ()
     language: str | None = None  # of the page; None follows the browser
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from starlette.concurrency import run_in_threadpool
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped, unused-ignore]
@@ -53,8 +53,8 @@ class ServedIndex(Protocol):
     def item(self, id: int) -> Item:  # noqa: A002 - the word of Item.id
         """One item."""
 
-    def get_meta(self, key: str) -> Any:
-        """A small JSON document, or None."""
+    def indexed_folders(self) -> tuple[str, ...]:
+        """The folders whose files were indexed into it on this machine."""
 
     def answer_many(self, requests: Sequence[SearchRequest]) -> list[Hits]:
         """The hits of each request, whose texts and images are encoded already."""
