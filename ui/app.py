@@ -17,6 +17,7 @@ from .jobs import Jobs
 from .library import Library
 from .media import media_router
 from .pageguard import PageGuard
+from .sessions import Sessions
 from .settings import Settings
 from .strings import LANGUAGES, Words
 from .theme import asset, css, make_theme
@@ -42,9 +43,10 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         words = Words(language)
+        blocks = build(library, settings, language=language, jobs=jobs)
         gr.mount_gradio_app(
             holder,
-            build(library, settings, language=language, jobs=jobs),
+            blocks,
             path="/",
             ssr_mode=False,
             run_history=False,
@@ -60,6 +62,9 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
             css=css(),
             head=_head(words),
         )
+        page: Any = holder.routes[-1]
+        page.app.state_holder = Sessions()
+        page.app.state_holder.set_blocks(blocks)
         holders[language] = holder
     before = app.router.lifespan_context
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from ..files import output_file
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
+from ..names import json_text
 from .classify import LabelsFile, Template, build_classifier
 from .formats import ReportFormat, ReportOutput
 from .options import Device, IndexName
@@ -218,7 +218,7 @@ def models(
 def _emit(document: dict[str, Any], output: ReportFormat, json_file: Path | None) -> bool:
     """Write the figures where JSON is asked for; whether stdout has them already."""
     if json_file is not None:
-        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        text = json_text(document, indent=2) + "\n"
         with output_file(json_file) as part:
             part.write_text(text, encoding="utf-8")
     if output == "json":

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ..errors import ImageDecodeError, ItemNotFoundError
 from ..intake.inside import moved
 from ..intake.originals import indexed_bytes, original_file
 from ..types import Item
 
-__all__ = ["MEDIA_TYPES", "checked_item", "checked_path", "read_image"]
+__all__ = ["MEDIA_TYPES", "checked_item", "checked_path", "image_answer", "read_image"]
 
 # What browsers show, by Pillow's name; anything else is sent as a JPEG copy.
 MEDIA_TYPES = {
@@ -24,6 +28,20 @@ MEDIA_TYPES = {
     "BMP": "image/bmp",
     "AVIF": "image/avif",
 }
+
+
+def image_answer(
+    request: Request, data: bytes, media_type: str, headers: Mapping[str, str]
+) -> Response:
+    """An image that a browser may keep, and asks about before it shows it again.
+
+    An id names one image, but not for ever: a backup that is put back gives ids again.
+    """
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {**headers, "Cache-Control": "private, no-cache", "ETag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=media_type, headers=headers)
 
 
 def checked_path(item: Item, roots: Sequence[str] | None) -> str:

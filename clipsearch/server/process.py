@@ -7,11 +7,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from ..errors import StorageError
+from ..names import shown
 from .telemetry import access_log
 
 __all__ = ["listen", "run"]
@@ -50,13 +52,13 @@ def run(app: FastAPI, sock: socket.socket, *, ready: Callable[[], None]) -> None
         ready: Called when requests are answered.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Lines("%(message)s"))
+    logging.getLogger().addHandler(handler)  # uvicorn, the engine, libraries
     for logger in (access_log, logging.getLogger("clipsearch.server")):
-        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-        logger.propagate = False
     config = uvicorn.Config(
         app,
+        log_config=None,
         log_level="warning",
         access_log=False,  # ours leaves out what users write
         server_header=False,
@@ -67,6 +69,17 @@ def run(app: FastAPI, sock: socket.socket, *, ready: Callable[[], None]) -> None
         ws="none",
     )
     _Server(config, ready).run(sockets=[sock])
+
+
+class _Lines(logging.Formatter):
+    """Each record as one line; a traceback follows it, marked, so that no text can forge a line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of logging
+        return shown(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - of logging
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"| {shown(line)}" for line in lines)
 
 
 class _Server(uvicorn.Server):

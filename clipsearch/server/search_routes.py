@@ -18,7 +18,7 @@ from ..explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced, thumbnai
 from ..index import Index
 from ..ingest import ROOTS
 from ..types import Item
-from .image_files import MEDIA_TYPES, checked_item, read_image
+from .image_files import MEDIA_TYPES, checked_item, image_answer, read_image
 from .public_filter import checked_where, visible_fields
 from .schemas import (
     DuplicatesDocument,
@@ -37,11 +37,7 @@ from .uploads import check_form
 
 __all__ = ["router"]
 
-_IMAGE_HEADERS = {
-    # An id never changes its image, so a browser may keep it; a proxy may not.
-    "Cache-Control": "private, max-age=86400, immutable",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-}
+_IMAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 _IMAGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The image.", "content": {"image/*": {}}}
 }
@@ -145,7 +141,7 @@ def get_image(request: Request, name: Name, item_id: ItemId) -> Response:
     media_type = MEDIA_TYPES.get(item.format or "")
     if media_type is None:
         data, media_type = _copy(data, item), "image/jpeg"
-    return Response(data, media_type=media_type, headers=_IMAGE_HEADERS)
+    return image_answer(request, data, media_type, _IMAGE_HEADERS)
 
 
 @router.get(
@@ -164,7 +160,7 @@ def get_thumbnail(request: Request, name: Name, item_id: ItemId) -> Response:
         data = thumbnail(item, THUMBNAIL_SIDE)
     except ImageDecodeError as exc:
         raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
-    return Response(data, media_type="image/jpeg", headers=_IMAGE_HEADERS)
+    return image_answer(request, data, "image/jpeg", _IMAGE_HEADERS)
 
 
 def _copy(data: bytes, item: Item) -> bytes:
