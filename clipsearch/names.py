@@ -11,16 +11,28 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from typing import Any
 
-__all__ = ["actual", "is_storable", "json_text", "shown", "stored", "suffix_of", "without_bytes"]
+__all__ = [
+    "actual",
+    "is_storable",
+    "json_text",
+    "shell_word",
+    "shown",
+    "stored",
+    "suffix_of",
+    "without_bytes",
+]
 
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _LITERAL = re.compile(r"\\(?=x[0-9a-f]{2})")
 _BYTE = re.compile("[\udc80-\udcff]")
-# Control characters, marks that turn the direction of text, line separators, half surrogates.
+# What acts on a terminal, a line or the direction of text: control characters, line separators,
+# marks of direction and annotation, half surrogates. What is unseen and belongs to a script or an
+# emoji stays: joiners, non-joiners, zero-width spaces, selectors of variants.
 _UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
@@ -53,11 +65,22 @@ def shown(text: str, *, lines: bool = False) -> str:
 
     Args:
         text: A name, or a message that holds names.
-        lines: Whether line ends and tabs stay as they are.
+        lines: Whether line feeds and tabs stay as they are.
     """
     if text.isascii() and text.isprintable():
         return text
     return _UNSEEN.sub(lambda found: _escaped(found[0], lines), text)
+
+
+def shell_word(text: str) -> str:
+    r"""A text as one word of a command to copy, in which nothing acts on a terminal.
+
+    A shell (bash, zsh) reads what `shown` escapes within `$'...'` as what it stands for.
+    """
+    plain = shown(text)
+    if plain == text:
+        return shlex.quote(text)
+    return "$'" + shown(text.replace("\\", r"\\").replace("'", r"\'")) + "'"
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
@@ -97,7 +120,7 @@ def _as_unicode(found: re.Match[str]) -> str:
 
 def _escaped(character: str, lines: bool) -> str:
     if character in _SHORT:
-        return character if lines else _SHORT[character]
+        return character if lines and character != "\r" else _SHORT[character]
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import MissingExtraError
 from .files import check_output, open_regular, output_file
+from .names import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def plot_reliability(path: str | os.PathLike[str], series: dict[str, Bins]) -> N
     figure, axes = _figure()
     axes.plot([0, 1], [0, 1], linestyle="--", color="grey", label="honest")
     for name, bins in series.items():
-        axes.plot([b[0] for b in bins], [b[1] for b in bins], marker="o", label=name)
+        axes.plot([b[0] for b in bins], [b[1] for b in bins], marker="o", label=_label(name))
         total = sum(b[2] for b in bins)
         sizes = [400 * b[2] / max(1, total) for b in bins]
         axes.scatter([b[0] for b in bins], [b[1] for b in bins], s=sizes, alpha=0.3)
@@ -50,7 +51,7 @@ def plot_confusions(
 ) -> None:
     """The most frequent confusions as bars; raises as `plot_reliability`."""
     figure, axes = _figure()
-    names = [f"{truth} taken for {answer}" for truth, answer, _ in confusions]
+    names = [_label(f"{truth} taken for {answer}") for truth, answer, _ in confusions]
     axes.barh(names[::-1], [count for *_, count in confusions][::-1])
     axes.set(xlabel="images")
     _save(figure, path)
@@ -62,7 +63,7 @@ def plot_models(
     """Quality against images a second, a point for each model; raises as `plot_reliability`."""
     figure, axes = _figure()
     for name, speed, value in points:
-        axes.scatter(speed, value, label=name)
+        axes.scatter(speed, value, label=_label(name))
     axes.set(xlabel="images a second", ylabel=quality)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1))  # names are long: above the plot
     _save(figure, path)
@@ -72,6 +73,11 @@ def is_plot(path: Path) -> bool:
     """Whether a file is one of these plots."""
     with open_regular(path) as file:
         return f"Software\0{_MARK}".encode() in file.read(_HEAD)
+
+
+def _label(text: str) -> str:
+    """A text as matplotlib draws it: in one line, and not as a formula."""
+    return shown(text).replace("$", r"\$")
 
 
 def _figure() -> tuple[Figure, Any]:

@@ -65,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         home = Path(folder) / "indexes"
         with Index.create(home / "bench", load_encoder(device="cpu")) as index:
             index.add(demo_photos())
-            _multiply(index, arguments.items)
-        with _page(home) as url, sync_playwright() as driver:
+            multiply(index, arguments.items)
+        with page_server(home, "bench") as (url, _), sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=path, args=FLAGS)
             _first_load(browser, f"{url}?q=a+cat")  # the model is loaded, thumbnails are made
             loads = [_first_load(browser, url) for _ in range(_LOADS)]
@@ -109,7 +109,7 @@ def _searches(browser: Any, url: str) -> list[float]:
     return taken
 
 
-def _multiply(index: Any, count: int) -> None:
+def multiply(index: Any, count: int) -> None:
     """Fill an index with near copies of its items, each with a vector of its own."""
     from clipsearch.types import Record
 
@@ -129,13 +129,14 @@ def _multiply(index: Any, count: int) -> None:
 
 
 @contextmanager
-def _page(home: Path) -> Iterator[str]:
+def page_server(home: Path, name: str) -> Iterator[tuple[str, int]]:
+    """`clipsearch ui` over an index in a process of its own: its address and process id."""
     environment = {
         **os.environ,
         "CLIPSEARCH_INDEXES": str(home),
         "CLIPSEARCH_CACHE": str(home.parent / "cache"),
     }
-    command = [sys.executable, "-m", "clipsearch", "ui", "-i", "bench", "--port", "0"]
+    command = [sys.executable, "-m", "clipsearch", "ui", "-i", name, "--port", "0"]
     process = subprocess.Popen(
         [*command, "--no-browser", "--device", "cpu"],
         stderr=subprocess.PIPE,
@@ -150,7 +151,7 @@ def _page(home: Path) -> Iterator[str]:
     try:
         if not url:
             raise RuntimeError("the page did not start")
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait(_WAIT_S)

@@ -1,15 +1,25 @@
 """An open index under which a backup is restored, or another index put: never a mixed answer."""
 
+import hashlib
 import os
 import shutil
 import sqlite3
 
+import httpx
 import numpy as np
 import pytest
+from clipsearch.ui import Library
 
+from clipsearch.client import Client
 from clipsearch.errors import IndexMigratedError, IndexNotFoundError
+from clipsearch.explore.thumbnails import thumbnail
+from clipsearch.hub import Hub
 from clipsearch.index import Index
+from clipsearch.server import create_app
 from tests.fakes import FakeEncoder, put
+from tests.test_ingest import PixelEncoder, picture
+from tests.test_ui_sessions import event, send
+from tests.ui_support import served
 
 REPLACED = "index photos was replaced after it was opened; reopen it"
 
@@ -188,3 +198,99 @@ def test_every_change_gives_the_state_a_new_id(tmp_path, encoder):
         assert all(len(bytes.fromhex(commit)) == 16 for commit in seen)
         index.search(np.ones(encoder.dim))
         assert index.commit_id == seen[-1]  # looking is no change
+
+
+@pytest.mark.parametrize("restore", [overwrite])
+def test_a_server_its_client_and_its_page_attribute_no_hit_to_another_photo(tmp_path, restore):
+    """Backed up with a, then b came; restored, and c took the id and the generation of b."""
+    encoder = PixelEncoder()
+    path, other, backup = tmp_path / "photos", tmp_path / "other", tmp_path / "backup"
+    files = {name: picture(tmp_path / f"{name}.png", n) for n, name in enumerate("abc")}
+
+    def grow(folder, name):
+        with Index.open(folder, encoder) as index:
+            index.add([files[name]])
+
+    for folder in (path, other):
+        Index.create(folder, encoder).close()
+        grow(folder, "a")
+    shutil.copytree(path, backup)
+    grow(path, "b")
+    with Index.open(path, encoder) as index:
+        vectors = {name: index.vectors([n])[0].tolist() for n, name in enumerate("ab", 1)}
+        before = index.generation
+        copies = [thumbnail(index.item(n)) for n in (1, 2)]
+    app = create_app(encoder, {"photos": path, "other": other})
+    with served(app) as url, httpx.Client(base_url=url, timeout=60) as http, Client(url) as client:
+
+        def found(name, vector):
+            asked = {"terms": [{"vector": vector}], "k": 1}
+            (hit,) = http.post(f"/v1/indexes/{name}/search", json=asked).json()["hits"]
+            (same,) = client.index(name).search(np.array(vector, np.float32), k=1)
+            assert (same.item.id, round(same.score, 4)) == (hit["id"], round(hit["score"], 4))
+            return hit["id"], hit["score"] > 0.999
+
+        def shown():
+            search, opened = (
+                event(http, "cs-router", "to_search"),
+                event(http, "cs-gallery", "open"),
+            )
+            gallery = str(send(http, search, "visitor", "?index=photos"))
+            return gallery, str(send(http, opened, "visitor", None, data={"id": 2}))
+
+        def image(of, **headers):
+            return http.get(f"/v1/indexes/photos/items/2/{of}", headers=headers)
+
+        assert found("photos", vectors["b"]) == (2, True)
+        assert all("b.png" in piece for piece in shown())
+        kept = {of: image(of).headers["etag"] for of in ("image", "thumbnail")}
+        for of, tag in kept.items():
+            assert image(of, **{"If-None-Match": tag}).status_code == 304
+        plain = "/media/photos/2/thumbnail"
+        old = "?v=" + sha256_of(files["b"])[:16]
+        assert old in shown()[0]
+        assert http.get(plain).headers["cache-control"] == "private, no-cache"
+        assert "immutable" in http.get(plain + old).headers["cache-control"]
+
+        restore(backup, path)
+        grow(path, "c")
+
+        assert client.index("photos").generation == before
+        assert found("photos", vectors["a"]) == (1, True)
+        assert found("photos", vectors["b"])[1] is False
+        assert found("other", vectors["a"]) == (1, True)
+        assert all("c.png" in piece and "b.png" not in piece for piece in shown())
+        for of, tag in kept.items():
+            answer = image(of, **{"If-None-Match": tag})
+            assert answer.status_code == 200
+            assert answer.content not in (*copies, files["b"].read_bytes())
+        assert image("image").content == files["c"].read_bytes()
+        assert http.get(plain + old).status_code == 410
+        assert http.get(plain).content not in copies
+
+
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("restore", WAYS)
+def test_a_hub_that_held_the_index_open_answers_for_what_is_there(tmp_path, encoder, restore):
+    path, backup = tmp_path / "photos", tmp_path / "backup"
+    Index.create(path, encoder).close()
+    add(path, encoder, "a")
+    shutil.copytree(path, backup)
+    add(path, encoder, "b")
+    hub = Hub(lambda name: encoder, open_index=Index.open)
+    library = Library([str(path)], hub=hub)
+    assert agrees(hub.index(path), encoder, "ab")
+    before = hub.index(path).generation
+    assert library.facets("photos").captions == 2
+    assert len(library.sample("photos")[0]) == 2
+    restore(backup, path)
+    add(path, encoder, "x")
+    assert hub.index(path).generation == before
+    assert agrees(hub.index(path), encoder, "ax")
+    rows, vectors = library.sample("photos")
+    np.testing.assert_allclose(vectors[list(rows).index(2)], encoder.vector("image x"), atol=2e-3)
+    library.close()
+    hub.close()

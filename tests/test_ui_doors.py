@@ -34,12 +34,17 @@ def site(encoder, photos, tmp_path_factory):
 
 
 def test_pictures_come_by_id_and_only_as_copies(site):
-    url, _ = site
+    url, folder = site
     answer = httpx.get(f"{url}/media/site/1/thumbnail")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/jpeg"
     assert answer.content.startswith(b"\xff\xd8")
+    assert answer.headers["cache-control"] == "private, no-cache"
+    with Index.open(folder / "site") as index:
+        version = (index.item(1).sha256 or "")[:16]
+    answer = httpx.get(f"{url}/media/site/1/thumbnail?v={version}")
     assert "immutable" in answer.headers["cache-control"]
+    assert httpx.get(f"{url}/media/site/1/thumbnail?v=0123").status_code == 410
     for path in ("/media/site/999/thumbnail", "/media/other/1/thumbnail", "/media/site/1/original"):
         assert httpx.get(url + path).status_code == 404
 

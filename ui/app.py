@@ -18,6 +18,7 @@ from .jobs import Jobs
 from .library import Library
 from .media import media_router
 from .pageguard import PageGuard
+from .sessions import Sessions
 from .settings import Settings
 from .strings import LANGUAGES, Words
 from .theme import asset, css, make_theme
@@ -65,6 +66,9 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
             css=css(),
             head=_head(words),
         )
+        page: Any = holder.routes[-1]
+        page.app.state_holder = Sessions()
+        page.app.state_holder.set_blocks(blocks)
         holders[language] = holder
     before = app.router.lifespan_context
 

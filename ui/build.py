@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -237,7 +238,5 @@ def _report(report: IngestReport, name: str, words: Words) -> str:
             for reason, n in reasons.most_common(_SHOWN_REASONS)
         )
         parts.append(f"<h3>{words('build.reasons')}</h3><ul>{rows}</ul>")
-    parts.append(
-        f'<a class="cs-button" href="?index={escape(name)}">{words("build.search_it")}</a>'
-    )
+    parts.append(f'<a class="cs-button" href="?index={quote(name)}">{words("build.search_it")}</a>')
     return "".join(parts)

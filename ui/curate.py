@@ -177,7 +177,7 @@ class _Desk:
     def _card(self, state: _Marks, item: Item, score: str) -> str:
         name, where = escape(item_name(item)), escape(shown(item.path or item.key))
         image = (
-            f'<img src="{thumb_url(escape(state.index), item.id)}" alt="" loading="lazy">'
+            f'<img src="{thumb_url(state.index, item.id, item.sha256)}" alt="" loading="lazy">'
             if item.has_original
             else '<span class="cs-nopicture"></span>'
         )

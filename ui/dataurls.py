@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 from collections.abc import Iterable, Sequence
+
+from clipsearch.spreadsheet import write_csv
 
 __all__ = ["csv_url", "data_url", "jpeg_url"]
 
@@ -23,16 +24,5 @@ def jpeg_url(data: bytes) -> str:
 def csv_url(rows: Iterable[Sequence[object]]) -> str:
     """A table as the address of a CSV file that spreadsheets open rightly and run nothing of."""
     text = io.StringIO()
-    csv.writer(text).writerows([_inert(str(cell)) for cell in row] for row in rows)
+    write_csv(text, rows)
     return data_url(text.getvalue().encode("utf-8-sig"), "text/csv;charset=utf-8")
-
-
-def _inert(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula; numbers stay as they are."""
-    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text

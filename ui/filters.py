@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from clipsearch import ClipSearchError, Index, InvalidInputError
+from clipsearch.names import shown
 from clipsearch.types import Facets
 
 from .context import Context
@@ -79,11 +80,15 @@ def updates(context: Context, spec: SearchSpec) -> list[Any]:
         gr.Textbox(spec.date_to, placeholder=found.last_taken or "2024-12-31"),
         gr.Dropdown(value=spec.min_width if spec.min_width in _WIDTHS else 0),
         gr.Dropdown(
-            [any_camera, *((camera, camera) for camera in found.cameras)],
+            [any_camera, *((shown(camera), camera) for camera in found.cameras)],
             value=spec.camera,
             visible=bool(found.cameras),
         ),
-        gr.Dropdown(list(found.tags), value=list(spec.tags), visible=bool(found.tags)),
+        gr.Dropdown(
+            [(shown(tag), tag) for tag in found.tags],
+            value=list(spec.tags),
+            visible=bool(found.tags),
+        ),
         gr.Radio(value=spec.target, visible=found.captions > 0),
         spec.where_text,
         gr.Checkbox(value=spec.hybrid, visible=found.captions > 0),

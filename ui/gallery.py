@@ -73,7 +73,8 @@ def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words)
 def _image(index: str, item: Item) -> str:
     if not item.has_original:
         return f'<span class="cs-nopicture">{IMAGE}</span>'
-    return f'<img src="{thumb_url(escape(index), item.id)}" alt="" loading="lazy" decoding="async">'
+    source = thumb_url(index, item.id, item.sha256)
+    return f'<img src="{source}" alt="" loading="lazy" decoding="async">'
 
 
 def gallery(spec: SearchSpec, html: str, words: Words, *, more: bool) -> str:
@@ -103,7 +104,7 @@ def chips_row(spec: SearchSpec, words: Words) -> str:
         flip = words("search.chip_flip" if chip.weight > 0 else "search.chip_unflip", label=label)
         image = chip.thumb
         if chip.kind == "item":
-            image = thumb_url(escape(spec.index), int(chip.value))
+            image = thumb_url(spec.index, int(chip.value))
         image = f'<img src="{escape(image)}" alt="">' if image else ""
         parts.append(
             f'<span class="cs-chip cs-{"plus" if chip.weight > 0 else "minus"}" '
@@ -243,8 +244,9 @@ def detail(
     table = "".join(
         f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in rows if value
     )
+    source = preview_url(spec.index, item.id, item.sha256)
     image = (
-        f'<img src="{preview_url(escape(spec.index), item.id)}" alt="{escape(item_name(item))}">'
+        f'<img src="{source}" alt="{escape(item_name(item))}">'
         if item.has_original
         else f'<p class="cs-hint">{words("item.picture_gone")}</p>'
     )

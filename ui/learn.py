@@ -159,7 +159,7 @@ class _Desk:
             f'<li><button type="button" data-do="pick" '
             f'data-index="{escape(names[0])}" data-id="{item.id}" '
             f'aria-label="{escape(self._words("learn.pick_one", name=item_name(item)))}">'
-            f'<img src="{thumb_url(escape(names[0]), item.id)}" alt="" loading="lazy">'
+            f'<img src="{thumb_url(names[0], item.id, item.sha256)}" alt="" loading="lazy">'
             "</button></li>"
             for item in items
             if item.has_original

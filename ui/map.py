@@ -14,7 +14,7 @@ from clipsearch.explore.projection import IndexMap
 from clipsearch.query import Query
 
 from .context import LATEST, ROUTED, Context, address, html
-from .media import MEDIA_PATH
+from .media import media_url
 from .problems import explained
 from .render import attribute, escape, message, screen, state_screen
 
@@ -103,7 +103,7 @@ class _Desk:
         places = np.round(made.places[keep] * 65535).astype("<u2")
         data = {
             "index": name,
-            "media": MEDIA_PATH,
+            "media": media_url(name),
             "rows": base64.b64encode(rows.astype("<i4").tobytes()).decode(),
             "places": base64.b64encode(places.tobytes()).decode(),
             "groups": base64.b64encode(groups.astype("u1").tobytes()).decode(),

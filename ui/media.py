@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from clipsearch import Index
 from clipsearch.errors import ClipSearchError, ImageDecodeError, ItemNotFoundError
 from clipsearch.explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, thumbnail
+from clipsearch.server.image_files import image_answer
 from clipsearch.types import Item
 
 from .library import Library
 from .settings import Settings
 
-__all__ = ["MEDIA_PATH", "copy_of", "media_router", "preview_url", "thumb_url"]
+__all__ = ["copy_of", "media_router", "media_url", "preview_url", "thumb_url"]
 
 MEDIA_PATH = "/media"
-# An id names one version of one image for good, so a copy never goes stale.
-_HEADERS = {"Cache-Control": "private, max-age=31536000, immutable"}
+_FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
-def thumb_url(index: str, id: int) -> str:  # noqa: A002 - the word of Item.id
-    """Where the page finds a small copy."""
-    return f"{MEDIA_PATH}/{index}/{id}/thumbnail"
+def media_url(index: str) -> str:
+    """Where the page finds the images of an index, by their ids."""
+    return f"{MEDIA_PATH}/{quote(index, safe='')}"
 
 
-def preview_url(index: str, id: int) -> str:  # noqa: A002
+def thumb_url(index: str, id: int, sha256: str | None = None) -> str:  # noqa: A002 - as Item.id
+    """Where the page finds a small copy; with the hash of the image, one that may be kept."""
+    return f"{media_url(index)}/{id}/thumbnail{_version(sha256)}"
+
+
+def preview_url(index: str, id: int, sha256: str | None = None) -> str:  # noqa: A002
     """Where the page finds a large copy."""
-    return f"{MEDIA_PATH}/{index}/{id}/preview"
+    return f"{media_url(index)}/{id}/preview{_version(sha256)}"
+
+
+def _version(sha256: str | None) -> str:
+    return f"?v={sha256[:16]}" if sha256 else ""
 
 
 def copy_of(index: Index, item: Item, settings: Settings, side: int) -> bytes:
@@ -44,24 +55,30 @@ def media_router(library: Library, settings: Settings) -> APIRouter:
     """The routes; no path of a file is ever taken from a request."""
     router = APIRouter()
 
-    def answer(index: str, id: int, side: int) -> Response:  # noqa: A002
+    def answer(request: Request, index: str, id: int, side: int) -> Response:  # noqa: A002
+        version = request.query_params.get("v", "")
         try:
             opened = library.index(index)
-            data = copy_of(opened, opened.item(id), settings, side)
+            item = opened.item(id)
+            if version and not (item.sha256 or "").startswith(version):
+                raise ImageDecodeError("the id names another image now; load the page again")
+            data = copy_of(opened, item, settings, side)
         except ImageDecodeError as exc:
             return PlainTextResponse(str(exc), 410)
         except ItemNotFoundError as exc:
             return PlainTextResponse(str(exc), 404)
         except ClipSearchError:
             return PlainTextResponse("there is no such image", 404)
-        return Response(data, media_type="image/jpeg", headers=_HEADERS)
+        if version:
+            return Response(data, media_type="image/jpeg", headers=_FOR_GOOD)
+        return image_answer(request, data, "image/jpeg", {})
 
     @router.get(MEDIA_PATH + "/{index}/{id}/thumbnail", include_in_schema=False)
-    def small(index: str, id: int) -> Response:  # noqa: A002
-        return answer(index, id, THUMBNAIL_SIDE)
+    def small(request: Request, index: str, id: int) -> Response:  # noqa: A002
+        return answer(request, index, id, THUMBNAIL_SIDE)
 
     @router.get(MEDIA_PATH + "/{index}/{id}/preview", include_in_schema=False)
-    def large(index: str, id: int) -> Response:  # noqa: A002
-        return answer(index, id, PREVIEW_SIDE)
+    def large(request: Request, index: str, id: int) -> Response:  # noqa: A002
+        return answer(request, index, id, PREVIEW_SIDE)
 
     return router

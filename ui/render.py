@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
-import json
 from pathlib import Path
 
 from clipsearch import Item
-from clipsearch.names import shown, without_bytes
+from clipsearch.names import json_text, shown
 
 from .library import Library
 from .problems import CollectionGoneError, explained
@@ -47,13 +46,13 @@ _MOON = (
 
 
 def escape(text: object) -> str:
-    """Text for HTML, within elements and quoted attributes."""
-    return html.escape(without_bytes(str(text)), quote=True)
+    """Text for HTML, within elements and quoted attributes; nothing in it turns the direction."""
+    return html.escape(shown(str(text), lines=True), quote=True)
 
 
 def attribute(data: object) -> str:
     """JSON for a quoted attribute."""
-    return escape(json.dumps(data, ensure_ascii=False))
+    return escape(json_text(data))
 
 
 def header(words: Words) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -13,6 +12,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from clipsearch.explore.feedback import refine
+from clipsearch.names import shell_word
 from clipsearch.query import Query
 from clipsearch.request import SearchRequest
 from clipsearch.server.door import query_fields
@@ -190,7 +190,7 @@ class SearchSpec:
             words.append("--hybrid")
         if is_option:
             words += ["--", self.text]
-        return shlex.join(words), exact
+        return " ".join(map(shell_word, words)), exact
 
     def python(self, folder: str, model: str) -> str:
         """Lines of Python for the same search."""

@@ -13,6 +13,7 @@ import clipsearch
 from ..errors import MissingExtraError
 from ..locations import index_path
 from ..models import BUNDLED_MODEL
+from ..names import shown
 from ..types import Hits
 from .index import progress_bar, summarise
 from .output import print_table, short_path
@@ -77,7 +78,7 @@ def demo() -> None:
     with clipsearch.Index.create(path, encoder, exist_ok=True) as index:
         with progress_bar() as progress:
             report = index.add(photos, progress=progress)
-        print("\n".join(summarise(report)))
+        print("\n".join(map(shown, summarise(report))))
         print("\n2. Searching by words: these photos have no captions\n")
         found = [(f"“{words}”", index.search(words, k=3)) for words in _SEARCHES]
         print_table(["you type", "best", "second", "third"], [_row(*row) for row in found])

@@ -13,6 +13,7 @@ from ..files import check_output, output_file, read_regular
 from ..limits import MAX_LINE
 from ..locations import existing_index
 from ..models import BUNDLED_MODEL, load_encoder
+from ..names import json_text
 from .classify import LabelsFile, Template, build_classifier
 from .formats import ReportFormat, ReportOutput
 from .options import Device, IndexName
@@ -219,7 +220,7 @@ def models(
 def _emit(document: dict[str, Any], output: ReportFormat, json_file: Path | None) -> bool:
     """Write the figures where JSON is asked for; whether stdout has them already."""
     if json_file is not None:
-        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        text = json_text(document, indent=2) + "\n"
         check_output(json_file, lambda path: _has_keys(path, document))
         with output_file(json_file) as part:
             part.write_text(text, encoding="utf-8")

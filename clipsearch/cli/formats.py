@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 import typer
 
-from ..names import shown, without_bytes
+from ..spreadsheet import write_csv
 
 __all__ = [
     "HitsFormat",
@@ -34,14 +33,5 @@ HitsOutput = Annotated[HitsFormat, typer.Option("-f", "--format", help=_HELP)]
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    r"""Print as CSV, numbers as they are, stray bytes of names as `\xHH`.
-
-    On a terminal, what could move the cursor is escaped too.
-    """
-    writer = csv.writer(sys.stdout)
-    for row in (columns, *rows):
-        writer.writerow([_cell(value) if isinstance(value, str) else value for value in row])
-
-
-def _cell(text: str) -> str:
-    return shown(text) if sys.stdout.isatty() else without_bytes(text)
+    """Print as CSV that is harmless in a terminal and in a spreadsheet."""
+    write_csv(sys.stdout, [columns, *rows])

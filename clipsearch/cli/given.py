@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import InvalidInputError
 from ..files import as_on_disk
 from ..limits import MAX_IMAGE_BYTES
+from ..names import shell_word
 from ..query import Query
 from .fetch import fetch_image, without_secrets
 from .output import note
@@ -58,7 +58,7 @@ def words(given: str, *, weighed: bool = True) -> Query:
     if path is not None and _SEPARATOR.search(text) and _is_folder(path):
         raise InvalidInputError(
             f"{text} is a folder, and a search takes an image file; to index the folder: "
-            f"clipsearch index {shlex.quote(text)}"
+            f"clipsearch index {shell_word(text)}"
         )
     if _looks_like_path(text):
         raise InvalidInputError(

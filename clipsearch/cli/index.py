@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from ..engine.storage import is_index
 from ..errors import IndexNotFoundError, InvalidInputError, SourceError
 from ..locations import index_path
 from ..models import BUNDLED_MODEL, load_text_encoder
+from ..names import shell_word
 from ..types import IngestReport, Precision, Progress
 from .cluster import Cluster
 from .options import BatchSize, Device, ImagePrecision, NewIndexName, TrustModel, Wait, Workers
@@ -213,7 +213,7 @@ def index(
         hidden = f", {away:,} of them away" if away else ""
         note(f"{len(opened):,} items in {short_path(str(opened.path))}{hidden}")
         if len(opened):
-            note(f'search them:  clipsearch search "a dog on the beach" -i {shlex.quote(name)}')
+            note(f'search them:  clipsearch search "a dog on the beach" -i {shell_word(name)}')
         if watch:
             following = dataclasses.replace(options, report_append=True, rescan=False)
             _follow(opened, sources[0], following)

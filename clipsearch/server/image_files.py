@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from ..errors import ImageDecodeError, ItemNotFoundError
 from ..explore.thumbnails import PREVIEW_SIDE, reduced
@@ -11,7 +15,7 @@ from ..images import read_facts
 from ..intake.originals import indexed_bytes
 from ..types import Item
 
-__all__ = ["sent_image"]
+__all__ = ["image_answer", "sent_image"]
 
 # What browsers show, by Pillow's name; anything else is sent as a JPEG copy.
 _MEDIA_TYPES = {
@@ -23,6 +27,20 @@ _MEDIA_TYPES = {
     "BMP": "image/bmp",
     "AVIF": "image/avif",
 }
+
+
+def image_answer(
+    request: Request, data: bytes, media_type: str, headers: Mapping[str, str]
+) -> Response:
+    """An image that a browser may keep, and asks about before it shows it again.
+
+    An id names one image, but not for ever: a backup that is put back gives ids again.
+    """
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {**headers, "Cache-Control": "private, no-cache", "ETag": tag}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=media_type, headers=headers)
 
 
 def sent_image(item: Item, roots: Collection[str]) -> tuple[bytes, str]:

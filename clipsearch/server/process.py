@@ -14,11 +14,13 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from ..errors import StorageError
+from ..names import shown
 from ..temporary import private_folder
 from .telemetry import access_log
 from .wire import BoundedProtocol
@@ -82,11 +84,10 @@ def run(app: FastAPI, sock: socket.socket, *, ready: Callable[[], None]) -> None
         ready: Called when requests are answered.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Lines("%(message)s"))
+    logging.getLogger().addHandler(handler)  # uvicorn, the engine, libraries
     for logger in (access_log, logging.getLogger("clipsearch.server")):
-        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-        logger.propagate = False
     server = _Server(configuration(app), ready)
     server.run(sockets=[sock])
     if server.should_exit:
@@ -97,6 +98,7 @@ def configuration(app: FastAPI) -> uvicorn.Config:
     """How every server of ours speaks HTTP."""
     return uvicorn.Config(
         app,
+        log_config=None,
         log_level="warning",
         access_log=False,  # ours leaves out what users write
         server_header=False,
@@ -107,6 +109,17 @@ def configuration(app: FastAPI) -> uvicorn.Config:
         lifespan="on",
         ws="none",
     )
+
+
+class _Lines(logging.Formatter):
+    """Each record as one line; a traceback follows it, marked, so that no text can forge a line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of logging
+        return shown(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - of logging
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"| {shown(line)}" for line in lines)
 
 
 class _Server(uvicorn.Server):

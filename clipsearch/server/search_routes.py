@@ -15,7 +15,7 @@ from ..documents import hits_document, public_duplicate, public_hit, public_item
 from ..errors import ImageDecodeError, IndexLockedError, InvalidInputError, ItemNotFoundError
 from ..explore.thumbnails import THUMBNAIL_SIDE, thumbnail
 from ..index import Index
-from .image_files import sent_image
+from .image_files import image_answer, sent_image
 from .public_filter import checked_where, visible_fields
 from .schemas import (
     DuplicatesDocument,
@@ -34,11 +34,7 @@ from .uploads import check_form
 
 __all__ = ["router"]
 
-_IMAGE_HEADERS = {
-    # An id never changes its image, so a browser may keep it; a proxy may not.
-    "Cache-Control": "private, max-age=86400, immutable",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-}
+_IMAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 _IMAGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The image.", "content": {"image/*": {}}}
 }
@@ -139,7 +135,7 @@ def get_image(request: Request, name: Name, item_id: ItemId) -> Response:
     index = engine.index(name)
     item = index.item(item_id)
     data, media_type = sent_image(item, _roots(engine, index))
-    return Response(data, media_type=media_type, headers=_IMAGE_HEADERS)
+    return image_answer(request, data, media_type, _IMAGE_HEADERS)
 
 
 @router.get(
@@ -157,7 +153,7 @@ def get_thumbnail(request: Request, name: Name, item_id: ItemId) -> Response:
         data = thumbnail(item, THUMBNAIL_SIDE, roots=_roots(engine, index))
     except ImageDecodeError as exc:
         raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
-    return Response(data, media_type="image/jpeg", headers=_IMAGE_HEADERS)
+    return image_answer(request, data, "image/jpeg", _IMAGE_HEADERS)
 
 
 def _roots(engine: Engine, index: ServedIndex) -> list[str]:

@@ -16,6 +16,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..names import shown
 from .problems import Problem, problem_response
 
 __all__ = ["Telemetry", "TelemetryMiddleware", "access_log"]
@@ -109,8 +110,8 @@ class _Watched(Collector):
             except Exception:  # a broken index must not hide the other metrics
                 error_log.exception("cannot read index %s for the metrics", name)
                 continue
-            generation.add_metric([name], now)
-            items.add_metric([name], count)
+            generation.add_metric([shown(name)], now)
+            items.add_metric([shown(name)], count)
         return (queue, generation, items)
 
 

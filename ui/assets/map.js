@@ -53,7 +53,7 @@ const choose = (places) => {
   const go = Object.assign(document.createElement('button'), {type: 'button', className: 'cs-button cs-primary', textContent: map.words.search});
   go.addEventListener('click', () => cs.go(new URLSearchParams({index: map.index, ids: ids.join('-')})));
   for (const id of ids.slice(0, 8)) {
-    const image = Object.assign(document.createElement('img'), {src: `${map.media}/${map.index}/${id}/thumbnail`, alt: '', loading: 'lazy'});
+    const image = Object.assign(document.createElement('img'), {src: `${map.media}/${id}/thumbnail`, alt: '', loading: 'lazy'});
     peek.append(image);
   }
   told.append(document.createElement('br'), go);
@@ -79,7 +79,7 @@ const start = () => {
   if (map.count <= FEW) map.images = [...map.rows].map((id) => {
     const image = new Image();
     image.onload = draw;
-    image.src = `${map.media}/${map.index}/${id}/thumbnail`;
+    image.src = `${map.media}/${id}/thumbnail`;
     return image;
   });
   new ResizeObserver(draw).observe(map.canvas);
@@ -89,7 +89,7 @@ const start = () => {
     if (map.drag) { map.drag[2] = x; map.drag[3] = y; draw(); return; }
     hover.hidden = i < 0;
     if (i < 0) return;
-    const source = `${map.media}/${map.index}/${map.rows[i]}/thumbnail`;
+    const source = `${map.media}/${map.rows[i]}/thumbnail`;
     const image = hover.firstElementChild;
     if (image.getAttribute('src') !== source) image.src = source;
     hover.style.left = `${Math.min(x + 14, map.box.width - 170)}px`;
