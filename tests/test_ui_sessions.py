@@ -43,8 +43,8 @@ def test_the_number_of_sessions_is_bounded(site, monkeypatch):
     monkeypatch.setattr(sessions, "MOST_SESSIONS", 20)
     search = event(http, "cs-router", "to_search")
     for visitor in range(50):
-        send(http, search, f"visitor {visitor}", "?q=cat")
-    assert list(held.session_data) == [f"visitor {visitor}" for visitor in range(30, 50)]
+        send(http, search, f"visitor-{visitor}", "?q=cat")
+    assert list(held.session_data) == [f"visitor-{visitor}" for visitor in range(30, 50)]
 
 
 def test_a_session_holds_nothing_that_is_shown(site):
