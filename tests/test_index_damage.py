@@ -379,6 +379,7 @@ def test_the_longest_path_works_and_a_longer_one_loses_nothing(tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["a?mode=ro", "a#b", "a%00%41", "a\nb", os.fsdecode(b"a\xe9"), " a ", "file:a", "n" * 255],
+    ids=ascii,
 )
 def test_any_name_works(tmp_path, name):
     with Index.create(tmp_path / name, FakeEncoder()) as index:
