@@ -13,6 +13,8 @@ from clipsearch.ui import Library, Settings, create_app
 from PIL import Image
 
 from clipsearch import Index, ZeroShotClassifier
+from clipsearch.engine.identity import state_of
+from clipsearch.known import remember_folders
 from clipsearch.tags import tag_index
 from clipsearch.types import Record
 
@@ -96,6 +98,8 @@ def _enlarged(index, folder, encoder):
                 replace(record, key=f"{item.key}#{place}"),
                 image=(moved / np.linalg.norm(moved)).astype(np.float32),
             )
+        index_id = writer.read(state_of).index_id
+    remember_folders(index_id, folder, index.indexed_folders())  # `put` opens no file
 
 
 @pytest.fixture(scope="package")
