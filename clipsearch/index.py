@@ -420,7 +420,7 @@ class Index(Searchable):
         target = Path(path).expanduser().absolute()
         check_output(
             target,
-            is_flat if format == "faiss" else is_export,
+            lambda file: is_flat(file) or is_export(file),
             overwrite=overwrite,
             sources=self._sources(target),
         )

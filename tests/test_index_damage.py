@@ -388,7 +388,8 @@ def test_any_name_works(tmp_path, name):
     assert os.listdir(tmp_path) == [name]
     with Index.open(tmp_path / name, FakeEncoder(), exact_elements=DIM) as index:
         assert index.search("x", k=1).approximate
-        assert index.export(tmp_path / name / "x.faiss", "faiss") == 60
+        (tmp_path / "out" / name).mkdir(parents=True)
+        assert index.export(tmp_path / "out" / name / "x.faiss", "faiss") == 60
         report = index.verify(full=True)
         assert report.ok, report.problems
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from clipsearch import Index, known
 from clipsearch.classification.labelpack import load_pack
 from clipsearch.cli.page import note_hidden
 from clipsearch.cluster.index_shards import open_shards, shard_index, shards_folder
-from clipsearch.engine import foreign
+from clipsearch.engine import digests, foreign
 from clipsearch.engine.schema import definition
 from clipsearch.errors import IndexCorruptError, InvalidInputError, SourceError
 from clipsearch.server import ServerSettings, create_app
@@ -56,7 +57,16 @@ def tampered(folder: Path, script: str) -> None:
     with sqlite3.connect(folder / "catalog.sqlite") as connection:
         connection.create_function("nfc", 1, str, deterministic=True)
         connection.executescript(script)
+        digested(connection)
     connection.close()
+
+
+def digested(connection: sqlite3.Connection) -> None:
+    """Do what a stranger does as well: nothing looks damaged."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    with contextlib.suppress(sqlite3.Error):  # of a table that is no longer there
+        connection.execute("DELETE FROM digests")
+        digests.fill(connection, version)
 
 
 # --- what runs by itself --------------------------------------------------------------------------
@@ -227,7 +237,8 @@ def test_an_ann_file_reaches_faiss_only_as_what_is_written(copy, attack, monkeyp
     count = 1 << 40 if attack == "vectors" else 60
     tampered(
         copy,
-        f"UPDATE ann SET size_bytes = {len(data)}, sha256 = '{digest}', count = {count} "
+        f"UPDATE ann SET size_bytes = {len(data)}, sha256 = '{digest}', count = {count}, "
+        "head_bytes = NULL, head_sha256 = NULL "
         "WHERE modality = 'image'; DELETE FROM ann WHERE modality = 'caption'",
     )
 
@@ -295,6 +306,7 @@ def test_only_images_of_indexed_folders_are_shown_whatever_the_catalog_says(show
             [(*facts, row) for row, facts in said.items()],
         )
         connection.execute("UPDATE documents SET json = '[\"/\"]' WHERE key = 'roots'")
+        digested(connection)
     connection.close()
     assert _statuses(path, encoder) == {**dict.fromkeys(said, 404), 9: 200}
 
@@ -371,6 +383,7 @@ def test_a_model_that_only_an_index_names_is_loaded_when_it_is_allowed(
         connection.execute("UPDATE models SET fingerprint = 'abc'")
         connection.execute("UPDATE meta SET value = 'abc' WHERE key = 'fingerprint'")
         connection.execute("UPDATE segments SET fingerprint = 'abc'")
+        digested(connection)
     connection.close()
     for command in (
         ["search", "a cat"],
@@ -413,7 +426,7 @@ def test_what_is_no_label_pack_is_refused(data, tmp_path):
     pipe = tmp_path / "labels.clip"
     os.mkfifo(pipe)
     for odd in (pipe, "/dev/zero"):
-        with pytest.raises(InvalidInputError, match="is not a file"):
+        with pytest.raises(InvalidInputError, match="not a regular file"):
             load_pack(odd)
 
 
