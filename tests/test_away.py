@@ -389,17 +389,17 @@ def test_the_command_asks_says_what_to_do_and_counts(cli, tmp_path, photo_folder
 # What a decoder process gets instead of the bytes of a file, by the name of the file.
 _FAILING = """
 import errno, os, pathlib, signal
-read = pathlib.Path.read_bytes
-def read_bytes(path):
-    kind = path.stem.partition("-")[2]
+opened = os.open
+def open_failing(path, *arguments, **options):
+    kind = pathlib.Path(path).stem.partition("-")[2] if str(path).endswith(".png") else ""
     if kind == "SIGKILL":
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == "MemoryError":
         raise MemoryError
     if kind:
         raise OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)))
-    return read(path)
-pathlib.Path.read_bytes = read_bytes
+    return opened(path, *arguments, **options)
+os.open = open_failing
 """
 _PASSING = [
     *("EIO", "ESTALE", "ETIMEDOUT", "EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EINTR", "EAGAIN"),
