@@ -64,8 +64,8 @@ def check_event(body: bytes, inputs: Mapping[int, int]) -> None:
     session = event.get("session_hash")
     if session is not None and not (isinstance(session, str) and _SESSION.fullmatch(session)):
         raise _malformed("a session as session_hash")
-    if not isinstance(event.get("event_data"), dict | None):
-        raise _malformed("an object as event_data")
+    if not isinstance(event.get("event_data"), dict | int | float | None):  # a slider's number
+        raise _malformed("an object or a number as event_data")
     if type(event.get("trigger_id")) not in (int, type(None)) or any(map(event.get, _FALSE)):
         raise _malformed("no other way to call it")
     if _names_a_file(event):
