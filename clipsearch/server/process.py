@@ -85,7 +85,7 @@ def run(app: FastAPI, sock: socket.socket, *, ready: Callable[[], None]) -> None
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines("%(message)s"))
-    logging.getLogger().addHandler(handler)  # uvicorn, the engine, libraries
+    logging.basicConfig(handlers=[handler], force=True)  # uvicorn, the engine, libraries
     for logger in (access_log, logging.getLogger("clipsearch.server")):
         logger.setLevel(logging.INFO)
     server = _Server(configuration(app), ready)
