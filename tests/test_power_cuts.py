@@ -173,7 +173,7 @@ def cut(recorded, scratch: Path, points: int, syncs=lambda path: True) -> Iterat
     dice = random.Random(SEED)
     marks = [(at, *json.loads(r.text)) for at, r in enumerate(done) if r.kind == "M"]
     disk, at = Disk(root, syncs=syncs), 0
-    for point in sorted(dice.sample(range(len(done)), points)):
+    for point in sorted(dice.sample(range(marks[-1][0] + 1), points)):
         for record in done[at:point]:
             disk.apply(record)
         at = point

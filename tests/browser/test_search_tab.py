@@ -196,7 +196,7 @@ def test_another_collection_is_shown_without_the_filters_of_the_first(visit):
     box = page.get_by_label("Filter expression")
     assert box.input_value() == "width>400"
     choose_collection(page, "demo")
-    assert "27 results" in page.locator(".cs-count").inner_text()
+    page.locator(".cs-count", has_text="27 results").wait_for()
     assert box.input_value() == ""
     assert page.get_by_label("Tags").is_visible()
     page.get_by_role("button", name="Remove spots").wait_for()
