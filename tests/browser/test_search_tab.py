@@ -167,7 +167,11 @@ def test_scrolling_brings_further_results_from_thumbnails_alone(visit, site):
     assert scores == sorted(scores, reverse=True)
     pictures = [url for url in asked if "/media/" in url]
     assert len(pictures) > 48
-    others = [url for url in pictures if not re.search(r"/media/large/\d+/thumbnail\?v=[0-9a-f]{16}$", url)]
+    others = [
+        url
+        for url in pictures
+        if not re.search(r"/media/large/\d+/thumbnail\?v=[0-9a-f]{16}$", url)
+    ]
     assert not others
 
 
