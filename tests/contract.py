@@ -29,7 +29,7 @@ HEADERS = (
     "x-content-type-options",
     "x-frame-options",
 )
-OF_ONE_ANSWER = ("took_ms", "request_id")
+OF_ONE_ANSWER = ("took_ms", "request_id", "away")  # or known of a plain index alone
 OF_SHARDS = ("partial", "shards", "missing_shards")
 
 

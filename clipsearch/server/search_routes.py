@@ -170,9 +170,8 @@ def _described(name: str, index: ServedIndex) -> dict[str, Any]:
         "fingerprint": index.fingerprint,
         "dim": index.dim,
         "fields": visible_fields(index.fields()),
+        "away": len(index.away()) if isinstance(index, Index) else None,
     }
-    if isinstance(index, Index):
-        document["away"] = len(index.away())
     if isinstance(index, InShards):
         document |= {"shards": index.shards, "missing_shards": index.missing_shards()}
     return document
