@@ -363,14 +363,9 @@ def decode_error(name: str, exc: Exception) -> ImageDecodeError:
 
 def _check_file(path: str | os.PathLike[str], name: str, max_pixels: int) -> None:
     """Refuse a pipe or device, for which Pillow would wait, and what is too large."""
-    try:
-        with open_regular(path) as file:
-            if os.fstat(file.fileno()).st_size > file_limit(max_pixels):
-                raise ImageDecodeError(f"{name}: {over(file_limit(max_pixels))}")
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except OSError as exc:
-        raise ImageDecodeError(f"{name}: {exc.strerror or exc}") from exc
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > file_limit(max_pixels):
+            raise ImageDecodeError(f"{name}: {over(file_limit(max_pixels))}")
 
 
 def _why_unidentified(source: str | os.PathLike[str] | bytes) -> str:

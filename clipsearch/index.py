@@ -436,7 +436,9 @@ class Index(Searchable):
 
     def _sources(self, target: Path) -> list[str]:
         """Folders and tables that were indexed, and the file itself if it was."""
-        known = [*(self.get_meta("roots") or ()), *(self.get_meta(declared.TABLES) or ())]
+        from .ingest import ROOTS
+
+        known = [*(self.get_meta(ROOTS) or ()), *(self.get_meta(declared.TABLES) or ())]
         named = [stored(str(target)), stored(os.path.realpath(target))]
         found = self._reader.run(
             lambda conn, snapshot: conn.execute(

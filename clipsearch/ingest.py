@@ -360,13 +360,18 @@ def _not_removed(many: str) -> str:
 
 def _place(source: Source) -> str | None:
     """Path of the folder or archive that a source is, on this machine."""
-    place = source.root or (source.place if isinstance(source, RuledSource) else None)
+    place = _name(source)
     return None if place is None or is_url(place) else place
+
+
+def _name(source: Source) -> str | None:
+    """Path or address of the folder or archive that a source is."""
+    return source.root or (source.place if isinstance(source, RuledSource) else None)
 
 
 def forget_skipped(writer: Writer, source: Source, met: Container[str]) -> None:
     """Forget what was skipped in this source before, and is not there any more."""
-    place = source.root or (source.place if isinstance(source, RuledSource) else None)
+    place = _name(source)
     if place is None:
         return
     start = place.rstrip("/") + ("/" if source.root else "!")

@@ -348,7 +348,9 @@ def test_a_copied_index_shows_images_once_its_folders_are_named_or_indexed(
         answer = httpx.get(f"{api}/v1/indexes/photos/items/1/image").json()
     assert "clipsearch index" in answer["detail"]
     assert "--root" in answer["detail"]
-    note_hidden([copied, path], ())
+    for one in (copied, path):
+        with Index.open(one) as index:
+            note_hidden(index)
     told = capsys.readouterr().err
     assert told.count("was not indexed on this machine") == 1
     assert _statuses(copied, encoder) == nothing

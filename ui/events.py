@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,13 +30,9 @@ class Page(gr.Blocks):
         try:
             return await super().process_api(*arguments, **options)
         except Exception as exc:
-            place = exc.__traceback__
-            while place is not None and place.tb_next is not None:
-                place = place.tb_next
+            at = traceback.extract_tb(exc.__traceback__)[-1]
             # No message, which may hold what somebody typed.
-            code = "" if place is None else place.tb_frame.f_code.co_filename
-            line = 0 if place is None else place.tb_lineno
-            _log.error("an event failed: %s at %s:%d", type(exc).__name__, code, line)
+            _log.error("an event failed: %s at %s:%d", type(exc).__name__, at.filename, at.lineno)
             raise gr.Error(FAILED, print_exception=False) from None
 
 

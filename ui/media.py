@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 from clipsearch import Index
 from clipsearch.errors import ClipSearchError, ImageDecodeError, ItemNotFoundError
 from clipsearch.explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, thumbnail
-from clipsearch.server.image_files import image_answer
+from clipsearch.server.image_files import image_answer, shown_folders
 from clipsearch.types import Item
 
 from .library import Library
@@ -48,7 +48,7 @@ def copy_of(index: Index, item: Item, settings: Settings, side: int) -> bytes:
         ItemNotFoundError: It lies elsewhere.
         ImageDecodeError: There is no image, or it has changed since.
     """
-    return thumbnail(item, side, roots=(*map(str, settings.roots), *index.indexed_folders()))
+    return thumbnail(item, side, roots=shown_folders(settings.roots, index))
 
 
 def media_router(library: Library, settings: Settings) -> APIRouter:

@@ -6,9 +6,8 @@ import contextlib
 import importlib
 import threading
 import webbrowser
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +15,9 @@ from ..errors import ClipSearchError, SourceError
 from ..locations import existing_index, index_names
 from .options import Device, TrustModel
 from .output import note
+
+if TYPE_CHECKING:
+    from ..index import Index
 
 __all__ = ["Lang", "Proxy", "Root", "checked_roots", "note_hidden", "ui"]
 
@@ -56,17 +58,13 @@ def checked_roots(given: list[Path] | None) -> tuple[Path, ...]:
     return roots
 
 
-def note_hidden(folders: Iterable[Path], roots: Sequence[Path]) -> None:
-    """Say whose images are not shown, because they were indexed elsewhere and nobody allows it."""
-    from ..index import Index
-
-    for folder in () if roots else folders:
-        with contextlib.suppress(ClipSearchError), Index.open(folder) as index:
-            if len(index) and not index.indexed_folders():
-                note(
-                    f"{folder.name} was not indexed on this machine, so its images are not shown; "
-                    "run `clipsearch index` on their folder, or name it with --root"
-                )
+def note_hidden(index: Index) -> None:
+    """Say that the images of an index are not shown, if it was indexed elsewhere."""
+    if len(index) and not index.indexed_folders():
+        note(
+            f"{index.path.name} was not indexed on this machine, so its images are not shown; "
+            "run `clipsearch index` on their folder, or name it with --root"
+        )
 
 
 def ui(
@@ -96,10 +94,13 @@ def ui(
     """
     folders = [existing_index(name) for name in names or index_names()]
     roots = checked_roots(root)
-    note_hidden(folders, roots)
+    from ..index import Index
     from ..server.process import listen, own_temporary_files, run
     from ..server.proxies import checked_proxies
 
+    for folder in () if roots else folders:
+        with contextlib.suppress(ClipSearchError), Index.open(folder) as index:
+            note_hidden(index)
     with own_temporary_files():
         sock = listen(_HOST, port)
         # Gradio takes seconds to import, and a taken port should be told at once.

@@ -170,7 +170,8 @@ def serve(
 
         hub = Hub(sharing(loaded, settings, telemetry), open_index=Index.open)
         folders, chosen = _folders_and_model(hub, names, model)
-        note_hidden(folders.values(), roots)
+        for folder in () if roots else folders.values():
+            note_hidden(hub.index(folder))
         if may_load(chosen, trust_model or chosen in trusted):
             trusted.add(chosen)
         app = serve_hub(hub, folders, model=chosen, settings=settings, telemetry=telemetry, ui=ui)

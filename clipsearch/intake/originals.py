@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import IO
 
 from ..errors import ImageDecodeError, ItemNotFoundError
+from ..files import open_regular
 from ..known import is_below
 from ..rawfiles import named
 from ..types import Item
@@ -44,20 +45,16 @@ def indexed_bytes(item: Item, *, roots: Collection[str] | None = None) -> bytes:
         real = os.path.realpath(path)
         if not stat.S_ISREG(os.lstat(real).st_mode):  # opening a device may do something
             raise ImageDecodeError(_changed(item))
-        # The last part must not become a link, or a pipe that never answers, once it is resolved.
-        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageDecodeError(_changed(item))
+        with open_regular(real, follow=False) as file:  # it may become a link once it is resolved
+            size = os.fstat(file.fileno()).st_size
             if roots is not None:  # of the file that is open: its path may have become another's
-                _check_below(item, _path_of(descriptor, real), roots)
+                _check_below(item, _path_of(file.fileno(), real), roots)
             if item.path is None and item.place is not None:
                 data = _inside(item, item.place, file)
-            elif item.size_bytes not in (None, status.st_size) or status.st_size > _MOST_BYTES:
+            elif item.size_bytes not in (None, size) or size > _MOST_BYTES:
                 raise ImageDecodeError(_changed(item))
             else:
-                data = named(file.read(status.st_size + 1), path)
+                data = named(file.read(size + 1), path)
     except OSError as exc:
         raise ImageDecodeError(f"the file of item {item.id} is gone or cannot be read") from exc
     if item.sha256 and hashlib.sha256(data).hexdigest() != item.sha256:

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from .buckets import Buckets
-from .problems import Problem
+from .problems import Problem, come_back
 
 __all__ = ["MAX_FORM_BYTES", "Door", "form_token", "is_form", "link_token", "query_fields"]
 
@@ -119,12 +119,8 @@ class Door:
         if not wait and not self._guesses.is_full(client):
             wait = self._all_guesses.wait_s(_EVERYONE)
         if wait:
-            raise Problem(
-                429,
-                "too_many_guesses",
-                f"too many wrong tokens; wait {wait} s",
-                headers={"Retry-After": str(wait)},
-            )
+            told = f"too many wrong tokens; wait {wait} s"
+            raise come_back(429, "too_many_guesses", told, after_s=wait)
         digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
         found = None
         for who, token in enumerate(self._tokens):

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .buckets import Buckets
 from .door import MAX_FORM_BYTES, Door, form_token, is_form, link_token
-from .problems import Problem, problem_response
+from .problems import Problem, come_back, problem_response
 from .proxies import Proxies, client_network
 from .settings import ServerSettings
 from .telemetry import Telemetry, TelemetryMiddleware
@@ -240,12 +240,8 @@ class GuardMiddleware:
     def _check_rate(self, client: str) -> None:
         wait = 0 if self._rate is None else self._rate.take(client)
         if wait:
-            raise Problem(
-                429,
-                "rate_limited",
-                f"over {self._settings.rate_per_s:g} requests a second; wait {wait} s",
-                headers={"Retry-After": str(wait)},
-            )
+            told = f"over {self._settings.rate_per_s:g} requests a second; wait {wait} s"
+            raise come_back(429, "rate_limited", told, after_s=wait)
 
     def _refusal(self, problem: Problem, scope: Scope) -> Response:
         if self._telemetry is not None:
@@ -303,7 +299,7 @@ def _too_large(limit: int) -> Problem:
 
 
 def _overloaded(why: str) -> Problem:
-    return Problem(503, "overloaded", f"{why}; try again soon", headers={"Retry-After": "1"})
+    return come_back(503, "overloaded", f"{why}; try again soon", after_s=1)
 
 
 def _check_once(scope: Scope) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,8 +15,9 @@ from ..explore.thumbnails import PREVIEW_SIDE, reduced
 from ..images import read_facts
 from ..intake.originals import indexed_bytes
 from ..types import Item
+from .shared_search import ServedIndex
 
-__all__ = ["image_answer", "sent_image"]
+__all__ = ["image_answer", "sent_image", "shown_folders"]
 
 # What browsers show, by Pillow's name; anything else is sent as a JPEG copy.
 _MEDIA_TYPES = {
@@ -41,6 +43,11 @@ def image_answer(
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(data, media_type=media_type, headers=headers)
+
+
+def shown_folders(named: Iterable[Path], index: ServedIndex) -> list[str]:
+    """The folders whose images are shown: those of the operator, and those indexed here."""
+    return [*map(str, named), *index.indexed_folders()]
 
 
 def sent_image(item: Item, roots: Collection[str]) -> tuple[bytes, str]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from .. import errors
 
-__all__ = ["PROBLEM_TYPE", "Problem", "of_error", "problem_response"]
+__all__ = ["PROBLEM_TYPE", "Problem", "come_back", "of_error", "problem_response"]
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -31,6 +31,11 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         self.headers = dict(headers or {})
 
 
+def come_back(status: int, code: str, detail: str, *, after_s: int) -> Problem:
+    """A problem that is gone after some seconds, which the answer says in `Retry-After`."""
+    return Problem(status, code, detail, headers={"Retry-After": str(after_s)})
+
+
 def of_error(error: errors.ClipSearchError) -> Problem:
     """A known error as a problem.
 
@@ -45,8 +50,10 @@ def of_error(error: errors.ClipSearchError) -> Problem:
         default = "try again soon"
     else:
         default = "something on the server is broken; its log says what"
-    headers = {"Retry-After": str(_RETRY_AFTER_S)} if busy else {}
-    return Problem(status, error.code, error.public_detail or default, headers=headers)
+    detail = error.public_detail or default
+    if busy:
+        return come_back(status, error.code, detail, after_s=_RETRY_AFTER_S)
+    return Problem(status, error.code, detail)
 
 
 def problem_response(problem: Problem, request_id: str = "") -> Response:

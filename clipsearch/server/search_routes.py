@@ -15,7 +15,7 @@ from ..documents import hits_document, public_duplicate, public_hit, public_item
 from ..errors import ImageDecodeError, IndexLockedError, InvalidInputError, ItemNotFoundError
 from ..explore.thumbnails import THUMBNAIL_SIDE, thumbnail
 from ..index import Index
-from .image_files import image_answer, sent_image
+from .image_files import image_answer, sent_image, shown_folders
 from .public_filter import checked_where, visible_fields
 from .schemas import (
     DuplicatesDocument,
@@ -134,7 +134,7 @@ def get_image(request: Request, name: Name, item_id: ItemId) -> Response:
     engine: Engine = request.app.state.engine
     index = engine.index(name)
     item = index.item(item_id)
-    data, media_type = sent_image(item, _roots(engine, index))
+    data, media_type = sent_image(item, shown_folders(engine.settings.roots, index))
     return image_answer(request, data, media_type, _IMAGE_HEADERS)
 
 
@@ -150,15 +150,11 @@ def get_thumbnail(request: Request, name: Name, item_id: ItemId) -> Response:
     index = engine.index(name)
     item = index.item(item_id)
     try:
-        data = thumbnail(item, THUMBNAIL_SIDE, roots=_roots(engine, index))
+        roots = shown_folders(engine.settings.roots, index)
+        data = thumbnail(item, THUMBNAIL_SIDE, roots=roots)
     except ImageDecodeError as exc:
         raise ItemNotFoundError(f"the file of item {item_id} cannot be read any more") from exc
     return image_answer(request, data, "image/jpeg", _IMAGE_HEADERS)
-
-
-def _roots(engine: Engine, index: ServedIndex) -> list[str]:
-    """The folders whose images are shown: those of the operator, and those indexed here."""
-    return [*map(str, engine.settings.roots), *index.indexed_folders()]
 
 
 def _described(name: str, index: ServedIndex) -> dict[str, Any]:
