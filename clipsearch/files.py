@@ -177,8 +177,8 @@ def check_output(
         if is_ours(target):
             return
     raise InvalidInputError(
-        f"{path} exists, and this command did not write it; choose another name, or replace it "
-        "with --force (overwrite=True in Python)"
+        f"{path} exists, and this command did not write it; choose another name, delete it first, "
+        "or replace it with --force where the command has it (overwrite=True in Python)"
     )
 
 
