@@ -36,6 +36,7 @@ from .errors import (
     StorageError,
 )
 from .types import (
+    Album,
     Duplicate,
     Facets,
     Hit,
@@ -47,6 +48,7 @@ from .types import (
     Prediction,
     Progress,
     Record,
+    SavedSearch,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Album",
     "Client",
     "ClipSearchError",
     "ClipSearchWarning",
@@ -103,6 +106,7 @@ __all__ = [
     "Record",
     "RemoteClassifier",
     "RemoteIndex",
+    "SavedSearch",
     "ServiceError",
     "SourceError",
     "StorageError",

@@ -24,7 +24,7 @@ from .errors import ServiceError
 from .images import ImageInput, load_image
 from .query import Query, Term
 from .request import Searchable, SearchRequest
-from .types import Duplicate, Hits, Item, Prediction
+from .types import Album, Duplicate, Hits, Item, Prediction, SavedSearch
 from .vectors import Floats
 
 if TYPE_CHECKING:
@@ -179,6 +179,16 @@ class RemoteIndex(Searchable):
             asked["threshold"] = threshold
         answer = self._client._send("GET", f"{self._path}/duplicates", params=asked).json()
         return [[duplicate_of_public(member) for member in group] for group in answer["groups"]]
+
+    def albums(self) -> list[Album]:
+        """As `Index.albums`."""
+        answer = self._client._send("GET", f"{self._path}/albums").json()
+        return [Album(**one) for one in answer["albums"]]
+
+    def saved_searches(self) -> list[SavedSearch]:
+        """As `Index.saved_searches`."""
+        answer = self._client._send("GET", f"{self._path}/saved-searches").json()
+        return [SavedSearch(**one) for one in answer["searches"]]
 
     def image(self, id: int) -> bytes:  # noqa: A002
         """The bytes of an item's image."""

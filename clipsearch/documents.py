@@ -40,14 +40,14 @@ _PATH = re.compile(
 
 
 def _columns() -> dict[str, Column]:
-    """Every field of an item with what is said of it, `id` first and `tags` last."""
+    """Every field of an item with what is said of it, `id` first, `tags` and `albums` last."""
     hints = get_type_hints(Item, include_extras=True)
     found = {
         field.name: next(iter(getattr(hints[field.name], "__metadata__", ())), Column())
         for field in fields(Item)
     }
-    ends = {name: found.pop(name) for name in ("id", "tags")}
-    return {"id": ends["id"], **found, "tags": ends["tags"]}
+    ends = {name: found.pop(name) for name in ("id", "tags", "albums")}
+    return {"id": ends.pop("id"), **found, **ends}
 
 
 COLUMNS = _columns()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import numpy as np
 
 from .documents import FIELDS, field_name
-from .engine import catalog, declared, refresh, skipped, storage, vectorsets
+from .engine import catalog, declared, marks, refresh, skipped, storage, vectorsets
 from .engine.baseline import ScoreBaseline
 from .engine.outcome import tell, telling
 from .engine.reader import Reader
@@ -38,6 +38,7 @@ from .names import stored
 from .query import encode_together
 from .request import Searchable, SearchRequest
 from .types import (
+    Album,
     Duplicate,
     Facets,
     Hit,
@@ -48,6 +49,7 @@ from .types import (
     Modality,
     Outcome,
     Progress,
+    SavedSearch,
 )
 from .vectors import Floats, Rows, check_ids
 
@@ -295,6 +297,14 @@ class Index(Searchable):
             )
         )
 
+    def albums(self) -> list[Album]:
+        """The albums by name; `Writer.add_to_album` makes and fills them."""
+        return self._reader.run(lambda conn, snapshot: marks.albums(conn))
+
+    def saved_searches(self) -> list[SavedSearch]:
+        """The saved searches by name; `Writer.save_search` keeps one."""
+        return self._reader.run(lambda conn, snapshot: marks.saved_searches(conn))
+
     def away(self) -> dict[int, str]:
         """What is missing of the items that are away: the topmost path that is not there, by id.
 
@@ -479,6 +489,16 @@ class Index(Searchable):
         def work(conn: Any, snapshot: Snapshot) -> list[Item]:
             compiled = compile_where(where, catalog.extra_fields(conn))
             return catalog.page(conn, *snapshot.away.without(*compiled), first, int(limit))
+
+        return self._reader.run(work)
+
+    def ids(self, where: str | None = None) -> list[int]:
+        """Ids of all items that satisfy an expression, ascending, without those that are away."""
+        from .engine.filters import compile_where
+
+        def work(conn: Any, snapshot: Snapshot) -> list[int]:
+            compiled = compile_where(where, catalog.extra_fields(conn))
+            return list(map(int, catalog.select_rows(conn, *snapshot.away.without(*compiled))))
 
         return self._reader.run(work)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -105,8 +105,32 @@ class SearchRequest:
         """Everything but the query, by name; requests that agree in it are answered together."""
         return {name: getattr(self, name) for name in PARAMETERS}
 
+    def to_dict(self) -> dict[str, Any]:
+        """The search as JSON-able data, which `POST .../search` takes as well.
 
-PARAMETERS = tuple(field.name for field in fields(SearchRequest) if field.name != "query")
+        Raises:
+            InvalidInputError: The query holds an image.
+        """
+        query = {} if self.query is None else self.query.to_dict()
+        said = self.parameters
+        return {**query, **{name: said[name] for name in said if said[name] != _DEFAULTS[name]}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SearchRequest:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            InvalidInputError: The data is not of that form, or asks what no search does.
+        """
+        query = Query.from_dict(data) if "terms" in data else None
+        said = {name: value for name, value in data.items() if name != "terms"}
+        if unknown := said.keys() - _DEFAULTS.keys():
+            raise InvalidInputError(f"a search knows no {', '.join(sorted(unknown))}")
+        return cls(query=query, **said)
+
+
+_DEFAULTS = {field.name: field.default for field in fields(SearchRequest) if field.name != "query"}
+PARAMETERS = tuple(_DEFAULTS)
 
 
 class Searchable(ABC):

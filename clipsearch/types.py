@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self, overload
 
 __all__ = [
+    "Album",
     "Column",
     "Duplicate",
     "DuplicateKind",
@@ -23,6 +24,7 @@ __all__ = [
     "Prediction",
     "Progress",
     "Record",
+    "SavedSearch",
     "Status",
 ]
 
@@ -119,6 +121,10 @@ class Item(Record):
     has_image: Annotated[bool, Column(public=12)] = True
     # whether a caption vector is stored
     has_caption: Annotated[bool, Column(public=13)] = False
+    # names of the albums that it is in
+    albums: Annotated[
+        tuple[str, ...], Column(field="tag", field_name="album", public=15, stored=False)
+    ] = ()
     # under which its caption vector is stored; None for its own
     caption_row: Annotated[int | None, Column(internal=True)] = None
 
@@ -215,6 +221,25 @@ class Facets:
     last_taken: str | None = None
     has_sizes: bool = False  # whether any item knows its width
     captions: int = 0  # items with a caption vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Album:
+    """An album of an index."""
+
+    name: str
+    items: int  # all of them, those that are away included
+    away: int
+    created_at: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedSearch:
+    """A search that is kept in an index under a name."""
+
+    name: str
+    request: Mapping[str, Any]  # as `SearchRequest.to_dict` writes it
+    saved_at: str  # ISO 8601, UTC
 
 
 @dataclass(frozen=True, slots=True)

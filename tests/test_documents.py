@@ -58,7 +58,7 @@ def test_the_catalog_has_the_columns_of_an_item(tmp_path):
     conn.close()
     assert [name for name in columns if name in ("row", *STORED)] == ["row", *STORED]
     assert set(columns) - {"row", *STORED} <= {"ctime_ns", "inode", "caption_words"}
-    assert set(COLUMNS) == {"id", *STORED, "tags"}
+    assert set(COLUMNS) == {"id", *STORED, "tags", "albums"}
 
 
 def test_a_parquet_file_has_its_columns_in_a_fixed_order(tmp_path):
@@ -69,7 +69,7 @@ def test_a_parquet_file_has_its_columns_in_a_fixed_order(tmp_path):
     assert pq.read_schema(tmp_path / "photos.parquet").names == [
         *("id", "key", "path", "place", "caption", "sha256", "format", "taken_at", "camera"),
         *("size_bytes", "mtime_ns", "width", "height", "frame", "latitude", "longitude"),
-        *("tags", "extra", "image_vector", "caption_vector"),
+        *("tags", "albums", "extra", "image_vector", "caption_vector"),
     ]
 
 
@@ -87,7 +87,7 @@ def test_http_shows_no_place_of_a_file():
     document = public_item(ITEM)
     assert list(document) == [
         *("id", "caption", "width", "height", "format", "size_bytes", "taken_at", "camera"),
-        *("latitude", "longitude", "tags", "extra", "has_image", "has_caption", "frame"),
+        *("latitude", "longitude", "tags", "extra", "has_image", "has_caption", "frame", "albums"),
     ]
     assert list(ItemDocument.model_fields) == list(document)
     assert "/home" not in str(document)

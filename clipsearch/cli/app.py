@@ -28,6 +28,8 @@ _COMMANDS = {
     "search": "search.search",
     "classify": "classify.classify",
     "tag": "tag.tag",
+    "album": "album.album_app",
+    "saved": "search.saved_app",
     "fit": "tag.fit",
     "calibrate": "tag.calibrate",
     "serve": "serve.serve",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 import typer
@@ -19,12 +20,12 @@ from ..query import Query, Term
 from ..request import SearchRequest
 from ..types import Hits, Modality
 from . import given
-from .formats import HitsFormat, HitsOutput
-from .options import Device, IndexName, TrustModel
-from .output import note, print_hit_table, print_item_table, print_json, print_paths
+from .formats import HitsFormat, HitsOutput, ReportOutput
+from .options import Device, IndexName, TrustModel, Wait
+from .output import note, print_hit_table, print_item_table, print_json, print_paths, print_table
 from .trust import may_load
 
-__all__ = ["open_for_search", "print_hits", "search"]
+__all__ = ["open_for_search", "print_hits", "saved_app", "search"]
 
 
 def search(
@@ -87,6 +88,12 @@ def search(
             "-0", "--null", help="Print paths as they are, each ended by NUL, for xargs -0."
         ),
     ] = False,
+    save: Annotated[
+        str | None, typer.Option(help="Keep this search in the index under a name.")
+    ] = None,
+    saved: Annotated[
+        str | None, typer.Option(help="Search again for what was kept under a name.")
+    ] = None,
     device: Device = "auto",
     trust_model: TrustModel = False,
 ) -> None:
@@ -106,6 +113,10 @@ def search(
 
     clipsearch search --where "camera like '%iphone%'" --sort date -i photos
 
+    clipsearch search "a red car" --where "width >= 800" --save "red cars" -i photos
+
+    clipsearch search --saved "red cars" -i photos
+
     clipsearch search "a receipt" -f paths -0 | xargs -0 cp -t receipts/
     """
     query = build_query(
@@ -116,24 +127,34 @@ def search(
         subtract=subtract or [],
         subtract_images=subtract_image or [],
     )
-    if query is None and where is None and sort is None:
+    if saved is not None and (query is not None or where is not None or save is not None):
+        raise InvalidInputError("--saved stands alone; it has words and a filter of its own")
+    if query is None and where is None and sort is None and saved is None:
         raise InvalidInputError(
             "nothing to look for; give words, --image FILE, --item ID or --add WORDS, or list "
             "items with --where FILTER"
         )
-    request = SearchRequest(
-        query=query,
-        k=k,
-        where=where,
-        target=target,
-        min_score=parse_min_score(min_score),
-        hybrid=hybrid,
-        offset=offset,
-        sort=sort,
-        reverse=reverse,
-    )
     with open_for_search(name, device, trust_model=trust_model) as index:
+        if saved is None:
+            request = SearchRequest(
+                query=query,
+                k=k,
+                where=where,
+                target=target,
+                min_score=parse_min_score(min_score),
+                hybrid=hybrid,
+                offset=offset,
+                sort=sort,
+                reverse=reverse,
+            )
+        else:
+            request = replace(_saved_search(index, saved), k=k, offset=offset)
+            query, target, hybrid = request.query, request.target, request.hybrid
         hits = index.answer(request)
+        if save is not None:
+            with index.writer() as writer:
+                writer.save_search(save, replace(request, k=10, offset=0))
+            note(f"saved; search again with: --saved {save!r}")
         by_caption = target == "caption" and not index.info()["captions"]
         if by_caption or (hybrid and not index.items("caption is not null", limit=1)):
             note(f"{index.path.name} holds no captions to match")
@@ -163,6 +184,14 @@ def build_query(
             "--item ID or --add WORDS"
         )
     return Query.combine(wanted, unwanted) if wanted else None
+
+
+def _saved_search(index: clipsearch.Index, name: str) -> SearchRequest:
+    searches = {one.name: one.request for one in index.saved_searches()}
+    if name not in searches:
+        names = ", ".join(searches) or "none"
+        raise InvalidInputError(f"there is no saved search {name!r}; they are: {names}")
+    return SearchRequest.from_dict(searches[name])
 
 
 def parse_min_score(value: str | None) -> float | Literal["auto"] | None:
@@ -218,3 +247,57 @@ def _term_document(term: Term) -> dict[str, Any]:
     if term.kind == "image":
         value = value.name if isinstance(value, given.ReceivedImage) else str(value)
     return {term.kind: value, "weight": term.weight}
+
+
+saved_app = typer.Typer(
+    no_args_is_help=True, help="List and delete the searches that `search --save` keeps."
+)
+
+
+@saved_app.command("list")
+def list_command(name: IndexName = None, output: ReportOutput = "table") -> None:
+    """List the saved searches of an index.
+
+    clipsearch saved list -i photos
+
+    clipsearch search --saved "red cars" -i photos
+    """
+    with clipsearch.Index.open(existing_index(name)) as index:
+        searches = index.saved_searches()
+    if output == "json":
+        print_json({"searches": [asdict(one) for one in searches]})
+    elif searches:
+        rows = [[one.name, _told(one.request), one.saved_at] for one in searches]
+        print_table(["search", "looks for", "saved"], rows)
+    else:
+        note('there are no saved searches; keep one with: clipsearch search "a dog" --save dogs')
+
+
+@saved_app.command()
+def delete(
+    search: Annotated[str, typer.Argument(metavar="NAME", help="Name of the saved search.")],
+    name: IndexName = None,
+    wait: Wait = False,
+) -> None:
+    """Delete a saved search.
+
+    clipsearch saved delete "red cars" -i photos
+    """
+    with (
+        clipsearch.Index.open(existing_index(name)) as index,
+        index.writer(wait=wait) as writer,
+    ):
+        writer.delete_search(search)
+    note(f"deleted the saved search {search}")
+
+
+def _told(request: Mapping[str, Any]) -> str:
+    """What a saved search looks for, in one line."""
+    parts = [
+        f"{'-' if term.get('weight', 1) < 0 else ''}{next(iter(term.values()))}"
+        if "vector" not in term
+        else "a vector"
+        for term in request.get("terms", ())
+    ]
+    named = [f"{name}: {value}" for name, value in request.items() if name != "terms"]
+    return ", ".join(parts + named)

@@ -55,6 +55,13 @@ def tag(
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Minimum probability of a tag.")
     ] = None,
+    item: Annotated[
+        list[int] | None,
+        typer.Option("--item", help="Tag only this item, whatever it shows. Repeatable."),
+    ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="With --item: take the tags away.")
+    ] = False,
     output: ReportOutput = "table",
     device: Device = "auto",
     trust_model: TrustModel = False,
@@ -63,8 +70,13 @@ def tag(
 
     clipsearch tag -i photos --labels labels.txt
 
+    clipsearch tag -i photos --label favorite --item 17 --item 42
+
     clipsearch search "at night" -i photos --where "tag = 'dog'"
     """
+    if item or remove:
+        _tag_by_hand(name, label, item, remove=remove)
+        return
     from ..index import Index
     from ..tags import tag_index
 
@@ -90,6 +102,22 @@ def tag(
         right=["items"],
     )
     note(f"tagged {report.tagged:,} of {report.items:,} items")
+
+
+def _tag_by_hand(
+    name: str | None, labels: list[str] | None, items: list[int] | None, *, remove: bool
+) -> None:
+    from ..index import Index
+
+    if not items or not labels:
+        raise InvalidInputError("name the items by --item ID and their tags by --label")
+    with Index.open(existing_index(name)) as index, index.writer() as writer:
+        change = writer.untag if remove else writer.tag
+        counts = {label: change(items, label) for label in labels}
+    for label, count in counts.items():
+        note(
+            f"{'removed' if remove else 'gave'} the tag {label}: {count:,} of {len(items):,} items"
+        )
 
 
 def fit(

@@ -29,6 +29,7 @@ from .columns import INTEGERS, as_json, json_text
 from .file_facts import AnnEntry, FileFacts, FileHead, SegmentEntry
 from .file_state import STATE_COLUMNS, FileState
 from .keywords import indexed
+from .marks import albums_of
 from .parts import OWN_FILES
 
 __all__ = ["CURRENT", "KEYWORDS", "Known", "extra_json"]
@@ -243,15 +244,11 @@ def extra_fields(conn: sqlite3.Connection) -> dict[str, str]:
 
 def items(conn: sqlite3.Connection, rows: Sequence[int]) -> dict[int, Item]:
     """Items by row; rows that do not exist are left out."""
-    found: dict[int, Item] = {}
-    tags = tags_of(conn, rows)
+    fetched: list[tuple[Any, ...]] = []
     for chunk in _chunks(rows):
         marks = ", ".join("?" * len(chunk))
-        for fields in conn.execute(
-            f"SELECT row, {_COLUMNS} FROM items WHERE row IN ({marks})", chunk
-        ):
-            found[fields[0]] = _item(fields, tags.get(fields[0], ()))
-    return found
+        fetched += conn.execute(f"SELECT row, {_COLUMNS} FROM items WHERE row IN ({marks})", chunk)
+    return {item.id: item for item in _items(conn, fetched)}
 
 
 def page(
@@ -262,8 +259,7 @@ def page(
         f"SELECT row, {_COLUMNS} FROM items WHERE row > ? AND ({condition}) ORDER BY row LIMIT ?",
         (after, *values, limit),
     ).fetchall()
-    tags = tags_of(conn, [fields[0] for fields in fetched])
-    return [_item(fields, tags.get(fields[0], ())) for fields in fetched]
+    return _items(conn, fetched)
 
 
 def listed(
@@ -279,16 +275,24 @@ def listed(
         f"SELECT row, {_COLUMNS} FROM items WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?",
         (*values, limit, offset),
     ).fetchall()
-    tags = tags_of(conn, [fields[0] for fields in fetched])
-    return [_item(fields, tags.get(fields[0], ())) for fields in fetched]
+    return _items(conn, fetched)
 
 
-def _item(fields: tuple[Any, ...], tags: tuple[str, ...]) -> Item:
+def _items(conn: sqlite3.Connection, fetched: Sequence[tuple[Any, ...]]) -> list[Item]:
+    rows = [fields[0] for fields in fetched]
+    tags, albums = tags_of(conn, rows), albums_of(conn, rows)
+    return [
+        _item(fields, tags.get(row, ()), albums.get(row, ()))
+        for row, fields in zip(rows, fetched, strict=True)
+    ]
+
+
+def _item(fields: tuple[Any, ...], tags: tuple[str, ...], albums: tuple[str, ...]) -> Item:
     known = dict(zip(STORED, fields[1:], strict=True))
     known["key"], known["path"] = actual(known["key"]), _actual(known["path"])
     known["extra"] = json.loads(known["extra"]) if known["extra"] else {}
     known["has_image"], known["has_caption"] = bool(known["has_image"]), bool(known["has_caption"])
-    return Item(id=fields[0], tags=tags, **known)
+    return Item(id=fields[0], tags=tags, albums=albums, **known)
 
 
 def tags_of(conn: sqlite3.Connection, rows: Sequence[int]) -> dict[int, tuple[str, ...]]:
@@ -404,6 +408,8 @@ def counts(conn: sqlite3.Connection) -> dict[str, int]:
         "with_caption_text": "SELECT count(*) FROM items WHERE caption IS NOT NULL",
         "words": "SELECT count(*) FROM words_docsize",
         "stray_tags": "SELECT count(*) FROM tags WHERE row NOT IN (SELECT row FROM items)",
+        "stray_albums": "SELECT count(*) FROM album_items WHERE row NOT IN "
+        "(SELECT row FROM items) OR name NOT IN (SELECT name FROM albums)",
         "stray_away": "SELECT count(*) FROM away WHERE row NOT IN (SELECT row FROM items)",
     }
     return {name: int(conn.execute(sql).fetchone()[0]) for name, sql in names.items()}
@@ -434,10 +440,10 @@ def facets(conn: sqlite3.Connection, condition: str, values: Sequence[Any], most
 
 
 def delete_items(conn: sqlite3.Connection, rows: Sequence[int]) -> None:
-    """Delete items with their tags."""
+    """Delete items with their tags and places in albums."""
     for chunk in _chunks(rows):
         marks = ", ".join("?" * len(chunk))
-        for table in ("items", "tags", "away"):
+        for table in ("items", "tags", "album_items", "away"):
             conn.execute(f"DELETE FROM {table} WHERE row IN ({marks})", chunk)
 
 

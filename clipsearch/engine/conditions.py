@@ -51,7 +51,14 @@ _SQL = {
 }
 # A value of an extra column, or one inside it, after as many steps as there are names.
 _STEP = "json_each(CASE WHEN {0}.type IN ('object', 'array') THEN {0}.value END) AS {1}"
-_TAGGED = "EXISTS (SELECT 1 FROM tags WHERE tags.row = items.row AND {})"
+# Whether an item has a name of a field that holds several, and where it is.
+_NAMED = {
+    "tag": ("tags.label", "EXISTS (SELECT 1 FROM tags WHERE tags.row = items.row AND {})"),
+    "album": (
+        "album_items.name",
+        "EXISTS (SELECT 1 FROM album_items WHERE album_items.row = items.row AND {})",
+    ),
+}
 _TIME = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d)(?:\.(\d+))?)?")
 _DATE = re.compile(
     r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?"
@@ -65,8 +72,8 @@ class Field:
 
     Attributes:
         name: Its name, or that of its column.
-        type: integer, number, text, date or tag; of an extra column also decimal, time, list,
-            object, or any: what is inside of one, whose values tell.
+        type: integer, number, text, date or tag, which has several names; of an extra column also
+            decimal, time, list, object, or any: what is inside of one, whose values tell.
         extra: Whether it is an extra column of tables.
         inside: Names of parts, or numbers in a list, that lead to a value inside the column.
         column_too: The extra column of the same name, which answers where the field is empty.
@@ -122,9 +129,9 @@ def joined(op: Literal["AND", "OR"], parts: list[Condition]) -> Condition:
 
 
 def is_null(field: Field) -> Condition:
-    """`field is null`; for tags: the item has none."""
+    """`field is null`; for tags and albums: the item has none."""
     if field.type == "tag":
-        return f"(NOT {_TAGGED.format('1')})", ()
+        return f"(NOT {_NAMED[field.name][1].format('1')})", ()
     column, values = field.picked("value") if field.extra else field.column()
     return f"({column} IS NULL)", values
 
@@ -149,7 +156,8 @@ def like(field: Field, pattern: str, escape: str | None) -> Condition:
     """`field like pattern`, whatever the case and accents of either."""
     pattern = without_bytes(pattern)  # of a name, as they are stored
     if field.type == "tag":
-        return _TAGGED.format("folded_like(tags.label, ?, ?)"), (pattern, escape)
+        column, exists = _NAMED[field.name]
+        return exists.format(f"folded_like({column}, ?, ?)"), (pattern, escape)
     if field.type == "list":
         return _any_element(field, "folded_like(e.value, ?, ?)", (pattern, escape))
     column, names = field.column()
@@ -176,7 +184,7 @@ def compare(field: Field, op: Operator, value: Value) -> Condition:
         return _compare_any(field, op, value)
     if isinstance(value, Decimal):
         value = float(value)
-    column, names = ("tags.label", ()) if field.type == "tag" else field.column()
+    column, names = (_NAMED[field.name][0], ()) if field.type == "tag" else field.column()
     if isinstance(value, str):
         is_text = field.name != "format"  # which has a collation, and is ASCII
         if is_text and not (value.isascii() and op in ("=", "!=")):
@@ -186,7 +194,7 @@ def compare(field: Field, op: Operator, value: Value) -> Condition:
             no = "NOT " if op == "!=" else ""  # with escapes as they are stored, or written out
             return f"({column} {no}IN (?, ?))", (*names, value, name)
     if field.type == "tag":
-        tagged = _TAGGED.format(f"{column} = ?")
+        tagged = _NAMED[field.name][1].format(f"{column} = ?")
         return (tagged if op == "=" else f"(NOT {tagged})"), (value,)
     return f"({column} {op} ?)", (*names, value)
 

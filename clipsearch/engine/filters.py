@@ -11,8 +11,8 @@ As in SQL, a comparison with a missing value is neither true nor false: `width >
 A date may be cut short: `taken_at = '2024-05'` is all of May 2024, `taken_at <= '2024-05'` is up
 to its last moment. Dates are local times, as cameras write them; times of a table that have an
 offset are compared in UTC, and so is a date that is written with one. `tag = 'dog'` means that an
-item has the tag; `tag != 'dog'` that it has not. A letter with an accent is the same whether it is
-one character or two, as on a Mac.
+item has the tag; `tag != 'dog'` that it has not; `album = 'Trip'` is asked in the same way. A
+letter with an accent is the same whether it is one character or two, as on a Mac.
 
 `meta.w = 5` reaches inside a column of objects, `'all' in tags` asks for an element of a list;
 where no column is named `tags`, these are the item's own. Exact decimals and integers of any length
@@ -242,10 +242,9 @@ class _Compiler:
 
     def _contains(self, listed: exp.Expr, value: exp.Expr) -> Condition:
         """`'all' in tags`: whether a list has an element."""
-        if isinstance(listed, exp.Column) and listed.sql().lower() == "tags":
-            known = {name.lower() for name in self._extra}
-            if "tags" not in known:
-                return self._compare(Field("tag", "tag"), "=", value)
+        name = listed.sql().lower() if isinstance(listed, exp.Column) else ""
+        if name in ("tags", "albums") and name not in {one.lower() for one in self._extra}:
+            return self._compare(Field(name[:-1], "tag"), "=", value)
         field = self._field(listed)
         field = field.column_too or field
         if field.type == "tag":
@@ -302,7 +301,7 @@ class _Compiler:
                 f"{field.name} {op} '{value}'"
             )
         if field.type == "tag" and op not in ("=", "!="):
-            raise InvalidInputError(f"tag knows =, !=, in, like and is null, not {op}")
+            raise InvalidInputError(f"{field.name} knows =, !=, in, like and is null, not {op}")
         if field.type == "list":
             raise InvalidInputError(
                 f"{field.name} is a list; ask whether {value!r} in {field.name}"

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..errors import InvalidInputError, SourceError
 from ..files import output_file
 from ..names import actual, stored
 from ..types import IngestReport, Item, Record
-from . import catalog, declared
+from . import catalog, declared, marks
 from .columns import (
     EXPORTED,
     as_text,
@@ -53,7 +54,8 @@ _PLAIN = {
         if not COLUMNS[name].internal and TYPES[name] in (kind, kind | None)
     },
 }
-_OTHERS = ("tags", "extra", "image_vector", "caption_vector")
+_LISTS = ("tags", "albums")
+_OTHERS = (*_LISTS, "extra", "image_vector", "caption_vector")
 
 
 class _Tables:
@@ -123,10 +125,10 @@ class _Tables:
 def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> int:
     """Write all items of a state with their vectors.
 
-    One row an item by ascending id: its own columns, `tags` as a list, `extra` as JSON; then every
-    column that a table brought, with its type; then `image_vector` and `caption_vector` as lists of
-    float32, null where there is none. Where a table's column is named like one of an item's own,
-    that one is called `item_NAME`.
+    One row an item by ascending id: its own columns, `tags` and `albums` as lists, `extra` as JSON;
+    then every column that a table brought, with its type; then `image_vector` and `caption_vector`
+    as lists of float32, null where there is none. Where a table's column is named like one of an
+    item's own, that one is called `item_NAME`.
 
     Args:
         path: The file; it appears, or replaces another one, only when it is complete.
@@ -154,7 +156,7 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
     schema = pa.schema(
         [
             *((own[name], kind) for name, kind in _PLAIN.items()),
-            (own["tags"], pa.list_(pa.string())),
+            *((own[name], pa.list_(pa.string())) for name in _LISTS),
             (own["extra"], pa.string()),
             *((name, kind) for name, (_, kind) in roles.items()),
             *(_field(name, kind, kinds.get(name)) for name, kind in types.items()),
@@ -167,7 +169,13 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
             "generation": str(snapshot.generation),
             # in ASCII, as the name of a table may hold bytes that are no UTF-8
             EXPORTED.decode(): json.dumps(
-                {"own": own, "roles": list(roles), "tables": tables.roles}
+                {
+                    "own": own,
+                    "roles": list(roles),
+                    "tables": tables.roles,
+                    "albums": {album.name: album.created_at for album in marks.albums(conn)},
+                    "searches": {one.name: one.request for one in marks.saved_searches(conn)},
+                }
             ),
         },
     )
@@ -182,7 +190,8 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
                 columns[own[name]] = [
                     None if value is None else stored(value) for value in columns[own[name]]
                 ]
-            columns[own["tags"]] = [list(item.tags) for item in items]
+            for name in _LISTS:
+                columns[own[name]] = [list(getattr(item, name)) for item in items]
             columns[own["extra"]] = [
                 json_text(dict(item.extra)) if item.extra else None for item in items
             ]
@@ -351,10 +360,16 @@ def import_parquet(
     said = json.loads(metadata[EXPORTED])
     counts = dict.fromkeys(("seen", "indexed", "updated", "skipped"), 0)
     tags: list[tuple[int, str]] = []
+    in_albums: list[tuple[int, str]] = []
     with open_writer() as writer:
+        for name, created_at in said.get("albums", {}).items():
+            writer.change(partial(marks.create_album, name=name, created_at=created_at))
+        for name, request in said.get("searches", {}).items():
+            if not any("item" in term for term in request.get("terms", ())):  # ids are given anew
+                writer.change(partial(marks.save_search, name=name, request=request))
         _keep_columns(writer, schema, said)
         for batch in file.iter_batches(_BATCH):
-            _import_batch(writer, batch, said, dim, counts, tags)
+            _import_batch(writer, batch, said, dim, counts, tags, in_albums)
             if writer.staged >= _COMMIT_ROWS:
                 writer.commit()
         if tags:
@@ -363,6 +378,8 @@ def import_parquet(
                 [label for _, label in tags],
                 name=f"imported from {path.name}",
             )
+        for album in {album for _, album in in_albums}:
+            writer.add_to_album(album, [row for row, name in in_albums if name == album])
     return IngestReport(
         seen=counts["seen"],
         indexed=counts["indexed"],
@@ -393,14 +410,15 @@ def _import_batch(
     dim: int,
     counts: dict[str, int],
     tags: list[tuple[int, str]],
+    in_albums: list[tuple[int, str]],
 ) -> None:
     own: dict[str, str] = said["own"]
     left_out = {*own.values(), *said["roles"]}
-    there = [(name, own[name]) for name in (*_PLAIN, "tags") if own[name] in batch.schema.names]
+    there = [(name, own[name]) for name in (*_PLAIN, *_LISTS) if own[name] in batch.schema.names]
     plain = {name: batch.column(column).to_pylist() for name, column in there if name != "id"}
     for name in ("key", "path"):
         plain[name] = [None if value is None else actual(value) for value in plain[name]]
-    labels = plain.pop("tags", [None] * len(batch))
+    labels, albums = (plain.pop(name, [None] * len(batch)) for name in _LISTS)
     extras = {
         name: from_arrow(batch.column(name)) for name in batch.schema.names if name not in left_out
     }
@@ -414,7 +432,7 @@ def _import_batch(
     blocks = {m: _block(batch.column(own[f"{m}_vector"]), dim) for m in ("image", "caption")}
     known = set(writer.lookup([record.key for record in records]))
     ends = writer.put_many(records, images=blocks["image"], captions=blocks["caption"])
-    for record, end, of_item in zip(records, ends, labels, strict=True):
+    for record, end, of_item, within in zip(records, ends, labels, albums, strict=True):
         counts["seen"] += 1
         if isinstance(end, InvalidInputError):
             counts["skipped"] += 1
@@ -422,6 +440,7 @@ def _import_batch(
         counts["indexed"] += 1
         counts["updated"] += record.key in known
         tags += [(end, label) for label in of_item or ()]
+        in_albums += [(end, album) for album in within or ()]
 
 
 def _block(column: pa.Array, dim: int) -> tuple[Any, Any] | None:

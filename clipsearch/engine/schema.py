@@ -242,6 +242,26 @@ CREATE TABLE away (
 """
 
 
+# What people put together; see `marks.py`.
+_ALBUMS = """
+CREATE TABLE albums (
+    name TEXT PRIMARY KEY,
+    created_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE album_items (
+    row INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (row, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX album_items_by_name ON album_items (name, row);
+CREATE TABLE saved_searches (
+    name TEXT PRIMARY KEY,
+    request TEXT NOT NULL,
+    saved_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
 def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
     """Create an empty catalog of the current version.
 
@@ -270,7 +290,7 @@ def definition() -> str:
     """The statements that make every table, index, view and trigger of a catalog."""
     words = "".join(f"{statement};" for statement in _WORDS)
     items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
-    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}{_AWAY}{_DIGESTS}"
+    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}{_AWAY}{_ALBUMS}{_DIGESTS}"
     return f"{_META}{_MODELS}{items}{files}{_TAGS_AND_FIELDS}{_SCORES}"
 
 
@@ -403,9 +423,9 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     _rebuild_words(conn)
     _remember_all_skips(conn)
     _write_names_anew(conn)
-    for table in ("thumbprints", "away", "digests"):
+    for table in ("thumbprints", "away", "albums", "album_items", "saved_searches", "digests"):
         conn.execute(f"DROP TABLE IF EXISTS {table}")
-    _run(conn, _THUMBPRINTS + _AWAY + _DIGESTS)
+    _run(conn, _THUMBPRINTS + _AWAY + _ALBUMS + _DIGESTS)
 
 
 def _rebuild_words(conn: sqlite3.Connection) -> None:

@@ -182,10 +182,11 @@ class _Check:
                 f"{path} is damaged: {counts['stray_away']} items that are away do not exist. "
                 f"{_REINDEX}"
             )
-        if counts["stray_tags"]:
-            self._problems.append(
-                f"{path} is damaged: {counts['stray_tags']} tags belong to no item. {_REINDEX}"
-            )
+        for what in ("tags", "albums"):
+            if stray := counts[f"stray_{what}"]:
+                self._problems.append(
+                    f"{path} is damaged: {stray} {what} belong to no item. {_REINDEX}"
+                )
         return counts["items"]
 
     def _commits(self, state: State) -> None:

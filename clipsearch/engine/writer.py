@@ -14,9 +14,10 @@ from typing import Any, Literal, Self, TypeVar
 import numpy as np
 
 from ..errors import InvalidInputError, StorageError
+from ..request import SearchRequest
 from ..types import Modality, Record
 from ..vectors import Block, Floats, Halves, Rows, check_ids, check_vectors
-from . import catalog, committed, compaction, digests, thumbprints
+from . import catalog, committed, compaction, digests, marks, thumbprints
 from .catalog import Known
 from .database import CATALOG, connect, is_filled, translated
 from .file_facts import SegmentEntry
@@ -248,8 +249,10 @@ class Writer:
             raise InvalidInputError(f"{key}: an item needs an image or a caption vector")
 
         def change() -> None:
-            keys = [record.key for record in records]
-            self._delete(list(catalog.known_by(self._conn, "key", keys)))
+            heirs = {record.key: row for row, record in enumerate(records, first)}
+            replaced = list(catalog.known_by(self._conn, "key", list(heirs)))
+            marks.inherit(self._conn, {old.row: heirs[old.key] for old in replaced})
+            self._delete(replaced)
             catalog.insert_items(
                 self._conn,
                 first,
@@ -410,6 +413,85 @@ class Writer:
             for row, label, share in zip(rows, labels, shares, strict=True)
         ]
         self._stage(lambda: catalog.replace_tags(self._conn, name, tags), f"tags {name}")
+
+    def tag(self, rows: Iterable[int], label: str) -> int:
+        """Stage a tag that is given by hand; returns how many of the rows there are.
+
+        It stays until `untag`, also when the file of an item changes.
+
+        Raises:
+            InvalidInputError: A row is no whole number, or the label is blank or too long.
+        """
+        return self._mark(lambda conn: marks.tag(conn, check_ids(rows).tolist(), label))
+
+    def untag(self, rows: Iterable[int], label: str) -> int:
+        """Stage that rows lose a tag, wherever it came from; returns how many had it."""
+        return self._mark(lambda conn: marks.untag(conn, check_ids(rows).tolist(), label))
+
+    def add_to_album(self, name: str, rows: Iterable[int]) -> int:
+        """Stage that rows are put into an album, which is made if there is none of this name.
+
+        Returns:
+            How many were not in it before.
+
+        Raises:
+            InvalidInputError: A row is no whole number, or the name is blank or too long.
+        """
+        return self._mark(lambda conn: marks.add_to_album(conn, name, check_ids(rows).tolist()))
+
+    def remove_from_album(self, name: str, rows: Iterable[int]) -> int:
+        """Stage that rows leave an album; returns how many were in it.
+
+        Raises:
+            InvalidInputError: There is no such album.
+        """
+        return self._mark(
+            lambda conn: marks.remove_from_album(conn, name, check_ids(rows).tolist())
+        )
+
+    def rename_album(self, old: str, new: str) -> None:
+        """Stage another name of an album.
+
+        Raises:
+            InvalidInputError: There is none of the old name, or one of the new name.
+        """
+        self.change(lambda conn: marks.rename_album(conn, old, new))
+
+    def delete_album(self, name: str) -> None:
+        """Stage that an album is deleted; its items stay.
+
+        Raises:
+            InvalidInputError: There is no such album.
+        """
+        self.change(lambda conn: marks.delete_album(conn, name))
+
+    def save_search(self, name: str, request: SearchRequest) -> None:
+        """Stage that a search is kept under a name, in place of another one of that name.
+
+        Raises:
+            InvalidInputError: It holds an image, or the name is blank or too long.
+        """
+        said = request.to_dict()
+        self.change(lambda conn: marks.save_search(conn, name, said))
+
+    def delete_search(self, name: str) -> None:
+        """Stage that a saved search is deleted.
+
+        Raises:
+            InvalidInputError: There is no such search.
+        """
+        self.change(lambda conn: marks.delete_search(conn, name))
+
+    def inherit(self, heirs: Mapping[int, int]) -> None:
+        """Stage that what rows were given by hand goes to others: new row by old row."""
+        if heirs:
+            self._stage(lambda: marks.inherit(self._conn, heirs), "marks")
+
+    def _mark(self, work: Callable[[sqlite3.Connection], int]) -> int:
+        """Stage a change that counts what it changed."""
+        counts: list[int] = []
+        self._stage(lambda: counts.append(work(self._conn)), "a mark")
+        return counts[0]
 
     def set_keywords(self, row: int, keywords: Iterable[str]) -> None:
         """Stage the replacement of the keywords that came with an item's image."""

@@ -222,9 +222,10 @@ class Store:
 
     def _commit(self, *, last: bool = False) -> None:
         if self._displaced:
-            taken = self._writer.lookup(list(set(self._displaced.values())))
+            left = dict(self._displaced)
+            taken = self._writer.lookup(list(set(left.values())))
             replaced = []
-            for row, key in list(self._displaced.items()):
+            for row, key in left.items():
                 if key not in taken:  # what took its key could not be stored
                     self._writer.touch(row, key=key)
                     del self._displaced[row]
@@ -232,6 +233,8 @@ class Store:
                     replaced.append(row)
                     del self._displaced[row]
             # After a failure, in which everything staged was dropped, each has its key again.
+            heirs = {row: taken[key].row for row, key in left.items() if row in replaced}
+            self._writer.inherit(heirs)
             self._writer.remove({*replaced} - {item.row for item in taken.values()})
         self._overdue = set(self._displaced)
         self._writer.commit()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..query import QueryLike
 
 __all__ = [
+    "AlbumsDocument",
     "ClassifyDocument",
     "DuplicatesDocument",
     "DuplicatesQuery",
@@ -35,6 +36,7 @@ __all__ = [
     "ItemDocument",
     "PredictionDocument",
     "ProblemDocument",
+    "SavedSearchesDocument",
     "SearchBody",
     "SearchForm",
     "Text",
@@ -260,6 +262,35 @@ class IndexesDocument(_Document):
     """All indexes."""
 
     indexes: list[IndexDocument]
+
+
+class AlbumDocument(_Document):
+    """An album; a search in it has the filter `album = 'NAME'`."""
+
+    name: str
+    items: int
+    away: int = Field(description="Of them, those whose files cannot be found now.")
+    created_at: str
+
+
+class AlbumsDocument(_Document):
+    """All albums of an index."""
+
+    albums: list[AlbumDocument]
+
+
+class SavedSearchDocument(_Document):
+    """A saved search."""
+
+    name: str
+    request: dict[str, Any] = Field(description="The body of a search that asks it again.")
+    saved_at: str
+
+
+class SavedSearchesDocument(_Document):
+    """All saved searches of an index."""
+
+    searches: list[SavedSearchDocument]
 
 
 class ModelDocument(_Document):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Path, Request
@@ -18,12 +18,14 @@ from ..index import Index
 from .image_files import image_answer, sent_image, shown_folders
 from .public_filter import checked_where, visible_fields
 from .schemas import (
+    AlbumsDocument,
     DuplicatesDocument,
     DuplicatesQuery,
     HitsDocument,
     IndexDocument,
     IndexesDocument,
     ItemDocument,
+    SavedSearchesDocument,
     SearchBody,
     SearchForm,
     SearchParameters,
@@ -101,10 +103,7 @@ def get_duplicates(
 
     curl 'http://127.0.0.1:7860/v1/indexes/photos/duplicates?kind=bytes&kind=pixels'
     """
-    engine: Engine = request.app.state.engine
-    index = engine.index(name)
-    if not isinstance(index, Index):
-        raise InvalidInputError(f"index {name} is served in shards, where duplicates are not found")
+    index = _whole_index(request, name)
     if not _COMPARING.acquire(blocking=False):
         raise IndexLockedError("duplicates are being looked for already; try again when it is done")
     try:
@@ -113,6 +112,26 @@ def get_duplicates(
         _COMPARING.release()
     shown = [[public_duplicate(member) for member in group] for group in groups[: asked.limit]]
     return JSONResponse({"groups": shown, "total": len(groups)})
+
+
+@router.get("/{name}/albums", response_model=AlbumsDocument)
+def get_albums(request: Request, name: Name) -> Response:
+    """List the albums of an index.
+
+    curl http://127.0.0.1:7860/v1/indexes/photos/albums
+    """
+    index = _whole_index(request, name)
+    return JSONResponse({"albums": [asdict(album) for album in index.albums()]})
+
+
+@router.get("/{name}/saved-searches", response_model=SavedSearchesDocument)
+def get_saved_searches(request: Request, name: Name) -> Response:
+    """List the saved searches of an index.
+
+    curl http://127.0.0.1:7860/v1/indexes/photos/saved-searches
+    """
+    index = _whole_index(request, name)
+    return JSONResponse({"searches": [asdict(one) for one in index.saved_searches()]})
 
 
 @router.get("/{name}/items/{item_id}", response_model=ItemDocument)
@@ -183,3 +202,12 @@ async def _answer(engine: Engine, name: str, asked: SearchParameters) -> Respons
 
 def _checked(engine: Engine, name: str, where: str) -> str | None:
     return checked_where(engine.index(name).fields(), where)
+
+
+def _whole_index(request: Request, name: str) -> Index:
+    """An index that is not in shards."""
+    engine: Engine = request.app.state.engine
+    index = engine.index(name)
+    if not isinstance(index, Index):
+        raise InvalidInputError(f"index {name} is served in shards, which cannot tell this")
+    return index

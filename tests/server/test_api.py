@@ -24,6 +24,7 @@ from clipsearch.errors import (
     ItemNotFoundError,
     ServiceError,
 )
+from clipsearch.request import SearchRequest
 
 from .conftest import serving
 
@@ -121,6 +122,31 @@ def test_the_client_raises_what_local_objects_raise(client, service):
             call()
     with Client("http://127.0.0.1:9") as nobody, pytest.raises(ServiceError):
         nobody.indexes()
+
+
+def test_albums_and_saved_searches_are_listed_and_asked(client, service, home, encoder):
+    with Index.open(home / "photos", encoder) as local:
+        first = local.ids()[:2]
+        with local.writer() as writer:
+            writer.add_to_album("Trip", first)
+            writer.save_search("cats", SearchRequest(query=Query.of("a cat"), where="width > 10"))
+        remote = client.index("photos")
+        assert remote.albums() == local.albums()
+        found = remote.search(where="album = 'Trip'")
+        assert sorted(hit.item.id for hit in found) == first
+        assert found[0].item.albums == ("Trip",)
+        (kept,) = remote.saved_searches()
+        assert kept == local.saved_searches()[0]
+        hits = service.post("/v1/indexes/photos/search", json={**kept.request, "k": 2}).json()[
+            "hits"
+        ]
+        assert [hit["id"] for hit in hits] == [
+            hit.item.id for hit in local.search("a cat", 2, where="width > 10")
+        ]
+        with local.writer() as writer:
+            writer.delete_album("Trip")
+            writer.delete_search("cats")
+    assert remote.albums() == []
 
 
 def test_duplicates_are_listed_with_kind_hash_and_size(client, service):
