@@ -18,6 +18,8 @@ import pytest
 
 from clipsearch.cli.demo import demo_photos
 
+from . import kept
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -35,6 +37,12 @@ def _cache_of_its_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPSEARCH_STATE", str(tmp_path_factory.mktemp("state")))
         patch.setenv("CLIPSEARCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _decoders_are_kept():
+    with kept.decoders_kept():
         yield
 
 
@@ -89,25 +97,35 @@ class Done:
     stderr: str
 
 
-@pytest.fixture
-def cli(tmp_path, monkeypatch):
-    """Run a command as its user would, with its indexes in a scratch folder.
+@pytest.fixture(scope="session")
+def commands():
+    """What typer makes of all commands, which takes longer than a search."""
+    from typer.main import get_command
 
-    In this process, where torch is loaded already; `cli_process` starts one of its own.
-    """
     from clipsearch.cli.app import assemble
 
-    monkeypatch.setenv("CLIPSEARCH_INDEXES", str(tmp_path / "indexes"))
-    app = assemble()
+    return get_command(assemble())
 
-    def run(*arguments: object, expect: int | None = 0) -> Done:
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, commands):
+    """Run a command as its user would, with its indexes in a scratch folder.
+
+    In this process, where torch and the model are loaded already; `cli_process` starts its own.
+    """
+    monkeypatch.setenv("CLIPSEARCH_INDEXES", str(tmp_path / "indexes"))
+    kept.model_kept(monkeypatch)
+
+    def run(*arguments: object, expect: int | None = 0, stdin: str | None = None) -> Done:
         out, err = io.StringIO(), io.StringIO()
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
         with (
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
             pytest.raises(SystemExit) as exit_,
         ):
-            app([str(argument) for argument in arguments])
+            commands([str(argument) for argument in arguments])
         done = Done(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
         assert expect in (None, done.returncode), done
         return done
@@ -119,12 +137,11 @@ def cli(tmp_path, monkeypatch):
 def cli_process(tmp_path):
     """Run a command in a process of its own."""
 
-    def run(*arguments: object, expect: int | None = 0, stdin: str | None = None) -> Done:
+    def run(*arguments: object, expect: int | None = 0) -> Done:
         done = subprocess.run(
             [sys.executable, "-m", "clipsearch", *map(str, arguments)],
             capture_output=True,
             text=True,
-            input=stdin,
             timeout=300,
             env={**os.environ, "CLIPSEARCH_INDEXES": str(tmp_path / "indexes")},
         )

@@ -13,11 +13,18 @@ import pytest
 
 from clipsearch.errors import ImageDecodeError
 from clipsearch.images import Preprocessing, prepare
+from clipsearch.intake import decoders
 from clipsearch.intake.decoders import DecoderPool
 
+from . import kept
 from .drawn import endless_jpeg
 
 SPEC = Preprocessing(size=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+@pytest.fixture(autouse=True)
+def _processes_of_their_own(monkeypatch):
+    monkeypatch.setattr(decoders, "_Child", kept.OWN)
 
 
 def test_pool_gives_what_prepare_gives(photos):

@@ -138,7 +138,7 @@ def test_100_000_items_are_tagged_in_seconds(encoder, tmp_path):
 # --- commands -----------------------------------------------------------------------------------
 
 
-def test_commands_teach_and_apply_labels(cli, cli_process, labelled, tmp_path, photos):
+def test_commands_teach_and_apply_labels(cli, labelled, tmp_path, photos):
     chelsea = next(photo for photo in photos if photo.name == "chelsea.png")
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
@@ -148,7 +148,7 @@ def test_commands_teach_and_apply_labels(cli, cli_process, labelled, tmp_path, p
     told = cli("classify", chelsea, broken, "--labels", pack, "-f", "json", expect=3)
     assert "broken.jpg" in told.stderr
     assert json.loads(told.stdout)[0]["predictions"][0]["label"] == "cat"
-    table = cli_process("classify", "-", "--labels", pack, "-f", "csv", stdin=f"{chelsea}\n").stdout
+    table = cli("classify", "-", "--labels", pack, "-f", "csv", stdin=f"{chelsea}\n").stdout
     assert table.splitlines()[1].split(",")[2] == "cat"
     assert (
         "none of these"
