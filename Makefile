@@ -40,7 +40,7 @@ demo: $(VENV)/.installed-demo   ## install, index real photos, search and classi
 	@$(BIN)/clipsearch demo
 
 test: $(VENV)/.installed-dev    ## install with the test tools and run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev   ## format, lint, types, layers and dependencies
 	@$(BIN)/ruff format --check .

@@ -30,6 +30,40 @@ hypothesis.settings.load_profile("patient")
 # A shell's background jobs ignore Ctrl-C, and so would every process that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+SHARING = ("tests/browser", "tests/server")  # the files of each share a server, and one worker
+# What takes longest comes first, so that no worker waits for another one at the end.
+LONG = (
+    *SHARING,
+    *(f"tests/test_{name}.py" for name in (
+        "mixed_library", "index_crash", "ingest", "readme", "index_damage", "power_cuts", "away",
+        "evaluation", "migration", "cli", "curating", "edits", "index_readers", "zeroshot",
+    )),
+)  # fmt: skip
+
+
+def _share(nodeid: str) -> str:
+    """What one worker runs as a whole: a file, or a folder of them."""
+    file = nodeid.partition("::")[0]
+    return next((folder for folder in SHARING if file.startswith(f"{folder}/")), file)
+
+
+def pytest_collection_modifyitems(items):
+    places = {share: place for place, share in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(_share(item.nodeid), len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Shares(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return _share(nodeid)
+
+    return Shares(config, log)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_its_own(tmp_path_factory):
