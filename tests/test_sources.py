@@ -312,7 +312,7 @@ def test_a_table_behind_a_web_server(tmp_path):
     (folder / "t.csv").write_text("image\na.jpg\n../up.jpg\ngone.jpg\n")
     handler = functools.partial(Quiet, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         one, up, gone = open_source(f"http://127.0.0.1:{server.server_port}/set/t.csv")
         server.shutdown()
@@ -330,7 +330,7 @@ def web(tmp_path):
 
     handler = functools.partial(Quiet, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield folder, f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

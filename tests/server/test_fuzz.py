@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-schemathesis = pytest.importorskip("schemathesis")
-
 
 def operations(service):
     document = service.get("/openapi.json").json()
@@ -16,6 +14,7 @@ def operations(service):
 
 def fuzz(service, home, examples):
     """Every operation gets made-up requests, valid and invalid; none may break the server."""
+    schemathesis = pytest.importorskip("schemathesis")
     from hypothesis import HealthCheck, Phase, given, settings
     from schemathesis.generation import GenerationMode
 
