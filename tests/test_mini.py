@@ -62,6 +62,7 @@ def test_accents_may_be_left_out(encoder, text):
     assert a @ b > 0.7 > a @ other
 
 
+@pytest.mark.slow
 def test_plain_open_clip_loads_the_folder_once_the_tower_is_known():
     code = (
         "import clipsearch.encoders.minitower, open_clip, torch\n"

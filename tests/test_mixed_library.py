@@ -1,4 +1,4 @@
-"""A library as people have it: 2,000 photos, and everything that lies beside them."""
+"""A library as people have it: a thousand photos, and everything that lies beside them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from clipsearch import Index
 
 pytestmark = pytest.mark.slow
 
-PHOTOS = 1_700  # that are ordinary; with all the others there are about 2,000
+PHOTOS = 700  # that are ordinary; with all the others there are about 1,000
 LITTER = ("@eaDir/a.jpg", "#recycle", "#snapshot/daily", "$RECYCLE.BIN/S-1-5", ".thumbnails")
 
 

@@ -153,6 +153,7 @@ def test_command(capsys):
     assert "shards" in table
 
 
+@pytest.mark.slow
 def test_command_measures_what_is_not_given(capsys):
     assert main(["--items", "1e6", "--commits-per-s", "1234", "-f", "json"]) == 0
     done = capsys.readouterr()
