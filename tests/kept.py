@@ -23,7 +23,7 @@ import pytest
 from clipsearch.intake import decoders
 from clipsearch.models import BUNDLED_MODEL
 
-_MOST = 8  # decoders that wait
+_MOST = 4  # decoders that wait
 # What no decoder looks at, and what differs from test to test.
 _UNSEEN = ("CLIPSEARCH_CACHE", "CLIPSEARCH_INDEXES", "CLIPSEARCH_STATE", "PYTEST_CURRENT_TEST")
 
