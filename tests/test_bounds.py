@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from clipsearch.engine.columns import as_json
 from clipsearch.errors import SourceError
 from clipsearch.files import open_regular, read_given, read_regular
 from clipsearch.intake import arrow_batches, parquet_cells, rows
@@ -310,3 +312,24 @@ def test_what_has_no_end_is_read_to_a_limit(tmp_path):
         with pytest.raises(SourceError, match="zeros"):
             list(open_source(tmp_path / name))
     assert read_regular("/proc/self/stat", MB)  # whose size is 0
+
+
+def test_json_that_is_nested_or_of_another_shape_costs_its_rows_alone(tmp_path):
+    drawn_file = tmp_path / "a.png"
+    drawn_file.write_bytes(drawn(1))
+    rows_of = tmp_path / "a.jsonl"
+    values = [*("[" * deep + "]" * deep for deep in (99, 101, 900, 10**6)), "9" * 9999]
+    values += ["1.00000000000000000001e999999", "1.00000000000000000001e-9999999999"]
+    rows_of.write_text("".join(f'{{"file": "a.png", "x": {value}}}\n' for value in values))
+    refused = [pair.refused for pair in open_source(rows_of)]
+    assert [text is None for text in refused] == [True, False, False, False, False, True, True]
+    assert refused[1] == "not valid JSON (nested over 100 levels deep)"
+    for odd in (5, [{"image_id": [1], "category_id": {}, "caption": "x"}]):
+        coco = tmp_path / "coco.json"
+        images = [{"id": [1], "file_name": "a.png", "sentences": 3}]
+        coco.write_text(json.dumps({"images": images, "annotations": odd, "categories": odd}))
+        assert [pair.image for pair in open_source(coco)] == [str(drawn_file)]
+    members = tmp_path / "a.tar.gz"
+    packed_tar(members, {"1.png": drawn(1), "1.json": b'{"x":' + b"[" * 500 + b"]" * 500 + b"}"})
+    assert [pair.refused for pair in open_source(members)] == ["its .json is not valid JSON"]
+    assert as_json(Decimal("1e-9999999999")) == "1E-9999999999"  # and not all of its zeros

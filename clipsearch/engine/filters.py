@@ -339,10 +339,10 @@ class _Compiler:
         try:
             if text.isdigit():
                 return int(text) if int(text) in INTEGERS else Decimal(text)
-            value = float(text)
-        except ValueError as exc:
+            value, exact = float(text), Decimal(text)
+        except (ValueError, ArithmeticError) as exc:
             raise InvalidInputError(f"{text!r} is not a number") from exc
-        return value if Decimal(repr(value)) == Decimal(text) else Decimal(text)
+        return value if Decimal(repr(value)) == exact else exact
 
     def _field(self, tree: exp.Expr) -> Field:
         names = self._names(tree)

@@ -8,6 +8,7 @@ import gzip
 import io
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -358,7 +359,9 @@ def loads(text: str) -> Any:
 
 def _exact(text: str) -> float | Decimal:
     value = float(text)
-    return value if len(text) < 16 or Decimal(repr(value)) == Decimal(text) else Decimal(text)
+    if len(text) < 16 or not math.isfinite(value) or value == 0:
+        return value
+    return value if Decimal(repr(value)) == Decimal(text) else Decimal(text)
 
 
 def _kept(row: Row, layout: Layout) -> Row:
@@ -571,6 +574,8 @@ class _ArrowRows(BatchRows):
             with self._open() as file:
                 small = SmallBatches(file)
                 yield pa.ipc.open_stream(small.stream()), small.left_out
+        except SourceError:
+            raise
         except (pa.ArrowException, OSError, ValueError, RuntimeError, ArithmeticError) as exc:
             raise SourceError(f"cannot read the table {self._name}: {exc}") from exc
 
