@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInputError
-from .files import replacing, replacing_folder, sweep
+from .files import expanded, replacing, replacing_folder, sweep
 from .vectors import Floats
 
 __all__ = [
@@ -64,10 +64,10 @@ _written: dict[Path, int] = {}  # bytes by cache folder, since it was looked thr
 def cache_folder() -> Path:
     """`$CLIPSEARCH_CACHE`, or `clipsearch` in the user's cache folder (`$XDG_CACHE_HOME`)."""
     if os.environ.get(CACHE_VARIABLE):
-        return Path(os.environ[CACHE_VARIABLE]).expanduser().absolute()
+        return expanded(os.environ[CACHE_VARIABLE]).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        return Path(base).expanduser() / "clipsearch"
+        return expanded(base) / "clipsearch"
     except RuntimeError:  # a user without a home folder, as in some containers: nothing is kept
         return Path(os.devnull, "clipsearch")
 

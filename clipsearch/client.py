@@ -12,7 +12,6 @@ import json
 import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +20,7 @@ import numpy as np
 from . import errors
 from .documents import duplicate_of_public, hits_of_public, item_of_public
 from .errors import ServiceError
+from .files import expanded
 from .images import ImageInput, load_image
 from .query import Query, Term
 from .request import Searchable, SearchRequest
@@ -262,7 +262,7 @@ def _upload(image: ImageInput) -> tuple[str, bytes]:
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     try:
-        return Path(path).expanduser().read_bytes()
+        return expanded(path).read_bytes()
     except OSError as exc:
         raise errors.InvalidInputError(f"cannot read {path}: {exc.strerror or exc}") from exc
 

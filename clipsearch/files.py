@@ -28,6 +28,7 @@ __all__ = [
     "advice",
     "as_on_disk",
     "check_output",
+    "expanded",
     "fresh_file",
     "is_temporary",
     "open_regular",
@@ -46,6 +47,14 @@ CATALOG = "catalog.sqlite"  # a folder with such a file is an index
 _TEMPORARY = re.compile(r"\.clipsearch-[0-9a-f]{16}\.part(?:-journal|-wal|-shm)?")
 _PIECE = 1024 * 1024
 _LEFT_S = 24 * 3600.0  # unchanged for so long, a temporary file is nobody's any more
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with the user's folder for `~`; that of a user who does not exist stays, as in shells.
+
+    `Path.expanduser` raises RuntimeError there, so it is used nowhere.
+    """
+    return Path(os.path.expanduser(path))
 
 
 def as_on_disk(path: Path) -> Path:
@@ -156,7 +165,7 @@ def check_output(
     Raises:
         InvalidInputError: It is refused.
     """
-    target = Path(os.path.realpath(Path(path).expanduser()))
+    target = Path(os.path.realpath(expanded(path)))
     above = (target, *target.parents)
     for folder in above[1:]:
         if (folder / CATALOG).exists():
@@ -214,7 +223,7 @@ def output_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         InvalidInputError: The folder does not exist, or `path` is a folder.
         StorageError: The file cannot be written.
     """
-    target = Path(path).expanduser().absolute()
+    target = expanded(path).absolute()
     if not target.parent.is_dir():
         raise InvalidInputError(f"there is no folder {target.parent} to write {target.name} to")
     if target.is_dir():

@@ -32,7 +32,7 @@ from .errors import (
     ItemNotFoundError,
     StorageError,
 )
-from .files import check_output, output_file
+from .files import check_output, expanded, output_file
 from .known import indexed_folders
 from .names import stored
 from .query import encode_together
@@ -119,7 +119,7 @@ class Index(Searchable):
             EncoderMismatchError: With `exist_ok`: the index is of another model.
             StorageError: The folder cannot be written.
         """
-        folder = Path(path).expanduser().absolute()
+        folder = expanded(path).absolute()
         if exist_ok and storage.is_index(folder):
             return cls.open(folder, encoder)
         storage.create(folder, encoder, exist_ok=exist_ok)
@@ -156,7 +156,7 @@ class Index(Searchable):
         """
         if encoder is not None and load is not None:
             raise InvalidInputError("give either encoder or load, not both")
-        folder = Path(path).expanduser().absolute()
+        folder = expanded(path).absolute()
         storage.check_openable(folder)
         return cls(folder, encoder, load=load, exact_elements=exact_elements, device=device)
 
@@ -353,8 +353,8 @@ class Index(Searchable):
         """Groups of items that are copies of each other: same bytes, same pixels, or look alike.
 
         Embeddings and what the index keeps of each image's structure choose whom to compare; the
-        pixels of their files decide. Where a file is away or has changed, embeddings decide
-        alone, and the member is not `checked`.
+        pixels of their files decide. Where a file is away, has changed, or lies in a folder that
+        was not indexed on this machine, embeddings decide alone, and the member is not `checked`.
 
         Args:
             threshold: Cosine from which images are compared, in (0, 1]; None for 0.8 (0.6 where
@@ -374,7 +374,9 @@ class Index(Searchable):
 
         def work(conn: Any, snapshot: Snapshot) -> list[list[Duplicate]]:
             with Comparer(
-                pixels="pixels" in kinds or "looks" in kinds, looks="looks" in kinds
+                self.indexed_folders(),
+                pixels="pixels" in kinds or "looks" in kinds,
+                looks="looks" in kinds,
             ) as judge:
                 return duplicate_groups(
                     conn, snapshot.present["image"], judge, threshold=threshold, kinds=kinds
@@ -427,7 +429,7 @@ class Index(Searchable):
         from .engine.ann import is_flat
         from .engine.parquet import is_export, write_parquet
 
-        target = Path(path).expanduser().absolute()
+        target = expanded(path).absolute()
         check_output(
             target,
             lambda file: is_flat(file) or is_export(file),
@@ -764,7 +766,7 @@ class Index(Searchable):
         def opened() -> Writer:
             return self.writer(wait=wait)
 
-        path = Path(folder).expanduser()
+        path = expanded(folder)
         with telling(self._path):
             if path.is_file():
                 report = import_parquet(opened, path, self._dim, self._fingerprint)

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from .files import replacing
+from .files import expanded, replacing
 
 __all__ = [
     "STATE_VARIABLE",
@@ -33,9 +33,9 @@ _loaded: set[str] = set()  # models of this process, for a disk that refuses
 def state_folder() -> Path:
     """`$CLIPSEARCH_STATE`, or `clipsearch` in the user's state folder (`$XDG_STATE_HOME`)."""
     if os.environ.get(STATE_VARIABLE):
-        return Path(os.environ[STATE_VARIABLE]).expanduser().absolute()
+        return expanded(os.environ[STATE_VARIABLE]).absolute()
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser() / "clipsearch"
+    return expanded(base) / "clipsearch"
 
 
 def indexed_folders(index_id: str, folder: Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from .errors import IndexNotFoundError, InvalidInputError
-from .files import as_on_disk
+from .files import as_on_disk, expanded
 
 __all__ = ["HOME_VARIABLE", "existing_index", "home", "index_names", "index_path"]
 
@@ -21,13 +21,13 @@ def home() -> Path:
     from; else `clipsearch/indexes` in the user's data folder.
     """
     if os.environ.get(HOME_VARIABLE):
-        return Path(os.environ[HOME_VARIABLE]).expanduser().absolute()
+        return expanded(os.environ[HOME_VARIABLE]).absolute()
     checkout = Path(__file__).resolve().parents[1] / "indexes"
     if (checkout / "README.md").is_file():
         return checkout
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     try:
-        return Path(data).expanduser() / "clipsearch" / "indexes"
+        return expanded(data) / "clipsearch" / "indexes"
     except RuntimeError as exc:
         raise InvalidInputError(
             f"there is no home folder to keep indexes in; set {HOME_VARIABLE} to a folder"
@@ -40,7 +40,7 @@ def index_path(name: str | os.PathLike[str]) -> Path:
     if not text.strip() or "\0" in text:
         raise InvalidInputError(f"an index needs a name or a folder, not {text!r}")
     if os.sep in text or text in (".", ".."):
-        return Path(text).expanduser().absolute()
+        return expanded(text).absolute()
     return home() / text
 
 

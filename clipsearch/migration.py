@@ -25,13 +25,15 @@ from .engine import catalog, declared, refresh, vectorsets
 from .engine.lock import WriterLock
 from .engine.reader import Reader
 from .engine.writer import Writer
-from .errors import InvalidInputError, MissingExtraError, SourceError
+from .errors import ImageDecodeError, InvalidInputError, MissingExtraError, SourceError
 from .intake.archives import ARCHIVE_SUFFIXES
 from .intake.embedder import Embedder
+from .intake.originals import check_indexed_here
 from .intake.pairs import Pair
 from .intake.places import is_url
 from .intake.sources import pairs_within
 from .intake.tables import TABLE_SUFFIXES
+from .known import indexed_folders
 from .types import Item, MigrationReport, Modality, Outcome, Progress
 from .vectors import Floats, Rows
 
@@ -98,6 +100,7 @@ class Migration:
             raise InvalidInputError("batch_size and workers must be at least 1")
         self._folder = folder
         self._reader = reader
+        self._roots = indexed_folders(reader.state().index_id, folder)
         self._encoder = encoder
         self._model = encoder.fingerprint
         self._back = back
@@ -271,6 +274,9 @@ class Migration:
                     self._fail(content.rows, "there is no file that its image could be read from")
                     continue
                 container = content.key if found is None else found[1] or found[2]
+                if not is_url(container) and not self._is_here(container, content):
+                    self._fail(content.rows, content.reason)
+                    continue
                 inside.setdefault(container, {})[content.key] = content
         for container, contents in inside.items():
             yield from self._within(container, contents)
@@ -291,7 +297,21 @@ class Migration:
             wanted.difference_update(content.rows)
             paths = [item.path, *(known.path for known in same)]
             content.sources = list(dict.fromkeys(path for path in paths if path is not None))
-            yield content
+            sources, content.sources = content.sources, []
+            content.sources += [path for path in sources if self._is_here(path, content)]
+            if content.sources or not sources:
+                yield content
+            else:
+                self._fail(content.rows, content.reason)
+
+    def _is_here(self, path: str | bytes, content: _Content) -> bool:
+        """Whether a file may be read; what the index alone names is not opened."""
+        try:
+            check_indexed_here(str(path), self._roots)
+        except ImageDecodeError as exc:
+            content.reason = content.reason or str(exc)
+            return False
+        return True
 
     def _within(self, container: str, contents: dict[str, _Content]) -> Iterator[_Content]:
         """The images that a tar shard, a table or a URL holds."""

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from .errors import SourceError
+from .files import expanded
 from .ingest import RULES, IngestOptions, settle_away
 from .intake.left_out import IGNORE_FILE, settled
 from .intake.sources import FolderSource
@@ -52,7 +53,7 @@ def watch(
         SourceError: The folder is not there.
         KeyboardInterrupt: Ctrl-C.
     """
-    root = Path(folder).expanduser().resolve()
+    root = expanded(folder).resolve()
     if not root.is_dir():
         raise SourceError(f"nothing to watch at {root}; give a folder")
     wanted = dataclasses.replace(options or IngestOptions(), prune=False, wait=True)

@@ -1,5 +1,6 @@
 """Memory is bounded by bytes: what a small file unpacks to, and what is honest and large."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -9,16 +10,19 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from clipsearch.engine.columns import as_json
 from clipsearch.errors import SourceError
 from clipsearch.files import open_regular, read_given, read_regular
-from clipsearch.intake import parquet_cells, rows
+from clipsearch.intake import arrow_batches, parquet_cells, rows
 from clipsearch.intake.inside import cell_place, read_inside
 from clipsearch.intake.layouts import Asked
 from clipsearch.intake.sources import open_source
@@ -197,6 +201,100 @@ def test_large_pages_are_read_as_arrow_reads_them(tmp_path, monkeypatch, compres
                     assert read_inside(cell_place(str(path), "image", at)) == image[at]["bytes"]
 
 
+def test_small_tables_of_arrow_and_lists_cost_their_parts_alone(tmp_path):
+    good, large = drawn(1), pa.array(["x" * (5 * MB)])
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), large)
+    tags = pa.ListArray.from_arrays(pa.array([0, 0, 100_000], pa.int32()), repeated)
+    listed = tmp_path / "listed.feather"
+    table = pa.table({"image": [good, good], "tags": tags})
+    pa.feather.write_feather(table, listed, compression="zstd")
+    missing = pa.ListArray.from_arrays(pa.array([0, 0, 1 << 28], pa.int32()), pa.nulls(1 << 28))
+    nulls = tmp_path / "nulls.arrow"
+    table = pa.table({"image": [good, good], "none": missing})
+    with pa.ipc.new_stream(nulls, table.schema) as out:
+        out.write_table(table)
+    nested = tmp_path / "nested.parquet"
+    offsets = pa.array([0, 1, 60], pa.int32())
+    table = {"image": [good] * 2, "tags": pa.ListArray.from_arrays(offsets, repeated[:60])}
+    pq.write_table(pa.table(table), nested, compression="zstd")
+    bomb = tmp_path / "bomb.feather"
+    pa.feather.write_feather(pa.table({"image": [bytes(300 * MB)]}), bomb, compression="zstd")
+    assert all(path.stat().st_size < MB for path in tmp_path.iterdir())
+    found = read_apart(listed, nulls, nested, bomb)
+    assert max(one[0] for one in found.values()) < 300, found
+    assert "a record batch of it has 314," in found["bomb.feather"][3]
+    assert "over the limit of 256 MB" in found["bomb.feather"][3]
+    for name in ("listed.feather", "nulls.arrow", "nested.parquet"):
+        _, read, refused, error = found[name]
+        assert (read, error) == (1, "")
+        assert refused[0].endswith("bytes, over the limit of 256 MB")
+
+
+@pytest.mark.slow
+def test_honest_photos_of_five_megabytes_in_one_batch_of_arrow_take_a_part_of_a_gigabyte(tmp_path):
+    photos = [drawn(n) + random.randbytes(5 * MB) for n in range(150)]
+    table = pa.table({"image": [{"bytes": photo, "path": None} for photo in photos]})
+    places = [tmp_path / "a.arrow", tmp_path / "a.feather"]
+    with pa.ipc.new_stream(places[0], table.schema) as out:
+        out.write_table(table)
+    pa.feather.write_feather(table, places[1], compression="uncompressed")
+    found = read_apart(*places)
+    assert [one[1] for one in found.values()] == [150, 150]
+    assert max(one[0] for one in found.values()) < 500, found
+
+
+def test_a_batch_in_parts_has_the_rows_that_arrow_reads(tmp_path, monkeypatch):
+    rng = random.Random(4)
+
+    def some(kind: pa.DataType, make) -> pa.Array:
+        return pa.array([make(n) if rng.random() > 0.2 else None for n in range(137)], kind)
+
+    words = pa.array([rng.choice("abc") for _ in range(137)]).dictionary_encode()
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({
+        "image": some(image, lambda n: {"bytes": rng.randbytes(7 * n), "path": None}),
+        "caption": some(pa.large_string(), lambda n: "é" * n),
+        "lists": some(pa.large_list(pa.string()), lambda n: [None, "a"][: n % 3] * n),
+        "truths": some(pa.list_(pa.bool_()), lambda n: [True, False, True] * (n % 4)),
+        "pairs": some(pa.list_(pa.float32(), 2), lambda n: [n, 0.5]),
+        "map": some(pa.map_(pa.string(), pa.int64()), lambda n: [(str(n), n)]),
+        "truth": some(pa.bool_(), lambda n: n % 3 == 0),
+        "word": words, "words": pa.ListArray.from_arrays(pa.array(range(138), pa.int32()), words),
+        "none": pa.nulls(137), "time": some(pa.timestamp("us"), lambda n: n),
+        "raw": some(pa.binary(3), lambda n: b"abc"),
+    })  # fmt: skip
+    for place in (tmp_path / "file.arrow", tmp_path / "stream.arrow", tmp_path / "old.arrow"):
+        write = pa.ipc.new_file if place.stem == "file" else pa.ipc.new_stream
+        options = pa.ipc.IpcWriteOptions(use_legacy_format=place.stem == "old")
+        with write(place, table.schema, options=options) as out:
+            out.write_table(table, max_chunksize=90)
+
+        def read(place: Path = place) -> list:
+            return list(rows.open_rows(lambda: open_regular(place), str(place), Asked()))
+
+        expected = read()
+        with monkeypatch.context() as small:
+            small.setattr(arrow_batches, "WAITING_BYTES", 2000)
+            with place.open("rb") as file:
+                batches = pa.ipc.open_stream(arrow_batches.SmallBatches(file).stream())
+                got = list(batches)
+                assert len(got) > 20
+                assert pa.Table.from_batches(got).equals(table)
+            assert read() == expected
+            small.setattr(arrow_batches, "MAX_IMAGE_BYTES", 2100)
+            for row, other in zip(read(), expected, strict=True):
+                assert row == other or "over the limit" in row.reason
+        damaged = bytearray(place.read_bytes())
+        for _ in range(60):
+            at, bit = rng.randrange(4000), 1 << rng.randrange(8)
+            damaged[at] ^= bit
+            file = io.BytesIO(damaged)
+            file.close = lambda: None
+            with contextlib.suppress(SourceError):
+                list(rows.open_rows(lambda file=file: file, "a.arrow", Asked()))
+            damaged[at] ^= bit
+
+
 def test_what_has_no_end_is_read_to_a_limit(tmp_path):
     with pytest.raises(OSError, match="over the limit of 1 MB"):
         read_given("/dev/zero", MB)
@@ -214,3 +312,24 @@ def test_what_has_no_end_is_read_to_a_limit(tmp_path):
         with pytest.raises(SourceError, match="zeros"):
             list(open_source(tmp_path / name))
     assert read_regular("/proc/self/stat", MB)  # whose size is 0
+
+
+def test_json_that_is_nested_or_of_another_shape_costs_its_rows_alone(tmp_path):
+    drawn_file = tmp_path / "a.png"
+    drawn_file.write_bytes(drawn(1))
+    rows_of = tmp_path / "a.jsonl"
+    values = [*("[" * deep + "]" * deep for deep in (99, 101, 900, 10**6)), "9" * 9999]
+    values += ["1.00000000000000000001e999999", "1.00000000000000000001e-9999999999"]
+    rows_of.write_text("".join(f'{{"file": "a.png", "x": {value}}}\n' for value in values))
+    refused = [pair.refused for pair in open_source(rows_of)]
+    assert [text is None for text in refused] == [True, False, False, False, False, True, True]
+    assert refused[1] == "not valid JSON (nested over 100 levels deep)"
+    for odd in (5, [{"image_id": [1], "category_id": {}, "caption": "x"}]):
+        coco = tmp_path / "coco.json"
+        images = [{"id": [1], "file_name": "a.png", "sentences": 3}]
+        coco.write_text(json.dumps({"images": images, "annotations": odd, "categories": odd}))
+        assert [pair.image for pair in open_source(coco)] == [str(drawn_file)]
+    members = tmp_path / "a.tar.gz"
+    packed_tar(members, {"1.png": drawn(1), "1.json": b'{"x":' + b"[" * 500 + b"]" * 500 + b"}"})
+    assert [pair.refused for pair in open_source(members)] == ["its .json is not valid JSON"]
+    assert as_json(Decimal("1e-9999999999")) == "1E-9999999999"  # and not all of its zeros

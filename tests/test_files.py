@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import clipsearch.ui
 import pytest
 
-from clipsearch.errors import InvalidInputError, StorageError
-from clipsearch.files import is_temporary, output_file, replacing, replacing_folder, sweep
+import clipsearch
+from clipsearch import Index
+from clipsearch.errors import ClipSearchError, InvalidInputError, StorageError
+from clipsearch.files import expanded, is_temporary, output_file, replacing, replacing_folder, sweep
+from clipsearch.intake.sources import open_source
 
 KILLED = """
 import os, signal, sys
@@ -172,3 +178,18 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
     with output_file(target) as part:
         part.write_text("secret")
     assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_folder_of_a_user_who_does_not_exist_is_a_name_as_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert expanded("~nobody-at-all/x") == Path("~nobody-at-all/x")
+    assert expanded("~") == Path.home()
+    with pytest.raises(ClipSearchError, match="~nobody-at-all"):
+        Index.open("~nobody-at-all/index")
+    with pytest.raises(ClipSearchError, match="~nobody-at-all"):
+        open_source("~nobody-at-all/photos")
+    packages = [Path(package.__file__).parent for package in (clipsearch, clipsearch.ui)]
+    sources = {path for package in packages for path in package.rglob("*.py")}
+    assert len(sources) > 100
+    raising = re.compile(r"(?<!os\.path)\.expanduser\(")  # it has another exception for that
+    assert [path for path in sources if raising.search(path.read_text())] == []

@@ -1,6 +1,7 @@
 """Filters are held against plain Python on the same items."""
 
 import datetime as dt
+import inspect
 import math
 import unicodedata
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clipsearch.engine import filters
 from clipsearch.errors import ClipSearchError, InvalidInputError
 from clipsearch.index import Index
 from clipsearch.intake.sources import open_source
@@ -155,6 +157,25 @@ def test_what_is_refused_says_why(index, where, message):
     with pytest.raises(InvalidInputError, match=message) as caught:
         index.items(where)
     assert len(str(caught.value)) < 1000
+
+
+def test_how_deep_a_filter_may_be_does_not_depend_on_who_asks(index):
+    def asked(where: str, calls: int) -> list | str:
+        if calls:
+            return asked(where, calls - 1)
+        try:
+            return index.items(where)
+        except InvalidInputError as exc:
+            return str(exc)
+
+    for depth in (31, 33):
+        where = f"{'(' * depth}width = 300{')' * depth}"
+        filters._compiled.cache_clear()
+        shallow = asked(where, 0)
+        filters._compiled.cache_clear()
+        assert asked(where, 850 - len(inspect.stack(0))) == shallow
+        assert (len(shallow) == 1) if depth == 31 else "nested over 32 levels deep" in shallow
+    assert len(index.items(f"width = 300 or caption = '{'(' * 99}'")) == 1  # words nest nothing
 
 
 def test_long_lists_are_fine(index):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
+from pathspec import GitIgnoreSpec
 
 from clipsearch import Index
 from clipsearch.ingest import IngestOptions
+from clipsearch.intake import left_out
 from clipsearch.intake.left_out import litter
 from clipsearch.intake.sources import FolderSource
 from clipsearch.watch import _changed_folders, _judge
@@ -240,3 +243,22 @@ def test_python_lists_what_was_skipped(tmp_path, index):
     (one,) = index.skipped()
     assert (one.key, one.status) == (str(root / "bad.jpg"), "skipped")
     assert index.info()["skipped"] == 1
+
+
+def test_a_pattern_takes_few_steps_however_many_stars_it_has(tmp_path):
+    patterns = ["*a" * 12 + "b", "**/a/" * 9 + "b", "x*[a-c]?*a*/**/y*a*a", "**[!a]*"]
+    patterns += ["a**/*b*", "/*a*b/**/c", "**/a*/**/b/**"]
+    places = ["a" * 255, "/".join("a" * 900), "xba/u/v/yaa", "b", "a/1b2", "zab/c", "zab/q/c"]
+    places += ["u/ab/w/b/z", "u/ab/b/z"]
+    for line in patterns:
+        for pattern, plain in zip(
+            GitIgnoreSpec.from_lines([line]).patterns,
+            GitIgnoreSpec.from_lines([line]).patterns,
+            strict=True,
+        ):
+            bounded = left_out._bounded(pattern)
+            start = time.perf_counter()
+            found = [bool(left_out._fits(bounded, place, False)) for place in places]
+            assert time.perf_counter() - start < 2
+            expected = [bool(left_out._fits(plain, place, False)) for place in places[2:]]
+            assert found[2:] == expected

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -30,8 +31,10 @@ from clipsearch.cluster.index_shards import open_shards, shard_index, shards_fol
 from clipsearch.engine import digests, foreign
 from clipsearch.engine.schema import definition
 from clipsearch.errors import IndexCorruptError, InvalidInputError, SourceError
+from clipsearch.ingest import IngestOptions
 from clipsearch.server import ServerSettings, create_app
 from tests.fakes import DIM, FakeEncoder, fill
+from tests.test_ingest import PixelEncoder
 from tests.ui_support import served
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -309,6 +312,41 @@ def test_only_images_of_indexed_folders_are_shown_whatever_the_catalog_says(show
         digested(connection)
     connection.close()
     assert _statuses(path, encoder) == {**dict.fromkeys(said, 404), 9: 200}
+
+
+def test_no_command_opens_what_only_an_index_names(tmp_path):
+    folder, secret = tmp_path / "photos", tmp_path / "secret.png"
+    folder.mkdir()
+    for number in range(5):
+        Image.new("RGB", (40, 30), (20 * number, 90, 10)).save(folder / f"{number}.png")
+    Image.new("RGB", (40, 30), "white").save(secret)
+    pipe = folder / "pipe.png"
+    os.mkfifo(pipe)
+    path = tmp_path / "index"
+    with Index.create(path, PixelEncoder()) as index:
+        assert index.add(folder, options=IngestOptions(workers=1)).indexed == 5
+    inside = json.dumps({"file": str(secret), "member": "a.png", "at": 0, "size": 9})
+    said = {1: ("/etc/passwd", None), 2: (str(secret), None), 3: (str(pipe), None)}
+    said[4] = (None, inside)
+    with sqlite3.connect(path / "catalog.sqlite") as connection:
+        connection.executemany(
+            "UPDATE items SET path = ?, place = ?, sha256 = NULL, size_bytes = NULL WHERE row = ?",
+            [(*facts, row) for row, facts in said.items()],
+        )
+        digested(connection)
+    connection.close()
+    opened = set[str]()
+    sys.addaudithook(lambda event, args: opened.add(str(args[0])) if event == "open" else None)
+    with Index.open(path, PixelEncoder()) as index:
+        index.duplicates(0.01)
+        another = PixelEncoder()
+        another.fingerprint = "another"
+        report = index.migrate(another, workers=1)
+    assert not opened & {"/etc/passwd", str(secret)}
+    reasons = {one.key.rpartition("/")[2]: one.reason for one in report.missing}
+    assert len(reasons) == 4
+    for number in (0, 1):
+        assert "was not indexed on this machine" in reasons[f"{number}.png"]
 
 
 def _statuses(path: Path, encoder, *roots: Path) -> dict[int, int]:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import gradio as gr
 
 from clipsearch import ClipSearchError, Index, IngestReport
+from clipsearch.files import expanded
 from clipsearch.locations import home, index_path
 from clipsearch.models import BUNDLED_MODEL
 from clipsearch.names import shown
@@ -89,7 +90,7 @@ def allowed_source(roots: tuple[Path, ...], root: str, below: str) -> Path:
     base = next((path for path in roots if str(path) == root), None)
     if base is None or "\0" in below:
         raise PageError("build.not_allowed")
-    base = base.expanduser().resolve()
+    base = expanded(base).resolve()
     path = (base / below.strip().lstrip("/")).resolve()
     if not path.is_relative_to(base):
         raise PageError("build.leads_out")

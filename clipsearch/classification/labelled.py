@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SourceError
+from ..files import expanded
 from ..images import image_suffixes
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def read_labelled(source: str | Path) -> Labelled:
     Raises:
         SourceError: Nothing is there, or it has no classes.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return _from_folders(path)
     table = _read_table(path)
@@ -67,7 +68,7 @@ def read_captioned(source: str | Path) -> Captioned:
     Raises:
         SourceError: Nothing is there, or a column is missing.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         tables = [path / name for name in ("captions.tsv", "captions.csv", "captions.parquet")]
         path = next((table for table in tables if table.is_file()), path / "captions.tsv")

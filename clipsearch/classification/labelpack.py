@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InvalidInputError
-from ..files import check_output, output_file, read_regular
+from ..files import check_output, expanded, output_file, read_regular
 from ..vectors import Floats
 from .heads import Adapter, ClassHead
 
@@ -95,7 +95,7 @@ def load_pack(source: str | os.PathLike[str] | bytes) -> LabelPack:
         InvalidInputError: It cannot be read, is no pack, is damaged, or is of a newer version.
     """
     name = "the label pack" if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else _read(Path(source).expanduser(), name)
+    data = source if isinstance(source, bytes) else _read(expanded(source), name)
     try:
         arrays, metadata = _parse(data)
         if metadata.get("format") != _FORMAT:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InvalidInputError
-from ..files import read_given
+from ..files import expanded, read_given
 from ..limits import MAX_TEXT_BYTES
 
 __all__ = ["Groups", "label_groups", "parse_labels", "read_labels"]
@@ -65,7 +65,7 @@ def read_labels(path: str | Path) -> list[str]:
         InvalidInputError: The file cannot be read or has no labels.
     """
     try:
-        text = read_given(Path(path).expanduser(), MAX_TEXT_BYTES).decode("utf-8-sig")
+        text = read_given(expanded(path), MAX_TEXT_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise InvalidInputError(f"cannot read labels from {path}: {exc}") from exc
     lines = [line.strip() for line in text.splitlines()]

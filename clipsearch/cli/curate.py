@@ -12,6 +12,7 @@ import clipsearch
 
 from ..documents import duplicate_document, hit_document
 from ..errors import InvalidInputError
+from ..files import expanded
 from ..locations import existing_index
 from ..types import Modality
 from .formats import RowsOutput, print_csv
@@ -224,7 +225,7 @@ def import_command(
     from ..engine.parquet import is_export, vectors_dim
     from ..engine.transfer import embeddings_dim
 
-    path = folder.expanduser()
+    path = expanded(folder)
     dim = vectors_dim(path) if path.is_file() and is_export(path) else embeddings_dim(path)
     with open_or_create(name, model, "auto", "auto", dim=dim, trust_model=trust_model) as index:
         report = index.import_embeddings(folder, wait=wait)

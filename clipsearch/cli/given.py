@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidInputError
-from ..files import as_on_disk
+from ..files import as_on_disk, expanded
 from ..limits import MAX_IMAGE_BYTES
 from ..names import shell_word
 from ..query import Query
@@ -134,7 +134,7 @@ def _path_of(text: str) -> Path | None:
         if re.match(r"/[A-Za-z]:", text) and os.name == "nt":
             text = text[1:]
     try:
-        return as_on_disk(Path(text).expanduser())
+        return as_on_disk(expanded(text))
     except (OSError, RuntimeError, ValueError):  # RuntimeError: there is no such user
         return Path(text)
 

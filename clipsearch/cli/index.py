@@ -16,6 +16,7 @@ import clipsearch
 
 from ..engine.storage import is_index
 from ..errors import IndexNotFoundError, InvalidInputError, SourceError
+from ..files import expanded
 from ..locations import index_path
 from ..models import BUNDLED_MODEL, load_text_encoder
 from ..names import shell_word
@@ -190,7 +191,7 @@ def index(
     options.check_report(index_path(name), *(one for one in sources if one != "-"))
     if yes and not prune:
         raise InvalidInputError("--yes goes with --prune")
-    if watch and (len(sources) != 1 or not Path(sources[0]).expanduser().is_dir()):
+    if watch and (len(sources) != 1 or not expanded(sources[0]).is_dir()):
         raise InvalidInputError("--watch needs exactly one source, a folder")
     folders = _looked_into(sources, name, options)
     if prune and len(sources) > 1 and not all(folder.root for folder in folders):
@@ -293,7 +294,7 @@ def _follow(opened: clipsearch.Index, folder: str, options: IngestOptions) -> No
             for line in summarise(report):
                 note(line)
 
-    ready = f"watching {short_path(str(Path(folder).expanduser().resolve()))}; press Ctrl-C to stop"
+    ready = f"watching {short_path(str(expanded(folder).resolve()))}; press Ctrl-C to stop"
     with contextlib.suppress(KeyboardInterrupt):
         watch(opened, folder, options=options, on_report=tell, ready=lambda: note(ready))
     note("stopped watching")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import ClipSearchError, SourceError
+from ..files import expanded
 from ..locations import existing_index, index_names
 from .options import Device, TrustModel
 from .output import note
@@ -51,7 +52,7 @@ def checked_roots(given: list[Path] | None) -> tuple[Path, ...]:
     Raises:
         SourceError: One is not there.
     """
-    roots = tuple(path.expanduser().resolve() for path in given or [])
+    roots = tuple(expanded(path).resolve() for path in given or [])
     for path in roots:
         if not path.is_dir():
             raise SourceError(f"--root {path} is not an existing folder")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InvalidInputError
-from ..files import read_given
+from ..files import expanded, read_given
 from ..limits import MAX_TEXT_BYTES
 from ..locations import existing_index, home, index_names
 from ..models import BUNDLED_MODEL, load_index_encoder
@@ -186,7 +186,7 @@ def _tokens(given: list[str] | None, file: Path | None) -> tuple[str, ...]:
     found = [*(given or []), *os.environ.get(TOKEN_VARIABLE, "").split(",")]
     if file is not None:
         try:
-            lines = read_given(file.expanduser(), MAX_TEXT_BYTES).decode().splitlines()
+            lines = read_given(expanded(file), MAX_TEXT_BYTES).decode().splitlines()
         except (OSError, UnicodeDecodeError) as exc:
             raise InvalidInputError(f"cannot read tokens from {file}: {exc}") from exc
         lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]

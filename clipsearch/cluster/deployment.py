@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ClusterError, ImageDecodeError, IndexNotFoundError, InvalidInputError
+from ..files import expanded
 from ..index import Index
 from ..models import check_trusted
 from ..query import Query, Term
@@ -116,7 +117,7 @@ def _portable(term: Term) -> Term:
     if term.kind != "image" or not isinstance(term.value, str | os.PathLike):
         return term
     try:
-        data = Path(term.value).expanduser().read_bytes()
+        data = expanded(term.value).read_bytes()
     except OSError as exc:
         raise ImageDecodeError(f"cannot read {term.value}: {exc.strerror or exc}") from exc
     return Term("image", data, term.weight)

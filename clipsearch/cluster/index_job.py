@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClipSearchError, InvalidInputError
+from ..files import expanded
 from ..ingest import IngestOptions, open_for
 from ..intake.embedder import Chunks, Embedded, Stored
 from ..intake.log import IngestLog
@@ -189,7 +190,7 @@ def _shared_paths(source: Any) -> list[str]:
     text = os.fspath(source).removeprefix("file://")
     if text == "-" or is_url(text):
         return []
-    path = Path(text).expanduser().absolute()
+    path = expanded(text).absolute()
     return [str(path.parent if "{" in text else path)]
 
 

@@ -11,10 +11,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from ..errors import ClipSearchWarning, ClusterError
+from ..files import expanded
 from ..models import BUNDLED_MODEL
 from .connection import require_ray
 
@@ -54,12 +54,12 @@ def local_files_of_model(name: str) -> list[str]:
     if name == BUNDLED_MODEL:
         return []  # travels with the package
     if name.startswith("local-dir:"):
-        folder = Path(name.removeprefix("local-dir:")).expanduser()
+        folder = expanded(name.removeprefix("local-dir:"))
         return [str(folder / "open_clip_config.json")]
     if name.startswith("hf-hub:"):
         return []
     _, colon, file = name.partition(":")
-    return [str(Path(file).expanduser())] if colon else []
+    return [str(expanded(file))] if colon else []
 
 
 def check_nodes(

@@ -24,6 +24,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ModelLoadError, ModelNotFoundError
+from ..files import expanded
 from ..types import Precision
 from . import minitower  # noqa: F401  # makes the bundled model's image encoder known to timm
 from .openclip import OpenClipEncoder, check_precision, resolve_device
@@ -79,7 +80,7 @@ def open_encoder(
 def _parse(name: str) -> _ModelSpec:
     """Understand a model name, refusing whatever would load a model other than as trained."""
     if name.startswith("local-dir:"):
-        folder = Path(name.removeprefix("local-dir:")).expanduser()
+        folder = expanded(name.removeprefix("local-dir:"))
         _check_config(folder / "open_clip_config.json", name)
         return _ModelSpec(f"local-dir:{folder}")
     if name.startswith("hf-hub:"):
@@ -102,7 +103,7 @@ def _parse(name: str) -> _ModelSpec:
             f"{architecture} has no weights called {tag!r}; there are: {', '.join(near)}"
         )
     if colon:
-        return _checkpoint_spec(name, architecture, tag, Path(file).expanduser())
+        return _checkpoint_spec(name, architecture, tag, expanded(file))
     if not slash:
         hint = ", ".join(f"{architecture}/{known}" for known in tags[:4]) or "a checkpoint file"
         raise ModelNotFoundError(

@@ -45,6 +45,7 @@ EXPORTED = b"clipsearch"  # the key of what an export says of itself and of its 
 INTEGERS = range(-(2**63), 2**63)  # that SQLite keeps and compares as they are
 _INFINITE = "b4f1a3c2-infinity"  # stands for it while a JSON text is written
 _EXACT = re.compile(r"-?(?:[1-9][0-9]*|0)(?:\.[0-9]+)?", re.ASCII)
+_MOST_ZEROS = 1_000  # of a decimal; a few characters may ask for billions
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
@@ -89,7 +90,10 @@ def _scalar(value: Any) -> Any:
     if type(value).__name__ in ("NaTType", "NAType"):  # of pandas
         return None
     if isinstance(value, Decimal):
-        return format(value, "f") if value.is_finite() else None
+        if not value.is_finite():
+            return None
+        is_long = max(abs(value.adjusted()), abs(int(value.as_tuple().exponent))) > _MOST_ZEROS
+        return str(value) if is_long else format(value, "f")
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
     if isinstance(value, dt.timedelta):

@@ -26,6 +26,7 @@ import difflib
 import functools
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
@@ -59,6 +60,9 @@ __all__ = ["compile_where"]
 
 _MAX_LENGTH = 10_000  # characters; far more than anyone types, and a bound on the work
 _MAX_DEPTH = 32  # of `and` within `or` within `and`; more than SQLite's parser has room for is 40
+
+_MAX_NESTED = 32  # of parentheses; sqlglot's parser ends at 46 where Python ends at 1,000 calls
+_TOKEN = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\w+|\S", re.ASCII)
 
 _OPERATORS: dict[type[exp.Expr], Operator] = {
     exp.EQ: "=",
@@ -109,8 +113,12 @@ def _compiled(where: str, extra: tuple[tuple[str, str], ...], hidden: frozenset[
         raise InvalidInputError(f"the filter is longer than {_MAX_LENGTH} characters")
     if "\0" in where:
         raise InvalidInputError("the filter holds a NUL character")
+    text = _quoted(where, [name for name, _ in extra])
+    if _nesting(text) > _MAX_NESTED:
+        raise _too_deep(where)
     try:
-        trees = sqlglot.parse(_quoted(where, [name for name, _ in extra]), dialect="sqlite")
+        with ThreadPoolExecutor(1) as fresh:  # whose stack is empty, however deep the caller's is
+            trees = fresh.submit(sqlglot.parse, text, dialect="sqlite").result()
     except RecursionError as exc:
         raise _too_deep(where) from exc
     except (SqlglotError, ValueError) as exc:
@@ -118,10 +126,28 @@ def _compiled(where: str, extra: tuple[tuple[str, str], ...], hidden: frozenset[
         raise InvalidInputError(f"the filter {_short(where)} cannot be read: {detail}") from exc
     if len(trees) != 1 or trees[0] is None:
         raise InvalidInputError(f"the filter {_short(where)} must be one expression")
-    try:
-        return _Compiler(where, dict(extra), hidden).node(trees[0], 0)
-    except RecursionError as exc:
-        raise _too_deep(where) from exc
+    with ThreadPoolExecutor(1) as fresh:
+        return fresh.submit(_Compiler(where, dict(extra), hidden).node, trees[0], 0).result()
+
+
+def _nesting(where: str) -> float:
+    """How deep a filter is nested: its parentheses, each `not` in a row for half of one."""
+    deepest = here = row = 0.0
+    opened: list[float] = []
+    for token in _TOKEN.finditer(where):
+        match token[0].lower():
+            case "(" | "[":
+                opened.append(1 + row)
+                here, row = here + opened[-1], 0
+            case ")" | "]":
+                here -= opened.pop() if opened else 0
+                row = 0
+            case "not" | "-" | "~" | "+":
+                row += 0.5
+            case _:
+                row = 0
+        deepest = max(deepest, here + row)
+    return deepest
 
 
 class _Compiler:
@@ -339,10 +365,10 @@ class _Compiler:
         try:
             if text.isdigit():
                 return int(text) if int(text) in INTEGERS else Decimal(text)
-            value = float(text)
-        except ValueError as exc:
+            value, exact = float(text), Decimal(text)
+        except (ValueError, ArithmeticError) as exc:
             raise InvalidInputError(f"{text!r} is not a number") from exc
-        return value if Decimal(repr(value)) == Decimal(text) else Decimal(text)
+        return value if Decimal(repr(value)) == exact else exact
 
     def _field(self, tree: exp.Expr) -> Field:
         names = self._names(tree)
@@ -450,7 +476,8 @@ def _plain(name: str) -> str:
 
 def _too_deep(where: str) -> InvalidInputError:
     return InvalidInputError(
-        f"the filter {_short(where)} is nested too deeply; write it with fewer parentheses"
+        f"the filter {_short(where)} is nested over {_MAX_NESTED} levels deep; write it with fewer "
+        "parentheses"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from pathlib import PurePath
 from typing import Any
 
@@ -27,22 +28,28 @@ def rows(document: dict[str, Any]) -> list[dict[str, Any]]:
     categories: dict[Any, dict[str, None]] = {}
     names = {
         one.get("id"): str(one.get("name"))
-        for one in document.get("categories") or ()
-        if isinstance(one, dict)
+        for one in _objects(document.get("categories"))
+        if isinstance(one.get("id"), Hashable)
     }
-    for one in document.get("annotations") or ():
-        if not isinstance(one, dict):
+    for one in _objects(document.get("annotations")):
+        if not isinstance(one.get("image_id"), Hashable):
             continue
         if isinstance(one.get("caption"), str) and one["caption"].strip():
             captions.setdefault(one.get("image_id"), []).append(one["caption"].strip())
-        if one.get("category_id") in names:
+        category = one.get("category_id")
+        if isinstance(category, Hashable) and category in names:
             of_image = categories.setdefault(one.get("image_id"), {})
-            of_image[names[one["category_id"]]] = None
+            of_image[names[category]] = None
     return [
-        _row(image, captions.get(image.get("id"), []), list(categories.get(image.get("id"), {})))
-        for image in document["images"]
-        if isinstance(image, dict)
+        _row(image, captions.get(name, []), list(categories.get(name, {})))
+        for image in _objects(document["images"])
+        for name in (image["id"] if isinstance(image.get("id"), Hashable) else None,)
     ]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list, or none."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _row(image: dict[str, Any], captions: list[str], categories: list[str]) -> dict[str, Any]:
@@ -50,8 +57,8 @@ def _row(image: dict[str, Any], captions: list[str], categories: list[str]) -> d
     folder = image.get("filepath")
     found = [*captions, *(
         str(one["raw"]).strip()
-        for one in image.get("sentences") or ()
-        if isinstance(one, dict) and one.get("raw")
+        for one in _objects(image.get("sentences"))
+        if one.get("raw")
     )]  # fmt: skip
     row: dict[str, Any] = {
         "file_name": f"{folder}/{name}" if folder else name,

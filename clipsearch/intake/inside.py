@@ -12,6 +12,7 @@ import os
 from typing import IO, Any
 
 from ..errors import ImageDecodeError
+from ..files import open_regular
 from ..limits import MAX_IMAGE_BYTES
 from ..names import actual, stored
 from ..rawfiles import named
@@ -60,7 +61,7 @@ def read_inside(place: str, file: IO[bytes] | None = None) -> bytes:
     name = os.path.basename(known["file"])
     try:
         if file is None:
-            with open(known["file"], "rb") as opened:
+            with open_regular(known["file"]) as opened:
                 return _read(known, opened)
         return _read(known, file)
     except OSError as exc:

@@ -8,6 +8,7 @@ recycle bin that is named as a source is taken.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,11 @@ _MOST_COUNTED = 10_000  # files in litter; a file server may keep hundreds of sn
 _MOST_NAMED = 6
 _MOST_IGNORE_BYTES = 1024 * 1024
 _MOST_PATTERN = 4096  # characters, as a path has at most
+_ANYWHERE, _BETWEEN = "^(?:.+/)?", "(?:/.+)?"  # `**/` and `/**` in expressions of pathspec's
+# A star in an expression of pathspec's, up to the next one in the same name.
+_STAR_AND_STAR = re.compile(
+    r"\[\^/\]\*((?:\\[^/]|\[[^\]]*\](?!\*)|[^\\\[\]()/*+?|^$])+)(?=\[\^/\]\*)"
+)
 _FOLDER_MARK = "ps_d"  # the group in pathspec's expressions that a folder's slash matches
 _MOST_FOLDERS = 10_000  # whose ignore files are kept in mind
 
@@ -294,6 +300,23 @@ def _fits(pattern: Any, path: str, is_folder: bool) -> bool:
     )
 
 
+def _bounded(pattern: Any) -> Any:
+    """A pattern whose expression takes few steps, however many stars it has.
+
+    What comes first after a star may be taken for good as long as another star follows, as
+    `fnmatch` does; else each star multiplies the ways to try. So it is with `**` and folders.
+    """
+    if pattern.include is not None:
+        text = re.sub(r"(?:\[\^/\]\*){2,}", "[^/]*", pattern.regex.pattern)
+        text = _STAR_AND_STAR.sub(r"(?>[^/]*?\1)", text)
+        *parts, last = text.split(_BETWEEN)
+        if parts and parts[0].startswith(_ANYWHERE):
+            parts[0] = f"^(?>(?:.+?/)??{parts[0].removeprefix(_ANYWHERE)}(?=/))"
+        parts[1:] = [f"(?>(?:/.+?)??{part}(?=/))" for part in parts[1:]]
+        pattern.regex = re.compile("".join(parts) + (_BETWEEN if parts else "") + last)
+    return pattern
+
+
 def _read_patterns(path: str, tally: Tally) -> list[tuple[Any, bool]]:
     """The patterns of an ignore file, the last one first, and whether each is for folders only."""
     from pathspec import GitIgnoreSpec
@@ -313,7 +336,7 @@ def _read_patterns(path: str, tally: Tally) -> list[tuple[Any, bool]]:
             if len(line) > _MOST_PATTERN:
                 raise ValueError
             for pattern in GitIgnoreSpec.from_lines([line]).patterns:
-                patterns.append((pattern, line.rstrip(" ").endswith("/")))
+                patterns.append((_bounded(pattern), line.rstrip(" ").endswith("/")))
         except ValueError:
             tally.oddities.append(f"line {number} of {shown(path)} is no pattern")
     return patterns[::-1]

@@ -14,7 +14,7 @@ from time import monotonic, perf_counter
 from typing import Any, Literal, Self, TextIO
 
 from ..errors import ImageDecodeError, SourceError
-from ..files import fresh_file, open_regular, writing
+from ..files import expanded, fresh_file, open_regular, writing
 from ..names import json_text, stored
 from ..passing import Passing
 from ..types import IngestReport, Outcome, Progress, Status
@@ -47,7 +47,7 @@ class IngestLog:
         append: bool = False,
         on_error: Literal["skip", "raise"] = "skip",
     ) -> None:
-        self._path = None if path is None else Path(path).expanduser()
+        self._path = None if path is None else expanded(path)
         self._append = append
         self._on_error = on_error
         self._file: TextIO | None = None

@@ -15,7 +15,7 @@ from ..rawfiles import named
 from ..types import Item
 from .inside import file_around, read_inside
 
-__all__ = ["check_place", "indexed_bytes", "original_file"]
+__all__ = ["check_indexed_here", "check_place", "indexed_bytes", "original_file"]
 
 _MOST_BYTES = 2 * 1024**3  # of a file that is read into memory
 
@@ -72,6 +72,24 @@ def original_file(item: Item) -> str | None:
     if path is not None and "\0" in path:
         raise ImageDecodeError(f"the path of item {item.id} is damaged")
     return path
+
+
+def check_indexed_here(path: str, roots: Collection[str]) -> None:
+    """Check that this machine indexed the folder of a file that an index names.
+
+    The file itself may be a link to any place, as it was when it was indexed.
+
+    Args:
+        path: The file, which is not looked at.
+        roots: The folders that were indexed here, links resolved.
+
+    Raises:
+        ImageDecodeError: It lies elsewhere, as in an index that came from another machine.
+    """
+    if "\0" in path or not is_below(os.path.realpath(os.path.dirname(path)), roots):
+        raise ImageDecodeError(
+            "its folder was not indexed on this machine; run `clipsearch index` on it"
+        )
 
 
 def check_place(item: Item, roots: Collection[str]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["LargeColumns", "TooLarge", "large_columns", "value_at"]
+__all__ = ["LargeColumns", "TooLarge", "large_columns", "nested_texts", "value_at"]
 
 _PIECE = 1024 * 1024
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # kinds of pages
@@ -95,10 +95,29 @@ def large_columns(
                 f"a page of its column {field.name!r} is {over(MAX_IMAGE_BYTES)}; write it with "
                 "smaller pages"
             )
+        else:
+            largest = max(largest, dictionary)
         is_nested = any(table.schema.column(leaf).max_repetition_level for leaf in leaves)
         if is_nested and any(page.count > _MOST_VALUES for page in found):
             raise ValueError(f"a page of its column {field.name!r} has too many values")
+        wide = max(table.schema.column(leaf).length or 0 for leaf in leaves)
+        count = max(_chunk(table, group, leaf).num_values for leaf in leaves)
+        if is_nested and dictionary and wide > _PIECE and wide * count > MAX_DOCUMENT_BYTES:
+            raise ValueError(f"the values of its column {field.name!r} are too large for lists")
     return LargeColumns(columns, largest)
+
+
+def nested_texts(table: pq.ParquetFile) -> list[str]:
+    """The texts and bytes in lists, as Arrow names them.
+
+    A page may repeat one of them a million times, so they are read as a dictionary.
+    """
+    columns = [table.schema.column(leaf) for leaf in range(len(table.schema))]
+    return [
+        column.path
+        for column in columns
+        if column.physical_type == "BYTE_ARRAY" and column.max_repetition_level
+    ]
 
 
 def value_at(table: pq.ParquetFile, group: int, column: str, row: int, file: IO[bytes]) -> Any:

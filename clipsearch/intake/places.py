@@ -11,12 +11,11 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidInputError, MissingExtraError, SourceError
-from ..files import open_regular
+from ..files import expanded, open_regular
 
 __all__ = ["LocalPlace", "Place", "RemotePlace", "file_named", "is_url", "open_place"]
 
@@ -60,8 +59,8 @@ class LocalPlace(Place):
     def __init__(
         self, path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None
     ) -> None:
-        self.name = str(Path(path).expanduser().absolute())
-        folder = os.path.dirname(self.name) if root is None else Path(root).expanduser().absolute()
+        self.name = str(expanded(path).absolute())
+        folder = os.path.dirname(self.name) if root is None else expanded(root).absolute()
         self._folder = os.path.normpath(folder)
 
     def open(self) -> IO[bytes]:

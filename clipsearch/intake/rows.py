@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -18,9 +20,10 @@ from ..errors import SourceError
 from ..limits import MAX_DOCUMENT_BYTES, MAX_IMAGE_BYTES, MAX_LINE, WAITING_BYTES, over
 from ..standards.texts import whole_characters
 from . import coco
+from .arrow_batches import SmallBatches, in_pieces
 from .dialects import Dialect, encoding_of, lines_of, opened_text, sniffed
 from .layouts import KNOWN_NAMES, Asked, ColumnType, Layout, find_layout, listed, unique_names
-from .parquet_cells import TooLarge, large_columns
+from .parquet_cells import TooLarge, large_columns, nested_texts
 from .text_types import TextType, typed_columns
 
 if TYPE_CHECKING:
@@ -356,7 +359,9 @@ def loads(text: str) -> Any:
 
 def _exact(text: str) -> float | Decimal:
     value = float(text)
-    return value if len(text) < 16 or Decimal(repr(value)) == Decimal(text) else Decimal(text)
+    if len(text) < 16 or not math.isfinite(value) or value == 0:
+        return value
+    return value if Decimal(repr(value)) == Decimal(text) else Decimal(text)
 
 
 def _kept(row: Row, layout: Layout) -> Row:
@@ -395,18 +400,30 @@ class BatchRows(Rows):
         return _IMAGES_AT_ONCE if self.holds_images else _CHUNK
 
 
-def batch_rows(batch: pa.RecordBatch, names: Sequence[str], layout: Layout) -> Iterator[Row]:
-    """The rows of one batch."""
-    columns: dict[str, list[Any]] = {}
+def batch_rows(
+    batch: pa.RecordBatch, names: Sequence[str], layout: Layout, at_once: int = _CHUNK
+) -> Iterator[Row]:
+    """The rows of one batch, of which at most `at_once` are in memory as values of Python."""
     used = layout.used()
-    for at, name in enumerate(names):
-        column = batch.column(at)
-        if name in (layout.image, layout.caption, layout.place, layout.key):
-            columns[name] = column.to_pylist()
-        elif name not in used or name in layout.ids:
-            columns[name] = from_arrow(column)
-    for at in range(len(batch)):
-        yield {name: value for name, column in columns.items() if (value := column[at]) is not None}
+    for some, size in in_pieces(batch, at_once):
+        if size > MAX_IMAGE_BYTES:
+            yield _too_large(size)
+            continue
+        columns: dict[str, list[Any]] = {}
+        for at, name in enumerate(names):
+            column = some.column(at)
+            if name in (layout.image, layout.caption, layout.place, layout.key):
+                columns[name] = column.to_pylist()
+            elif name not in used or name in layout.ids:
+                columns[name] = from_arrow(column)
+        for at in range(len(some)):
+            yield {
+                name: value for name, column in columns.items() if (value := column[at]) is not None
+            }
+
+
+def _too_large(size: int) -> Bad:
+    return Bad(f"a row of {size:,} bytes, {over(MAX_IMAGE_BYTES)}")
 
 
 def arrow_layout(schema: pa.Schema, name: str, asked: Asked) -> tuple[Layout, list[str]]:
@@ -492,7 +509,10 @@ class _ParquetRows(BatchRows):
 
         try:
             with self._open() as stream:
-                table = pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER)
+                nested = nested_texts(pq.ParquetFile(stream, pre_buffer=False))
+                table = pq.ParquetFile(
+                    stream, pre_buffer=False, buffer_size=_BUFFER, read_dictionary=nested
+                )
                 for group in range(table.num_row_groups):
                     yield from self._group(table, group, stream)
         except (pa.ArrowException, OSError, ValueError, IndexError, RuntimeError) as exc:
@@ -515,7 +535,7 @@ class _ParquetRows(BatchRows):
             for batch in table.iter_batches(
                 rows_at_once, row_groups=[group], columns=columns if large else None
             )
-            for row in batch_rows(batch, names, self.layout)
+            for row in batch_rows(batch, names, self.layout, rows_at_once)
         )
         if not columns:
             rows = ({} for _ in range(table.metadata.row_group(group).num_rows))
@@ -542,27 +562,34 @@ class _ArrowRows(BatchRows):
 
     def __init__(self, open_file: Callable[[], IO[bytes]], name: str, asked: Asked) -> None:
         self._open, self._name = open_file, name
-        with open_file() as stream:
-            super().__init__(self._reader(stream)[0], name, asked)
+        with self._read() as (batches, _):
+            super().__init__(batches.schema, name, asked)
 
-    def _reader(self, stream: IO[bytes]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[tuple[pa.RecordBatchReader, Mapping[int, int]]]:
+        """The batches, and which rows are left out of them because they are too large."""
         import pyarrow as pa
 
         try:
-            start = stream.read(6)
-            stream.seek(0)
-            if start == b"ARROW1":
-                file = pa.ipc.open_file(stream)
-                count = file.num_record_batches
-                return file.schema, (file.get_batch(at) for at in range(count))
-            reader = pa.ipc.open_stream(stream)
-            return reader.schema, iter(reader)
-        except (pa.ArrowException, OSError) as exc:
+            with self._open() as file:
+                small = SmallBatches(file)
+                yield pa.ipc.open_stream(small.stream()), small.left_out
+        except SourceError:
+            raise
+        except (pa.ArrowException, OSError, ValueError, RuntimeError, ArithmeticError) as exc:
             raise SourceError(f"cannot read the table {self._name}: {exc}") from exc
 
     def __iter__(self) -> Iterator[Row]:
-        with self._open() as stream:
-            for batch in self._reader(stream)[1]:
-                for start in range(0, len(batch), self.rows_at_once()):
-                    some = batch.slice(start, self.rows_at_once())
-                    yield from batch_rows(some, self._names, self.layout)
+        number = 0
+        with self._read() as (batches, left_out):
+            for batch in batches:
+                batch.validate(full=True)  # or what it says of itself is believed
+                for row in batch_rows(batch, self._names, self.layout, self.rows_at_once()):
+                    while number in left_out:
+                        yield _too_large(left_out[number])
+                        number += 1
+                    yield row
+                    number += 1
+            while number in left_out:
+                yield _too_large(left_out[number])
+                number += 1

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Literal, Self
@@ -19,7 +19,7 @@ from ..images import Preprocessing, load_image, prepare
 from ..likeness import SIDES, Sight, is_confirmed, place_in
 from ..metadata import DECODER_ERRORS
 from ..types import Item
-from .originals import indexed_bytes
+from .originals import check_indexed_here, indexed_bytes, original_file
 
 __all__ = ["Comparer", "pixel_hash"]
 
@@ -33,11 +33,13 @@ class Comparer:
     """Says how images are like each other. A context manager; not for several threads at a time.
 
     Args:
+        roots: The folders that were indexed on this machine, whose files are read.
         pixels: Whether to tell those apart whose pixels are equal.
         looks: Whether to look for those that are merely alike.
     """
 
-    def __init__(self, *, pixels: bool = True, looks: bool = True) -> None:
+    def __init__(self, roots: Collection[str], *, pixels: bool = True, looks: bool = True) -> None:
+        self._roots = roots
         self.unreadable: set[int] = set()  # ids of items whose image could not be read
         self._leader: Sight | None = None
         self._pixels = pixels
@@ -76,7 +78,7 @@ class Comparer:
     def _read(self, items: Sequence[Item]) -> None:
         """Have the sights of items, several at a time; the last used are kept longest."""
         missing = [item for item in items if item.id not in self._sights]
-        for item, sight in zip(missing, self._threads.map(_sight, missing), strict=True):
+        for item, sight in zip(missing, self._threads.map(self._sight, missing), strict=True):
             self._sights[item.id] = sight
             if sight is None:
                 self.unreadable.add(item.id)
@@ -96,7 +98,7 @@ class Comparer:
             return None
         if (first.is_photo and second.is_photo) or min(first.side, second.side) <= SIDES[0]:
             return "looks"
-        closer = [_sight(item, SIDES[1]) for item in (one, other)]
+        closer = [self._sight(item, SIDES[1]) for item in (one, other)]
         if closer[0] is None or closer[1] is None:
             return "unknown"
         return "looks" if is_confirmed(closer[0], closer[1], place) else None
@@ -113,10 +115,25 @@ class Comparer:
     def _hash(self, item: Item) -> str | None:
         if item.id not in self._hashes:
             try:
-                self._hashes[item.id] = pixel_hash(indexed_bytes(item))
+                self._hashes[item.id] = pixel_hash(self._bytes(item))
             except ImageDecodeError:
                 self._hashes[item.id] = None
         return self._hashes[item.id]
+
+    def _bytes(self, item: Item) -> bytes:
+        check_indexed_here(original_file(item) or "", self._roots)
+        return indexed_bytes(item)
+
+    def _sight(self, item: Item, side: int = SIDES[0]) -> Sight | None:
+        """An item's image, prepared for comparison; None if it cannot be read."""
+        whole = Preprocessing(
+            (side, side), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", resize_mode="squash"
+        )
+        try:
+            rgb = prepare(self._bytes(item), whole)
+        except ImageDecodeError:
+            return None
+        return Sight.of(rgb, item.width or side, item.height or side)
 
 
 def pixel_hash(data: bytes) -> str | None:
@@ -165,18 +182,6 @@ def _is_cut(image: Image.Image) -> bool:
     """Whether a file has more bits a channel than are decoded."""
     parts = getattr(image, "tile", []) if image.mode in ("RGB", "RGBA", "LA") else []
     return any("16" in str(part[3]) for part in parts)
-
-
-def _sight(item: Item, side: int = SIDES[0]) -> Sight | None:
-    """An item's image, prepared for comparison; None if it cannot be read."""
-    whole = Preprocessing(
-        (side, side), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", resize_mode="squash"
-    )
-    try:
-        rgb = prepare(indexed_bytes(item), whole)
-    except ImageDecodeError:
-        return None
-    return Sight.of(rgb, item.width or side, item.height or side)
 
 
 def _has_affinity() -> bool:

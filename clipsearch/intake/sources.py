@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, TypedDict
 
 from ..errors import InvalidInputError, SourceError
+from ..files import expanded
 from ..images import image_suffixes
 from ..limits import MAX_LINE
 from ..names import suffix_of
@@ -76,7 +77,7 @@ class FolderSource(RuledSource):
         within: str | os.PathLike[str] | None = None,
         may_be_empty: bool = False,
     ) -> None:
-        self.root = str(Path(folder).expanduser().resolve())
+        self.root = str(expanded(folder).resolve())
         self.place = os.fspath(within or self.root)
         self.asked = Rules.of(exclude, all_files)
         self.settle(self.asked)
@@ -218,7 +219,7 @@ class IterableSource(Source):
             if isinstance(item, Pair):
                 yield item
             elif isinstance(item, (str, os.PathLike)):
-                yield described(str(Path(item).expanduser().absolute()))
+                yield described(str(expanded(item).absolute()))
             else:
                 raise InvalidInputError(
                     f"a source must yield paths or Pairs, got {type(item).__name__}"
@@ -321,7 +322,7 @@ def open_source(
         if text == "-":
             return PathListSource(sys.stdin.buffer)
         rules = _Rules(exclude=exclude, all_files=all_files)
-        if is_archive(text) and (is_url(text) or not Path(text).expanduser().is_dir()):
+        if is_archive(text) and (is_url(text) or not expanded(text).is_dir()):
             return _archive(text, rules)
         if is_table(text):
             return TableSource(
@@ -334,7 +335,7 @@ def open_source(
             )
         if is_url(text):
             return _remote(RemotePlace(text), rules)
-        return _local(Path(text).expanduser(), rules)
+        return _local(expanded(text), rules)
     frame = frame_source(source, images=images, captions=captions, ids=ids, images_root=images_root)
     if frame is not None:
         return frame
@@ -383,7 +384,7 @@ class _Rules(TypedDict):
 
 
 def _archive(text: str, rules: _Rules) -> Source:
-    is_there = not is_url(text) and Path(text).expanduser().is_file()
+    is_there = not is_url(text) and expanded(text).is_file()
     if "{" in text and not is_there:
         return ShardSource(text, **rules)
     if not is_url(text) and not is_there:

@@ -25,6 +25,7 @@ __all__ = [
 MAX_TEXT = 65_536  # characters of a caption; what is longer is a document
 _MAX_KEYWORD = 200  # characters
 _MAX_KEYWORDS = 500
+_MOST_NESTED = 100  # levels of a JSON document; SQLite and Python end at 1,000
 _SAMPLE = 65_536  # bytes by which an encoding is told
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _MOST_CONTROL = 0.05  # share of control characters above which it is no text
@@ -57,9 +58,24 @@ def whole_characters(document: Any, written: str | bytes) -> Any:
     Args:
         document: It.
         written: Its text, in which such a half is an escape, as `\ud83d` alone is.
+
+    Raises:
+        ValueError: It is nested over `_MOST_NESTED` levels deep.
     """
     text = written if isinstance(written, str) else written.decode("latin-1")
+    if text.count("[") + text.count("{") > _MOST_NESTED:
+        _check_depth(document)
     return _whole(document) if "\\ud" in text or "\\uD" in text else document
+
+
+def _check_depth(document: Any) -> None:
+    level = [document] if isinstance(document, dict | list) else []
+    for _ in range(_MOST_NESTED + 1):
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for some in inner for one in some if isinstance(one, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"nested over {_MOST_NESTED} levels deep")
 
 
 def _whole(value: Any) -> Any:
