@@ -28,6 +28,7 @@ from ..vectors import Block, Floats, Rows
 from .ann_layout import check_layout
 from .deferred import Deferred
 from .file_facts import AnnEntry, FileHead, check_file, head_of
+from .selection import Selection
 
 if TYPE_CHECKING:
     import faiss  # its stubs lack much of what its wrappers add
@@ -205,7 +206,7 @@ class Ann:
         return self._refine if k <= 10 else self._refine + 2 * k
 
     def search(
-        self, query: Floats, count: int, *, k: int, allowed: Rows | None, total: int
+        self, query: Floats, count: int, *, k: int, allowed: Selection | None, total: int
     ) -> tuple[Rows, bool]:
         """Find candidates.
 
@@ -213,7 +214,7 @@ class Ann:
             query: float32 [dim], unit length.
             count: How many candidates.
             k: How long the answer will be.
-            allowed: The only rows that may be found, ascending; None for all.
+            allowed: The only rows that may be found; None for all.
             total: How many rows the file covers.
 
         Returns:
@@ -235,14 +236,12 @@ class Ann:
 
 
 def search(
-    index: Any, queries: Floats, count: int, nprobe: int, allowed: Rows | None = None
+    index: Any, queries: Floats, count: int, nprobe: int, allowed: Selection | None = None
 ) -> Rows:
     """Find candidates of several queries, int64 [m, count], padded with -1, best first."""
     selector = None
     if allowed is not None:
-        bits = np.zeros(int(allowed[-1]) // 8 + 1 if allowed.size else 1, np.uint8)
-        np.bitwise_or.at(bits, allowed >> 3, (1 << (allowed & 7)).astype(np.uint8))
-        selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg,arg-type,unused-ignore]
+        selector = faiss.IDSelectorBitmap(allowed.bits)  # type: ignore[call-arg,arg-type,unused-ignore]
     parameters = faiss.IVFRaBitQSearchParameters()
     parameters.nprobe = min(max(nprobe, 1), index.nlist)
     if selector is not None:

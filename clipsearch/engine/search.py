@@ -20,6 +20,7 @@ from .baseline import ScoreBaseline
 from .file_facts import REMEDY
 from .fitting import nothing_fits
 from .keywords import words_of
+from .selection import Selection
 from .snapshot import Snapshot
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
 
 # Reciprocal rank fusion: 1 / (60 + rank). Source: Cormack, Clarke, Buettcher, SIGIR 2009.
 RRF_K = 60
-_MOST_SELECTIONS = 4
 _FUSION_DEPTH = 200  # ranks beyond this add next to nothing to a fused score
 # A word that no more than this share of the captions have, or this many, is in one by no chance.
 _RARE, _FEW = 0.01, 3
@@ -198,22 +198,22 @@ def _condition(
     return snapshot.away.without(*compile_where(request.where, catalog.extra_fields(conn)))
 
 
-def _allowed(conn: sqlite3.Connection, snapshot: Snapshot, request: SearchRequest) -> Rows | None:
-    """Rows that satisfy the filter and have the vector that is searched; None for all.
+def _allowed(
+    conn: sqlite3.Connection, snapshot: Snapshot, request: SearchRequest
+) -> Selection | None:
+    """The vectors that are searched of items that satisfy the filter; None for all.
 
-    The last few are remembered with the state, for the next page or the next query of a session.
+    It is remembered with the state, for the next page or the next query of a session.
     """
     if request.where is None:
         return None
-    remembered = snapshot.selections
-    rows = remembered.get((request.target, request.where))
-    if rows is None:
+
+    def select() -> Selection:
         condition, values = _condition(conn, snapshot, request)
         rows = catalog.select_rows(conn, f"has_{request.target} AND ({condition})", values)
-        if len(remembered) >= _MOST_SELECTIONS:
-            remembered.clear()
-        remembered[request.target, request.where] = rows
-    return rows
+        return snapshot.present[request.target].selection(rows)
+
+    return snapshot.selections.get(request.target, request.where, select)
 
 
 def floor_of(snapshot: Snapshot, request: SearchRequest) -> float:

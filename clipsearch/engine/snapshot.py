@@ -23,6 +23,7 @@ from .file_facts import AnnEntry
 from .parts import CATALOG
 from .row_names import NO_RENAMED, RowNames
 from .segments import BLOCK_ROWS, Segment
+from .selection import Selection, Selections
 
 __all__ = [
     "EXACT_ELEMENTS",
@@ -117,14 +118,14 @@ class VectorStore:
         return sum(s.entry.count - s.after(self.covered_to) for s in self.segments)
 
     def search(
-        self, query: Floats, k: int, *, allowed: Rows | None = None, exact: bool = False
+        self, query: Floats, k: int, *, allowed: Selection | None = None, exact: bool = False
     ) -> Found:
         """Find the k best rows.
 
         Args:
             query: float32 [dim], unit length.
             k: How many, at least 0.
-            allowed: The only rows that may be found, int64, ascending; None for all.
+            allowed: The only vectors that may be found; None for all.
             exact: Whether to leave the ANN file aside.
 
         Returns:
@@ -132,7 +133,6 @@ class VectorStore:
         """
         if self._on_gpu and not exact and allowed is None and k + self.deleted.size <= MOST_ON_GPU:
             return Found(*self._top_k(self._gpu_candidates(query, k), query, k), False)
-        allowed = None if allowed is None else self._stored_under(allowed)
         if self._scans(k, allowed, exact):
             return self._exact(query, k, allowed)
         covered = self._approximate(query, k, allowed)
@@ -145,15 +145,18 @@ class VectorStore:
         )
 
     def search_many(
-        self, queries: Floats, k: int, *, allowed: Rows | None = None, exact: bool = False
+        self, queries: Floats, k: int, *, allowed: Selection | None = None, exact: bool = False
     ) -> list[Found]:
         """`search` for several queries, float32 [m, dim]; those that scan all vectors, at once."""
         if len(queries) == 1 or self._on_gpu or not self._scans(k, allowed, exact):
             return [self.search(query, k, allowed=allowed, exact=exact) for query in queries]
-        allowed = None if allowed is None else self._stored_under(allowed)
-        blocks = self._blocks() if allowed is None else self._selected(allowed)
+        blocks = self._blocks() if allowed is None else self._selected(allowed.rows)
         named, skip = self._named(blocks)
         return [Found(*found, False) for found in exact_top_k_many(named, queries, k, skip=skip)]
+
+    def selection(self, rows: Rows) -> Selection:
+        """The vectors of some items, int64, ascending, to be searched."""
+        return Selection(self._stored_under(rows))
 
     def _stored_under(self, rows: Rows) -> Rows:
         """Rows of the vectors of some items, ascending as the rows of the items are."""
@@ -173,7 +176,7 @@ class VectorStore:
         named, skip = self._named(blocks)
         return exact_top_k(named, query, k, skip=skip)
 
-    def _scans(self, k: int, allowed: Rows | None, exact: bool) -> bool:
+    def _scans(self, k: int, allowed: Selection | None, exact: bool) -> bool:
         """Whether all vectors, or all that are allowed, are scored, rather than the ANN file's."""
         if self.ann is None or exact or k > len(self) * _LONG_ANSWER_SHARE:
             return True
@@ -187,12 +190,12 @@ class VectorStore:
             rows = rows[~is_in(rows, self.deleted)]
             yield rows, segment.take(segment.find(rows)[0])
 
-    def _exact(self, query: Floats, k: int, allowed: Rows | None) -> Found:
-        blocks = self._blocks() if allowed is None else self._selected(allowed)
+    def _exact(self, query: Floats, k: int, allowed: Selection | None) -> Found:
+        blocks = self._blocks() if allowed is None else self._selected(allowed.rows)
         return Found(*self._top_k(blocks, query, k), False)
 
     def _approximate(
-        self, query: Floats, k: int, allowed: Rows | None
+        self, query: Floats, k: int, allowed: Selection | None
     ) -> tuple[Rows, Floats] | None:
         """The k best of the rows that the ANN file covers, or None when it found too few."""
         if self.ann is None:
@@ -201,7 +204,7 @@ class VectorStore:
         if allowed is None:
             selectable = covered - int((self.deleted <= self.covered_to).sum())
         else:
-            selectable = int(np.searchsorted(allowed, self.covered_to, side="right"))
+            selectable = allowed.size - allowed.count_after(self.covered_to)
         if selectable == 0:  # all that may be found came, or came back, after the file was built
             return np.empty(0, np.int64), np.empty(0, np.float32)
         want = min(self.ann.candidates(k), selectable)
@@ -324,12 +327,12 @@ class VectorStore:
                 yield part[which[start:stop]], segment.take(positions[start:stop])
 
     @staticmethod
-    def _among(blocks: Iterable[Block], allowed: Rows | None) -> Iterator[Block]:
+    def _among(blocks: Iterable[Block], allowed: Selection | None) -> Iterator[Block]:
         for rows, vectors in blocks:
             if allowed is None:
                 yield rows, vectors
             else:
-                keep = is_in(rows, allowed)
+                keep = allowed.holds(rows)
                 if keep.any():
                     yield rows[keep], vectors[keep]
 
@@ -346,8 +349,7 @@ class Snapshot:
     away: Away
     baselines: Mapping[tuple[str, str], Mapping[str, Any]]
     notes: tuple[str, ...]
-    # rows that filters select in this state, by modality and expression
-    selections: dict[tuple[str, str], Rows] = field(default_factory=dict, compare=False)
+    selections: Selections = field(default_factory=Selections, compare=False)
     # some vectors by modality, which tell how a query's scores are spread
     samples: dict[str, Floats] = field(default_factory=dict, compare=False)
 
@@ -372,7 +374,7 @@ class Snapshot:
             modality: store.without(hidden) if hidden.size else store
             for modality, store in self.stores.items()
         }
-        return replace(self, present=present, away=away, selections={}, samples={})
+        return replace(self, present=present, away=away, selections=Selections(), samples={})
 
 
 def load_snapshot(

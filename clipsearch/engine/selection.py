@@ -1,0 +1,110 @@
+"""What a filter selects, kept small enough to be remembered as long as the state lasts."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from ..vectors import Rows, is_in
+
+__all__ = ["Selection", "Selections"]
+
+_MOST_BYTES = 32 << 20  # of a state's selections; one of ten million rows has 1.3 to 2.5 MB
+_OVERHEAD = 1024  # bytes, of the objects that hold one
+
+
+class Selection:
+    """Rows of vectors that a search may find. Immutable, safe for threads.
+
+    They are held as a list where that is short, and else as a bitmap, which FAISS takes as it is.
+
+    Args:
+        rows: int64 [n], ascending, greater than or equal to 0.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.size = int(rows.size)
+        in_bits = (int(rows[-1]) >> 3) + 1 if rows.size else 1
+        self._rows = rows if rows.nbytes <= in_bits else None
+        self.nbytes = in_bits + (rows.nbytes if self._rows is not None else 0)
+        self._bits = None if self._rows is not None else _packed(rows)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows, int64 [size], ascending."""
+        if self._rows is not None:
+            return self._rows
+        return np.flatnonzero(np.unpackbits(self.bits, bitorder="little")).astype(np.int64)
+
+    @property
+    def bits(self) -> npt.NDArray[np.uint8]:
+        """The bitmap, uint8 [n]: that of a row is `1 << row % 8` in the byte `row // 8`."""
+        if self._bits is None:  # two threads may both make it; either will do
+            self._bits = _packed(self.rows)
+        return self._bits
+
+    def count_after(self, row: int) -> int:
+        """How many of the rows are greater than `row`."""
+        if self._rows is not None:
+            return self.size - int(np.searchsorted(self._rows, row, side="right"))
+        first = row + 1
+        tail = self.bits[first >> 3 :]
+        if tail.size == 0:
+            return 0
+        below = int(tail[0]) & ((1 << (first & 7)) - 1)
+        return int(np.bitwise_count(tail).sum()) - below.bit_count()
+
+    def holds(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which rows are among these, bool [n]."""
+        if self._rows is not None:
+            return is_in(rows, self._rows)
+        at = rows >> 3
+        inside = at < self.bits.size
+        found: npt.NDArray[np.bool_] = inside & (
+            (self.bits[np.where(inside, at, 0)] >> (rows & 7).astype(np.uint8)) & 1
+        ).astype(bool)
+        return found
+
+
+def _packed(rows: Rows) -> npt.NDArray[np.uint8]:
+    """The bitmap of ascending rows."""
+    bits = np.zeros((int(rows[-1]) >> 3) + 1 if rows.size else 1, np.uint8)
+    if rows.size:
+        at = rows >> 3
+        starts = np.flatnonzero(np.diff(at, prepend=-1))  # of the rows of each byte
+        bits[at[starts]] = np.bitwise_or.reduceat(
+            np.uint8(1) << (rows & 7).astype(np.uint8), starts
+        )
+    return bits
+
+
+class Selections:
+    """What the latest filters select in one state, within a bound of memory; safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], Selection] = OrderedDict()
+
+    def get(self, target: str, where: str, make: Callable[[], Selection]) -> Selection:
+        """What a filter selects of the vectors of a modality, remembered or made."""
+        key = target, where
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = make()
+        with self._lock:
+            made = self._kept.setdefault(key, made)  # or that of another thread
+            held = sum(_bytes(*kept) for kept in self._kept.items())
+            while held > _MOST_BYTES:
+                held -= _bytes(*self._kept.popitem(last=False))
+        return made
+
+
+def _bytes(key: tuple[str, str], kept: Selection) -> int:
+    return sys.getsizeof(key[1]) + kept.nbytes + _OVERHEAD
