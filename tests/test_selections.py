@@ -11,6 +11,7 @@ from clipsearch.index import Index
 from clipsearch.vectors import unit
 from tests.fakes import FakeEncoder, record
 
+copies = []  # that were made of parts of the ANN file
 DIM = 16
 COUNT = 400
 FILTERS = {
@@ -51,7 +52,7 @@ def test_a_selection_is_its_rows(rows):
 
 
 def test_what_is_remembered_stays_within_its_bound(monkeypatch):
-    monkeypatch.setattr(selection, "_MOST_BYTES", 20_000)
+    monkeypatch.setattr(selection, "_MOST_BYTES", 16_000)
     kept, made = Selections(), []
 
     def select(where):
@@ -87,6 +88,9 @@ def index(tmp_path_factory):
             return scan(index, queries, count, index.nlist, allowed)
 
         patch.setattr(ann, "search", search_all)
+        patch.setattr(
+            ann, "_copy", lambda *args, make=ann._copy: copies.append(args) or make(*args)
+        )
         folder = tmp_path_factory.mktemp("selections") / "index"
         Index.create(folder, FakeEncoder(dim=DIM)).close()
         with Index.open(folder, FakeEncoder(dim=DIM), exact_elements=100 * DIM) as index:
@@ -117,7 +121,7 @@ def check(index):
             for where, holds in FILTERS.items():
                 there = [item.id for item in items if holds(item)]
                 wanted = sorted(there, key=lambda row: -score[row])[:7]
-                for _ in range(2):  # made, and remembered
+                for _ in range(3):  # made, remembered, and with codes of its own
                     hits = index.search(query, 7, where=where, target=target)
                     assert [hit.item.id for hit in hits] == wanted, (target, where)
                     assert hits.approximate or len(there) <= 1  # by the ANN file
@@ -153,6 +157,7 @@ def test_filtered_searches_are_right_in_every_state(index, tmp_path):
         threading.Event().wait(0.05)
     assert set(index.away()) == {1, 7, 402}
     check(index)
+    assert copies
 
 
 def test_threads_share_selections_while_commits_come(index):

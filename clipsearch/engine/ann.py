@@ -64,6 +64,10 @@ MOST_ON_GPU = 2048  # FAISS's limit on k on a GPU
 _GROWTH = 4  # how much more is asked for when removed rows took places
 # A filter leaves matches thinner in every list, so more lists are looked into.
 _MAX_FILTER_FACTOR = 64
+# To ask of a code whether it is selected costs a tenth of what it costs to score it. Where a filter
+# leaves less than a part in so many, most of the time goes into that, and what it leaves is copied.
+_THIN = 32
+_MOST_COPIED_BYTES = 32 << 20
 
 
 def gpu_count() -> int:
@@ -226,9 +230,22 @@ class Ann:
         if allowed is not None and allowed.size:
             thinness = min(total / allowed.size, _MAX_FILTER_FACTOR)
             nprobe = int(nprobe * thinness)
-        rows = search(self._index, query[None, :], count, nprobe, allowed)[0]
+        copied = None if allowed is None else self._copied(allowed, total)
+        if copied is not None:
+            rows = search(copied, query[None, :], count, nprobe)[0]
+        else:
+            rows = search(self._index, query[None, :], count, nprobe, allowed)[0]
         found = rows[rows >= 0]  # FAISS pads with -1
         return found, found.size < count
+
+    def _copied(self, allowed: Selection, total: int) -> Any | None:
+        """The codes of few rows by themselves, from their second search on; None for many rows."""
+        if allowed.codes is None and allowed.is_used and allowed.size * _THIN <= total:
+            size = allowed.size * (self._index.code_size + np.dtype(np.int64).itemsize)
+            if size <= _MOST_COPIED_BYTES:  # two threads may both copy; either will do
+                allowed.codes, allowed.codes_bytes = _copy(self._index, allowed), size
+        allowed.is_used = True
+        return allowed.codes
 
     def search_many(self, queries: Floats, count: int) -> Rows:
         """Candidates of several queries, int64 [m, count], padded with -1, best first."""
@@ -249,6 +266,29 @@ def search(
     parameters.qb = QUERY_BITS
     found: Rows = index.search(np.ascontiguousarray(queries), count, params=parameters)[1]
     return found
+
+
+def _copy(index: Any, selection: Selection) -> Any:
+    """An inverted file in memory, around the same centres, with the codes of some rows."""
+    copy: Any = faiss.IndexIVFRaBitQ(
+        index.quantizer, index.d, index.nlist, faiss.METRIC_INNER_PRODUCT, True, BITS
+    )
+    copy.is_trained = True
+    lists = index.invlists
+    for number in range(index.nlist):
+        size = lists.list_size(number)
+        if size == 0:
+            continue
+        every = faiss.rev_swig_ptr(lists.get_ids(number), size)
+        which = np.flatnonzero(selection.holds(every))
+        if which.size == 0:
+            continue
+        codes = faiss.rev_swig_ptr(lists.get_codes(number), size * index.code_size)
+        # the arrays must outlive the call, which takes bare pointers
+        rows, of_rows = every[which], codes.reshape(size, index.code_size)[which]
+        copy.invlists.add_entries(number, which.size, faiss.swig_ptr(rows), faiss.swig_ptr(of_rows))
+        copy.ntotal += which.size
+    return copy
 
 
 def open_ann(folder: Path, entry: AnnEntry, dim: int) -> Ann:

@@ -1,4 +1,4 @@
-"""What a filter selects, kept small enough to be remembered as long as the state lasts."""
+"""What a filter selects, small enough to be remembered as long as a state lasts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,25 +15,40 @@ from ..vectors import Rows, is_in
 
 __all__ = ["Selection", "Selections"]
 
-_MOST_BYTES = 32 << 20  # of a state's selections; one of ten million rows has 1.3 to 2.5 MB
-_OVERHEAD = 1024  # bytes, of the objects that hold one
+# Of a state's selections. One of ten million rows has 2.5 MB at most; its codes may have 32.
+_MOST_BYTES = 64 << 20
+_MOST = 256
 
 
 class Selection:
-    """Rows of vectors that a search may find. Immutable, safe for threads.
+    """Rows of vectors that a search may find; they never change. Safe for threads.
 
     They are held as a list where that is short, and else as a bitmap, which FAISS takes as it is.
 
     Args:
         rows: int64 [n], ascending, greater than or equal to 0.
+
+    Attributes:
+        size: How many they are.
+        codes: What the ANN file has of these rows alone, kept here by `Ann`; None without.
+        codes_bytes: Bytes of that.
+        is_used: Whether the ANN file was searched for them before.
     """
 
     def __init__(self, rows: Rows) -> None:
         self.size = int(rows.size)
         in_bits = (int(rows[-1]) >> 3) + 1 if rows.size else 1
         self._rows = rows if rows.nbytes <= in_bits else None
-        self.nbytes = in_bits + (rows.nbytes if self._rows is not None else 0)
+        self._nbytes = in_bits + (rows.nbytes if self._rows is not None else 0)
         self._bits = None if self._rows is not None else _packed(rows)
+        self.codes: Any = None
+        self.codes_bytes = 0
+        self.is_used = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it needs, with its bitmap."""
+        return self._nbytes + self.codes_bytes
 
     @property
     def rows(self) -> Rows:
@@ -61,7 +77,7 @@ class Selection:
 
     def holds(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Which rows are among these, bool [n]."""
-        if self._rows is not None:
+        if self._rows is not None and self._bits is None:
             return is_in(rows, self._rows)
         at = rows >> 3
         inside = at < self.bits.size
@@ -93,18 +109,12 @@ class Selections:
     def get(self, target: str, where: str, make: Callable[[], Selection]) -> Selection:
         """What a filter selects of the vectors of a modality, remembered or made."""
         key = target, where
+        found = self._kept.get(key) or make()
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        made = make()
-        with self._lock:
-            made = self._kept.setdefault(key, made)  # or that of another thread
-            held = sum(_bytes(*kept) for kept in self._kept.items())
-            while held > _MOST_BYTES:
-                held -= _bytes(*self._kept.popitem(last=False))
-        return made
-
-
-def _bytes(key: tuple[str, str], kept: Selection) -> int:
-    return sys.getsizeof(key[1]) + kept.nbytes + _OVERHEAD
+            found = self._kept.setdefault(key, found)  # or that of another thread
+            self._kept.move_to_end(key)
+            held = sum(kept.nbytes + sys.getsizeof(of) for (_, of), kept in self._kept.items())
+            while len(self._kept) > 1 and (held > _MOST_BYTES or len(self._kept) > _MOST):
+                (_, of), gone = self._kept.popitem(last=False)
+                held -= gone.nbytes + sys.getsizeof(of)
+        return found
