@@ -226,7 +226,9 @@ class Query:
             found.update(zip(items, stored, strict=True))
         for i in self._positions("vector"):
             found[i] = np.asarray(self.terms[i].value)
-        dims = {vector.size for vector in found.values()} | ({index.dim} if index else set())
+        dims = {vector.size for vector in found.values()} | (
+            set() if index is None else {index.dim}
+        )
         if len(dims) > 1:
             raise InvalidInputError(
                 f"the vectors of the query have different lengths: {sorted(dims)}; the index and "

@@ -96,10 +96,15 @@ class TextTower:
         length = int(ends.max()) + 1
         x = weights["tokens"][tokens[:, :length]] + weights["positions"][:length]  # [n, t, width]
         mask = np.triu(np.full((length, length), -np.inf, np.float32), 1)
-        for layer in range(len(weights["mlp_in"])):
-            x += self._attention(self._norm(x, weights["attention_norm"][layer]), layer, mask)
+        layers = len(weights["mlp_in"])
+        for layer in range(layers):
+            seen = asking = self._norm(x, weights["attention_norm"][layer])
+            if layer == layers - 1:  # of what it gives, only the end mark's is read
+                at = np.arange(len(x)), ends
+                x, asking, mask = x[at][:, None], seen[at][:, None], mask[ends][:, None, None]
+            x += self._attention(asking, seen, layer, mask)
             x += self._mlp(self._norm(x, weights["mlp_norm"][layer]), layer)
-        pooled = self._norm(x[np.arange(len(x)), ends], weights["final_norm"])  # [n, width]
+        pooled = self._norm(x[:, 0], weights["final_norm"])  # [n, width]
         vectors = pooled @ weights["projection"] + weights["projection_bias"]  # [n, dim]
         unit: _Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return unit
@@ -111,18 +116,23 @@ class TextTower:
         scaled: _Floats = normal * scale_shift[0] + scale_shift[1]
         return scaled
 
-    def _attention(self, x: _Floats, layer: int, mask: _Floats) -> _Floats:
+    def _attention(self, asking: _Floats, seen: _Floats, layer: int, mask: _Floats) -> _Floats:
+        """What some positions, [n, s, width], gather from others, [n, t, width]."""
         weights, heads = self.weights, self.facts.heads
-        texts, length, width = x.shape
-        mixed = _apply(x, weights["attention_in"][layer], weights["attention_in_bias"][layer])
-        # [n, t, 3 * width] -> three of [n, heads, t, width / heads]
-        split = mixed.reshape(texts, length, 3, heads, width // heads).transpose(2, 0, 3, 1, 4)
-        query, key, value = split
+        texts, length, width = asking.shape
+        matrix, bias = weights["attention_in"][layer], weights["attention_in_bias"][layer]
+
+        def by_head(x: _Floats, part: int) -> _Floats:  # [n, heads, s or t, width / heads]
+            columns = slice(part * width, (part + 1) * width)
+            mixed = _apply(x, matrix[:, columns], bias[columns])
+            return mixed.reshape(texts, -1, heads, width // heads).swapaxes(1, 2)
+
+        query, key, value = by_head(asking, 0), by_head(seen, 1), by_head(seen, 2)
         scores = query @ key.swapaxes(-1, -2) * np.float32(1 / math.sqrt(width // heads)) + mask
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
         scores /= scores.sum(axis=-1, keepdims=True)
-        seen = (scores @ value).swapaxes(1, 2).reshape(texts, length, width)
-        return _apply(seen, weights["attention_out"][layer], weights["attention_out_bias"][layer])
+        mixed = (scores @ value).swapaxes(1, 2).reshape(texts, length, width)
+        return _apply(mixed, weights["attention_out"][layer], weights["attention_out_bias"][layer])
 
     def _mlp(self, x: _Floats, layer: int) -> _Floats:
         weights = self.weights
