@@ -43,12 +43,16 @@ def test_a_selection_is_its_rows(rows):
     assert one.rows.tolist() == rows
     asked = np.arange(1100)
     assert one.holds(asked).tolist() == [row in set(rows) for row in asked.tolist()]
+    odd = np.array([-(2**63), -(2**40), -9, -1, 2**40, 2**63 - 1])
+    assert not one.holds(odd).any()
     for row in (0, 1, 6, 7, 8, 15, 16, 63, 500, 998, 2000):
         assert one.count_after(row) == sum(other > row for other in rows)
     if len(rows) and rows[-1] < 2**20:
         bits = np.unpackbits(one.bits, bitorder="little")
         assert np.flatnonzero(bits).tolist() == rows
         assert one.nbytes >= one.bits.nbytes
+        assert one.holds(asked).sum() == len(rows)  # by the bitmap, which is there now
+        assert not one.holds(odd).any()
 
 
 def test_what_is_remembered_stays_within_its_bound(monkeypatch):

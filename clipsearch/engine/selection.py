@@ -80,7 +80,7 @@ class Selection:
         if self._rows is not None and self._bits is None:
             return is_in(rows, self._rows)
         at = rows >> 3
-        inside = at < self.bits.size
+        inside = (at >= 0) & (at < self.bits.size)  # an altered ANN file may name any row
         found: npt.NDArray[np.bool_] = inside & (
             (self.bits[np.where(inside, at, 0)] >> (rows & 7).astype(np.uint8)) & 1
         ).astype(bool)
