@@ -19,6 +19,7 @@ from ..metadata import ImageFacts, with_sidecar
 from ..types import Record, Status
 from ..vectors import Block, Floats
 from .embedder import Embedded, Embeds
+from .inside import Lacks
 from .log import IngestLog
 from .pairs import Pair
 from .triage import content_hash, has_columns, has_left
@@ -67,6 +68,7 @@ class Store:
         rescan: Whether captions are given up whose files are gone.
         retry: Whether what was skipped before was asked to be tried again, so that it is news if
             it fails again.
+        lacks: Tells which members are no longer in the archive that is read.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class Store:
         *,
         rescan: bool = False,
         retry: bool = False,
+        lacks: Lacks | None = None,
     ) -> None:
         self._retry = retry
+        self._lacks = lacks
         self._writer = writer
         self._log = log
         self._embedder = embedder
@@ -189,7 +193,7 @@ class Store:
             twin
             for twin in twins
             if (twin.path is None) == (path is None)
-            and (twin.row in self._displaced or has_left(twin, path))
+            and (twin.row in self._displaced or has_left(twin, path, self._lacks))
         ]
         name = os.path.basename(embedded.pair.key)
         same = [twin for twin in left if os.path.basename(self._key(twin)) == name] or left
