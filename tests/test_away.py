@@ -14,6 +14,9 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clipsearch import Index, InvalidInputError, SourceError
@@ -212,6 +215,34 @@ def test_files_of_lists_tables_and_archives_go_away_and_come_back(index, root, t
     assert (report.away, index.away()) == (0, {})
     assert ([item.id for item in index.items()], encoded(index)) == (ids, (0, []))
     sound(index, report)
+
+
+def test_imported_items_keep_id_and_tags_when_their_files_are_first_found(index, root):
+    paths = sorted(root.rglob("*.png"))
+    filled(index, root)
+    vectors = index.vectors([item.id for item in index.items()])
+    vectors[0] = -vectors[0]  # of another image than the file that is there
+    folder = root.parent / "made elsewhere"
+    for name in ("img_emb", "metadata"):
+        (folder / name).mkdir(parents=True)
+    np.save(folder / "img_emb" / "img_emb_0.npy", vectors.astype(np.float16))
+    table = pa.table({"image_path": list(map(str, paths)), "caption": ["told"] * 7})
+    pq.write_table(table, folder / "metadata" / "metadata_0.parquet")
+    root.rename(root.with_name("aside"))  # a share that is not mounted
+    with Index.create(root.parent / "imported", index.encoder) as other:
+        other.import_embeddings(folder)
+        other.set_tags(range(1, 8), ["kept"] * 7)
+        root.with_name("aside").rename(root)
+        for path in paths[:2]:
+            path.with_suffix(".txt").unlink()
+        report = other.add(root)
+        assert (report.unchanged, report.updated, report.indexed) == (6, 7, 1)
+        items = other.items()
+        assert [item.id for item in items] == [*range(2, 8), max(item.id for item in items)]
+        assert {item.tags for item in items[:6]} == {("kept",)}
+        assert {(item.caption, item.width) for item in items[:6]} == {("told", 8)}
+        assert other.add(root).unchanged == 7
+        sound(other)
 
 
 def packed(path: Path, names: dict[str, Path]) -> Path:
@@ -606,12 +637,14 @@ class Album:
             second.rename(first)
             aside.rename(second)
             self.paths |= {one: second, two: first}
+            self.look()  # or one that is deleted now was written over by the other
 
     def rename(self) -> None:
         old, new = self.folder(), self.folder()
         if old.exists() and not new.exists():
+            there = self.there()
             old.rename(new)
-            for number, path in self.paths.items():
+            for number, path in there.items():
                 if path.parent == old:
                     self.paths[number] = new / path.name
 
@@ -646,7 +679,7 @@ class Album:
 
     def migrate(self) -> None:
         other = self.encoders[self.index.fingerprint == self.encoders[0].fingerprint]
-        assert self.index.migrate(other).switched is not bool(self.index.away())
+        assert not (self.index.migrate(other).switched and self.index.away())
 
     def tidy(self) -> None:
         self.index.compact()
