@@ -627,7 +627,7 @@ class Writer:
 
     def _finish(self) -> int:
         meta = catalog.meta(self._conn)
-        advance(self._conn)
+        state = advance(self._conn)
         catalog.set_meta(
             self._conn,
             {
@@ -637,7 +637,6 @@ class Writer:
             },
         )
         self._doubt = "own"
-        state = state_of(self._conn)
         self._conn.execute("COMMIT")
         self._doubt = ""
         committed.note(self._folder, state)
