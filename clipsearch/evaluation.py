@@ -182,10 +182,10 @@ def evaluate_index(index: Index, *, queries: int = 200, k: int = 10) -> IndexRep
     """
     if queries < 1 or k < 1:
         raise InvalidInputError(f"queries and k must be at least 1, not {queries} and {k}")
-    parts = [vectors for _, vectors in index.iter_vectors("image")]
+    parts = [vectors for _, vectors in index.iter_vectors("image", away=False)]
     items = sum(map(len, parts))
     if not items:
-        raise SourceError("the index is empty; there is nothing to search")
+        raise SourceError("the index has no images to search, or all of them are away")
     drawn = np.unique(np.linspace(0, items - 1, min(queries, items)).astype(np.int64))
     stored = np.concatenate([np.asarray(part, np.float32) for part in parts])[drawn]
     noise = np.random.default_rng(0).normal(size=stored.shape)

@@ -20,8 +20,9 @@ from .engine import catalog, declared, skipped
 from .engine.identity import state_of
 from .errors import InvalidInputError, SourceError
 from .intake.absence import Absence, Lookup, keep, survey, told
+from .intake.archives import ArchiveSource
 from .intake.embedder import Embedder, Embeds
-from .intake.inside import file_around
+from .intake.inside import Lacks, file_around
 from .intake.left_out import RuledSource, settled
 from .intake.log import IngestLog
 from .intake.options import IngestOptions
@@ -107,7 +108,14 @@ def add(
             rescan=options.rescan,
         )
         store = stack.enter_context(
-            Store(writer, log, embedder, rescan=options.rescan, retry=options.retry_skipped)
+            Store(
+                writer,
+                log,
+                embedder,
+                rescan=options.rescan,
+                retry=options.retry_skipped,
+                lacks=_lacks(opened),
+            )
         )
         keep_root(writer, root)
         if isinstance(opened, RuledSource):
@@ -125,7 +133,7 @@ def add(
         except SourceError as exc:
             if log.failed or place is None:  # else there is nothing in it
                 raise
-            raise _absent(writer, [place], options, exc) from exc
+            raise _absent(writer, [place], options, exc, _lacks(opened)) from exc
     for columns in (opened.columns(), *embedder.columns):  # of tables that were found on the way
         keep_columns(writer, columns)
     log.remarks += opened.remarks()
@@ -239,12 +247,17 @@ def open_for(writes: Callable[[], Writer], source: Any, options: IngestOptions) 
 
 
 def _absent(
-    writer: Writer, places: Iterable[str], options: IngestOptions, error: SourceError
+    writer: Writer,
+    places: Iterable[str],
+    options: IngestOptions,
+    error: SourceError,
+    lacks: Lacks | None = None,
 ) -> SourceError:
     """Let the items of a source without any images be away, or remove them; returns the error."""
     told_too: list[str] = []
     for place in places:
-        ended = _ended(writer, place, survey(writer, place), prune=options.prune, yes=options.yes)
+        found = survey(writer, place, lacks=lacks)
+        ended = _ended(writer, place, found, prune=options.prune, yes=options.yes)
         told_too += ended.remarks
         told_too += [f"{ended.removed:,} items of it were removed"] if ended.removed else []
         told_too += [told(ended.away)] if ended.away else []
@@ -297,14 +310,14 @@ def settle_away(
     Raises:
         InvalidInputError: The source is nothing that can be pruned.
     """
-    if prune and source.root is None:
+    if prune and source.root is None and not isinstance(source, ArchiveSource):
         raise InvalidInputError("prune needs a folder as its source, to know what is gone")
     if isinstance(source, RuledSource):
         settle(writer, source)
     place, found = _place(source), Absence()
     if place is not None:
         judge = source.left_out if prune and isinstance(source, FolderSource) else None
-        found = survey(writer, place, judge)
+        found = survey(writer, place, judge, _lacks(source))
     lookup = Lookup()
     lost = {row: missing for row, path in met[0].items() if (missing := lookup.missing(path))}
     return _ended(
@@ -356,6 +369,11 @@ def _not_removed(many: str) -> str:
         f"--prune did not remove {many}, whose files cannot be found. If a drive or share is not "
         "mounted, mount it and run the command again; to remove the items, add --yes"
     )
+
+
+def _lacks(source: Source) -> Lacks | None:
+    """What tells which members are no longer in the archive that a source is."""
+    return source.lacks if isinstance(source, ArchiveSource) else None
 
 
 def _place(source: Source) -> str | None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import resource
 import shutil
 import tarfile
 import threading
 import time
+import zipfile
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clipsearch import Index, InvalidInputError, SourceError
@@ -22,7 +27,7 @@ from clipsearch.watch import watch
 
 from .test_edits import TellingEncoder, encoded, picture, sound
 
-PRUNE = IngestOptions(prune=True)
+PRUNE, RESCAN = IngestOptions(prune=True), IngestOptions(rescan=True)
 SOON = 2.5  # seconds within which a reader notices that files are back
 
 
@@ -210,6 +215,80 @@ def test_files_of_lists_tables_and_archives_go_away_and_come_back(index, root, t
     assert (report.away, index.away()) == (0, {})
     assert ([item.id for item in index.items()], encoded(index)) == (ids, (0, []))
     sound(index, report)
+
+
+def test_imported_items_keep_id_and_tags_when_their_files_are_first_found(index, root):
+    paths = sorted(root.rglob("*.png"))
+    filled(index, root)
+    vectors = index.vectors([item.id for item in index.items()])
+    vectors[0] = -vectors[0]  # of another image than the file that is there
+    folder = root.parent / "made elsewhere"
+    for name in ("img_emb", "metadata"):
+        (folder / name).mkdir(parents=True)
+    np.save(folder / "img_emb" / "img_emb_0.npy", vectors.astype(np.float16))
+    table = pa.table({"image_path": list(map(str, paths)), "caption": ["told"] * 7})
+    pq.write_table(table, folder / "metadata" / "metadata_0.parquet")
+    root.rename(root.with_name("aside"))  # a share that is not mounted
+    with Index.create(root.parent / "imported", index.encoder) as other:
+        other.import_embeddings(folder)
+        other.set_tags(range(1, 8), ["kept"] * 7)
+        root.with_name("aside").rename(root)
+        for path in paths[:2]:
+            path.with_suffix(".txt").unlink()
+        report = other.add(root)
+        assert (report.unchanged, report.updated, report.indexed) == (6, 7, 1)
+        items = other.items()
+        assert [item.id for item in items] == [*range(2, 8), max(item.id for item in items)]
+        assert {item.tags for item in items[:6]} == {("kept",)}
+        assert {(item.caption, item.width) for item in items[:6]} == {("told", 8)}
+        assert other.add(root).unchanged == 7
+        sound(other)
+
+
+def packed(path: Path, names: dict[str, Path]) -> Path:
+    """An archive of pictures by their names in it."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, file in names.items():
+                archive.write(file, name)
+    else:
+        with tarfile.open(path, "w") as tar:
+            for name, file in names.items():
+                tar.add(file, name)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_members_that_an_archive_no_longer_has_are_away_or_have_moved(index, root, kind):
+    files = {f"d/{path.name}": path for path in sorted(root.rglob("*.png"))}
+    archive = packed(root.parent / f"a.{kind}", files)
+    index.add(archive)
+    ids = [item.id for item in index.items()]
+    index.set_tags(ids, [f"tag {number}" for number in ids])
+    kept = tagged(index)
+    encoded(index)
+    fewer = {name: path for name, path in files.items() if name != "d/0.png"}
+    renamed = {"e/new.png" if name == "d/1.png" else name: path for name, path in fewer.items()}
+    packed(archive, renamed)
+    report = index.add(archive)
+    assert (report.away, report.moved, report.duplicate) == (1, 1, 0)
+    assert index.away() == {ids[0]: f"{archive}!"}
+    assert {number: tags for number, (_, tags) in tagged(index).items()} == {
+        number: tags for number, (_, tags) in kept.items() if number != ids[0]
+    }
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) * 2 // 3])  # what cannot be read is not missing
+    index.add(archive)
+    assert list(index.away()) == ids[:1]
+    index.compact()
+    packed(archive, files)
+    report = index.add(archive)
+    assert (report.away, report.moved, tagged(index), encoded(index)) == (0, 1, kept, (0, []))
+    sound(index, report)
+    packed(archive, fewer)
+    assert index.add(archive, options=PRUNE).pruned == 1
+    assert tagged(index) == {number: kept[number] for number in ids[1:]}
+    sound(index)
 
 
 def test_a_link_into_a_drive_that_is_gone_is_away_and_not_pruned(index, root):
@@ -498,3 +577,154 @@ def test_a_sidecar_that_cannot_be_read_now_takes_no_caption_away(index, tmp_path
 def test_prune_still_needs_a_folder(index, root):
     with pytest.raises(InvalidInputError, match="prune needs a folder"):
         index.add(sorted(map(str, root.rglob("*.png"))), options=PRUNE)
+
+
+# --- all of it, in any order ----------------------------------------------------------------------
+
+
+class Album:
+    """Pictures that come, move and go at random, each of them once, and what must be known of them.
+
+    The model is a dict from the number of a picture to its item and tag. An item that is known
+    keeps both whatever happens, unless it was pruned or its picture was written over.
+    """
+
+    def __init__(self, base: Path, seed: int) -> None:
+        self.random, self.base, self.root = random.Random(seed), base, base / "root"
+        self.paths: dict[int, Path] = {}
+        self.hidden: dict[Path, Path] = {}  # folder, by where it was
+        self.known: dict[int, tuple[int, str]] = {}
+        self.encoders = [TellingEncoder("one"), TellingEncoder("two")]
+        self.index = Index.create(base / "index", self.encoders[0])
+        for _ in range(6):
+            self.take()
+
+    def there(self) -> dict[int, Path]:
+        return {number: path for number, path in self.paths.items() if path.exists()}
+
+    def some(self) -> list[int]:
+        there = sorted(self.there())
+        return self.random.sample(there, min(2, len(there)))
+
+    def folder(self) -> Path:
+        return self.root / self.random.choice("abcd")
+
+    def take(self) -> None:
+        number = max(self.paths, default=0) + 1
+        self.paths[number] = picture(self.folder() / f"{number}.png", number)
+
+    def write_over(self) -> None:
+        for old in self.some()[:1]:
+            number = max(self.paths) + 1
+            self.paths[number] = picture(self.paths.pop(old), number)
+            self.known.pop(old, None)
+
+    def delete(self) -> None:
+        for number in self.some()[:1]:
+            self.paths[number].unlink()
+
+    def move(self) -> None:
+        for number in self.some()[:1]:
+            new = self.folder() / f"{number} {self.random.random()}.png"
+            new.parent.mkdir(exist_ok=True, parents=True)
+            self.paths[number] = self.paths[number].rename(new)
+
+    def exchange(self) -> None:
+        if len(self.some()) == 2:
+            one, two = self.some()
+            first, second, aside = self.paths[one], self.paths[two], self.base / "aside.png"
+            first.rename(aside)
+            second.rename(first)
+            aside.rename(second)
+            self.paths |= {one: second, two: first}
+            self.look()  # or one that is deleted now was written over by the other
+
+    def rename(self) -> None:
+        old, new = self.folder(), self.folder()
+        if old.exists() and not new.exists():
+            there = self.there()
+            old.rename(new)
+            for number, path in there.items():
+                if path.parent == old:
+                    self.paths[number] = new / path.name
+
+    def hide(self) -> None:
+        folder = self.folder()
+        if folder.exists() and folder not in self.hidden:
+            self.hidden[folder] = folder.rename(
+                self.base / f"aside {len(self.hidden)} {folder.name}"
+            )
+
+    def show(self) -> None:
+        for folder, aside in list(self.hidden.items()):
+            if not folder.exists():
+                self.hidden.pop(folder)
+                aside.rename(folder)
+
+    def caption(self) -> None:
+        for number in self.some()[:1]:
+            text = self.paths[number].with_suffix(".txt")
+            text.write_text(f"Wörter {self.random.random()}")
+            self.look(RESCAN)
+            text.unlink()
+
+    def tag(self) -> None:
+        tag = f"tag {self.random.random()}"
+        self.known = {number: (row, tag) for number, (row, _) in self.known.items()}
+        rows = [row for row, _ in self.known.values()]
+        self.index.set_tags(rows, [tag] * len(rows), name="all")
+
+    def prune(self) -> None:
+        self.look(IngestOptions(prune=True, yes=self.random.random() < 0.5))
+
+    def migrate(self) -> None:
+        other = self.encoders[self.index.fingerprint == self.encoders[0].fingerprint]
+        assert not (self.index.migrate(other).switched and self.index.away())
+
+    def tidy(self) -> None:
+        self.index.compact()
+        self.index.build_ann(force=True)
+
+    def copy(self) -> None:
+        target = self.base / f"copy {self.random.random()}"
+        self.index.export(self.base / "x.parquet", overwrite=True)
+        with Index.create(target, self.index.encoder) as other:
+            assert other.import_embeddings(self.base / "x.parquet").indexed == len(self.index)
+            assert other.verify(full=True).ok
+
+    def look(self, options: IngestOptions | None = None) -> None:
+        """Index the folder, and hold everything against the model."""
+        try:
+            self.index.add(self.root, options=options or IngestOptions())
+        except SourceError:
+            assert not self.there()
+        rows = {Path(item.key): item for item in self.index.items()}
+        there = self.there()
+        assert rows.keys() == set(there.values())
+        for number, path in there.items():
+            row, tag = self.known.setdefault(number, (rows[path].id, ""))
+            assert (rows[path].id, rows[path].tags) == (row, (tag,) if tag else ())
+        lost = {number: row for number, (row, _) in self.known.items() if number not in there}
+        if options is None or not options.prune:
+            assert self.index.away().keys() == set(lost.values())
+        self.known = {
+            number: known
+            for number, known in self.known.items()
+            if number in there or known[0] in self.index.away()
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_comes_and_goes_is_sound_and_keeps_what_is_known(tmp_path, seed):
+    album = Album(tmp_path, seed)
+    steps = [album.take, album.write_over, album.delete, album.move, album.exchange, album.rename]
+    steps += [album.hide, album.show, album.caption, album.tag, album.prune, album.migrate]
+    steps += [album.tidy, album.copy, *[album.look] * 3]
+    with album.index:
+        for _ in range(30):
+            album.random.choice(steps)()
+            report = album.index.verify(full=True)
+            assert report.ok, report.problems
+        album.show()
+        album.look()

@@ -11,6 +11,7 @@ import pytest
 from clipsearch.ui import Library
 
 from clipsearch.client import Client
+from clipsearch.engine.verify import verify
 from clipsearch.errors import IndexMigratedError, IndexNotFoundError
 from clipsearch.explore.thumbnails import thumbnail
 from clipsearch.hub import Hub
@@ -119,6 +120,53 @@ def test_a_restored_copy_that_grew_before_anyone_looked_is_not_taken_for_the_old
         assert opened.generation == before[0]
         assert opened.commit_id != before[1]
         assert agrees(opened, encoder, "ax")
+
+
+def problems(path):
+    return " ".join(verify(path, full=True).problems)
+
+
+def test_verify_notices_an_older_catalog_until_it_is_taken_for_the_present_one(tmp_path, encoder):
+    path, older = tmp_path / "photos", tmp_path / "older.sqlite"
+    Index.create(path, encoder).close()
+    add(path, encoder, "a")
+    shutil.copy(path / "catalog.sqlite", older)
+    add(path, encoder, "b")
+    for taken in (lambda: add(path, encoder, "x"), (path / "committed.json").unlink):
+        shutil.copytree(path, tmp_path / "copy")
+        assert problems(tmp_path / "copy") == ""
+        shutil.rmtree(tmp_path / "copy")
+        shutil.copy(older, path / "catalog.sqlite")
+        assert "was committed here. Either this is an older copy" in problems(path)
+        with Index.open(path, encoder) as index:
+            assert agrees(index, encoder, "a")
+        taken()
+        assert problems(path) == ""
+        add(path, encoder, "y")
+
+
+def test_a_note_of_another_index_or_without_sense_tells_nothing(tmp_path, encoder):
+    path, note = tmp_path / "photos", tmp_path / "photos" / "committed.json"
+    other = tmp_path / "other"
+    for folder, names in ((path, "a"), (other, "xyz")):
+        Index.create(folder, encoder).close()
+        add(folder, encoder, *names)
+    own, strange = note.read_bytes(), (other / "committed.json").read_bytes()
+    assert own != strange
+    later = own.replace(b'"generation": 1', b'"generation": 9')
+    for text in (strange, b"", own[:-1], b"[" * 900, b"[]", b"7", b"\xff", later + b" " * 10**6):
+        note.write_bytes(text)
+        assert problems(path) == ""
+    for number in (b"1e999", b"null", b'"9"', b"true"):
+        note.write_bytes(own.replace(b": 1", b": " + number))
+        assert problems(path) == ""
+    note.write_bytes(later)
+    assert "state 9 was committed here" in problems(path)
+    shutil.rmtree(path)
+    path.mkdir()
+    note.write_bytes(strange)
+    Index.create(path, encoder).close()
+    assert problems(path) == ""
 
 
 @pytest.mark.parametrize("put_there", WAYS)

@@ -206,7 +206,7 @@ class _Searcher:
         hits = index.answer(spec.request(query, _COUNTED))
         took_ms = (time.perf_counter() - started) * 1e3
         _, sample = self._library.sample(spec.index)
-        found = spread(sample, vector, total=len(index))
+        found = spread(sample, vector)
         summary = gallery.summary(
             spec,
             self._count(spec, hits),

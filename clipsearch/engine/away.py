@@ -79,6 +79,7 @@ class Located:
     file: str  # its own, or the one around it
     is_own: bool
     device: int | None  # number of the file system that it was on
+    place: str | None  # of its image in that, as `intake.inside` writes it
 
 
 def load(conn: sqlite3.Connection) -> Away:
@@ -122,15 +123,15 @@ def located(conn: sqlite3.Connection, place: str) -> Iterator[Located]:
         while True:
             own = "path IS NOT NULL" if column == "path" else "path IS NULL AND place IS NOT NULL"
             page = conn.execute(
-                f"SELECT row, {_FILE}, device, {column} FROM items WHERE {column} >= ? "
+                f"SELECT row, {_FILE}, device, place, {column} FROM items WHERE {column} >= ? "
                 f"AND {column} < ? AND ({column} > ? OR row > ?) AND {own} "
                 f"ORDER BY {column}, row LIMIT {_PAGE}",
                 (after, high, after, last),
             ).fetchall()
-            for row, file, device, _ in page:
-                yield Located(row, actual(file), column == "path", device)
+            for row, file, device, inside, _ in page:
+                yield Located(row, actual(file), column == "path", device, inside)
             if page:
-                last, after = page[-1][0], page[-1][3]
+                last, after = page[-1][0], page[-1][4]
             if len(page) < _PAGE:
                 break
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import IndexMigratedError
@@ -57,20 +57,21 @@ def state_of(conn: sqlite3.Connection) -> State:
     )
 
 
-def advance(conn: sqlite3.Connection) -> int:
+def advance(conn: sqlite3.Connection) -> State:
     """Make what a transaction commits the next state, with an id of its own.
 
     Every transaction that changes an index does this once.
 
     Returns:
-        The number of that state.
+        That state.
     """
-    generation = state_of(conn).generation + 1
+    before = state_of(conn)
+    now = replace(before, generation=before.generation + 1, commit_id=new_id())
     conn.executemany(
         "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
-        [("generation", generation), ("commit_id", new_id())],
+        [("generation", now.generation), ("commit_id", now.commit_id)],
     )
-    return generation
+    return now
 
 
 def check_same(folder: Path, conn: sqlite3.Connection, found: State, opened: State | None) -> None:

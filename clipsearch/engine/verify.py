@@ -20,6 +20,7 @@ from .database import CATALOG, connect, translated
 from .file_facts import SegmentEntry, check_file
 from .garbage import strangers
 from .identity import State, state_of
+from .parts import COMMITTED
 from .segments import Segment, segment_files
 from .snapshot import EXACT_ELEMENTS, MODALITIES, VectorStore
 from .storage import check_openable
@@ -195,9 +196,10 @@ class _Check:
         if later is not None:
             self._problems.append(
                 f"{self._folder / CATALOG} has state {state.generation}, but state {later} was "
-                f"committed: the end of {CATALOG}-wal is damaged or lost. Restore the index from a "
-                "backup, or run `clipsearch index` again; that ends this message, too, where an "
-                f"older {CATALOG} was put there on purpose."
+                "committed here. Either this is an older copy, or one that was made while the "
+                f"index was being written, or the end of {CATALOG}-wal is damaged or was left "
+                "behind. To go back to the later state, restore a backup of it; to go on with "
+                f"this one, run `clipsearch index` again, or delete {COMMITTED}."
             )
 
     def _digests(self, conn: sqlite3.Connection) -> None:

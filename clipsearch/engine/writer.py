@@ -627,7 +627,7 @@ class Writer:
 
     def _finish(self) -> int:
         meta = catalog.meta(self._conn)
-        generation = advance(self._conn)
+        state = advance(self._conn)
         catalog.set_meta(
             self._conn,
             {
@@ -639,11 +639,11 @@ class Writer:
         self._doubt = "own"
         self._conn.execute("COMMIT")
         self._doubt = ""
-        committed.note(self._folder, generation)
+        committed.note(self._folder, state)
         self._base = None
         self._reset()
         self._sweep()
-        return generation
+        return state.generation
 
     def _settle(self) -> None:
         """Put a commit that changes nothing in the place of one that may have failed in the log.

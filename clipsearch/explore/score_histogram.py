@@ -23,28 +23,25 @@ class ScoreSpread:
         high: Upper edge of the last bin.
         counts: Vectors of the sample in each bin, equally wide.
         sampled: How many vectors were scored.
-        total: How many the index has.
     """
 
     low: float
     high: float
     counts: tuple[int, ...]
     sampled: int
-    total: int
 
 
-def spread(vectors: Floats, query: Floats, *, total: int) -> ScoreSpread:
+def spread(vectors: Floats, query: Floats) -> ScoreSpread:
     """Score a sample against a query.
 
     Args:
         vectors: float32 [n, dim], unit length: the sample, or all.
         query: float32 [dim], unit length.
-        total: How many vectors the sample stands for.
     """
     if not len(vectors):
-        return ScoreSpread(0.0, 1.0, (0,) * _BINS, 0, total)
+        return ScoreSpread(0.0, 1.0, (0,) * _BINS, 0)
     scores = score(vectors, query)
     low = max(-1.0, float(scores.min()) - _ROOM)
     high = min(1.0, float(scores.max()) + _ROOM)
     counts, _ = np.histogram(scores, bins=_BINS, range=(low, high))
-    return ScoreSpread(low, high, tuple(counts.tolist()), len(vectors), total)
+    return ScoreSpread(low, high, tuple(counts.tolist()), len(vectors))

@@ -22,6 +22,7 @@ from ..names import shown
 
 if TYPE_CHECKING:
     from ..engine.writer import Writer
+    from .inside import Lacks
 
 __all__ = ["Absence", "Lookup", "keep", "survey", "told"]
 
@@ -136,13 +137,19 @@ class Absence:
         return None
 
 
-def survey(writer: Writer, place: str, judge: Callable[[str], str | None] | None = None) -> Absence:
+def survey(
+    writer: Writer,
+    place: str,
+    judge: Callable[[str], str | None] | None = None,
+    lacks: Lacks | None = None,
+) -> Absence:
     """Look for the files of all items of a folder, table or archive.
 
     Args:
         writer: Of the index.
         place: Path of the folder, table or archive.
         judge: Tells why a file is left out of it now, or None.
+        lacks: As `ArchiveSource.lacks`.
     """
     found, lookup, device = Absence(), Lookup(), lru_cache(_FOLDERS_KEPT)(_device)
     start = place.rstrip("/") + "/"
@@ -155,6 +162,12 @@ def survey(writer: Writer, place: str, judge: Callable[[str], str | None] | None
             found.total += 1
             found.tops[top] += 1
             missing = lookup.missing(item.file)
+            lost = None if lacks is None or item.place is None else lacks(item.place)
+            if missing is None and lost:
+                found.gone[item.row] = _Gone(
+                    inside(item.file), top, is_elsewhere=False, is_single=False, is_link=False
+                )
+                continue
             if missing is not None:
                 now = device(os.path.dirname(missing))
                 found.gone[item.row] = _Gone(
@@ -168,13 +181,18 @@ def survey(writer: Writer, place: str, judge: Callable[[str], str | None] | None
                     is_link=os.path.lexists(item.file),
                 )
                 continue
-            if item.row in before:
+            if item.row in before and (lost is not None or before[item.row] != inside(item.file)):
                 found.back.add(item.row)
             if judge is not None and item.is_own and (reason := judge(item.file)):
                 found.left_out[item.row] = reason
 
     writer.read(look)
     return found
+
+
+def inside(archive: str) -> str:
+    """What is missing of a member that is not in its archive any more: no path is like that."""
+    return f"{archive}!"
 
 
 def _device(folder: str) -> int | None:

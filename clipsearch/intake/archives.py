@@ -18,6 +18,7 @@ from ..images import image_suffixes
 from ..limits import MAX_CAPTIONS_BYTES, MAX_IMAGE_BYTES, MAX_TEXT_BYTES
 from ..names import shown
 from ..rawfiles import named
+from .inside import lies_in
 from .left_out import LeftOut, RuledSource, Rules, Tally
 from .members import DamagedError, Member, MemberError, members_of
 from .pairs import Pair
@@ -83,6 +84,7 @@ class ArchiveSource(RuledSource):
     ) -> None:
         self._archive = place
         self.was_shard: bool | None = None
+        self._names: frozenset[str] | None = None  # of all in it, if it was read to its end
         self.place = place.name
         self.asked = Rules.of(exclude, all_files)
         self.settle(self.asked)
@@ -110,6 +112,13 @@ class ArchiveSource(RuledSource):
         if not found:
             raise SourceError(f"{self.place} holds no samples")
 
+    def lacks(self, place: str) -> bool | None:
+        """Whether what was at a place (`inside`) is not in it now; None if it cannot tell."""
+        file, member = lies_in(place)
+        if file != self.place or self._names is None:
+            return None
+        return member not in self._names
+
     def read_as(self, *, shard: bool) -> Iterator[Pair]:
         """The pairs as they are by one of the two rules, whatever the names are like."""
         return self._read(self._look(), shard=shard)
@@ -125,6 +134,7 @@ class ArchiveSource(RuledSource):
     def _look(self) -> _Contents:
         """The names in the archive, and the texts that may be captions."""
         names, texts, size_bytes = list[str](), dict[str, bytes](), 0
+        is_whole = False
         with self._archive.open() as stream:
             is_zip, members = members_of(stream, self.place)
             with contextlib.suppress(DamagedError):  # which is told when it is read
@@ -135,6 +145,8 @@ class ArchiveSource(RuledSource):
                         size_bytes += len(text)
                         if size_bytes <= MAX_CAPTIONS_BYTES:
                             texts[member.name] = text
+                is_whole = True
+        self._names = frozenset(names) if is_whole else None
         if size_bytes > MAX_CAPTIONS_BYTES:
             self._said.append(
                 f"{shown(self.place)} holds over {MAX_CAPTIONS_BYTES // 1024**2} MB of captions; "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import IO, Any
 
 from ..errors import ImageDecodeError
@@ -19,8 +20,10 @@ from ..rawfiles import named
 from .members import members_of
 from .parquet_cells import value_at
 
-__all__ = ["cell_place", "file_around", "member_place", "read_inside"]
+__all__ = ["Lacks", "cell_place", "file_around", "lies_in", "member_place", "read_inside"]
 
+# Tells whether what was at a place is not there now; None if it cannot tell.
+Lacks = Callable[[str], bool | None]
 _NAMES = ("file", "member")  # which may hold bytes that are no UTF-8
 
 
@@ -45,6 +48,12 @@ def member_place(file: str, member: str, at: int | None = None, size: int | None
 def file_around(place: str) -> str:
     """Path of the file that a place is in."""
     return str(_known(place)["file"])
+
+
+def lies_in(place: str) -> tuple[str, str | None]:
+    """Path of the file that a place is in, and the member of it, if that is an archive."""
+    known = _known(place)
+    return str(known["file"]), known.get("member")
 
 
 def read_inside(place: str, file: IO[bytes] | None = None) -> bytes:

@@ -19,6 +19,7 @@ from ..metadata import ImageFacts, with_sidecar
 from ..types import Record, Status
 from ..vectors import Block, Floats
 from .embedder import Embedded, Embeds
+from .inside import Lacks
 from .log import IngestLog
 from .pairs import Pair
 from .triage import content_hash, has_columns, has_left
@@ -32,6 +33,7 @@ __all__ = ["Store"]
 _COMMIT_ITEMS = 2048  # an interruption costs at most so many items ...
 _COMMIT_SECONDS = 5.0  # ... or so much time
 _MOST_TWINS = 16  # items with the same bytes among which a moved one is looked for
+_SAME_COSINE = 0.98  # of one image, encoded here and by another program with the same model
 _NO_FACTS = "files whose metadata could not be read again"
 # What `Record` has too, besides the caption, which a source may give.
 _FACTS = tuple(
@@ -67,6 +69,7 @@ class Store:
         rescan: Whether captions are given up whose files are gone.
         retry: Whether what was skipped before was asked to be tried again, so that it is news if
             it fails again.
+        lacks: Tells which members are no longer in the archive that is read.
     """
 
     def __init__(
@@ -77,8 +80,10 @@ class Store:
         *,
         rescan: bool = False,
         retry: bool = False,
+        lacks: Lacks | None = None,
     ) -> None:
         self._retry = retry
+        self._lacks = lacks
         self._writer = writer
         self._log = log
         self._embedder = embedder
@@ -129,7 +134,9 @@ class Store:
             self._before.pop(key, None)
             self._before.update(self._writer.lookup([key]))
         own = self._before.get(key)
-        if own is not None and _has_same_image(embedded, own):
+        if own is not None and (
+            _has_same_image(embedded, own) or self._is_first_seen(embedded, own)
+        ):
             self._update(embedded, own)
             return
         twins = self._twins(embedded)
@@ -163,6 +170,15 @@ class Store:
         self._ends.append(end)
         self._changed.update(filter(None, (key, end.record.sha256)))
 
+    def _is_first_seen(self, embedded: Embedded, own: Known) -> bool:
+        """Whether an item whose file was never read, as of an import, now meets that file."""
+        if own.sha256 is not None or not own.has_image or embedded.image is None:
+            return False
+        vector = self._writer.vector(own.row)
+        is_like = vector is not None and float(vector @ embedded.image) > _SAME_COSINE
+        embedded.candidate.reads_facts |= is_like
+        return is_like
+
     def _is_known(self, embedded: Embedded) -> bool:
         """Whether an image that failed did so before, and was tried only because that may pass."""
         before = embedded.candidate.skipped
@@ -189,7 +205,7 @@ class Store:
             twin
             for twin in twins
             if (twin.path is None) == (path is None)
-            and (twin.row in self._displaced or has_left(twin, path))
+            and (twin.row in self._displaced or has_left(twin, path, self._lacks))
         ]
         name = os.path.basename(embedded.pair.key)
         same = [twin for twin in left if os.path.basename(self._key(twin)) == name] or left
@@ -309,6 +325,8 @@ class Store:
                 is_told = pair.beside is not None and (pair.beside or self._rescan)
                 if is_told and (pair.beside or None) != item.beside:
                     new["beside"] = pair.beside or None
+        if item.sha256 is None and embedded.sha256 is not None:
+            new["sha256"] = embedded.sha256
         if pair.image is not None and candidate.path != item.path:
             new["path"] = candidate.path
         if pair.image is not None and pair.place != item.place:

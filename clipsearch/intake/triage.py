@@ -21,7 +21,7 @@ from ..folding import caseless
 from ..limits import MAX_FILE_BYTES
 from ..names import is_storable
 from ..passing import Passing, passing_of
-from .inside import file_around
+from .inside import Lacks, file_around
 from .log import IngestLog
 from .pairs import Pair
 
@@ -293,14 +293,17 @@ def is_gone(path: str) -> bool:
     return False
 
 
-def has_left(before: Known, path: str | None) -> bool:
+def has_left(before: Known, path: str | None, lacks: Lacks | None = None) -> bool:
     """Whether the file of an item is no longer where it was, now that its bytes are at `path`.
 
-    It is gone, or the table or archive that held it is; or another spelling of its name leads to
-    it, where upper and lower case are the same; or another file has taken its place.
+    It is gone, or the table or archive that held it is, or no longer has it; or another spelling of
+    its name leads to it, where upper and lower case are the same; or another file has taken its
+    place.
     """
     if before.path is None:
-        return before.place is not None and is_gone(file_around(before.place))
+        if before.place is None:
+            return False
+        return is_gone(file_around(before.place)) or bool(lacks and lacks(before.place))
     if before.path == path:
         return False
     try:
