@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gzip
 import io
+import itertools
 import json
 import os
 import tarfile
@@ -320,6 +323,51 @@ def test_a_table_behind_a_web_server(tmp_path):
     assert one.image == JPEG
     assert "outside" in up.refused
     assert "cannot be read" in gone.refused
+
+
+def test_what_a_web_server_sends_is_bounded_whatever_it_says_of_it(monkeypatch):
+    """Bodies without end, larger ones than were promised, and few bytes that unpack to many."""
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(places, "MAX_IMAGE_BYTES", 8 * 1024**2)
+    sent, bomb = [], gzip.compress(bytes(64 * 1024**2))
+
+    class Hostile(Quiet):
+        def do_GET(self):
+            self.send_response(200)
+            bodies = {
+                "/small.jpg": ({}, [JPEG]),
+                "/endless.jpg": ({}, itertools.repeat(JPEG * 2000)),
+                "/bomb.jpg": ({"Content-Encoding": "gzip"}, [bomb]),
+                "/short.jpg": ({"Content-Length": "99999"}, [JPEG]),
+                "/long.jpg": ({"Content-Length": "10"}, [JPEG]),
+            }
+            headers, parts = bodies[self.path]
+            for header in headers.items():
+                self.send_header(*header)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the reader has had enough
+                for part in parts:
+                    self.wfile.write(part)
+                    sent.append(len(part))
+
+        def do_HEAD(self):
+            raise AssertionError
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        place = places.open_place(f"http://127.0.0.1:{server.server_port}/t.csv")
+        small, endless, unpacked, short, long = (
+            place.image(f"{name}.jpg", outside=False)
+            for name in ("small", "endless", "bomb", "short", "long")
+        )
+        server.shutdown()
+        thread.join()
+    assert small == (JPEG, None)
+    assert endless == unpacked == (None, "over the limit of 8 MB")
+    assert short[0] is None
+    assert long[0] in (None, JPEG[:10])
+    assert sum(sent) < 64 * 1024**2
 
 
 @pytest.fixture

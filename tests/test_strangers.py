@@ -376,7 +376,7 @@ def _statuses(path: Path, encoder, *roots: Path) -> dict[int, int]:
 
 
 def test_a_copied_index_shows_images_once_its_folders_are_named_or_indexed(
-    shown, encoder, tmp_path, capsys
+    shown, encoder, tmp_path, capsys, cli
 ):
     folder, path, _ = shown
     copied = Path(shutil.copytree(path, tmp_path / "copied" / "photos"))
@@ -391,6 +391,8 @@ def test_a_copied_index_shows_images_once_its_folders_are_named_or_indexed(
             note_hidden(index)
     told = capsys.readouterr().err
     assert told.count("was not indexed on this machine") == 1
+    assert "--root FOLDER" in cli("info", "-i", copied).stderr
+    assert not cli("info", "-i", path).stderr
     assert _statuses(copied, encoder) == nothing
     assert _statuses(copied, encoder, folder) == all_of_them
     with Index.open(copied, encoder) as index:

@@ -6,7 +6,9 @@ import base64
 import io
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -44,7 +46,7 @@ def site(tmp_path):
 
 
 def context(site, language="en"):
-    return Context(site[1], Settings(), Words(language), Jobs())
+    return Context(site[1], Settings(roots=(Path("/photos"),)), Words(language), Jobs())
 
 
 def event(**data):
@@ -142,6 +144,20 @@ def test_items_that_are_away_are_counted_apart(site):
     assert told == "262 images in photos · 38 items are away: their files cannot be found now"
     told, _ = run(site, SearchSpec("photos"), "es")
     assert told.endswith("38 elementos están ausentes: sus archivos no se encuentran ahora")
+
+
+@pytest.mark.parametrize(("language", "told"), [("en", "--root FOLDER"), ("es", "--root CARPETA")])
+def test_images_that_may_not_be_shown_are_left_out_with_what_to_do(site, language, told):
+    asked = replace(context(site, language), settings=Settings())
+    searcher = search._Searcher(asked)
+    spec = SearchSpec("photos")
+    _, _, summary, _, gallery = searcher.run(spec)
+    assert told in words_of(summary)
+    assert "cs-nopicture" in gallery
+    assert told in words_of(searcher.open(spec, event(id=1)))
+    _, _, curated = curate._Desk(asked).find(curate._Marks(), "photos", "outliers", 0.8)
+    assert told in words_of(curated)
+    assert "<img" not in gallery + searcher.further(spec, event(offset=48, last=48))
 
 
 def test_what_is_browsed_is_counted_with_its_filters(site):

@@ -41,7 +41,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
     Whatever guards the application's routes guards these: put `add_guard` around it.
     """
     app.include_router(media_router(library, settings))
-    holders, inputs = {}, {}
+    holders, inputs, sessions = {}, {}, {}
     jobs = Jobs()
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
@@ -67,8 +67,8 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
             head=_head(words),
         )
         page: Any = holder.routes[-1]
-        page.app.state_holder = Sessions()
-        page.app.state_holder.set_blocks(blocks)
+        page.app.state_holder = sessions[language] = Sessions()
+        sessions[language].set_blocks(blocks)
         holders[language] = holder
     before = app.router.lifespan_context
 
@@ -85,7 +85,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
                 await anyio.to_thread.run_sync(jobs.close, _JOB_ENDS_S)
 
     app.router.lifespan_context = lifespan
-    app.mount(path, PageGuard(holders, inputs, language=settings.language))
+    app.mount(path, PageGuard(holders, inputs, sessions, language=settings.language))
     return app
 
 

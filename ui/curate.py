@@ -12,6 +12,7 @@ from clipsearch import ClipSearchError, Duplicate, Index, Item
 from clipsearch.engine.curation import KINDS
 from clipsearch.explore.outliers import outliers
 from clipsearch.names import shown, stored
+from clipsearch.server.image_files import shown_folders
 
 from .context import LATEST, QUIET, Context, html, sent
 from .dataurls import csv_url, data_url
@@ -100,6 +101,7 @@ class _Desk:
     def __init__(self, context: Context) -> None:
         self._words = context.words
         self._library = context.library
+        self._settings = context.settings
 
     def find(
         self,
@@ -124,6 +126,8 @@ class _Desk:
                 state, shown = getattr(self, f"_{kind}")(state, index)
         except ClipSearchError as exc:
             return state, self._bar(state), message(explained(exc, self._words))
+        if not shown_folders(self._settings.roots, index):
+            shown = message(self._words("search.hidden", index=name), kind="info") + shown
         return state, self._bar(state), shown
 
     def _duplicates(

@@ -36,12 +36,15 @@ class Page(gr.Blocks):
             raise gr.Error(FAILED, print_exception=False) from None
 
 
-def check_event(body: bytes, inputs: Mapping[int, int]) -> None:
+def check_event(body: bytes, inputs: Mapping[int, int]) -> str | None:
     """Refuse an event that no page of ours sends.
 
     Args:
         body: Of the request.
         inputs: The number of inputs of each event.
+
+    Returns:
+        The session that it is of.
 
     Raises:
         Problem: It is no event, or names a file, which Gradio would copy or fetch.
@@ -67,6 +70,7 @@ def check_event(body: bytes, inputs: Mapping[int, int]) -> None:
         raise _malformed("no other way to call it")
     if _names_a_file(event):
         raise Problem(400, "bad_request", "files are not taken here")
+    return session
 
 
 def _malformed(wanted: str) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from clipsearch import Hit, Item
@@ -31,8 +31,13 @@ __all__ = [
 _UP = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 11v9H3.5v-9zM7 11l4-8c1.7 0 2.6 1 2.3 2.8L12.8 9H19a2 2 0 0 1 2 2.4l-1.4 7A2 2 0 0 1 17.600 20H7" /></svg>'  # noqa: E501 - one drawing
 
 
-def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words) -> str:
-    """List entries of a gallery.
+def cards(
+    spec: SearchSpec,
+    found: Sequence[Hit] | Sequence[Item],
+    words: Words,
+    hidden: Collection[int] = (),
+) -> str:
+    """List entries of a gallery; images of `hidden` ids are left out.
 
     When the collection is only shown, its items have no score, and none can be marked down: what
     is less like something is not yet what anybody looks for.
@@ -63,15 +68,15 @@ def cards(spec: SearchSpec, found: Sequence[Hit] | Sequence[Item], words: Words)
         parts.append(
             f'<li class="cs-card" data-id="{item.id}"><button type="button" class="cs-open" '
             f'aria-label="{escape(words("search.open", name=item_name(item)))}">'
-            f"{_image(spec.index, item)}</button>"
+            f"{_image(spec.index, item, hidden)}</button>"
             f'<div class="cs-under"><span class="cs-name" title="{name}">{name}</span>{score}'
             f"{marks}</div></li>"
         )
     return "".join(parts)
 
 
-def _image(index: str, item: Item) -> str:
-    if not item.has_original:
+def _image(index: str, item: Item, hidden: Collection[int]) -> str:
+    if not item.has_original or item.id in hidden:
         return f'<span class="cs-nopicture">{IMAGE}</span>'
     source = thumb_url(index, item.id, item.sha256)
     return f'<img src="{source}" alt="" loading="lazy" decoding="async">'
@@ -219,7 +224,13 @@ def histogram(spread: ScoreSpread, spec: SearchSpec, words: Words) -> str:
 
 
 def detail(
-    spec: SearchSpec, item: Item, score: float | None, words: Words, *, extra: str = ""
+    spec: SearchSpec,
+    item: Item,
+    score: float | None,
+    words: Words,
+    *,
+    hidden: bool = False,
+    extra: str = "",
 ) -> str:
     """One result in full, with what can be done from here."""
     rows = [(words("item.score"), f"{score:.3f}" if score is not None else "")]
@@ -244,11 +255,12 @@ def detail(
     table = "".join(
         f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in rows if value
     )
+    without = words("search.hidden", index=spec.index) if hidden else words("item.picture_gone")
     source = preview_url(spec.index, item.id, item.sha256)
     image = (
         f'<img src="{source}" alt="{escape(item_name(item))}">'
-        if item.has_original
-        else f'<p class="cs-hint">{words("item.picture_gone")}</p>'
+        if item.has_original and not hidden
+        else f'<p class="cs-hint">{escape(without)}</p>'
     )
     actions = "".join(
         f'<button type="button" class="cs-button" data-do="{do}">{words(f"item.{do}")}</button>'

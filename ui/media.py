@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -10,13 +11,14 @@ from fastapi.responses import PlainTextResponse
 from clipsearch import Index
 from clipsearch.errors import ClipSearchError, ImageDecodeError, ItemNotFoundError
 from clipsearch.explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, thumbnail
+from clipsearch.intake.originals import hidden_items
 from clipsearch.server.image_files import image_answer, shown_folders
 from clipsearch.types import Item
 
 from .library import Library
 from .settings import Settings
 
-__all__ = ["copy_of", "media_router", "media_url", "preview_url", "thumb_url"]
+__all__ = ["copy_of", "hidden_ids", "media_router", "media_url", "preview_url", "thumb_url"]
 
 MEDIA_PATH = "/media"
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -49,6 +51,11 @@ def copy_of(index: Index, item: Item, settings: Settings, side: int) -> bytes:
         ImageDecodeError: There is no image, or it has changed since.
     """
     return thumbnail(item, side, roots=shown_folders(settings.roots, index))
+
+
+def hidden_ids(index: Index, items: Iterable[Item], settings: Settings) -> frozenset[int]:
+    """The ids of those whose images the page may not show, because of where they lie."""
+    return hidden_items(items, shown_folders(settings.roots, index))
 
 
 def media_router(library: Library, settings: Settings) -> APIRouter:

@@ -18,6 +18,7 @@ from clipsearch.server.guard import read_body, replay
 from clipsearch.server.problems import Problem, problem_response
 
 from .events import FAILED, check_event
+from .sessions import Sessions
 
 __all__ = ["LANGUAGE_COOKIE", "PageGuard"]
 
@@ -41,6 +42,7 @@ class PageGuard:
     Args:
         apps: Gradio applications by language.
         inputs: The number of inputs of each event, by language.
+        sessions: What is kept of visitors, by language.
         language: Used whatever the browser says; None to follow the browser.
     """
 
@@ -48,11 +50,13 @@ class PageGuard:
         self,
         apps: Mapping[str, ASGIApp],
         inputs: Mapping[str, Mapping[int, int]],
+        sessions: Mapping[str, Sessions],
         *,
         language: str | None,
     ) -> None:
         self._apps = dict(apps)
         self._inputs = dict(inputs)
+        self._sessions = dict(sessions)
         self._language = language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +75,7 @@ class PageGuard:
         asked = query.get("lang", [""])[0]
         page = inner in ("", "/")
 
-        failed = False
+        failed = is_new = False
 
         async def answered(message: Message) -> None:
             nonlocal failed
@@ -81,6 +85,8 @@ class PageGuard:
                 if page and asked in self._apps:
                     cookie = f"{LANGUAGE_COOKIE}={asked}; Path=/; SameSite=Lax; Max-Age=31536000"
                     extra.append((b"set-cookie", cookie.encode()))
+                if is_new:  # which a page that was answered before loads itself again for
+                    extra.append((b"x-clipsearch-session", b"new"))
                 message = {**message, "headers": [*message.get("headers", []), *extra]}
             if not failed:
                 await send(message)
@@ -92,7 +98,8 @@ class PageGuard:
         page_event = scope["method"] == "POST" and inner.startswith("/gradio_api/run/")
         try:
             if page_event:
-                check_event(body, self._inputs[language])
+                session = check_event(body, self._inputs[language])
+                is_new = session is not None and session not in self._sessions[language]
         except Problem as problem:
             await _refuse(problem, scope, receive, send)
             return

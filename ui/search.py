@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from clipsearch import ClipSearchError, Index, Item, Query
+from clipsearch import ClipSearchError, Hit, Index, Item, Query
 from clipsearch.explore.nearest import nearest_words
 from clipsearch.explore.score_histogram import spread
 from clipsearch.locations import index_path
@@ -20,6 +20,7 @@ from clipsearch.vectors import Floats
 from . import filters, gallery
 from .changes import changed
 from .context import LATEST, QUIET, ROUTED, Context, html, sent
+from .media import hidden_ids
 from .problems import explained
 from .render import item_name, message, screen, state_screen
 from .spec import SearchSpec, from_link
@@ -170,7 +171,7 @@ class _Searcher:
                 self._browsed(spec, index, len(items)),
                 None,
                 self._words,
-                notes=self._away(index),
+                notes=self._unseen(index, items),
             ),
             gallery=self._listed(spec, items, "search.none_filtered"),
         )
@@ -180,8 +181,14 @@ class _Searcher:
         if not found:
             nothing = screen(self._words("search.none_title"), self._words(none))
             return gallery.in_place(spec, nothing)
-        html = gallery.cards(spec, found[:PAGE], self._words)
+        html = self._cards(spec, found[:PAGE])
         return gallery.gallery(spec, html, self._words, more=len(found) > PAGE)
+
+    def _cards(self, spec: SearchSpec, found: Sequence[Hit] | Sequence[Item]) -> str:
+        """A page of what was found."""
+        items = [entry.item if isinstance(entry, Hit) else entry for entry in found]
+        hidden = hidden_ids(self._library.index(spec.index), items, self._context.settings)
+        return gallery.cards(spec, found, self._words, hidden)
 
     def _browsed(self, spec: SearchSpec, index: Index, found: int) -> str:
         """How many images are shown, and of how many where there are filters."""
@@ -194,10 +201,13 @@ class _Searcher:
         total = self._words.number(count)
         return self._words("search.browse_some", found=some, n=total, index=spec.index)
 
-    def _away(self, index: Index) -> list[str]:
-        """What is said of items that are not shown because their files cannot be found."""
+    def _unseen(self, index: Index, found: Sequence[Item]) -> list[str]:
+        """What is said of items whose files cannot be found, and of images that are not shown."""
         count = len(index.away())
-        return [self._words.count("search.away", count)] if count else []
+        notes = [self._words.count("search.away", count)] if count else []
+        if hidden_ids(index, found, self._context.settings):
+            notes.append(self._words("search.hidden", index=index.path.name))
+        return notes
 
     def _search(self, spec: SearchSpec) -> _Shown:
         started = time.perf_counter()
@@ -216,7 +226,7 @@ class _Searcher:
             notes=[
                 *([self._words("search.weak")] if hits.weak else []),
                 *([self._words("search.approximate")] if hits.approximate else []),
-                *self._away(index),
+                *self._unseen(index, [hit.item for hit in hits]),
             ],
         )
         return _Shown(
@@ -243,11 +253,11 @@ class _Searcher:
             index = self._library.index(spec.index)
             if spec.is_empty:
                 items = index.items(spec.where, after=int(data.get("last", 0)), limit=PAGE + 1)
-                html, more = gallery.cards(spec, items[:PAGE], self._words), len(items) > PAGE
+                html, more = self._cards(spec, items[:PAGE]), len(items) > PAGE
             else:
                 query, _ = _asked(spec, index)
                 hits = index.answer(spec.request(query, PAGE + 1, offset))
-                html, more = gallery.cards(spec, hits[:PAGE], self._words), len(hits) > PAGE
+                html, more = self._cards(spec, hits[:PAGE]), len(hits) > PAGE
         except ClipSearchError as exc:
             html, more = f"<li>{self._problem(exc)}</li>", False
         return gallery.appended(html, spec.link(), more=more)
@@ -282,7 +292,8 @@ class _Searcher:
                 score = float(index.vectors([id], "image")[0] @ vector)
         except ClipSearchError as exc:
             return self._problem(exc)
-        return gallery.detail(spec, item, score, self._words, extra=extra)
+        hidden = bool(hidden_ids(index, [item], self._context.settings))
+        return gallery.detail(spec, item, score, self._words, hidden=hidden, extra=extra)
 
     def act(self, spec: SearchSpec, data: dict[str, Any]) -> list[Any]:
         """Change the search as the page asks, and run it."""

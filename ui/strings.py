@@ -97,6 +97,13 @@ STRINGS: dict[str, tuple[str, str]] = {
         "1 item is away: its file cannot be found now",
         "1 elemento está ausente: su archivo no se encuentra ahora",
     ),
+    "search.hidden": (
+        "images are not shown, because {index} was copied, moved or made by an older version: run "
+        "“clipsearch index FOLDER -i {index}” on their folder, or start with “--root FOLDER”",
+        "no se muestran imágenes, porque {index} se copió, se movió o es de una versión anterior: "
+        "ejecuta «clipsearch index CARPETA -i {index}» con su carpeta, o inicia con "
+        "«--root CARPETA»",
+    ),
     "search.took": ("in {ms} ms", "en {ms} ms"),
     "search.approximate": ("approximate index used", "con índice aproximado"),
     "search.weak": ("nothing fits well", "nada encaja bien"),

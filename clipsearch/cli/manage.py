@@ -21,6 +21,7 @@ from .output import (
     print_table,
     short_path,
 )
+from .page import note_hidden
 
 __all__ = ["compact", "info", "models_app", "remove", "verify"]
 
@@ -43,6 +44,7 @@ def info(
             _print_skipped(index.skipped(), output)
             return
         facts = index.info()
+        note_hidden(index)
     if output == "json":
         print_json(facts)
         return

@@ -63,8 +63,9 @@ def note_hidden(index: Index) -> None:
     """Say that the images of an index are not shown, if it was indexed elsewhere."""
     if len(index) and not index.indexed_folders():
         note(
-            f"{index.path.name} was not indexed on this machine, so its images are not shown; "
-            "run `clipsearch index` on their folder, or name it with --root"
+            f"{index.path.name} was not indexed on this machine, or was moved since or made by an "
+            "older version, so `ui` and `serve` do not show its images; run `clipsearch index "
+            f"FOLDER -i {index.path.name}` on their folder, or start with --root FOLDER"
         )
 
 

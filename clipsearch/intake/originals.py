@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import IO
 
 from ..errors import ImageDecodeError, ItemNotFoundError
@@ -15,7 +16,13 @@ from ..rawfiles import named
 from ..types import Item
 from .inside import file_around, read_inside
 
-__all__ = ["check_indexed_here", "check_place", "indexed_bytes", "original_file"]
+__all__ = [
+    "check_indexed_here",
+    "check_place",
+    "hidden_items",
+    "indexed_bytes",
+    "original_file",
+]
 
 _MOST_BYTES = 2 * 1024**3  # of a file that is read into memory
 
@@ -106,6 +113,22 @@ def check_place(item: Item, roots: Collection[str]) -> None:
     if path is None:
         raise ItemNotFoundError(f"item {item.id} has no image file")
     _check_below(item, os.path.realpath(path), roots)
+
+
+def hidden_items(items: Iterable[Item], roots: Collection[str]) -> frozenset[int]:
+    """The ids of those whose image files lie below none of `roots`, so that they are not shown.
+
+    Links are looked at only where the path itself says no, for a folder may not answer.
+    """
+    hidden = set()
+    for item in items:
+        with contextlib.suppress(ImageDecodeError):  # whoever asks for its image is told
+            path = original_file(item)
+            if path is None or is_below(path, roots):
+                continue
+            if not roots or not is_below(os.path.realpath(path), roots):
+                hidden.add(item.id)
+    return frozenset(hidden)
 
 
 def _check_below(item: Item, real: str, roots: Collection[str]) -> None:

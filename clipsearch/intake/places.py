@@ -16,10 +16,12 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidInputError, MissingExtraError, SourceError
 from ..files import expanded, open_regular
+from ..limits import MAX_IMAGE_BYTES, over
 
 __all__ = ["LocalPlace", "Place", "RemotePlace", "file_named", "is_url", "open_place"]
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
+_PART_BYTES = 1024 * 1024
 # What a path of a table may have that a file of this machine is seldom named with.
 _ODD = re.compile(r"[\\%]|^\s|\s$|^[A-Za-z]:")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -117,10 +119,19 @@ class RemotePlace(Place):
         return self._read(server + full)
 
     def _read(self, path: str) -> tuple[bytes | None, str | None]:
+        """The bytes of a file, read in parts, for a server may say anything of their number."""
+        # Else HTTP asks for the size first, and then for ranges, which a server may ignore.
+        whole = {"block_size": 0, "size": 1} if "http" in self._fs.protocol else {}
+        data = bytearray()
         try:
-            return bytes(self._fs.cat_file(path)), None
+            with self._fs.open(path, "rb", **whole) as file:
+                while part := file.read(_PART_BYTES):
+                    data += part
+                    if len(data) > MAX_IMAGE_BYTES:
+                        return None, over(MAX_IMAGE_BYTES)
         except Exception as exc:  # as above; it costs this file alone
             return None, f"cannot be read: {_said(exc)}"
+        return bytes(data), None
 
     def is_folder(self) -> bool:
         """Whether the URL names a folder of files.

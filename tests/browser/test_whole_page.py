@@ -206,3 +206,34 @@ def test_a_lost_server_is_told_and_its_return_too(browser, site, encoder):
         page.close()
     library.close()
     again.close()
+
+
+def test_a_page_whose_session_is_forgotten_shows_its_address_again(browser, site, encoder):
+    library = Library([str(site.home / "demo")], load=lambda name: encoder)
+    app = create_app(Settings(), library=library)
+    guard = next(route.app for route in app.routes if getattr(route, "path", None) == "")
+    with served(app) as address:
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{address}/?q=a+cat")
+        page.wait_for_selector(".cs-score")
+        for session in guard._sessions.values():
+            session.session_data.clear()
+        with page.expect_navigation():
+            page.locator(".cs-chips input[type=text]").fill("red")
+            page.keyboard.press("Enter")
+        page.wait_for_selector(".cs-score")
+        assert page.input_value(QUERY) == "a cat"
+        page.locator(".cs-card [data-vote=up]").first.click()
+        page.wait_for_selector(".cs-refined")
+        # A proxy says that the server is gone, and that the token ran out once it is back.
+        events = "**/gradio_api/run/**"
+        page.route(events, lambda route: route.fulfill(status=502), times=1)
+        page.locator(".cs-card [data-vote=up]").last.click()
+        page.get_by_text("The connection to the server is lost").wait_for()
+        page.wait_for_selector("body:not(.cs-lost) .cs-refined")
+        page.route(events, lambda route: route.fulfill(status=401), times=1)
+        with page.expect_navigation():
+            page.locator(".cs-card [data-vote=up]").last.click()
+        page.close()
+    library.close()

@@ -166,18 +166,29 @@
     const again = async () => {
       try {
         const answer = await plain(new URL("config", document.baseURI), { cache: "no-store" });
-        if (!answer.ok) throw new Error(answer.statusText);
+        if (answer.status >= 500) throw new Error(answer.statusText);
         toast(words.back);
         location.reload();
       } catch { setTimeout(again, 1500); }
     };
     setTimeout(again, 1500);
   };
+  /* A proxy answers for a server that is gone. A server forgets visitors that were away for long, or
+     whose token ran out: loaded again, the page shows what its address says, or asks for the token. */
   const plain = window.fetch.bind(window);
+  let known = false;
   window.fetch = async (...given) => {
-    try { return await plain(...given); }
-    catch (error) {
-      const url = String(given[0]?.url || given[0]);
+    const url = String(given[0]?.url || given[0]);
+    const before = known;
+    try {
+      const answer = await plain(...given);
+      if (!url.includes("gradio_api/run")) return answer;
+      if (answer.status >= 502) lose();
+      const forgotten = before && answer.headers.get("x-clipsearch-session") === "new";
+      if (answer.status === 401 || forgotten) location.reload();
+      known = known || answer.ok;
+      return answer;
+    } catch (error) {
       if (error?.name !== "AbortError" && url.includes("gradio_api")) {
         try { await plain(new URL("config", document.baseURI), { cache: "no-store" }); }
         catch { lose(); }
@@ -189,7 +200,9 @@
   window.addEventListener("pagehide", () => { leaving = true; });
   setInterval(() => {
     if (lost || leaving || document.hidden) return;
-    plain(new URL("robots.txt", document.baseURI), { cache: "no-store" }).catch(() => { if (!leaving) lose(); });
+    plain(new URL("robots.txt", document.baseURI), { cache: "no-store" })
+      .then((answer) => { if (answer.status >= 502) lose(); })
+      .catch(() => { if (!leaving) lose(); });
   }, 15000);
 
   /* A screen that waits for something asks again until another takes its place. */
