@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import struct
 import sys
@@ -420,6 +421,7 @@ def test_a_model_that_only_an_index_names_is_loaded_when_it_is_allowed(
     folder, path, _ = shown
     monkeypatch.setenv("CLIPSEARCH_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(known, "_loaded", set())
+    taken = socket.create_server(("127.0.0.1", 0))  # so that `ui` ends after what it has to say
     with sqlite3.connect(path / "catalog.sqlite") as connection:
         connection.execute("UPDATE models SET name = ?", (other,))
         connection.execute("UPDATE models SET fingerprint = 'abc'")
@@ -432,10 +434,13 @@ def test_a_model_that_only_an_index_names_is_loaded_when_it_is_allowed(
         ["index", folder],
         ["tag", "-l", "cat"],
         ["serve", "--no-ui", "--port", 0],
+        ["serve", "--ray", "local"],
+        ["ui", "--no-browser", "--port", taken.getsockname()[1]],
     ):
         done = cli(*command, "-i", path, expect=1)
-        assert "never used on this machine" in done.stderr
-        assert "--trust-model" in done.stderr
+        (told,) = [one for one in done.stderr.splitlines() if "never used on this machine" in one]
+        assert "--trust-model" in told
+    taken.close()
     # Allowed, it is loaded, and found to be another one than the index says.
     done = cli("search", "a cat", "-i", path, "--trust-model", expect=1)
     assert "cannot be compared" in done.stderr

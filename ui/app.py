@@ -91,9 +91,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
 
 def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI:
     """An application that serves nothing but the page."""
-    library = library or Library(
-        settings.names, device=settings.device, trust_model=settings.trust_model
-    )
+    library = library or Library(settings.names, device=settings.device)
     app = FastAPI(title="clipsearch", openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.get("/healthz", include_in_schema=False)

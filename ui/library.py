@@ -38,7 +38,6 @@ class Library:
         names: Names or folders of the indexes to show; None for all that are in the home of
             indexes at the time.
         device: Where models run.
-        trust_model: Whether models are loaded that this machine never used.
         load: Loads a model by its name.
         hub: Where indexes and models are open, if others use them too; then `device` and `load`
             are its own matter.
@@ -49,14 +48,13 @@ class Library:
         names: Sequence[str] | None = None,
         *,
         device: str = "auto",
-        trust_model: bool = False,
         load: Callable[[str], Encoder] | None = None,
         hub: Hub[Index] | None = None,
     ) -> None:
         self._names = None if names is None else [os.fspath(name) for name in names]
         self._is_ours = hub is None
         self.hub = hub or Hub(
-            load or partial(load_index_encoder, device=device, trust=trust_model),
+            load or partial(load_index_encoder, device=device),
             open_index=Index.open,
         )
         self._lock = threading.Lock()

@@ -18,8 +18,6 @@ class Settings:
             and below which the Build tab may index; none allows uploads only.
         language: "en" or "es" whatever the browser says; None follows the browser.
         device: Where models run.
-        trust_model: Whether a model that an index names is loaded even if this machine never used
-            it.
         max_pixels: Of one image that a visitor gives.
         max_upload_bytes: Of one image that a visitor gives.
         may_build: Whether the Build tab is there.
@@ -31,7 +29,6 @@ class Settings:
     roots: tuple[Path, ...] = ()
     language: str | None = None
     device: str = "auto"
-    trust_model: bool = False
     max_pixels: int = 50_000_000
     max_upload_bytes: int = 16 * 1024**2
     may_build: bool = True

@@ -15,10 +15,13 @@ from ..errors import InvalidInputError
 from ..locations import existing_index
 from .options import IndexName
 from .output import note
+from .page import note_hidden
+from .trust import may_load
 
 if TYPE_CHECKING:
     from ..index import Index
     from ..ingest import IngestOptions
+    from ..server.settings import ServerSettings
     from ..types import IngestReport, Precision, Progress
 
 __all__ = ["Cluster", "serve_on_cluster", "shard"]
@@ -90,10 +93,18 @@ class Cluster:
 
 
 def serve_on_cluster(
-    names: list[str] | None, *, address: str, host: str, port: int, **options: Any
+    names: list[str] | None,
+    *,
+    address: str,
+    host: str,
+    port: int,
+    trust_model: bool,
+    settings: ServerSettings,
+    **options: Any,
 ) -> None:
     """What `clipsearch serve --ray` does: serve one index until Ctrl-C or SIGTERM."""
     from ..cluster import ServeOptions, serve_shards
+    from ..index import Index
 
     if names is not None and len(names) > 1:
         raise InvalidInputError("serve --ray serves one index; run it once for each index")
@@ -102,10 +113,16 @@ def serve_on_cluster(
             "serve --ray needs a port number; Ray Serve cannot choose one for port 0"
         )
     folder = existing_index(names[0] if names else None)
+    with Index.open(folder) as whole:
+        if not settings.roots:
+            note_hidden(whole)
+        trust = may_load(whole.model_name, trust_model)
     stop = threading.Event()
-    settings = ServeOptions(address=address, host=host, port=port, **options)
+    how = ServeOptions(
+        address=address, host=host, port=port, trust_model=trust, settings=settings, **options
+    )
     try:
-        with serve_shards(folder, settings) as index:
+        with serve_shards(folder, how) as index:
             # Not before: Ray takes the signal for itself when it connects.
             signal.signal(signal.SIGTERM, lambda *_: stop.set())
             shards = index.info()["shards"]

@@ -14,10 +14,13 @@ import typer
 from ..errors import ClipSearchError, SourceError
 from ..files import expanded
 from ..locations import existing_index, index_names
+from ..models import load_index_encoder
 from .options import Device, TrustModel
 from .output import note
+from .trust import may_load
 
 if TYPE_CHECKING:
+    from ..encoder import Encoder
     from ..index import Index
 
 __all__ = ["Lang", "Proxy", "Root", "checked_roots", "note_hidden", "ui"]
@@ -100,9 +103,17 @@ def ui(
     from ..server.process import listen, own_temporary_files, run
     from ..server.proxies import checked_proxies
 
-    for folder in () if roots else folders:
+    models = set()
+    for folder in folders:
         with contextlib.suppress(ClipSearchError), Index.open(folder) as index:
-            note_hidden(index)
+            models.add(index.model_name)
+            if not roots:
+                note_hidden(index)
+    trusted = {model for model in sorted(models) if may_load(model, trust_model, say=True)}
+
+    def loaded(model: str) -> Encoder:
+        return load_index_encoder(model, device=device, trust=trust_model or model in trusted)
+
     with own_temporary_files():
         sock = listen(_HOST, port)
         # Gradio takes seconds to import, and a taken port should be told at once.
@@ -111,12 +122,10 @@ def ui(
             names=tuple(names) if names else None,
             roots=roots,
             language=lang,
-            device=device,
-            trust_model=trust_model,
             allowed_hosts=_HOSTS,
             proxies=checked_proxies(proxy),
         )
-        app = page.create_app(settings)
+        app = page.create_app(settings, library=page.Library(settings.names, load=loaded))
         url = f"http://{_HOST}:{sock.getsockname()[1]}/"
 
         def ready() -> None:
