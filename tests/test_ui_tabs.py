@@ -16,7 +16,8 @@ from clipsearch.ui import Library, Settings, build, classify, curate, learn, sea
 from clipsearch.ui import map as map_page
 from clipsearch.ui.context import Context
 from clipsearch.ui.jobs import Jobs
-from clipsearch.ui.spec import Chip, SearchSpec
+from clipsearch.ui.meant import still_meant
+from clipsearch.ui.spec import Chip, SearchSpec, from_link
 from clipsearch.ui.strings import Words
 from PIL import Image
 
@@ -116,7 +117,7 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
         searcher.act(spec, {"do": "more", "id": 1})[-1],
         map_page._Desk(given).show(name, "cluster", ""),
         curate._Desk(given).find(curate._Marks(), name, "duplicates", 0.9)[-1],
-        curate._Desk(given).find(curate._Marks(name, (1,)), name, "outliers", 0.9)[-1],
+        curate._Desk(given).find(curate._Marks(name, ((1, ""),)), name, "outliers", 0.9)[-1],
         why._Desk(given).from_item(name, 1, "a dog")[-1],
         learn._Desk(given).picked(learn._State(), event(index=name, id=1)).problem,
     ]
@@ -128,7 +129,7 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
         assert said[language] in unescape(answer)
         assert str(folder) not in answer
         assert "scans" not in answer
-    _, bar = curate._Desk(given).mark(curate._Marks(name, (1,)), event(id=2, checked=True))
+    _, bar = curate._Desk(given).mark(curate._Marks(name, ((1, ""),)), event(id=2, checked=True))
     assert "cs-markbar" in bar
 
 
@@ -144,6 +145,32 @@ def test_items_that_are_away_are_counted_apart(site):
     assert told == "262 images in photos · 38 items are away: their files cannot be found now"
     told, _ = run(site, SearchSpec("photos"), "es")
     assert told.endswith("38 elementos están ausentes: sus archivos no se encuentran ahora")
+
+
+def test_ids_in_links_and_marks_name_no_other_image_once_a_backup_was_put_back(site):
+    folder, library = site
+    spec = SearchSpec("photos", text="x", chips=(Chip("item", "3"),), liked=(1, 2), chosen=(2, 4))
+    asked, others = still_meant(spec, library.index("photos"))
+    assert (asked.ids, others) == ((1, 2, 3, 2, 4), 0)
+    restored = folder / "restored"
+    with Index.create(restored, ENCODERS["fake"]) as index, index.writer() as writer:
+        for name in ("000", "other", "002", "another"):  # the second and the fourth are others
+            put(writer, ENCODERS["fake"], name)
+    names = ["photos", "restored"]
+    library.admit(str(restored))
+    opened = from_link(asked.link().replace("photos", "restored"), names)
+    told, _ = run(site, opened)
+    assert "2 marked or chosen images were left out" in told
+    assert still_meant(opened, library.index("restored"))[0].ids == (1, 3)
+    # What nobody knows anything about stays: links of older versions, and those written by hand.
+    for link in ("index=restored&q=x&up=2", "index=restored&q=x&up=2&of=abc"):
+        assert still_meant(from_link(link, names), library.index("restored"))[1] == 0
+    marked = curate._Marks("restored", tuple(dict(asked.meant).items()))
+    table, _ = curate._Desk(context(site))._exports(marked)
+    assert base64.b64decode(table.partition(",")[2]).decode().count("/photos/") == 2
+    searcher = search._Searcher(context(site))
+    seen = {"do": "vote", "id": "2", "meant": dict(asked.meant)[2], "way": "up"}
+    assert "1 marked" in searcher.act(SearchSpec("restored", text="x"), seen)[2]
 
 
 @pytest.mark.parametrize(("language", "told"), [("en", "--root FOLDER"), ("es", "--root CARPETA")])

@@ -9,7 +9,7 @@ from typing import Any
 from .context import Context
 from .given_images import read_image
 from .render import item_name
-from .spec import MAX_CHIPS, Chip, SearchSpec, clamp_weight, pack_vector
+from .spec import MAX_CHIPS, MEANT_LETTERS, Chip, SearchSpec, clamp_weight, pack_vector
 
 __all__ = ["changed"]
 
@@ -29,7 +29,7 @@ def changed(spec: SearchSpec, data: Mapping[str, Any], context: Context) -> Sear
     place = int(data.get("place", -1))
     chips = list(spec.chips)
     if do == "vote":
-        return _voted(spec, int(data["id"]), str(data["way"]))
+        return _voted(_seen(spec, data), int(data["id"]), str(data["way"]))
     if do == "undo":
         return replace(spec, liked=(), unliked=())
     if do == "least":
@@ -66,6 +66,13 @@ def _with_image(spec: SearchSpec, data: Mapping[str, Any], context: Context) -> 
     packed = pack_vector(vector, encoder.fingerprint)
     chip = Chip("vector", packed, 1.0, given.name, given.thumb)
     return replace(spec, chips=(*spec.chips, chip)[:MAX_CHIPS])
+
+
+def _seen(spec: SearchSpec, data: Mapping[str, Any]) -> SearchSpec:
+    """The search, which remembers the image that was seen under an id."""
+    meant = str(data.get("meant", ""))[:MEANT_LETTERS]
+    others = [pair for pair in spec.meant if pair[0] != int(data["id"])]
+    return replace(spec, meant=(*others, (int(data["id"]), meant))) if meant else spec
 
 
 def _voted(spec: SearchSpec, id: int, way: str) -> SearchSpec:  # noqa: A002

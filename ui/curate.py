@@ -16,9 +16,11 @@ from clipsearch.server.image_files import shown_folders
 
 from .context import LATEST, QUIET, Context, html, sent
 from .dataurls import csv_url, data_url
+from .meant import letters
 from .media import thumb_url
 from .problems import explained
 from .render import escape, item_name, message, state_screen
+from .spec import MEANT_LETTERS
 
 __all__ = ["page"]
 
@@ -30,13 +32,16 @@ _MOST_ITEMS = 48
 _MOST_MARKS = 10_000
 
 
+_Mark = tuple[int, str]  # an id, and letters of the image that was seen under it
+
+
 @dataclass(frozen=True, slots=True)
 class _Marks:
     """What a visitor has marked."""
 
     index: str = ""
-    ids: tuple[int, ...] = ()
-    rest: tuple[int, ...] = ()  # all but the first of every group shown
+    ids: tuple[_Mark, ...] = ()
+    rest: tuple[_Mark, ...] = ()  # all but the first of every group shown
 
 
 def page(context: Context, router: gr.HTML) -> None:
@@ -135,7 +140,7 @@ class _Desk:
     ) -> tuple[_Marks, str]:
         least = None if threshold == _THRESHOLD else min(max(float(threshold), 0.5), 1.0)
         groups = index.duplicates(least, kinds=likeness) if likeness else []
-        rest = tuple(item.id for group in groups for item, _ in group[1:])[:_MOST_MARKS]
+        rest = tuple(_mark(item) for group in groups for item, _ in group[1:])[:_MOST_MARKS]
         state = replace(state, rest=rest)
         if not groups:
             return state, message(self._words("curate.no_duplicates"), kind="info")
@@ -185,11 +190,12 @@ class _Desk:
             if item.has_original
             else '<span class="cs-nopicture"></span>'
         )
-        checked = " checked" if item.id in state.ids else ""
+        checked = " checked" if _mark(item) in state.ids else ""
         size = f"{item.width} × {item.height}" if item.width else ""
         return (
             f'<li class="cs-card"><label class="cs-marker"><span class="cs-open">{image}</span>'
-            f'<input type="checkbox" data-do="mark" data-id="{item.id}"{checked} '
+            f'<input type="checkbox" data-do="mark" data-id="{item.id}" '
+            f'data-meant="{letters(item)}"{checked} '
             f'aria-label="{escape(self._words("curate.mark", name=item_name(item)))}"></label>'
             f'<div class="cs-under"><span class="cs-name" title="{where}">'
             f"{name}<br><small>{size}</small></span>"
@@ -202,9 +208,10 @@ class _Desk:
         number = str(data.get("id", ""))
         if not number.isdecimal():
             return state, gr.skip()
-        kept = [row for row in state.ids if row != int(number)]
+        mark = (int(number), str(data.get("meant", ""))[:MEANT_LETTERS])
+        kept = [other for other in state.ids if other != mark]
         if data.get("checked") and len(kept) < _MOST_MARKS:
-            kept.append(int(number))
+            kept.append(mark)
         state = replace(state, ids=tuple(kept))
         return state, self._bar(state)
 
@@ -241,14 +248,20 @@ class _Desk:
     def _exports(self, state: _Marks) -> tuple[str, str]:
         rows: list[tuple[object, ...]] = [("id", "path", "caption")]
         paths: list[str] = []
-        for row in state.ids:
+        for row, meant in state.ids:
             try:
                 item = self._library.index(state.index).item(row)
             except ClipSearchError:
                 continue  # removed meanwhile
+            if letters(item) != meant:
+                continue  # another image has the id now
             paths.append(shown(item.path or item.key) + "\n")
             rows.append((row, stored(item.path or item.key), item.caption or ""))
         return csv_url(rows), data_url("".join(paths).encode(), "text/plain;charset=utf-8")
+
+
+def _mark(item: Item) -> _Mark:
+    return item.id, letters(item)
 
 
 def _button(do: str, label: str) -> str:

@@ -10,6 +10,7 @@ from clipsearch.engine.columns import as_text
 from clipsearch.explore.score_histogram import ScoreSpread
 from clipsearch.names import shown
 
+from .meant import letters
 from .media import preview_url, thumb_url
 from .render import IMAGE, attribute, copy_block, escape, item_name
 from .spec import Chip, SearchSpec
@@ -66,7 +67,8 @@ def cards(
             for way, ids in ways
         )
         parts.append(
-            f'<li class="cs-card" data-id="{item.id}"><button type="button" class="cs-open" '
+            f'<li class="cs-card" data-id="{item.id}" data-meant="{letters(item)}">'
+            f'<button type="button" class="cs-open" '
             f'aria-label="{escape(words("search.open", name=item_name(item)))}">'
             f"{_image(spec.index, item, hidden)}</button>"
             f'<div class="cs-under"><span class="cs-name" title="{name}">{name}</span>{score}'

@@ -20,6 +20,7 @@ from clipsearch.vectors import Floats
 from . import filters, gallery
 from .changes import changed
 from .context import LATEST, QUIET, ROUTED, Context, html, sent
+from .meant import still_meant
 from .media import hidden_ids
 from .problems import explained
 from .render import item_name, message, screen, state_screen
@@ -151,8 +152,12 @@ class _Searcher:
             waiting = state_screen(self._library, spec.index, self._words, model=not spec.is_empty)
             if waiting is not None:
                 return [spec, *_Shown(chips, gallery=gallery.in_place(spec, waiting)).values]
-            filters.check(self._library.index(spec.index), spec)
-            shown = self._browse(spec) if spec.is_empty else self._search(spec)
+            index = self._library.index(spec.index)
+            spec, others = still_meant(spec, index)
+            chips = gallery.chips_row(spec, self._words)
+            notes = [self._words.count("search.others", others)] if others else []
+            filters.check(index, spec)
+            shown = self._browse(spec, notes) if spec.is_empty else self._search(spec, notes)
         except ClipSearchError as exc:
             problem = gallery.in_place(spec, self._problem(exc))
             return [spec, *_Shown(chips, gallery=problem).values]
@@ -161,7 +166,7 @@ class _Searcher:
     def _problem(self, error: ClipSearchError) -> str:
         return message(explained(error, self._words))
 
-    def _browse(self, spec: SearchSpec) -> _Shown:
+    def _browse(self, spec: SearchSpec, notes: Sequence[str]) -> _Shown:
         index = self._library.index(spec.index)
         items = index.items(spec.where, limit=_COUNTED)
         return _Shown(
@@ -171,7 +176,7 @@ class _Searcher:
                 self._browsed(spec, index, len(items)),
                 None,
                 self._words,
-                notes=self._unseen(index, items),
+                notes=[*notes, *self._unseen(index, items)],
             ),
             gallery=self._listed(spec, items, "search.none_filtered"),
         )
@@ -209,7 +214,7 @@ class _Searcher:
             notes.append(self._words("search.hidden", index=index.path.name))
         return notes
 
-    def _search(self, spec: SearchSpec) -> _Shown:
+    def _search(self, spec: SearchSpec, notes: Sequence[str]) -> _Shown:
         started = time.perf_counter()
         index = self._library.index(spec.index)
         query, vector = _asked(spec, index)
@@ -224,6 +229,7 @@ class _Searcher:
             self._words,
             lines=(*spec.command(_named(index)), spec.python(str(index.path), index.model_name)),
             notes=[
+                *notes,
                 *([self._words("search.weak")] if hits.weak else []),
                 *([self._words("search.approximate")] if hits.approximate else []),
                 *self._unseen(index, [hit.item for hit in hits]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlencode
@@ -21,12 +21,21 @@ from clipsearch.vectors import Floats
 
 from .problems import PageError
 
-__all__ = ["Chip", "SearchSpec", "from_link", "pack_vector", "read_integer", "unpack_vector"]
+__all__ = [
+    "MEANT_LETTERS",
+    "Chip",
+    "SearchSpec",
+    "from_link",
+    "pack_vector",
+    "read_integer",
+    "unpack_vector",
+]
 
 MAX_CHIPS = 24
 _MAX_WEIGHT = 4.0
 _MAX_TEXT = 500  # characters; a model reads about 300 at most
 _MAX_INTEGER = 2**63 - 1  # SQLite's
+MEANT_LETTERS = 5  # of the content of an image, to tell it from others that have its id
 _MODEL_DIGITS = 8  # of a model's fingerprint; enough to tell the models of one server apart
 # Flags of `clipsearch search` for a part, by its kind and whether it is added.
 _FLAGS = {
@@ -36,6 +45,7 @@ _FLAGS = {
     ("vector", False): "--subtract-image",
     ("item", True): "--item",
 }
+_UNKNOWN = "-" * MEANT_LETTERS
 _KINDS: dict[str, Literal["text", "item", "vector"]] = {"t": "text", "i": "item", "v": "vector"}
 
 
@@ -81,11 +91,28 @@ class SearchSpec:
     min_score: float | Literal["auto"] | None = None
     hybrid: bool = False
     chosen: tuple[int, ...] = field(default=())  # only these items: a selection on the map
+    meant: tuple[tuple[int, str], ...] = ()  # ids, with letters of the images that they name
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is asked, so that the collection itself is shown."""
         return not (self.text or self.chips or self.liked)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All ids of items in it, in the order of links."""
+        parts = (int(chip.value) for chip in self.chips if chip.kind == "item")
+        return (*self.liked, *self.unliked, *parts, *self.chosen)
+
+    def without(self, ids: Collection[int]) -> SearchSpec:
+        """The same without these items."""
+        return replace(
+            self,
+            liked=tuple(id_ for id_ in self.liked if id_ not in ids),
+            unliked=tuple(id_ for id_ in self.unliked if id_ not in ids),
+            chips=tuple(c for c in self.chips if c.kind != "item" or int(c.value) not in ids),
+            chosen=tuple(id_ for id_ in self.chosen if id_ not in ids),
+        )
 
     def query(self, fingerprint: str) -> Query:
         """The whole query, moved by thumbs up and down, for an index of that model.
@@ -142,6 +169,7 @@ class SearchSpec:
 
     def link(self) -> str:
         """The search as the part of a page's address after `?`."""
+        meant = dict(self.meant)
         fields: list[tuple[str, str]] = [
             ("index", self.index),
             ("q", self.text),
@@ -158,6 +186,7 @@ class SearchSpec:
             ("target", "" if self.target == "image" else self.target),
             ("min", _score_text(self.min_score)),
             ("hybrid", "1" if self.hybrid else ""),
+            ("of", "".join(meant.get(id_, _UNKNOWN) for id_ in self.ids)),
         ]
         return urlencode([(key, value) for key, value in fields if value])
 
@@ -236,7 +265,7 @@ def from_link(search: str, known: Sequence[str]) -> SearchSpec:
     spec = SearchSpec(index=_first(fields, "index") or (known[0] if known else ""))
     least = _first(fields, "min")
     chips = [chip for text in fields.get("c", []) if (chip := _read_chip(text)) is not None]
-    return replace(
+    spec = replace(
         spec,
         text=_first(fields, "q")[:_MAX_TEXT],
         chips=tuple(chips[:MAX_CHIPS]),
@@ -253,6 +282,12 @@ def from_link(search: str, known: Sequence[str]) -> SearchSpec:
         min_score=_score(least),
         hybrid=_first(fields, "hybrid") == "1",
     )
+    of = _first(fields, "of")
+    if len(of) != MEANT_LETTERS * len(spec.ids):  # of an older version, or changed by hand
+        return spec
+    said = (of[at : at + MEANT_LETTERS] for at in range(0, len(of), MEANT_LETTERS))
+    known_ones = ((id_, one) for id_, one in zip(spec.ids, said, strict=True) if one != _UNKNOWN)
+    return replace(spec, meant=tuple(known_ones))
 
 
 def clamp_weight(weight: object) -> float:

@@ -104,6 +104,14 @@ STRINGS: dict[str, tuple[str, str]] = {
         "ejecuta «clipsearch index CARPETA -i {index}» con su carpeta, o inicia con "
         "«--root CARPETA»",
     ),
+    "search.others": (
+        "{n} marked or chosen images were left out, for other images have their ids now",
+        "se dejaron fuera {n} imágenes marcadas o elegidas, pues ahora otras tienen sus números",
+    ),
+    "search.others_one": (
+        "1 marked or chosen image was left out, for another image has its id now",
+        "se dejó fuera 1 imagen marcada o elegida, pues ahora otra tiene su número",
+    ),
     "search.took": ("in {ms} ms", "en {ms} ms"),
     "search.approximate": ("approximate index used", "con índice aproximado"),
     "search.weak": ("nothing fits well", "nada encaja bien"),

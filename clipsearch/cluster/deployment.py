@@ -197,7 +197,8 @@ def _deploy(folder: Path, shards: ShardSet, options: ServeOptions, cpus: float) 
         "ray_actor_options": {"num_cpus": cpus},
         "health_check_period_s": 2.0,
         "health_check_timeout_s": 10.0,
-        "graceful_shutdown_timeout_s": 5.0,
+        "graceful_shutdown_timeout_s": 3.5,
+        "graceful_shutdown_wait_loop_s": 0.2,  # Ray looks every 2 s whether a replica is idle
         "max_ongoing_requests": 64,
     }
     scaling: dict[str, Any] = {"num_replicas": options.replicas}

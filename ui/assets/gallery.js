@@ -40,7 +40,7 @@ element.addEventListener('click', (event) => {
   else if (button.matches('[data-again]')) trigger('act', {do: 'retry'});
   else if (button.matches('[data-vote]')) {
     focused = `.cs-card[data-id="${card.dataset.id}"] [data-vote="${button.dataset.vote}"]`;
-    trigger('act', {do: 'vote', id: Number(card.dataset.id), way: button.dataset.vote});
+    trigger('act', {do: 'vote', ...card.dataset, way: button.dataset.vote});
   } else if (button.matches('.cs-open')) trigger('open', {id: Number(card.dataset.id)});
 });
 element.addEventListener('keydown', (event) => {
