@@ -98,10 +98,10 @@ STRINGS: dict[str, tuple[str, str]] = {
         "1 elemento está ausente: su archivo no se encuentra ahora",
     ),
     "search.hidden": (
-        "images are not shown, because {index} was copied, moved or made by an older version: run "
+        "{index} was copied, moved or made by an older version, so images of it are not shown: run "
         "“clipsearch index FOLDER -i {index}” on their folder, or start with “--root FOLDER”",
-        "no se muestran imágenes, porque {index} se copió, se movió o es de una versión anterior: "
-        "ejecuta «clipsearch index CARPETA -i {index}» con su carpeta, o inicia con "
+        "{index} se copió, se movió o es de una versión anterior, así que no se muestran imágenes "
+        "suyas: ejecuta «clipsearch index CARPETA -i {index}» con su carpeta, o inicia con "
         "«--root CARPETA»",
     ),
     "search.others": (

@@ -18,7 +18,7 @@ from ..query import Query, Term
 from ..request import Searchable, SearchRequest
 from ..server.settings import ServerSettings
 from ..types import Hits
-from .connection import connected, of_ray, require_ray
+from .connection import LOCAL, connected, of_ray, require_ray
 from .index_shards import Shard, ShardSet, open_shards
 from .preflight import check_nodes
 from .router import Router, ShardReplica
@@ -171,13 +171,14 @@ def serve_shards(folder: Path, options: ServeOptions) -> Iterator[ShardedIndex]:
     """
     shards = shards_to_serve(folder)
     check_trusted(shards.model_name, trust=options.trust_model)
+    ours = options.address == LOCAL and not require_ray().is_initialized()
     with connected(options.address):
         check_nodes(model=shards.model_name, others=[str(shard.folder) for shard in shards.shards])
         handle = _deploy(folder, shards, options, _cpus_of_each(len(shards), options))
         try:
             yield ShardedIndex(handle, shards.name)
         finally:
-            _take_down(options.app)
+            _take_down(options.app, cluster_ends=ours)
 
 
 def _cpus_of_each(shards: int, options: ServeOptions) -> float:
@@ -253,12 +254,17 @@ def _deploy(folder: Path, shards: ShardSet, options: ServeOptions, cpus: float) 
         raise ClusterError(f"Ray Serve could not start the shards and the router: {line}") from exc
 
 
-def _take_down(app: str) -> None:
-    """Delete the application, and Ray Serve itself when nothing else is on it."""
+def _take_down(app: str, *, cluster_ends: bool = False) -> None:
+    """Delete the application, and Ray Serve itself when nothing else is on it.
+
+    Args:
+        app: Its name.
+        cluster_ends: Whether the cluster ends after it, and Ray Serve with it.
+    """
     require_ray()
     from ray import serve
 
     with contextlib.suppress(Exception):  # the cluster may be gone, and all of this with it
         serve.delete(app)
-        if not serve.status().applications:
+        if not cluster_ends and not serve.status().applications:
             serve.shutdown()
