@@ -40,6 +40,7 @@ DECODER_ERRORS = (
 
 
 _MAX_BLOCK_BYTES = 1024 * 1024  # of XMP or IPTC in an image; more would cost too much time
+_SILENT = Description()
 _TIFF_IPTC, _TIFF_RESOURCES, _TIFF_XMP = 33723, 34377, 700
 
 
@@ -93,7 +94,7 @@ def with_sidecar(facts: ImageFacts, sidecar: Description | None) -> ImageFacts:
     places and cameras, those of the image count first; but a date of the sidecar counts before one
     that only says when the image was changed.
     """
-    if sidecar is None:
+    if sidecar is None or sidecar == _SILENT:
         return facts
     place = (
         None

@@ -129,7 +129,7 @@ def insert_items(
     has_caption: Iterable[bool],
 ) -> None:
     """Store items under new rows, which are numbered on from `first`."""
-    extras = [_plain_columns(record.extra) for record in records]
+    extras = [_plain_columns(record.extra) if record.extra else {} for record in records]
     _note_fields(conn, extras)
     conn.executemany(
         _INSERT,

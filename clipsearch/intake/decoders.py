@@ -7,8 +7,8 @@ Python processes that import this module, with Pillow and numpy but never torch.
 
 Where a GPU encodes thousands of images a second, taking them from the children is what limits the
 rate: each time that a thread waits for bytes it has to queue for Python's lock again. So a child
-gets several files in one message, and answers for each: a few plain values, with the pixels beside
-them, which are read to their end in one call.
+gets several files in one message, writes their pixels into memory that is shared (`slots`), and
+answers for all of them in one message, or a few if they take long.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import os
 import pickle
 import signal
@@ -26,9 +27,9 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, cast
 
 import numpy as np
@@ -48,11 +49,13 @@ from ..images import (
 from ..limits import file_limit
 from ..metadata import DECODER_ERRORS, ImageFacts
 from ..passing import PASSING_SIGNALS, Passing, passing_of
+from .slots import Shape, Slot, Slots, mapped, progress
 
 __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "FactsOnly", "serve"]
 
-_CHILD = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
-_SIZES = struct.Struct("=QQ")  # bytes of the pickled message, and of the pixels that follow it
+_CHILD = f"import sys; from {__name__} import serve; serve(*map(int, sys.argv[1:]))"
+_SIZE = struct.Struct("=Q")  # bytes of the pickled message
+_TELLS_S = 0.2  # after which a child tells what it has, so that little is lost if it dies
 _JOINED_BYTES = 1024 * 1024  # a message up to this is sent in one call; larger ones not copied
 _STOPPED = "decoding was stopped"
 _NO_MEMORY = 75  # exit code of a child that cannot even answer; EX_TEMPFAIL of sysexits.h
@@ -63,7 +66,7 @@ DEFAULT_TIMEOUT_S = 60.0  # a 179-megapixel PNG takes under 10 s to decode on on
 class Decoded:
     """One image, ready for the model, with what identifies its bytes."""
 
-    prepared: Prepared
+    prepared: Prepared  # the pixels are in a slot where one was given
     sha256: str  # of the encoded bytes, hex
     size_bytes: int
     busy_s: float  # CPU time of the decoder
@@ -88,6 +91,7 @@ class DecoderPool:
         workers: Number of processes.
         max_pixels: Larger images are refused before they are decoded.
         timeout_s: A file that takes longer is given up.
+        slot_images: Images that one of its slots has room for.
     """
 
     def __init__(
@@ -97,8 +101,11 @@ class DecoderPool:
         workers: int,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        slot_images: int = 1,
     ) -> None:
-        self._settings = (spec, max_pixels)
+        self.slots = Slots((slot_images, *spec.size, 3))
+        self._settings = _Settings(spec, max_pixels, self.slots.shape)
+        self._numbers = itertools.count()  # of the threads, each of which has one child at a time
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decoder")
         self._own = threading.local()
@@ -119,46 +126,70 @@ class DecoderPool:
         self._threads.shutdown(wait=True, cancel_futures=True)
         for child in self._children:  # which were just starting
             child.kill()
+        self.slots.close()
 
     def submit(self, source: str | bytes) -> Future[Decoded]:
         """Queue a path or the bytes of a file; the future raises `ImageDecodeError`."""
         return self._threads.submit(self._decode_one, source)
 
     def submit_many(
-        self, sources: Sequence[str | bytes | FactsOnly]
+        self, sources: Sequence[str | bytes | FactsOnly], slot: Slot, first: int = 0
     ) -> Future[list[Decoded | ImageFacts | ImageDecodeError]]:
         """Queue files that one process decodes one after the other, with an end for each.
 
         That of a `FactsOnly` is its facts, or an error.
+
+        Args:
+            sources: Paths or the bytes of files.
+            slot: What is decoded is written there, each at its place, and stays there.
+            first: The place of the first one.
         """
-        return self._threads.submit(self._decode, sources)
+        return self._threads.submit(self._decode, sources, slot, first)
 
     def _decode_one(self, source: str | bytes) -> Decoded:
-        (end,) = self._decode([source])
+        slot = self.slots.take()
+        (end,) = self._decode([source], slot, 0)
         if isinstance(end, ImageDecodeError):
+            self.slots.give(slot)
             raise end
-        return cast("Decoded", end)  # as it is no `FactsOnly`
+        decoded = cast("Decoded", end)  # as it is no `FactsOnly`
+        prepared = replace(decoded.prepared, pixels=decoded.prepared.pixels.copy())
+        self.slots.give(slot)
+        return replace(decoded, prepared=prepared)
 
-    def _decode(self, sources: Sequence[_Source]) -> list[_Ended]:
+    def _decode(self, sources: Sequence[_Source], slot: Slot, first: int) -> list[_Ended]:
         ends: list[_Ended] = []
-        while len(ends) < len(sources):
+        fatal: dict[int, ImageDecodeError] = {}  # by position: those that ended a child
+        while (start := len(ends)) < len(sources):
             if self._closed:
                 stopped = ImageDecodeError(_STOPPED, passing="limit")
-                return [*ends, *(stopped for _ in sources[len(ends) :])]
+                return [*ends, *(stopped for _ in sources[start:])]
+            if start in fatal:
+                ends.append(fatal[start])
+                continue
+            # Those that were decoded before it, and not told, are decoded again.
+            stop = min((at for at in fatal if at > start), default=len(sources))
             child: _Child | None = getattr(self._own, "child", None)
             try:
                 if child is None:
-                    child = self._own.child = _Child(self._settings, self._timeout_s)
+                    child = self._own.child = self._started()
                     self._children.append(child)
-                for end in child.ask(sources[len(ends) :]):
-                    ends.append(end)
-            except (TimeoutError, EOFError, OSError) as exc:  # the file after the last that ended
+                for some in child.ask(sources[start:stop], slot, first + start):
+                    ends += some
+            except (TimeoutError, EOFError, OSError) as exc:
+                at = len(ends)
                 if child is not None:
                     child.kill()
                     self._children.remove(child)
+                    at = max(at, start + child.progress)
                 self._own.child = None
-                ends.append(self._failure(sources[len(ends)], child, exc))
+                fatal[at] = self._failure(sources[at], child, exc)
         return ends
+
+    def _started(self) -> _Child:
+        if not hasattr(self._own, "number"):
+            self._own.number = next(self._numbers)
+        return _Child(self._settings, self._timeout_s, self.slots, self._own.number)
 
     def _failure(self, source: _Source, child: _Child | None, exc: Exception) -> ImageDecodeError:
         passing: Passing | None = None
@@ -175,6 +206,15 @@ class DecoderPool:
 
 
 @dataclass(frozen=True, slots=True)
+class _Settings:
+    """What a child is told first."""
+
+    spec: Preprocessing
+    max_pixels: int
+    shape: Shape  # of a slot
+
+
+@dataclass(frozen=True, slots=True)
 class _Failure:
     """What a child answers for an image that it cannot decode."""
 
@@ -185,12 +225,13 @@ class _Failure:
 class _Child:
     """One decoder process and the socket to it."""
 
-    def __init__(self, settings: tuple[Preprocessing, int], timeout_s: float) -> None:
+    def __init__(self, settings: _Settings, timeout_s: float, slots: Slots, number: int) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
+            descriptors = (theirs.fileno(), slots.fd)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-c", _CHILD, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-c", _CHILD, *map(str, (*descriptors, number))],
+                pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # libtiff and others print there
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
@@ -198,30 +239,31 @@ class _Child:
         self._socket = ours
         _send(ours, settings)
         self._is_ready = False
-        self._limit = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))  # a timeval
+        limit_s = timeout_s + _TELLS_S
+        self._limit = struct.pack("@ll", int(limit_s), int(limit_s % 1 * 1e6))  # a timeval
+        self._progress = slots.progress[number : number + 1]
 
-    def ask(self, sources: Sequence[_Source]) -> Iterator[_Ended]:
-        """The end of each file, in order, as it comes."""
+    @property
+    def progress(self) -> int:
+        """Which of the files that it was asked for it is at, or was when it died."""
+        return int(self._progress[0])
+
+    def ask(self, sources: Sequence[_Source], slot: Slot, first: int) -> Iterator[list[_Ended]]:
+        """The ends of files, in order, some at a time, as they come."""
+        self._progress[0] = 0
         if not self._is_ready:  # starting, which a busy machine draws out, is no file's fault
             _receive(self._socket)
             self._is_ready = True
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._limit)
-        _send(self._socket, sources)
-        for _ in sources:
+        _send(self._socket, (sources, slot.number, first))
+        at = first
+        while at < first + len(sources):
             try:
-                answer, pixels = _receive(self._socket)
+                answers = _receive(self._socket)
             except BlockingIOError as exc:
                 raise TimeoutError from exc
-            if isinstance(answer, _Failure):
-                yield ImageDecodeError(answer.reason, passing=answer.passing)
-                continue
-            if isinstance(answer, dict):
-                yield ImageFacts(**answer)
-                continue
-            shape, facts, notes, sha256, size_bytes, busy_s = answer
-            array = np.frombuffer(pixels, np.uint8).reshape(shape)
-            prepared = Prepared(array, ImageFacts(**facts), notes)
-            yield Decoded(prepared, sha256, size_bytes, busy_s)
+            yield [_ended(answer, slot.pixels[n]) for n, answer in enumerate(answers, at)]
+            at += len(answers)
 
     def kill(self) -> None:
         self._process.kill()
@@ -238,29 +280,58 @@ class _Child:
         return self._is_ready and code != _NO_MEMORY and -code not in PASSING_SIGNALS
 
 
-def serve(descriptor: int) -> None:
-    """The child's loop: sources come in, an answer or the reason against it goes out for each."""
+def _ended(answer: Any, pixels: npt.NDArray[np.uint8]) -> _Ended:
+    """What a child has answered for a file whose pixels are there now, if it has any."""
+    if isinstance(answer, _Failure):
+        return ImageDecodeError(answer.reason, passing=answer.passing)
+    if isinstance(answer, dict):
+        return ImageFacts(**answer)
+    facts, *others = answer
+    notes, sha256, size_bytes, busy_s = others
+    return Decoded(Prepared(pixels, ImageFacts(**facts), notes), sha256, size_bytes, busy_s)
+
+
+def serve(descriptor: int, shared: int, number: int) -> None:
+    """The child's loop: sources come in, an answer or the reason against it goes out for each.
+
+    Args:
+        descriptor: Of the socket to the parent.
+        shared: Of the file with the slots.
+        number: The child's, by which the parent finds its progress.
+    """
     pipe = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    (spec, max_pixels), _ = _receive(pipe)
+    settings = _receive(pipe)
     with _ending(), contextlib.suppress(EOFError, OSError):  # the parent is gone, or done
         image_suffixes()  # loads the decoders
+        own_progress = progress(shared)[number : number + 1]
+        slots: dict[int, npt.NDArray[np.uint8]] = {}
         _send(pipe, True)
         while True:
-            sources, _ = _receive(pipe)
-            for source in sources:
-                answer: Any
-                try:
-                    if isinstance(source, FactsOnly):
-                        answer, pixels = _facts(source), None
-                    else:
-                        answer, pixels = _decoded(source, spec, max_pixels)
-                except ImageDecodeError as exc:
-                    answer, pixels = _Failure(str(exc), exc.passing), None
-                except Exception as exc:  # whatever a decoder does, it costs this file alone
-                    reason = f"{type(exc).__name__} while decoding: {exc}"
-                    answer, pixels = _Failure(reason, passing_of(exc)), None
-                _send(pipe, answer, pixels)
+            sources, slot, first = _receive(pipe)
+            if slot not in slots:
+                slots[slot] = mapped(shared, settings.shape, slot)
+            answers: list[Any] = []
+            told = monotonic()
+            for at, source in enumerate(sources):
+                own_progress[0] = at
+                if answers and monotonic() - told > _TELLS_S:
+                    _send(pipe, answers)
+                    answers, told = [], monotonic()
+                answers.append(_answer(source, settings, slots[slot][first + at]))
+            _send(pipe, answers)
+
+
+def _answer(source: _Source, settings: _Settings, pixels: npt.NDArray[np.uint8]) -> Any:
+    try:
+        if isinstance(source, FactsOnly):
+            return _facts(source)
+        return _decoded(source, settings, pixels)
+    except ImageDecodeError as exc:
+        return _Failure(str(exc), exc.passing)
+    except Exception as exc:  # whatever a decoder does, it costs this file alone
+        reason = f"{type(exc).__name__} while decoding: {exc}"
+        return _Failure(reason, passing_of(exc))
 
 
 @contextlib.contextmanager
@@ -272,25 +343,22 @@ def _ending() -> Iterator[None]:
         os._exit(_NO_MEMORY)
 
 
-def _decoded(
-    source: str | bytes, spec: Preprocessing, max_pixels: int
-) -> tuple[Any, npt.NDArray[np.uint8]]:
-    """What `_Child.ask` makes a `Decoded` of, in values that are quick to pickle."""
+def _decoded(source: str | bytes, settings: _Settings, pixels: npt.NDArray[np.uint8]) -> Any:
+    """Decode into `pixels`; returns what `_ended` makes a `Decoded` of, quick to pickle."""
     started = perf_counter()
     name = _name(source)
     if isinstance(source, bytes):
         data = source
     else:
         try:
-            data = read_regular(source, file_limit(max_pixels))
+            data = read_regular(source, file_limit(settings.max_pixels))
         except (OSError, MemoryError) as exc:
             raise decode_error(name, exc) from exc
-    prepared = prepare_with_facts(data, spec, max_pixels=max_pixels, name=name)
+    prepared = prepare_with_facts(data, settings.spec, max_pixels=settings.max_pixels, name=name)
     digest = hashlib.sha256(data).hexdigest()
+    pixels[:] = prepared.pixels
     facts = dataclasses.asdict(prepared.facts)
-    pixels = np.ascontiguousarray(prepared.pixels)
-    answer = (pixels.shape, facts, prepared.notes, digest, len(data), perf_counter() - started)
-    return answer, pixels
+    return facts, prepared.notes, digest, len(data), perf_counter() - started
 
 
 def _facts(source: FactsOnly) -> dict[str, Any]:
@@ -306,28 +374,22 @@ def _name(source: _Source) -> str:
     return getattr(image, "name", "the image") if isinstance(image, bytes) else Path(image).name
 
 
-def _send(pipe: socket.socket, message: Any, pixels: npt.NDArray[np.uint8] | None = None) -> None:
-    """Send a message, with pixels that go beside it."""
+def _send(pipe: socket.socket, message: Any) -> None:
     pickled = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    size_bytes = 0 if pixels is None else pixels.nbytes
-    sizes = _SIZES.pack(len(pickled), size_bytes)
     if len(pickled) <= _JOINED_BYTES:
-        pipe.sendall(sizes + pickled)
+        pipe.sendall(_SIZE.pack(len(pickled)) + pickled)
     else:
-        pipe.sendall(sizes)
+        pipe.sendall(_SIZE.pack(len(pickled)))
         pipe.sendall(pickled)
-    if pixels is not None:
-        pipe.sendall(pixels.data.cast("B"))
 
 
-def _receive(pipe: socket.socket) -> tuple[Any, memoryview]:
-    """The next message, and the pixels beside it.
+def _receive(pipe: socket.socket) -> Any:
+    """The next message.
 
     Raises `EOFError` at the end, `BlockingIOError` after the time limit.
     """
-    pickled, size_bytes = _SIZES.unpack(_read(pipe, _SIZES.size))
-    message = pickle.loads(_read(pipe, pickled))  # noqa: S301 - a child
-    return message, _read(pipe, size_bytes)
+    (size,) = _SIZE.unpack(_read(pipe, _SIZE.size))
+    return pickle.loads(_read(pipe, size))  # noqa: S301 - a child
 
 
 def _read(pipe: socket.socket, size: int) -> memoryview:

@@ -28,6 +28,7 @@ from ..vectors import Floats
 from .decoders import DEFAULT_TIMEOUT_S, Decoded, DecoderPool, FactsOnly
 from .log import IngestLog
 from .pairs import Pair, Source, TableColumns, in_chunks
+from .slots import Slot
 from .triage import Candidate
 
 __all__ = [
@@ -45,14 +46,35 @@ __all__ = [
 # cores busy, which else wait for the slowest block of every batch (a tenth of the time).
 ENCODED_AT_ONCE = 2
 _CHUNK = 256  # pairs looked up in the catalog together; fewer where they carry many bytes
-_GROUP = 8  # images that a decoder gets together, which spares this process messages ...
+_GROUP = 32  # images that a decoder gets together, which spares this process messages ...
 _GROUP_BYTES = WAITING_BYTES // 8  # ... or fewer, as they are copied for that
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
 Chunks = Iterable[Sequence[Candidate]]
 Stored = Callable[[Sequence[str]], Container[str]]  # of content hashes, those that are stored
 _Decoding = Future[list[Decoded | ImageFacts | ImageDecodeError]]
-_Group = tuple[list[Candidate], _Decoding | None]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is encoded together: all whose pixels are in one slot, and those between them."""
+
+    slot: Slot
+    images: int = 0  # that are decoded into it
+    candidates: int = 0
+    image_bytes: int = 0  # that its pairs carry
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Candidates of a batch that one decoder gets together."""
+
+    batch: _Batch
+    candidates: list[Candidate]
+    first: int  # place of its first image in the slot
+    image_bytes: int
+    decoding: _Decoding | None  # None where there is nothing to decode
+    is_last: bool  # of its batch
 
 
 @dataclass(slots=True)
@@ -69,6 +91,7 @@ class Embedded:
     error: str | None = None  # why its image cannot be decoded
     passing: Passing | None = None  # why it may be another time
     pixels: Pixels | None = None  # as long as they may have to be encoded
+    place: int | None = None  # of the pixels in the slot of its batch
 
     @property
     def pair(self) -> Pair:
@@ -151,6 +174,7 @@ class Embedder:
             workers=self.workers,
             max_pixels=max_pixels,
             timeout_s=timeout_s,
+            slot_images=self._batch_size,
         )
         self._threads = ThreadPoolExecutor(ENCODED_AT_ONCE, thread_name_prefix="encode")
         self._captioning = threading.Lock()  # warnings are caught for the whole process
@@ -194,9 +218,8 @@ class Embedder:
         """
         log = log or IngestLog()
         decoding: deque[_Group] = deque()
-        batch: list[Embedded] = []
-        images = 0  # that the batch has decoded
-        batch_bytes = 0  # of images in it that need not be decoded
+        waiting = waiting_bytes = 0  # candidates in them, and bytes that these carry
+        batch: list[Embedded] = []  # of the groups before them
         encoding: deque[tuple[list[Embedded], Future[None]]] = deque()
         ahead: set[str] = set()  # hashes of images on their way to the store
 
@@ -205,28 +228,24 @@ class Embedder:
 
             Fewer may wait where they carry many bytes.
             """
-            nonlocal images, batch_bytes
-            waiting = sum(len(group) for group, _ in decoding)
-            waiting_bytes = sum(map(_bytes_of, decoding))
+            nonlocal waiting, waiting_bytes, batch
             while waiting > keep or waiting_bytes > WAITING_BYTES:
                 group = decoding.popleft()
-                waiting -= len(group[0])
-                waiting_bytes -= _bytes_of(group)
+                waiting -= len(group.candidates)
+                waiting_bytes -= group.image_bytes
                 for embedded in _decoded(group, log):
-                    if not own_captions and embedded.facts is not None:
+                    if not own_captions and embedded.facts is not None and embedded.facts.caption:
                         embedded.facts = replace(embedded.facts, caption=None)
                     batch.append(embedded)
-                    images += embedded.pixels is not None
-                    batch_bytes += embedded.pair.image_bytes
-                    full = images >= self._batch_size or len(batch) >= 4 * self._batch_size
-                    if full or batch_bytes >= WAITING_BYTES:
-                        send()
+                if group.is_last:
+                    send(group)
 
-        def send() -> None:
-            nonlocal batch, images, batch_bytes
-            some, batch, images, batch_bytes = batch, [], 0, 0
+        def send(last: _Group) -> None:
+            nonlocal batch
+            some, batch = batch, []
             fresh = _fresh(some, ahead, stored)
-            encoding.append((some, self._threads.submit(self._encode, some, fresh, log)))
+            slot = last.batch.slot
+            encoding.append((some, self._threads.submit(self._encode, some, fresh, slot, log)))
 
         def finished(most: int) -> Iterator[list[Embedded]]:
             """Encoded batches, oldest first, until at most `most` are being encoded."""
@@ -236,15 +255,20 @@ class Embedder:
                 yield some
                 ahead.difference_update(one.sha256 for one in some if one.sha256)
 
-        for chunk in chunks:
-            for group in self._groups(chunk):
-                decoding.append((group, self._submit(group)))
-                gather(self._ahead)
-                yield from finished(ENCODED_AT_ONCE)
-            yield []
+        last: _Group | None = None
+        for group in self._groups(chunks):
+            if group is None:
+                yield []
+                continue
+            last = group
+            decoding.append(group)
+            waiting += len(group.candidates)
+            waiting_bytes += group.image_bytes
+            gather(self._ahead)
+            yield from finished(ENCODED_AT_ONCE)
         gather(0)
-        if batch:
-            send()
+        if last is not None and not last.is_last:
+            send(last)
         yield from finished(0)
 
     def again(self, embedded: Embedded) -> None:
@@ -253,11 +277,14 @@ class Embedder:
         Its `image` is there afterwards, or its `error`.
         """
         if embedded.pixels is None and embedded.pair.image:
-            group = [embedded.candidate]
             embedded.candidate.sha256 = None
-            (decoded,) = _decoded((group, self._submit(group)), IngestLog())
-            for name in ("sha256", "size_bytes", "facts", "error", "passing", "pixels"):
+            batch = _Batch(self._decoders.slots.take())
+            group = self._group(batch, deque([embedded.candidate]), 1)
+            (decoded,) = _decoded(group, IngestLog())
+            for name in ("sha256", "size_bytes", "facts", "error", "passing"):
                 setattr(embedded, name, getattr(decoded, name))
+            embedded.pixels = None if decoded.pixels is None else decoded.pixels.copy()
+            self._decoders.slots.give(batch.slot)
         elif embedded.pixels is None:
             embedded.error, embedded.passing = "its bytes changed while they were read", "limit"
         if embedded.pixels is not None:
@@ -267,32 +294,59 @@ class Embedder:
         """Encode a caption that was left out because it was stored, and no longer is."""
         embedded.caption = self._encode_captions([embedded.text or ""], IngestLog())[0]
 
-    def _groups(self, chunk: Sequence[Candidate]) -> Iterator[list[Candidate]]:
-        """Candidates that one decoder gets together; fewer where there are too few for all."""
-        most = min(self._ahead, len(chunk)) // (2 * self.workers)
-        size = max(1, min(_GROUP, most))
-        group: list[Candidate] = []
-        group_bytes = 0
-        for one in chunk:
-            group.append(one)
-            group_bytes += one.pair.image_bytes
-            if len(group) >= size or group_bytes >= _GROUP_BYTES:
+    def _groups(self, chunks: Chunks) -> Iterator[_Group | None]:
+        """Candidates that one decoder gets together, and None after each chunk."""
+        batch: _Batch | None = None
+        for chunk in chunks:
+            # Fewer where there are too few for all decoders.
+            most = max(1, min(_GROUP, min(self._ahead, len(chunk)) // (2 * self.workers)))
+            left = deque(chunk)
+            while left:
+                batch = batch or _Batch(self._decoders.slots.take())
+                group = self._group(batch, left, most)
                 yield group
-                group, group_bytes = [], 0
-        if group:
-            yield group
+                if group.is_last:
+                    batch = None
+            yield None
 
-    def _submit(self, group: Sequence[Candidate]) -> _Decoding | None:
-        images = [source for one in group if (source := _to_decode(one)) is not None]
-        return self._decoders.submit_many(images) if images else None
+    def _group(self, batch: _Batch, left: deque[Candidate], most: int) -> _Group:
+        """Take candidates, at most so many, and have them decoded."""
+        candidates: list[Candidate] = []
+        images: list[str | bytes | FactsOnly] = []
+        size_bytes, first = 0, batch.images
+        room = self._batch_size - first
+        while left and len(candidates) < most and len(images) < room and size_bytes < _GROUP_BYTES:
+            one = left.popleft()
+            candidates.append(one)
+            size_bytes += one.pair.image_bytes
+            if (image := _to_decode(one)) is not None:
+                images.append(image)
+        batch.images += len(images)
+        batch.candidates += len(candidates)
+        batch.image_bytes += size_bytes
+        is_last = (
+            batch.images >= self._batch_size
+            or batch.candidates >= 4 * self._batch_size
+            or batch.image_bytes >= WAITING_BYTES
+        )
+        decoding = self._decoders.submit_many(images, batch.slot, first) if images else None
+        return _Group(batch, candidates, first, size_bytes, decoding, is_last)
 
-    def _encode(self, batch: list[Embedded], fresh: list[Embedded], log: IngestLog) -> None:
+    def _encode(
+        self, batch: list[Embedded], fresh: list[Embedded], slot: Slot, log: IngestLog
+    ) -> None:
         with log.timed("encode"):
             if fresh:
-                pixels = np.stack([one.pixels for one in fresh if one.pixels is not None])
+                places = [one.place for one in fresh if one.place is not None]
+                is_first = places == list(range(len(places)))
+                pixels = slot.pixels[: len(places)] if is_first else slot.pixels[places]
                 vectors = self._encoder.encode_pixels(pixels)  # [n, H, W, 3] -> [n, dim]
                 for one, vector in zip(fresh, vectors, strict=True):
                     one.image, one.pixels = vector, None
+            for one in batch:
+                if one.pixels is not None:  # of equal bytes, whose vector may be gone by then
+                    one.pixels = one.pixels.copy()
+            self._decoders.slots.give(slot)
             captioned = [one for one in batch if one.lacks_caption and one.error is None]
             if captioned:
                 vectors = self._encode_captions([one.text or "" for one in captioned], log)
@@ -308,10 +362,6 @@ class Embedder:
         return vectors
 
 
-def _bytes_of(group: _Group) -> int:
-    return sum(candidate.pair.image_bytes for candidate in group[0])
-
-
 def _to_decode(candidate: Candidate) -> str | bytes | FactsOnly | None:
     """What a decoder gets of a candidate, if anything."""
     image = candidate.pair.image
@@ -322,11 +372,11 @@ def _to_decode(candidate: Candidate) -> str | bytes | FactsOnly | None:
 
 def _decoded(group: _Group, log: IngestLog) -> Iterator[Embedded]:
     """The candidates of a group with their pixels, once they are decoded."""
-    candidates, future = group
-    results = iter(future.result() if future is not None else ())
-    for candidate in candidates:
+    ends = group.decoding.result() if group.decoding is not None else ()
+    results = enumerate(ends, group.first)
+    for candidate in group.candidates:
         pair = candidate.pair
-        result = None if _to_decode(candidate) is None else next(results)
+        place, result = (None, None) if _to_decode(candidate) is None else next(results)
         if isinstance(result, ImageDecodeError) and (result.passing or candidate.sha256 is None):
             reason = str(result).removeprefix(f"{Path(pair.key).name}: ")
             reason = reason.removeprefix("the image: ")
@@ -339,13 +389,15 @@ def _decoded(group: _Group, log: IngestLog) -> Iterator[Embedded]:
         if isinstance(pair.image, bytes):
             candidate.pair = replace(pair, image=b"")  # only the pixels matter now
         log.busy["decode"] += result.busy_s
-        log.notes.update(result.prepared.notes)
+        if result.prepared.notes:
+            log.notes.update(result.prepared.notes)
         yield Embedded(
             candidate,
             result.sha256,
             result.size_bytes,
             result.prepared.facts,
             pixels=result.prepared.pixels,
+            place=place,
         )
 
 

@@ -41,6 +41,7 @@ class FolderTables:
         self._root = root
         self._top = top
         self._tables: dict[str, _Table | None] = {}  # by folder
+        self._below: dict[str, bool] = {}  # by folder: whether a table is in it or above
         self._columns: dict[str, tuple[str | None, str | None]] = {}
         self.notes: list[str] = []
         self._rows = sqlite3.connect("", check_same_thread=False)
@@ -55,7 +56,7 @@ class FolderTables:
             if name in _NAMES and (table := self._table(folder)) and table.name == pair.key:
                 return replace(pair, refused=table.problem or "it describes the images beside it")
             return pair
-        if not isinstance(pair.image, str):
+        if not isinstance(pair.image, str) or not self._is_below_a_table(folder):
             return pair
         while True:
             table = self._table(folder)
@@ -87,6 +88,14 @@ class FolderTables:
             for name, kept in columns_of(table.layout, table.name).tables.items()
         }
         return TableColumns(tables=roles, types=self._columns)
+
+    def _is_below_a_table(self, folder: str) -> bool:
+        if folder not in self._below:
+            above = os.path.dirname(folder)
+            self._below[folder] = self._table(folder) is not None or (
+                folder not in (self._top, above) and self._is_below_a_table(above)
+            )
+        return self._below[folder]
 
     def _table(self, folder: str) -> _Table | None:
         if folder not in self._tables:

@@ -109,7 +109,8 @@ def in_chunks(pairs: Iterable[Pair], most: int, most_bytes: int) -> Iterator[lis
     size_bytes = 0
     for pair in pairs:
         chunk.append(pair)
-        size_bytes += pair.image_bytes + len(pair.caption or "") + _size_of(pair.extra)
+        size_bytes += pair.image_bytes + len(pair.caption or "")
+        size_bytes += _size_of(pair.extra) if pair.extra else _PIECE_BYTES
         if len(chunk) >= most or size_bytes >= most_bytes:
             yield chunk
             chunk, size_bytes = [], 0

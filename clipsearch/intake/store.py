@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
-_COMMIT_ITEMS = 2048  # an interruption costs at most so many items ...
+_COMMIT_ITEMS = 8192  # an interruption costs at most so many items ...
 _COMMIT_SECONDS = 5.0  # ... or so much time
 _MOST_TWINS = 16  # items with the same bytes among which a moved one is looked for
 _SAME_COSINE = 0.98  # of one image, encoded here and by another program with the same model
@@ -41,6 +42,8 @@ _FACTS = tuple(
     for field in fields(ImageFacts)
     if field.name in Record.__dataclass_fields__ and field.name != "caption"
 )
+_facts_of = operator.attrgetter(*_FACTS)
+_UNKNOWN = FileState()
 
 
 @dataclass(slots=True)
@@ -140,7 +143,7 @@ class Store:
             self._update(embedded, own)
             return
         twins = self._twins(embedded)
-        moved = self._moved(embedded, twins)
+        moved = self._moved(embedded, twins) if twins else None
         if moved is not None:
             self._displace(own)
             self._update(embedded, moved)
@@ -159,7 +162,7 @@ class Store:
             ):
                 self._embedder.again(embedded)  # the item with the same bytes is gone by now
             image = embedded.image
-        if embedded.error is None:
+        if embedded.error is None and embedded.text:
             self._find_caption(embedded, *filter(None, (own, *twins[:1])))
         if embedded.error is not None:
             also = "known" if self._is_known(embedded) else None
@@ -168,7 +171,9 @@ class Store:
         self._displace(own)
         end.record, end.image = _record(embedded), image
         self._ends.append(end)
-        self._changed.update(filter(None, (key, end.record.sha256)))
+        self._changed.add(key)
+        if embedded.sha256 is not None:
+            self._changed.add(embedded.sha256)
 
     def _is_first_seen(self, embedded: Embedded, own: Known) -> bool:
         """Whether an item whose file was never read, as of an import, now meets that file."""
@@ -188,9 +193,10 @@ class Store:
 
     def _twins(self, embedded: Embedded) -> list[Known]:
         """Items that have the same bytes, oldest first; of very many, those of the same name."""
-        sha256, name = embedded.sha256, "/" + os.path.basename(embedded.pair.key)
+        sha256 = embedded.sha256
         if sha256 is None or not (sha256 in self._stored or sha256 in self._changed):
             return []
+        name = "/" + os.path.basename(embedded.pair.key)
         twins = self._writer.with_bytes(sha256, name, _MOST_TWINS)
         if sha256 in self._changed or any(twin.key in self._changed for twin in twins):
             self._flush()
@@ -428,22 +434,22 @@ def _has_same_image(embedded: Embedded, own: Known) -> bool:
 
 
 def _record(embedded: Embedded) -> Record:
-    pair, candidate = embedded.pair, embedded.candidate
+    pair, candidate, text = embedded.pair, embedded.candidate, embedded.text
     facts = with_sidecar(embedded.facts, pair.sidecar) if embedded.facts is not None else None
-    known = {} if facts is None else {name: getattr(facts, name) for name in _FACTS}
-    state = candidate.state or FileState()
+    known = {} if facts is None else dict(zip(_FACTS, _facts_of(facts), strict=True))
+    state = candidate.state or _UNKNOWN
     return Record(
         key=pair.key,
         path=candidate.path,
         place=pair.place,
-        caption=embedded.text,
+        caption=text,
         sha256=embedded.sha256,
         size_bytes=embedded.size_bytes,
         mtime_ns=state.mtime_ns,
         ctime_ns=state.ctime_ns,
         inode=state.inode,
         device=state.device,
-        caption_from=embedded.caption_from if embedded.text else None,
+        caption_from=embedded.caption_from if text else None,
         beside=pair.beside or None,
         extra=pair.columns,
         tags=() if facts is None else facts.keywords,
