@@ -37,7 +37,7 @@ _lock = threading.Lock()
 class _KeptChild(OWN):
     """A decoder process, which `kill` keeps if it is idle."""
 
-    def __init__(self, settings, timeout_s):
+    def __init__(self, settings, timeout_s, slots, number):
         self._busy = self._kept = False
         environment = {name: value for name, value in os.environ.items() if name not in _UNSEEN}
         self._alike = (settings, timeout_s, os.getcwd(), environment, subprocess.Popen)
@@ -46,15 +46,16 @@ class _KeptChild(OWN):
                 if alike == self._alike and process.poll() is None:
                     del _waiting[place]
                     self._process, self._socket, self._is_ready = process, pipe, True
+                    self._share(slots, number)
                     return
-        super().__init__(settings, timeout_s)
+        super().__init__(settings, timeout_s, slots, number)
 
-    def ask(self, sources):
+    def ask(self, sources, slot, first):
         with _lock:
             if self._kept:
                 raise EOFError
             self._busy = True
-        yield from super().ask(sources)
+        yield from super().ask(sources, slot, first)
         self._busy = False  # not before all answers have come
 
     def kill(self):

@@ -53,7 +53,7 @@ from .slots import Shape, Slot, Slots, mapped, progress
 
 __all__ = ["DEFAULT_TIMEOUT_S", "Decoded", "DecoderPool", "FactsOnly", "serve"]
 
-_CHILD = f"import sys; from {__name__} import serve; serve(*map(int, sys.argv[1:]))"
+_CHILD = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
 _SIZE = struct.Struct("=Q")  # bytes of the pickled message
 _TELLS_S = 0.2  # after which a child tells what it has, so that little is lost if it dies
 _JOINED_BYTES = 1024 * 1024  # a message up to this is sent in one call; larger ones not copied
@@ -181,7 +181,7 @@ class DecoderPool:
                 if child is not None:
                     child.kill()
                     self._children.remove(child)
-                    at = max(at, start + child.progress)
+                    at = min(max(at, start + child.progress), stop - 1)
                 self._own.child = None
                 fatal[at] = self._failure(sources[at], child, exc)
         return ends
@@ -228,10 +228,9 @@ class _Child:
     def __init__(self, settings: _Settings, timeout_s: float, slots: Slots, number: int) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            descriptors = (theirs.fileno(), slots.fd)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-c", _CHILD, *map(str, (*descriptors, number))],
-                pass_fds=descriptors,
+                [sys.executable, "-c", _CHILD, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # libtiff and others print there
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
@@ -241,7 +240,13 @@ class _Child:
         self._is_ready = False
         limit_s = timeout_s + _TELLS_S
         self._limit = struct.pack("@ll", int(limit_s), int(limit_s % 1 * 1e6))  # a timeval
+        self._share(slots, number)
+
+    def _share(self, slots: Slots, number: int) -> None:
+        """Let the process write to some slots, and to the progress with its number."""
         self._progress = slots.progress[number : number + 1]
+        _send(self._socket, number)
+        socket.send_fds(self._socket, [b"\0"], [slots.fd])
 
     @property
     def progress(self) -> int:
@@ -291,24 +296,22 @@ def _ended(answer: Any, pixels: npt.NDArray[np.uint8]) -> _Ended:
     return Decoded(Prepared(pixels, ImageFacts(**facts), notes), sha256, size_bytes, busy_s)
 
 
-def serve(descriptor: int, shared: int, number: int) -> None:
-    """The child's loop: sources come in, an answer or the reason against it goes out for each.
-
-    Args:
-        descriptor: Of the socket to the parent.
-        shared: Of the file with the slots.
-        number: The child's, by which the parent finds its progress.
-    """
+def serve(descriptor: int) -> None:
+    """The child's loop: sources come in, an answer or the reason against it goes out for each."""
     pipe = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     settings = _receive(pipe)
     with _ending(), contextlib.suppress(EOFError, OSError):  # the parent is gone, or done
         image_suffixes()  # loads the decoders
-        own_progress = progress(shared)[number : number + 1]
-        slots: dict[int, npt.NDArray[np.uint8]] = {}
         _send(pipe, True)
         while True:
-            sources, slot, first = _receive(pipe)
+            message = _receive(pipe)
+            if isinstance(message, int):  # the child's number, with the file of the slots
+                shared = socket.recv_fds(pipe, 1, 1)[1][0]
+                own_progress = progress(shared)[message : message + 1]
+                slots: dict[int, npt.NDArray[np.uint8]] = {}
+                continue
+            sources, slot, first = message
             if slot not in slots:
                 slots[slot] = mapped(shared, settings.shape, slot)
             answers: list[Any] = []

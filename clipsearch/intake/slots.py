@@ -11,6 +11,7 @@ import mmap
 import os
 import tempfile
 import threading
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,7 @@ class Slots:
         self._free: list[Slot] = []
         self._count = 0
         self.fd, self._in_memory = _unnamed()
+        self._close = weakref.finalize(self, os.close, self.fd)
         self._reserve(0, _HEAD_BYTES)
         self.progress = progress(self.fd)
 
@@ -72,7 +74,7 @@ class Slots:
 
     def close(self) -> None:
         """Give the file up; the memory goes with the last array that is in it."""
-        os.close(self.fd)
+        self._close()
 
     def _reserve(self, start: int, size: int) -> None:
         try:
