@@ -624,7 +624,8 @@ def test_a_rescan_of_bytes_in_tables_and_of_files_that_cannot_be_read(folder, in
             writer.touch(item.id, facts={"width": None})
     assert index.add([*pairs, path], options=RESCAN).refreshed == 2
     assert [item.width for item in index.items()] == [8, 8]
-    monkeypatch.setattr(Embedder, "_submit", _without_facts(Embedder._submit))
+    submit = decoders.DecoderPool.submit_many
+    monkeypatch.setattr(decoders.DecoderPool, "submit_many", _without_facts(submit))
     report = index.add([path], options=RESCAN)
     assert report.unchanged == 1
     assert any("metadata could not be read" in note for note in report.notes)
@@ -633,12 +634,9 @@ def test_a_rescan_of_bytes_in_tables_and_of_files_that_cannot_be_read(folder, in
 
 
 def _without_facts(submit):
-    def failing(self, group):
-        future = submit(self, group)
-        if future is not None:
-            failed = [decoders.ImageDecodeError("no header")] * len(future.result())
-            return SimpleNamespace(result=lambda: failed)
-        return future
+    def failing(*arguments):
+        failed = [decoders.ImageDecodeError("no header")] * len(submit(*arguments).result())
+        return SimpleNamespace(result=lambda: failed)
 
     return failing
 
