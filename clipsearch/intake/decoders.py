@@ -103,7 +103,8 @@ class DecoderPool:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         slot_images: int = 1,
     ) -> None:
-        self.slots = Slots((slot_images, *spec.size, 3))
+        size = spec.size if spec else (1, 1)  # what encodes texts alone may have none
+        self.slots = Slots((slot_images, *size, 3))
         self._settings = _Settings(spec, max_pixels, self.slots.shape)
         self._numbers = itertools.count()  # of the threads, each of which has one child at a time
         self._timeout_s = timeout_s
