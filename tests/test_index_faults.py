@@ -497,8 +497,10 @@ def test_output_that_a_full_disk_refuses_is_one_line(index):
             stderr=subprocess.PIPE,
             text=True,
         )
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
-    assert "error: cannot read or write the output: No space left on device" in done.stderr
+    *notes, error = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert len(notes) <= 1, done.stderr  # that images of another machine are not shown
+    assert error.startswith("error: cannot read or write the output: No space left on device")
 
 
 def test_what_was_committed_before_an_error_is_not_said_to_be_undone(index, encoder, monkeypatch):

@@ -43,7 +43,7 @@ def rows(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         _row(image, captions.get(name, []), list(categories.get(name, {})))
         for image in _objects(document["images"])
-        for name in (image["id"] if isinstance(image.get("id"), Hashable) else None,)
+        for name in (image.get("id") if isinstance(image.get("id"), Hashable) else None,)
     ]
 
 
