@@ -61,7 +61,7 @@ check: $(VENV)/.installed-dev   ## format, lint, types, layers and dependencies
 	@$(BIN)/deptry .
 
 light-smoke: $(VENV)/.installed-dev $(LIGHT)/.installed ## try the commands of an installation without torch
-	@CLIPSEARCH_LIGHT_VENV=$(LIGHT) $(BIN)/python -m pytest -m light tests/test_light.py
+	@CLIPSEARCH_LIGHT_VENV=$(LIGHT) $(BIN)/python -m pytest -m light tests/test_without_torch.py
 
 ray-smoke: $(VENV)/.installed-ray ## install the extra `ray` and run its short test
 	@$(BIN)/python -m pytest -m ray_smoke tests/test_ray_smoke.py
