@@ -262,23 +262,26 @@ def cost(
         watched(process.pid) as most,
     ):
         said = b"" if process.stderr is None else process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
+        process.wait()
         seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed: {said.decode(errors='replace')}")
-    return Cost(seconds, usage.ru_maxrss * 1024 / 1e6, most[0])
+    return Cost(seconds, most[1], most[0])
 
 
 @contextmanager
 def watched(pid: int) -> Iterator[list[float]]:
-    """The most memory of a process with its children so far, in MB, in a list of one."""
-    most = [0.0]
+    """The most memory so far, in MB, of a process with its children and of it alone.
+
+    The system's own figure (`ru_maxrss`) would begin with what this process holds, as of the fork.
+    """
+    most = [0.0, 0.0]
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(_LOOK_S):
             most[0] = max(most[0], sum(map(proportional_mb, family(pid))))
+            most[1] = max(most[1], _kib(Path(f"/proc/{pid}/status"), "VmHWM:"))
 
     thread = threading.Thread(target=look)
     thread.start()
