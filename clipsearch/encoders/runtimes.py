@@ -139,11 +139,11 @@ class _Torch:
 
     def _loaded(self, precision: Precision) -> OpenClipEncoder:
         if not has_torch():
-            is_light = _encodes_images_lightly(self.device, self.precision)
+            asked = _torch_device(self.device, self.precision, certain=False)
             raise MissingExtraError(
                 f"{self.name} has to be loaded by torch once, which is not installed; "
                 "pip install torch open_clip_torch timm, or use the bundled clipsearch-mini"
-                if is_light
+                if asked is None
                 else f"--device {self.device} with --precision {self.precision} needs torch, which "
                 "is not installed; pip install torch open_clip_torch timm, or leave them out"
             )
