@@ -1,6 +1,6 @@
 """Measure what the documentation claims, as ratios from one run.
 
-python scripts/benchmark.py index|road|embed|serve|page|ray|duplicates [options]
+python scripts/benchmark.py start|index|road|embed|serve|page|ray|duplicates [options]
 
 Each prints a table with its bars and exits with 1 when one is missed. `docs/benchmarks.md` keeps
 runs with the machine named. A benchmark is not a test: nothing in `make test` depends on time.
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 SUBJECTS = {
+    "start": "commands that do a little: seconds and memory against those of a text query",
     "index": "the index engine: exact against approximate search, growth, memory",
     "road": "the road in with an encoder that costs nothing: decoding, batching, storing",
     "embed": "the embedding pipeline: files on disk to a committed index",

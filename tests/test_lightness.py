@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import pytest
 
 import clipsearch
@@ -15,7 +18,7 @@ from clipsearch import errors
 
 HEAVY = {
     "faiss", "fastapi", "gradio", "open_clip", "pandas", "pyarrow", "scipy", "sklearn", "sqlglot",
-    "torch",
+    "timm", "torch", "torchvision",
 }  # fmt: skip
 
 
@@ -26,23 +29,66 @@ def test_import_loads_nothing_heavy(module):
     assert not HEAVY & set(done.stdout.split())
 
 
-def test_a_text_query_loads_nothing_heavy(encoder, photos, tmp_path, monkeypatch):
-    """A small index is searched, and its query encoded, with numpy and SQLite alone."""
-    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
-    with clipsearch.Index.create(tmp_path / "index", encoder) as index:
+@pytest.fixture(scope="module")
+def few(encoder, photos, tmp_path_factory):
+    """Three photos in an index, and one more beside it."""
+    folder = tmp_path_factory.mktemp("few")
+    with clipsearch.Index.create(folder / "index", encoder) as index:
         index.add([str(photo) for photo in photos[:3]])
-    command = ["search", "a red bus", "-f", "paths", "-i", str(tmp_path / "index")]
+    return folder / "index", photos[3]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["search 'a red bus'", "search --image PHOTO", "classify PHOTO -l bus -l cat", "index PHOTO"],
+)
+def test_commands_load_nothing_heavy(few, command):
+    """Small indexes are searched, and images encoded, with numpy, SQLite and OpenVINO alone."""
+    index, photo = few
+    words = shlex.split(command.replace("PHOTO", shlex.quote(str(photo))))
+    if words[0] != "classify":
+        words += ["-i", str(index)]
     code = (
         "import contextlib, sys\n"
         "from clipsearch.cli import main\n"
-        f"sys.argv = ['clipsearch', *{command!r}]\n"
+        f"sys.argv = ['clipsearch', *{words!r}]\n"
         "with contextlib.suppress(SystemExit): main()\n"
         "print('loaded', *sys.modules, sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    hits, _, modules = done.stdout.partition("loaded")
-    assert set(hits.split()) == {str(photo) for photo in photos[:3]}
+    said, _, modules = done.stdout.partition("loaded")
+    assert "bus" in said or words[0] == "index"
+    assert "error" not in done.stderr
     assert not HEAVY & set(modules.split())
+
+
+def imported(lines):
+    """The packages of which `-X importtime` tells."""
+    told = (line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:"))
+    return {name.partition(".")[0] for name in told}
+
+
+def test_the_service_is_ready_before_its_page_is_made_and_never_loads_torch(few):
+    index, photo = few
+    command = [sys.executable, "-X", "importtime", "-m", "clipsearch", "serve", "-i", str(index)]
+    with subprocess.Popen([*command, "--port=0"], stderr=subprocess.PIPE, text=True) as process:
+        before, after = [], []
+        for line in process.stderr:
+            if " at http://" in line:
+                break
+            before.append(line)
+        reader = threading.Thread(target=lambda: after.extend(process.stderr))
+        reader.start()
+        with httpx.Client(base_url=line.split()[-1], timeout=120) as http:
+            path = f"/v1/indexes/{index.name}/search/image"
+            http.post(path, files={"image": photo.read_bytes()}).raise_for_status()
+            assert "gradio" in http.get("/").raise_for_status().text
+        process.terminate()
+        process.wait(60)
+        reader.join()
+    assert not (HEAVY - {"fastapi", "sqlglot"}) & imported(before)
+    assert {"gradio", "openvino"} <= imported(after)
+    assert not {"torch", "open_clip", "timm"} & imported(after)
 
 
 def test_public_names_are_sorted_and_there():

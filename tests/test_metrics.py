@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipsearch.classification import chances
 from clipsearch.classification.metrics import (
     expected_calibration_error,
     positive_ranks,
@@ -66,3 +68,14 @@ def test_top_k():
     scores = np.array([[0.1, 0.9, 0.5], [0.3, 0.3, 0.1]])
     assert top_k_accuracy(scores, np.array([2, 1]), 1) == 0  # of a tie the earlier class counts
     assert top_k_accuracy(scores, np.array([2, 1]), 2) == 1
+
+
+def test_chances_are_scipys():
+    logits = np.concatenate(
+        [np.random.default_rng(0).normal(size=(5, 7)), [[-800, 0, 800] * 2 + [0]]]
+    )
+    for ours in ("softmax", "log_softmax", "logsumexp"):
+        expected = getattr(scipy.special, ours)(logits, axis=1)
+        np.testing.assert_allclose(getattr(chances, ours)(logits), expected, rtol=1e-12)
+    wide = np.linspace(-700, 700, 1401)
+    np.testing.assert_allclose(chances.sigmoid(wide), scipy.special.expit(wide), rtol=1e-12)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import anyio.to_thread
 import gradio as gr
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from clipsearch.server.guard import add_guard
 from clipsearch.server.settings import ServerSettings
@@ -23,7 +26,7 @@ from .settings import Settings
 from .strings import LANGUAGES, Words
 from .theme import asset, css, make_theme
 
-__all__ = ["build", "create_app", "mount"]
+__all__ = ["Page", "assemble", "build", "create_app", "mount"]
 
 _JOB_ENDS_S = 1.0  # for a job of indexing to stop between two batches when the server stops
 
@@ -41,6 +44,30 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
     Whatever guards the application's routes guards these: put `add_guard` around it.
     """
     app.include_router(media_router(library, settings))
+    page = assemble(library, settings)
+    before = app.router.lifespan_context
+
+    @contextlib.asynccontextmanager
+    async def lifespan(outer: FastAPI) -> AsyncIterator[Any]:
+        async with before(outer) as state, page.lifespan():
+            library.warm()
+            yield state
+
+    app.router.lifespan_context = lifespan
+    app.mount(path, page.asgi)
+    return app
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page without the routes of images: what answers, and what must run around it."""
+
+    asgi: ASGIApp
+    lifespan: Callable[[], AbstractAsyncContextManager[None]]
+
+
+def assemble(library: Library, settings: Settings) -> Page:
+    """The page in all its languages, which takes Gradio seconds."""
     holders, inputs, sessions = {}, {}, {}
     jobs = Jobs()
     for language in LANGUAGES:
@@ -70,23 +97,19 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
         page.app.state_holder = sessions[language] = Sessions()
         sessions[language].set_blocks(blocks)
         holders[language] = holder
-    before = app.router.lifespan_context
 
     @contextlib.asynccontextmanager
-    async def lifespan(outer: FastAPI) -> AsyncIterator[Any]:
+    async def lifespan() -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            state = await stack.enter_async_context(before(outer))
             for holder in holders.values():
                 await stack.enter_async_context(holder.router.lifespan_context(holder))
-            library.warm()
             try:
-                yield state
+                yield
             finally:
                 await anyio.to_thread.run_sync(jobs.close, _JOB_ENDS_S)
 
-    app.router.lifespan_context = lifespan
-    app.mount(path, PageGuard(holders, inputs, sessions, language=settings.language))
-    return app
+    guard = PageGuard(holders, inputs, sessions, language=settings.language)
+    return Page(guard, lifespan)
 
 
 def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI:

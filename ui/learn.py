@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from scipy.special import softmax
 
 from clipsearch import ClipSearchError, Index, Item, ZeroShotClassifier
+from clipsearch.classification.chances import softmax
 from clipsearch.classification.prompts import fill, resolve_templates
 from clipsearch.explore.thumbnails import THUMBNAIL_SIDE
 
@@ -220,7 +220,7 @@ class _Desk:
                 raise PageError("learn.need")
             encoder = library.hub.encoder(library.model())
             cosines = np.stack([p.vector for p in images]) @ encoder.encode_texts(asked).T
-            chances = softmax(cosines.astype(np.float64) * scale, axis=1)
+            chances = softmax(cosines.astype(np.float64) * scale)
             matrix = self._matrix(images, asked, cosines, chances)
             return matrix, self._prompts(images[0], asked)
         except ClipSearchError as exc:

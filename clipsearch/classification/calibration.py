@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
 
 from ..errors import InvalidInputError
 from ..vectors import Floats
+from .chances import sigmoid
 from .heads import ClassHead
 from .metrics import expected_calibration_error, log_loss, reliability_bins
 
@@ -90,8 +90,8 @@ def fitted_margin(head: ClassHead, vectors: Floats, named: npt.NDArray[np.bool_]
         vectors: float32 [n, dim], unit length.
         named: Whether some label fits, bool [n], with both kinds in it.
     """
-    chance = head.none_probability(vectors)
-    logits = logit(np.clip(chance, 1e-12, 1 - 1e-12))
+    chance = np.clip(head.none_probability(vectors), 1e-12, 1 - 1e-12)
+    logits = np.log(chance) - np.log1p(-chance)
     edges = np.unique(logits)
     cuts = (edges[1:] + edges[:-1]) / 2 if len(edges) > 1 else edges
     if named.all() or not named.any():
@@ -185,7 +185,7 @@ def _fit_platt(logits: Doubles, truth: Integers) -> tuple[float, float]:
 
     def loss(line: Doubles) -> tuple[float, Doubles]:
         margin = sign * (line[0] * x + line[1])
-        slack = -sign * expit(-margin) / x.size
+        slack = -sign * sigmoid(-margin) / x.size
         value = float(np.logaddexp(0, -margin).mean())
         return value, np.array([(slack * x).sum(), slack.sum()])
 

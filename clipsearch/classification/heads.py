@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logsumexp, softmax
 
 from ..errors import InvalidInputError
 from ..vectors import Floats
+from .chances import logsumexp, sigmoid, softmax
 
 __all__ = ["NONE_LABEL", "Adapter", "ClassHead"]
 
@@ -90,15 +90,15 @@ class ClassHead:
         if multi_label:
             if self.logit_bias is None:
                 logits = (self._alone(vectors) - self._rest(vectors)[:, None]) / self.temperature
-            own = np.asarray(expit(logits))
+            own = sigmoid(logits)
             if not none_of_these:
                 return own
             nothing = 1 - own.max(axis=1, keepdims=True)
             return np.concatenate([own, nothing], axis=1)
         if not none_of_these:
             is_sigmoid = self.logit_bias is not None
-            return np.asarray(expit(logits) if is_sigmoid else softmax(logits, axis=1))
-        shares = softmax(logits, axis=1)
+            return sigmoid(logits) if is_sigmoid else softmax(logits)
+        shares = softmax(logits)
         nothing = self.none_probability(vectors)[:, None]
         return np.concatenate([shares * (1 - nothing), nothing], axis=1)
 
@@ -117,12 +117,12 @@ class ClassHead:
     def none_probability(self, vectors: Floats) -> Doubles:
         """Probability that no label fits, float64 [n]; from texts alone, whatever was learnt."""
         best = self.cosines(vectors).max(axis=1).astype(np.float64) * self.logit_scale
-        return np.asarray(expit(self._rest(vectors) - (best - np.log(len(self.labels)))))
+        return sigmoid(self._rest(vectors) - (best - np.log(len(self.labels))))
 
     def _rest(self, vectors: Floats) -> Doubles:
         """Logit of "something else", the mean over the generic texts, float64 [n]."""
         if self.contrast is None:
             raise InvalidInputError("this classifier has no generic texts to compare labels with")
         logits = (vectors @ self.contrast.T).astype(np.float64) * self.logit_scale
-        total = logsumexp(logits, axis=1)
+        total = logsumexp(logits)
         return np.asarray(total - np.log(len(self.contrast)) + self.none_margin)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
 
 from ..vectors import Floats
+from .chances import log_softmax
 
 __all__ = [
     "RetrievalFigures",
@@ -36,7 +36,7 @@ def top_k_accuracy(scores: npt.NDArray[np.floating], truth: Integers, k: int) ->
 
 def log_loss(logits: Doubles, truth: Integers) -> float:
     """Mean negative log-likelihood of the true classes under the softmax of logits [n, classes]."""
-    return float(-log_softmax(logits, axis=1)[np.arange(len(truth)), truth].mean())
+    return float(-log_softmax(logits)[np.arange(len(truth)), truth].mean())
 
 
 def reliability_bins(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from ..errors import InvalidInputError
 
 __all__ = ["SIMPLE_TEMPLATES", "fill", "resolve_templates"]
 
+_OPENAI_TEMPLATES = Path(__file__).parents[1] / "openai_clip/templates.txt"
 # The seven best of the 80, chosen by forward selection in the CLIP authors' own notebook
 # ("Prompt_Engineering_for_ImageNet").
 SIMPLE_TEMPLATES = (
@@ -28,7 +28,7 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
     """The template sentences behind a name or a list.
 
     Args:
-        templates: "openai" (the 80 of the CLIP paper, as open_clip ships them), "simple" (7),
+        templates: "openai" (the 80 of the CLIP paper), "simple" (7),
             "none" (the bare label), or sentences with one `{}` for the label.
 
     Raises:
@@ -64,14 +64,5 @@ def fill(templates: Sequence[str], label: str) -> list[str]:
 
 @cache
 def _openai_templates() -> tuple[str, ...]:
-    """open_clip's OPENAI_IMAGENET_TEMPLATES, read without importing torch."""
-    package = importlib.util.find_spec("open_clip")
-    if package is None or package.origin is None:
-        raise InvalidInputError("open_clip_torch is not installed; use templates='simple'")
-    path = Path(package.origin).with_name("zero_shot_metadata.py")
-    spec = importlib.util.spec_from_file_location("_open_clip_zero_shot_metadata", path)
-    if spec is None or spec.loader is None:
-        raise InvalidInputError(f"cannot read the templates at {path}; use templates='simple'")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return tuple(template("{}") for template in module.OPENAI_IMAGENET_TEMPLATES)
+    """OPENAI_IMAGENET_TEMPLATES of open_clip."""
+    return tuple(_OPENAI_TEMPLATES.read_text(encoding="utf-8").splitlines())

@@ -1,9 +1,8 @@
 """CLIP's byte-pair tokenizer without torch: the same tokens as open_clip's `SimpleTokenizer`.
 
-The vocabulary is the file that the open_clip package ships; it is found without importing the
-package. ASCII text takes a path that needs the standard library only; anything else is cleaned
-and split with `ftfy` and `regex`, which open_clip depends on, so that every odd character ends
-in the same tokens.
+The vocabulary is the part of OpenAI's file that CLIP uses. ASCII text takes a path that needs the
+standard library only; anything else is cleaned and split with `ftfy` and `regex`, as open_clip
+does, so that every odd character ends in the same tokens.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import functools
 import gzip
 import html
-import importlib.util
 import itertools
 import re
 import string
@@ -22,15 +20,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ModelLoadError
-
 __all__ = ["BytePairTokenizer", "Cleaning"]
 
 Cleaning = Literal["lower", "canonicalize", "whitespace"]
 
-_VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
-_MERGES = 49_152 - 256 - 2  # as many lines of the vocabulary file as CLIP uses
-_PIECE = 512 * 1024  # bytes
+_MERGES = Path(__file__).parents[1] / "openai_clip/merges.txt.gz"
 _START, _END = "<start_of_text>", "<end_of_text>"
 _WORD_END = "</w>"
 # Of ASCII, what ftfy and html.unescape leave alone: no control characters and no ampersand.
@@ -48,15 +42,12 @@ class BytePairTokenizer:
     Args:
         context_length: Tokens of a text, start and end marks included; longer texts are cut.
         clean: How texts are cleaned, as open_clip names it.
-
-    Raises:
-        ModelLoadError: The open_clip package has no merges file.
     """
 
     def __init__(self, context_length: int, clean: Cleaning = "lower") -> None:
         self._clean: Cleaning = clean
         self.context_length = context_length
-        self._ranks = _read_merges(_find_vocabulary())
+        self._ranks = _read_merges()
         self._letters = _byte_letters()
         # Ids: 256 bytes, the same 256 at a word's end, one for every merge, then the marks.
         ordered = sorted(range(256), key=lambda byte: (ord(self._letters[byte]) > 255, byte))
@@ -152,22 +143,7 @@ def _byte_letters() -> list[str]:
     return [chr(byte) if byte in own else chr(next(spare)) for byte in range(256)]
 
 
-def _find_vocabulary() -> Path:
-    package = importlib.util.find_spec("open_clip")
-    for folder in (package.submodule_search_locations if package else None) or ():
-        path = Path(folder) / _VOCABULARY
-        if path.is_file():
-            return path
-    raise ModelLoadError(
-        f"{_VOCABULARY} of the open_clip package is missing; pip install open_clip_torch"
-    )
-
-
-def _read_merges(path: Path) -> dict[str, int]:
+def _read_merges() -> dict[str, int]:
     """Merges "left right" and their ranks; the file's first line is a heading."""
-    data = b""
-    with gzip.open(path) as file:  # only its first part is used
-        while data.count(b"\n") <= _MERGES and (piece := file.read(_PIECE)):
-            data += piece
-    lines = data.decode(errors="ignore").split("\n", _MERGES + 1)[1 : _MERGES + 1]
+    lines = gzip.decompress(_MERGES.read_bytes()).decode().splitlines()[1:]
     return {line: rank for rank, line in enumerate(lines)}
