@@ -1,8 +1,8 @@
 """One folder for what can be computed again, shared by all processes of a user without locks.
 
 Everything in it is an entry under `KIND/...`: vectors of class names and of generic texts, maps,
-thumbnails, and the text encoders of models. When all of them together outgrow the limit, those used
-least recently are deleted, whatever their kind.
+thumbnails, exported models and what their names mean. When all of them together outgrow the limit,
+those used least recently are deleted, whatever their kind.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 
 CACHE_VARIABLE = "CLIPSEARCH_CACHE"
 LIMIT_VARIABLE = "CLIPSEARCH_CACHE_MB"
-# The thumbnails of 100,000 photos take 1.5 GB, the text encoder of a large model 0.5 GB.
+# The thumbnails of 100,000 photos take 1.5 GB, the encoders of a large model as much.
 _LIMIT_MB = 4000
 _KEPT_SHARE = 0.9  # what stays after a deletion, so that not every write deletes
 # The folder is looked through once an hour, and whenever a process has written this share of the
@@ -49,11 +49,13 @@ _LOOK_SHARE = 1 / 16
 _LOOKED = ".looked-through"
 _USED_S = 60.0  # to the minute, so that a page of thumbnails does not write to the disk
 # The names that entries have. Nothing else is ever deleted: the variable may name any folder.
-_KINDS = ("classes", "maps", "probes", "text", "thumbnails")
+_KINDS = ("classes", "maps", "models", "names", "probes", "text", "thumbnails")
 _ENTRY = re.compile(
     r"(?:classes|probes)/[0-9a-f]{64}\.npy"
     r"|maps/[0-9a-f]{64}\.npz"
-    r"|text/[0-9a-f]{1,32}"
+    r"|models/[0-9a-f]{1,32}"
+    r"|names/[0-9a-f]{64}\.json"
+    r"|text/[0-9a-f]{1,32}"  # of earlier versions
     r"|thumbnails/[0-9]+/[0-9a-f]{2}/[0-9a-f]{62}\.jpg"
 )
 _UNIT_TOLERANCE = 1e-3

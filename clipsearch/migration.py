@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from .encoders.textencoder import keep_text_tower
+from .encoders.runtimes import keep_for_later
 from .engine import catalog, declared, refresh, vectorsets
 from .engine.lock import WriterLock
 from .engine.reader import Reader
@@ -151,7 +151,7 @@ class Migration:
                         )
                 break
         if switched:
-            keep_text_tower(self._encoder)
+            keep_for_later(self._encoder)
         missing = tuple(Outcome(item, "skipped", why) for item, why in failed.values())
         return MigrationReport(
             switched=switched,

@@ -11,7 +11,6 @@ from .known import is_model_known, remember_model
 
 if TYPE_CHECKING:
     from .encoder import Encoder
-    from .encoders.openclip import OpenClipEncoder
     from .types import Precision
 
 __all__ = [
@@ -133,7 +132,7 @@ def load_encoder(
     *,
     device: str = "auto",
     precision: Precision = "auto",
-) -> OpenClipEncoder:
+) -> Encoder:
     """Load a model exactly as it was trained.
 
     Args:
@@ -154,14 +153,7 @@ def load_encoder(
     """
     if not name or not name.strip():
         raise InvalidInputError("the model's name is empty; the bundled one is clipsearch-mini")
-    from .encoders.loader import open_encoder
-
-    if name == BUNDLED_MODEL:
-        name = f"local-dir:{_BUNDLED_FOLDER}"
-        return open_encoder(name, device=device, precision=precision, alias=BUNDLED_MODEL)
-    loaded = open_encoder(name, device=device, precision=precision)
-    remember_model(name)
-    return loaded
+    return _chosen(name, device=device, precision=precision)
 
 
 def check_trusted(name: str, *, trust: bool = False) -> None:
@@ -187,7 +179,7 @@ def check_trusted(name: str, *, trust: bool = False) -> None:
 
 def load_index_encoder(
     name: str, *, device: str = "auto", precision: Precision = "auto", trust: bool = False
-) -> OpenClipEncoder:
+) -> Encoder:
     """`load_encoder` for a model that an index names, rather than the user.
 
     Raises:
@@ -206,16 +198,14 @@ def load_text_encoder(
     precision: Precision = "auto",
     trust: bool = False,
 ) -> Encoder:
-    """An encoder for queries: texts cost neither torch nor the model where that is possible.
+    """`load_index_encoder` of the very model that an index was made with.
 
-    The text side of a model is kept on disk when an index is first made with it; without it (a
-    text encoder of another architecture, a cleared cache) this is `load_encoder`, and the text side
-    is kept for the next time.
+    Texts then never wait for the image encoder, not even where that is on a GPU.
 
     Args:
         name: As for `load_encoder`.
         fingerprint: Of the model that the index was made with.
-        device: For the whole model, which is loaded when images are encoded.
+        device: For images.
         precision: The same.
         trust: As for `check_trusted`.
 
@@ -223,14 +213,18 @@ def load_text_encoder(
         ModelNotFoundError, ModelLoadError, InvalidInputError: As `load_index_encoder`.
     """
     check_trusted(name, trust=trust)
-    from .encoders.textencoder import cached_text_encoder, keep_text_tower
+    return _chosen(name, device=device, precision=precision, fingerprint=fingerprint)
 
-    def load() -> Encoder:
-        return load_encoder(name, device=device, precision=precision)
 
-    light = cached_text_encoder(name, fingerprint, load)
-    if light is not None:
-        return light
-    whole = load()
-    keep_text_tower(whole)
-    return whole
+def _chosen(
+    name: str, *, device: str, precision: Precision, fingerprint: str | None = None
+) -> Encoder:
+    from .encoders.runtimes import choose_encoder
+
+    bundled = _BUNDLED_FOLDER if name == BUNDLED_MODEL else None
+    chosen = choose_encoder(
+        name, device=device, precision=precision, bundled=bundled, fingerprint=fingerprint
+    )
+    if bundled is None:
+        remember_model(name)
+    return chosen

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import torch
 
 from clipsearch import load_encoder
 from clipsearch.encoders import loader, openclip
-from clipsearch.encoders.compiled import CompiledTower
 from clipsearch.encoders.int8 import in_8_bits
+from clipsearch.encoders.loader import open_encoder
 from clipsearch.errors import InvalidInputError, ModelLoadError, ModelNotFoundError
-from clipsearch.images import load_image, prepare
+from clipsearch.images import load_image
+from clipsearch.models import _BUNDLED_FOLDER
+
+BUNDLED = f"local-dir:{_BUNDLED_FOLDER}"
+
+
+@pytest.fixture(scope="module")
+def in_torch():
+    return open_encoder(BUNDLED, device="cpu", precision="fp32", alias="clipsearch-mini")
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +35,17 @@ def vit(tmp_path_factory):
     return f"ViT-S-32-alt:{file}"
 
 
-def test_vectors_are_open_clips_own(encoder, photos):
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_vectors_are_open_clips_own(encoder, in_torch, photos, runtime):
     import open_clip
 
-    from clipsearch.models import _BUNDLED_FOLDER
-
-    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{_BUNDLED_FOLDER}")
+    model, transform = open_clip.create_model_from_pretrained(BUNDLED)
     with torch.inference_mode():
         pixels = torch.stack([transform(load_image(photo)) for photo in photos[:12]])
         reference = model.eval().encode_image(pixels, normalize=True).numpy()
-    ours = encoder.encode_images([load_image(photo) for photo in photos[:12]])
+    chosen = in_torch if runtime == "torch" else encoder
+    assert chosen.runtime == runtime
+    ours = chosen.encode_images([load_image(photo) for photo in photos[:12]])
     assert (ours * reference).sum(axis=1).min() > 0.99999
 
 
@@ -59,24 +63,26 @@ def test_new_weights_are_nothing_until_a_file_fills_them():
     assert torch.isfinite(torch.nn.Linear(3, 4).weight).all()
 
 
-def test_a_vector_does_not_depend_on_its_batch(encoder, photos):
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_a_vector_does_not_depend_on_its_batch(encoder, in_torch, photos, runtime):
+    encoder = in_torch if runtime == "torch" else encoder
     together = encoder.encode_images(photos[:7])
     alone = np.concatenate([encoder.encode_images([photo]) for photo in photos[:7]])
     np.testing.assert_allclose(together, alone, atol=2e-5)
 
 
-def test_padding_of_texts_is_left_out(encoder, monkeypatch):
+def test_padding_of_texts_is_left_out(in_torch, monkeypatch):
     """Vectors are those of padded texts, in any mix of lengths and in the order given."""
     texts = ["x", *("a red bus and a blue car " * n for n in range(1, 7)), "two dogs 😀"] * 9
     seen = []
-    watch = encoder._model.text.transformer.register_forward_pre_hook(
+    watch = in_torch._model.text.transformer.register_forward_pre_hook(
         lambda _, arguments: seen.append(tuple(arguments[0].shape[:2]))
     )
-    cut = encoder.encode_texts(texts)
+    cut = in_torch.encode_texts(texts)
     watch.remove()
-    assert sum(rows * length for rows, length in seen) < 0.7 * len(texts) * encoder.context_length
-    monkeypatch.setattr(encoder, "_cut", None)
-    whole = encoder.encode_texts(texts)
+    assert sum(rows * length for rows, length in seen) < 0.7 * len(texts) * in_torch.context_length
+    monkeypatch.setattr(in_torch, "_cut", None)
+    whole = in_torch.encode_texts(texts)
     assert (cut * whole).sum(axis=1).min() > 0.99999
     np.testing.assert_allclose(cut[:8], cut[8:16], atol=1e-6)
 
@@ -113,172 +119,33 @@ def test_only_towers_without_a_view_of_the_padding_are_cut(settings, cuttable):
         torch.testing.assert_close(cut(tokens[:, :5]), whole)
 
 
-def test_batch_norms_are_folded(encoder):
-    norms = [m for m in encoder._model.visual.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+def test_batch_norms_are_folded(in_torch):
+    norms = [m for m in in_torch._model.visual.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert not norms
 
 
-def test_threads_are_as_they_were(encoder, photos):
+def test_threads_are_as_they_were(in_torch, photos):
     before = torch.get_num_threads()
-    encoder.encode_images(photos[:7])
+    in_torch.encode_images(photos[:7])
     assert torch.get_num_threads() == before
 
 
-@pytest.fixture
-def winner(monkeypatch):
-    """Which runtime the race says is faster: the first of the list."""
-    found = ["compiled"]
-
-    def timed(encode, pixels):
-        kind = "compiled" if isinstance(encode, CompiledTower) else "torch"
-        return encode(pixels), 0.0 if kind == found[0] else 1.0
-
-    monkeypatch.setattr(openclip, "_timed", timed)
-    return found
-
-
-@pytest.fixture(params=["bundled", "transformer"])
-def soon_compiled(request, monkeypatch, vit, winner):
-    """A model that is compiled from the twelfth image on."""
-    monkeypatch.setattr(openclip, "_WORTH_COMPILING", 12)
-    model = "clipsearch-mini" if request.param == "bundled" else vit
-    return load_encoder(model, device="cpu", precision="fp32")
-
-
-def test_many_images_are_compiled_for(soon_compiled, photos):
-    """Vectors stay what they are, for several threads as well, and nobody is told about it."""
-    root = logging.getLogger()
-    before = (root.level, list(root.filters), list(root.handlers))
-    pixels = [
-        np.stack([prepare(p, soon_compiled.preprocessing) for p in photos[i : i + 10]])
-        for i in (0, 10)
-    ]
-    in_torch = load_encoder(soon_compiled.name, device="cpu", precision="fp32")
-    in_torch._compiled = None
-    expected = [in_torch.encode_pixels(some) for some in pixels]
-    assert soon_compiled._compiled.tower(0) is None
-    for number in (0, 1):
-        np.testing.assert_allclose(
-            soon_compiled.encode_pixels(pixels[number]), expected[number], atol=2e-5
-        )
-    soon_compiled._compiled.wait()
-    assert soon_compiled._compiled.tower(0) is not None
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(soon_compiled.encode_pixels, pixels * 4))
-    for number, vectors in enumerate(found):
-        np.testing.assert_allclose(vectors, expected[number % 2], atol=2e-5)
-    assert sys.modules["openvino_telemetry"] is None
-    assert (root.level, root.filters, root.handlers) == before
-
-
-def test_bfloat16_is_compiled_for_blocks_of_which_the_last_is_filled_up(
-    vit, monkeypatch, winner, photos
-):
-    monkeypatch.setattr(openclip, "_WORTH_COMPILING", 1)
-    exact = load_encoder(vit, device="cpu", precision="fp32")
-    half = load_encoder(vit, device="cpu", precision="bf16")
-    pixels = np.stack([prepare(photo, exact.preprocessing) for photo in photos[:21]])
-    half.encode_pixels(pixels)
-    half._compiled.wait()
-    assert half._compiled.tower(0) is not None
-    found = half.encode_pixels(pixels)
-    assert (found * exact.encode_pixels(pixels)).sum(axis=1).min() > 0.999
-
-
-@pytest.mark.parametrize("kind", ["convolutions", "transformer"])
-def test_what_is_compiled_in_bfloat16_takes_the_blocks_that_come(kind, vit, monkeypatch):
-    """A block that is smaller would be filled up, and cost as much as a whole one."""
-    taken = []
-
-    class Recorded(CompiledTower):
-        def __init__(self, *args, batch, **options):
-            taken.append(batch)
-            super().__init__(*args, batch=batch, **options)
-
-    monkeypatch.setattr(openclip, "CompiledTower", Recorded)
-    model = "clipsearch-mini" if kind == "convolutions" else vit
-    half = load_encoder(model, device="cpu", precision="bf16")
-    half._compile(half._cores)
-    assert taken == [half._block]
-
-
-def test_torch_goes_on_where_it_is_faster(soon_compiled, photos, winner):
-    winner[0] = "torch"
-    soon_compiled.encode_images(photos[:16])
-    soon_compiled._compiled.wait()
-    assert soon_compiled._compiled.tower(0) is None
-
-
-def test_a_program_that_ends_meanwhile_ends_quietly():
-    program = """if True:
-        import numpy as np
-        from clipsearch import load_encoder
-        from clipsearch.encoders import openclip
-        openclip._WORTH_COMPILING = 12
-        encoder = load_encoder("clipsearch-mini", device="cpu", precision="fp32")
-        encoder.encode_pixels(np.zeros((16, *encoder.preprocessing.size, 3), np.uint8))
-        print("encoded")
-    """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "encoded\n", "")
-
-
-def test_torch_goes_on_without_openvino(soon_compiled, photos, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    soon_compiled.encode_images(photos[:16])
-    soon_compiled._compiled.wait()
-    assert soon_compiled._compiled.tower(0) is None
-    assert "torch is used instead" in caplog.text
-
-
-class _NotInOpenVino(torch.nn.Module):
-    """A tower with an operation that OpenVINO does not know."""
-
-    def __init__(self, tower):
-        super().__init__()
-        self.tower = tower
-
-    def forward(self, x):
-        return self.tower(x) + 0 * torch.special.bessel_j0(x).mean()
-
-
-def _cannot_be_traced(*_, **__):
-    raise RuntimeError("an operation that cannot be traced")
-
-
-@pytest.mark.parametrize("soon_compiled", ["bundled"], indirect=True)
-@pytest.mark.parametrize("what", ["an operation that cannot be traced", "bessel_j0"])
-def test_torch_goes_on_where_compiling_fails(
-    soon_compiled, encoder, photos, monkeypatch, caplog, what
-):
-    if what == "bessel_j0":
-        soon_compiled._model.visual = _NotInOpenVino(soon_compiled._model.visual).eval()
-    else:
-        monkeypatch.setattr(torch.jit, "trace", _cannot_be_traced)
-    vectors = soon_compiled.encode_images(photos[:16])
-    np.testing.assert_allclose(vectors, encoder.encode_images(photos[:16]), atol=2e-5)
-    soon_compiled._compiled.wait()
-    assert soon_compiled._compiled.tower(0) is None
-    assert what in caplog.text
-    assert "torch is used instead" in caplog.text
-
-
 def test_8_bits_stay_close_to_float32(vit, photos):
-    exact = load_encoder(vit, device="cpu", precision="fp32")
-    quantised = load_encoder(vit, device="cpu", precision="int8")
+    exact = open_encoder(vit, device="cpu", precision="fp32")
+    quantised = open_encoder(vit, device="cpu", precision="int8")
     assert quantised.precision == "int8"
     assert quantised.fingerprint == exact.fingerprint
     close = (quantised.encode_images(photos[:8]) * exact.encode_images(photos[:8])).sum(axis=1)
     assert close.min() > 0.99
 
 
-def test_8_bits_are_refused_where_they_do_not_help(encoder):
+def test_8_bits_are_refused_where_they_do_not_help(in_torch):
     with pytest.raises(InvalidInputError, match="transformer image encoders only"):
-        in_8_bits(encoder._model.visual)
+        in_8_bits(in_torch._model.visual)
 
 
 def test_batches_are_halved_when_memory_runs_out(vit, photos):
-    encoder = load_encoder(vit, device="cpu", precision="fp32")
+    encoder = open_encoder(vit, device="cpu", precision="fp32")
     expected = encoder.encode_images(photos[:12])
     assert not encoder.notes
 
@@ -300,7 +167,7 @@ def test_batches_are_halved_when_memory_runs_out(vit, photos):
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(vit, photos):
-    encoder = load_encoder(vit, device="cpu", precision="fp32")
+    encoder = open_encoder(vit, device="cpu", precision="fp32")
 
     def broken(module, arguments):
         raise RuntimeError("shape mismatch")
@@ -311,8 +178,8 @@ def test_other_errors_are_not_taken_for_lack_of_memory(vit, photos):
 
 
 def test_half_precision_on_a_processor_agrees(vit, photos):
-    exact = load_encoder(vit, device="cpu", precision="fp32")
-    half = load_encoder(vit, device="cpu", precision="bf16")
+    exact = open_encoder(vit, device="cpu", precision="fp32")
+    half = open_encoder(vit, device="cpu", precision="bf16")
     close = (half.encode_images(photos[:2]) * exact.encode_images(photos[:2])).sum(axis=1)
     assert close.min() > 0.99
 
@@ -326,13 +193,13 @@ def passes(monkeypatch):
     return seconds
 
 
-def test_a_precision_in_which_photos_stray_is_not_chosen(encoder, photos, passes):
+def test_a_precision_in_which_photos_stray_is_not_chosen(in_torch, photos, passes):
     """The bundled model in bfloat16 passes on white noise and not on photos."""
     passes += [1, 1, 0, 0]
-    half = load_encoder("clipsearch-mini", device="cpu", precision="bf16")
-    exact = encoder.encode_images(photos)
+    half = open_encoder(BUNDLED, device="cpu", precision="bf16")
+    exact = in_torch.encode_images(photos)
     assert (half.encode_images(photos) * exact).sum(axis=1).min() < 0.999
-    auto = load_encoder("clipsearch-mini", device="cpu", precision="auto")
+    auto = open_encoder(BUNDLED, device="cpu", precision="auto")
     assert auto.precision == "fp32"
     # with the weights as they were, not rounded and back
     assert np.allclose(auto.encode_images(photos), exact, atol=1e-5)
@@ -340,9 +207,9 @@ def test_a_precision_in_which_photos_stray_is_not_chosen(encoder, photos, passes
 
 def test_a_faster_precision_is_chosen_where_vectors_agree(vit, passes):
     passes += [1, 1, 2, 0]
-    assert load_encoder(vit, device="cpu", precision="auto").precision == "bf16"
+    assert open_encoder(vit, device="cpu", precision="auto").precision == "bf16"
     passes += [1, 1, 2, 2]
-    assert load_encoder(vit, device="cpu", precision="auto").precision == "fp32"
+    assert open_encoder(vit, device="cpu", precision="auto").precision == "fp32"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,6 @@
-"""Texts without torch: the same tokens and vectors, from a cache that may be gone or broken."""
+"""Texts without torch: the same tokens and vectors."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,13 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipsearch import load_encoder
-from clipsearch.cache import CACHE_VARIABLE
-from clipsearch.encoders.textencoder import LightTextEncoder, keep_text_tower
+from clipsearch.encoders.loader import open_encoder
 from clipsearch.encoders.texts import TextTruncatedWarning, shortened
-from clipsearch.encoders.texttower import TextTower
 from clipsearch.encoders.tokenizer import BytePairTokenizer
-from clipsearch.errors import EncoderMismatchError, InvalidInputError
-from clipsearch.models import load_text_encoder
+from clipsearch.errors import InvalidInputError
+from clipsearch.models import _BUNDLED_FOLDER
 
 TEXTS = [
     "a red bus",
@@ -26,12 +21,6 @@ TEXTS = [
     "x",
     "it's 1,234 &lt;b&gt;",
 ]
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    return tmp_path / "cache" / "text"
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +50,22 @@ def test_tokens_are_open_clips(tokenizers, text):
         np.testing.assert_array_equal(ours([text]), theirs([text]).numpy())
 
 
-def test_vectors_are_the_models(encoder, cache):
-    assert keep_text_tower(encoder)
-    light = load_text_encoder("clipsearch-mini", encoder.fingerprint, device="cpu")
-    assert isinstance(light, LightTextEncoder)
-    vectors = light.encode_texts(TEXTS * 30)
-    reference = encoder.encode_texts(TEXTS * 30)
+@pytest.fixture(scope="module")
+def in_torch():
+    return open_encoder(
+        f"local-dir:{_BUNDLED_FOLDER}", device="cpu", precision="fp32", alias="clipsearch-mini"
+    )
+
+
+def test_vectors_are_the_models(encoder, in_torch):
+    vectors = encoder.encode_texts(TEXTS * 30)
+    reference = in_torch.encode_texts(TEXTS * 30)
     assert (vectors * reference).sum(axis=1).min() > 0.99999
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     for name in ("name", "dim", "fingerprint", "preprocessing", "logit_bias", "context_length"):
-        assert getattr(light, name) == getattr(encoder, name)
-    assert light.logit_scale == pytest.approx(encoder.logit_scale)
-    assert light.encode_texts([]).shape == (0, encoder.dim)
+        assert getattr(encoder, name) == getattr(in_torch, name)
+    assert encoder.logit_scale == pytest.approx(in_torch.logit_scale)
+    assert encoder.encode_texts([]).shape == (0, in_torch.dim)
 
 
 @pytest.mark.parametrize("quick_gelu", [False, True])
@@ -86,9 +79,7 @@ def test_towers_of_other_shapes_agree_too(quick_gelu):
     text = {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 3}
     vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
     model = open_clip.CLIP(32, vision, text, quick_gelu=quick_gelu).eval()
-    tower = export_text_tower(
-        model, clean="lower", logit_bias=None, logit_scale=1.0, preprocessing={}
-    )
+    tower = export_text_tower(model, clean="lower")
     tokens = BytePairTokenizer(20)(TEXTS)
     with torch.inference_mode():
         reference = model.encode_text(torch.from_numpy(tokens), normalize=True).numpy()
@@ -103,77 +94,19 @@ def test_a_bidirectional_tower_is_not_taken_for_a_causal_one():
     text = {"context_length": 8, "width": 64, "heads": 2, "layers": 1, "no_causal_mask": True}
     vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
     model = open_clip.CustomTextCLIP(32, vision, text)
-    kept = export_text_tower(
-        model, clean="lower", logit_bias=None, logit_scale=1.0, preprocessing={}
-    )
-    assert kept is None
+    assert export_text_tower(model, clean="lower") is None
 
 
-def test_images_load_the_whole_model_and_only_that_one(encoder, cache, photos):
-    keep_text_tower(encoder)
-    loaded = []
-
-    def load():
-        loaded.append(1)
-        return encoder
-
-    tower = TextTower.load(next(cache.iterdir()))
-    light = LightTextEncoder("clipsearch-mini", encoder.fingerprint, tower, load)
-    light.encode_texts(["a dog"])
-    assert not loaded
-    np.testing.assert_array_equal(
-        light.encode_images(photos[:2]), encoder.encode_images(photos[:2])
-    )
-    light.encode_images(photos[:1])
-    assert loaded == [1]
-    other = LightTextEncoder("clipsearch-mini", "another", tower, load)
-    with pytest.raises(EncoderMismatchError, match="weights have changed"):
-        other.encode_images(photos[:1])
-
-
-def test_a_broken_cache_is_made_again(encoder, cache):
-    keep_text_tower(encoder)
-    (folder,) = cache.iterdir()
-    for left in (b"cut short", b""):
-        (folder / "mlp_in.npy").write_bytes(left)
-        assert TextTower.load(folder) is None
-    whole = load_text_encoder("clipsearch-mini", encoder.fingerprint, device="cpu")
-    assert not isinstance(whole, LightTextEncoder)
-    again = load_text_encoder("clipsearch-mini", encoder.fingerprint, device="cpu")
-    assert isinstance(again, LightTextEncoder)
-
-
-def test_a_cache_that_cannot_be_written_is_no_error(encoder, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
-    assert not keep_text_tower(encoder)
-
-
-def test_bad_and_long_texts(encoder, cache):
-    keep_text_tower(encoder)
-    light = load_text_encoder("clipsearch-mini", encoder.fingerprint)
+def test_bad_and_long_texts(encoder):
     for bad in ([""], ["  "], "a single string", [None]):
         with pytest.raises(InvalidInputError):
-            light.encode_texts(bad)
+            encoder.encode_texts(bad)
     with pytest.warns(TextTruncatedWarning, match="cut to the model's 48"):
-        light.encode_texts(["a dog and " * 40])
+        encoder.encode_texts(["a dog and " * 40])
     with pytest.warns(TextTruncatedWarning):
-        light.encode_texts(["y" * 100_000 + " and words" * 10_000])  # in no time
+        encoder.encode_texts(["y" * 100_000 + " and words" * 10_000])  # in no time
     assert shortened("a " * 6000) == ("a " * 6000)[:10_000]
     assert shortened("b" * 600 + " c") == "b" * 500 + " c"
-
-
-def test_a_query_in_a_new_process_needs_no_torch(encoder, cache):
-    keep_text_tower(encoder)
-    code = (
-        "import sys; from clipsearch.models import load_text_encoder\n"
-        f"e = load_text_encoder('clipsearch-mini', {encoder.fingerprint!r})\n"
-        "print(e.encode_texts(['a red bus']).shape)\n"
-        "heavy = {'torch', 'open_clip', 'pandas', 'faiss', 'PIL.JpegImagePlugin'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == [f"(1, {encoder.dim})", "[]"]
 
 
 def test_the_bundled_model_is_loaded_again_to_the_same_fingerprint(encoder):

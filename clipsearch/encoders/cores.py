@@ -6,51 +6,48 @@ time while it waits; blocks that are independent do not, which counts most on a 
 
 from __future__ import annotations
 
-import contextlib
+import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
-
-__all__ = ["Cores"]
+__all__ = ["Cores", "usable_cores"]
 
 _Block = TypeVar("_Block")
 _Result = TypeVar("_Result")
 
 
 class Cores:
-    """Runs functions of torch in as many threads as there are cores, each on one of them.
+    """Runs functions in as many threads as there are cores.
 
     Several threads may use it at a time.
+
+    Args:
+        count: Threads.
+        initializer: Called in each new thread.
     """
 
-    def __init__(self) -> None:
-        self.count = torch.get_num_threads()
+    def __init__(self, count: int, initializer: Callable[[], object] | None = None) -> None:
+        self.count = count
+        self._initializer = initializer
         self._lock = threading.Lock()
-        self._users = 0
         self._pool: ThreadPoolExecutor | None = None
 
     def map(self, function: Callable[[_Block], _Result], blocks: Iterable[_Block]) -> list[_Result]:
         """The results of all blocks, in order."""
-        with self._single_threaded() as pool:
-            return list(pool.map(function, blocks))
-
-    @contextlib.contextmanager
-    def _single_threaded(self) -> Iterator[ThreadPoolExecutor]:
-        """Meanwhile torch uses one thread for each call; MKL has one number for all threads."""
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(
-                    self.count, "encode", initializer=torch.set_num_threads, initargs=(1,)
-                )
-            self._users += 1
-            torch.set_num_threads(1)
-        try:
-            yield self._pool
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    torch.set_num_threads(self.count)
+                self._pool = ThreadPoolExecutor(self.count, "encode", initializer=self._initializer)
+        return list(self._pool.map(function, blocks))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: `$OMP_NUM_THREADS`, as for torch, or those it is given."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1

@@ -27,7 +27,7 @@ from ..errors import ModelLoadError, ModelNotFoundError
 from ..files import expanded
 from ..types import Precision
 from . import minitower  # noqa: F401  # makes the bundled model's image encoder known to timm
-from .openclip import OpenClipEncoder, check_precision, resolve_device
+from .openclip import OpenClipEncoder, resolve_device
 
 __all__ = ["open_encoder"]
 
@@ -58,7 +58,6 @@ def open_encoder(
     name: str, *, device: str, precision: Precision, alias: str | None = None
 ) -> OpenClipEncoder:
     """Load the OpenCLIP model called `name`, known as `alias`; see `clipsearch.load_encoder`."""
-    check_precision(precision)
     device = resolve_device(device)
     with _quiet(), _hub_in_reach():
         spec = _parse(name)

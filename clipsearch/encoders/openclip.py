@@ -1,13 +1,12 @@
 """The OpenCLIP model behind the encoder protocol.
 
-Its towers are rearranged for speed (batch norms folded, channels last, a lower precision, compiled
-by OpenVINO, texts not padded), each change kept only after its vectors were compared with those
-of the model as it was trained.
+Its towers are rearranged for speed (batch norms folded, channels last, a lower precision, texts not
+padded), each change kept only after its vectors were compared with those of the model as it was
+trained.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import json
@@ -15,9 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,23 +22,24 @@ import open_clip
 import torch
 
 from ..errors import InvalidInputError, ModelLoadError
-from ..images import ImageInput, Preprocessing, check_images, prepare
+from ..images import ImageInput, Preprocessing
 from ..types import Precision
-from .compiled import CompiledLater, CompiledTower
-from .cores import Cores
+from .devices import has_bfloat16
+from .imageexport import export_image_graph
 from .int8 import in_8_bits
+from .prepared import check_pixels, encode_prepared, unit
 from .probe import probe_pixels
 from .textexport import export_text_tower
 from .texts import TextTruncatedWarning, check_texts, shortened, warn_truncated
 from .texttower import TextTower
 from .tokenizer import BytePairTokenizer, Cleaning
+from .torchcores import TorchCores
 from .towers import is_convolutional, without_batch_norms
 from .unpadded_texts import CutTextTower, causal_text_tower
 
 __all__ = [
     "OpenClipEncoder",
     "TextTruncatedWarning",
-    "check_precision",
     "resolve_device",
 ]
 
@@ -51,22 +49,18 @@ _Settled = Literal["fp32", "bf16", "fp16", "int8"]
 _PRECISION_AGREEMENT = 0.999  # cosine that a precision chosen by "auto" must keep with float32
 _INT8_AGREEMENT = 0.99  # the same for int8, which only the user chooses
 _FOLDED_AGREEMENT = 0.99999
-_COMPILED_AGREEMENT = 0.99999
 _CUT_AGREEMENT = 0.99999  # of texts that are not padded
 _TEXT_AGREEMENT = 0.9999  # of the text encoder without torch
 _TEXT_BATCH = 256  # on a GPU
 # On a CPU core; texts are sorted by length first, so that small blocks pad less.
 _LEAST_CORE_TEXTS, _CORE_TEXTS = 4, 32
-_IMAGE_BATCH = 32
 # Images that one CPU core encodes together. Larger blocks are no faster, and those of
 # convolutional towers are: their activations then stay under the 32 MB from which glibc asks
 # the system for every block anew (EfficientNet-Lite2: 34 images/s a core with 4, 18 with 32).
 # In bfloat16 matrices are multiplied so much faster that larger ones are worth the memory
 # (ViT-B-32 with AMX: 130 images/s with 8, 153 with 16, 139 with 32).
 _CORE_BATCH, _CONV_CORE_BATCH, _BF16_CORE_BATCH = 8, 4, 16
-# Compiling takes one to ten seconds and saves a tenth to a half of the time of every image.
-_WORTH_COMPILING = 256
-_MOST_COMPILED = 2 << 30  # bytes of float32 weights, of which the compiled tower keeps a copy
+_MOST_EXPORTED = 2 << 30  # bytes of float32 weights, of which OpenVINO's compiler keeps copies
 _GPU_RACE = 64  # images with which precisions are raced on a GPU
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _CLEANINGS: dict[str, Cleaning] = {
@@ -99,7 +93,7 @@ class OpenClipEncoder:
         bias = getattr(model, "logit_bias", None)
         self._logit_bias = None if bias is None else float(bias.detach())
         self._model: Any = model.to(self._device)
-        self._cores = Cores() if self._device.type == "cpu" else None
+        self._cores = TorchCores() if self._device.type == "cpu" else None
         self._lock = threading.Lock()
         convolutional = is_convolutional(self._model.get_submodule("visual"))
         self._layout = torch.channels_last if convolutional else torch.contiguous_format
@@ -107,19 +101,11 @@ class OpenClipEncoder:
         self._block: int | None = None  # images that one call of the model takes
         if self._device.type == "cpu":
             self._block = _CONV_CORE_BATCH if convolutional else _CORE_BATCH
-        self._compiled: CompiledLater | None = None
         self._cut: CutTextTower | None = None
         self._dim = self._cut_texts()
         self._precision: _Settled = "fp32"
         self._fold_batch_norms()
-        self._precision = self._choose_precision(precision)
-        if self._block == _CORE_BATCH and self._precision == "bf16":
-            self._block = _BF16_CORE_BATCH
-        weights_size = 4 * sum(weight.numel() for weight in weights.visual.parameters())
-        compilable = self._precision in ("fp32", "bf16") and weights_size <= _MOST_COMPILED
-        if self._cores and compilable:
-            build = partial(self._compile, self._cores)
-            self._compiled = CompiledLater(build, after=_WORTH_COMPILING)
+        self.settle(precision)
 
     @property
     def name(self) -> str:
@@ -167,6 +153,11 @@ class OpenClipEncoder:
         return self._precision
 
     @property
+    def runtime(self) -> str:
+        """What encodes images: "torch"."""
+        return "torch"
+
+    @property
     def notes(self) -> list[str]:
         """Warnings to show after encoding many images."""
         if not self._out_of_memory:
@@ -186,16 +177,7 @@ class OpenClipEncoder:
             ImageDecodeError: One cannot be decoded; nothing is returned.
             InvalidInputError: One is of another type, or a single one is not in a list.
         """
-        check_images(images)
-        chunks = [
-            self.encode_pixels(
-                np.stack(
-                    [prepare(image, self._preprocessing) for image in images[i : i + _IMAGE_BATCH]]
-                )
-            )
-            for i in range(0, len(images), _IMAGE_BATCH)
-        ]
-        return np.concatenate(chunks) if chunks else np.empty((0, self._dim), np.float32)
+        return encode_prepared(images, self._preprocessing, self.encode_pixels)
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Encode prepared images in one batch.
@@ -213,11 +195,7 @@ class OpenClipEncoder:
             ModelLoadError: Memory does not even suffice for one image, or a vector is no
                 direction.
         """
-        if pixels.ndim != 4 or pixels.shape[1:] != (*self._preprocessing.size, 3):
-            raise InvalidInputError(
-                f"prepared images must be [n, {self._preprocessing.size[0]}, "
-                f"{self._preprocessing.size[1]}, 3], got {list(pixels.shape)}"
-            )
+        check_pixels(pixels, self._preprocessing)
         if not len(pixels):
             return np.empty((0, self._dim), np.float32)
         while True:
@@ -233,11 +211,7 @@ class OpenClipEncoder:
         blocks = [pixels[i : i + size] for i in range(0, len(pixels), size)]
         if self._cores is None or len(blocks) == 1:  # a single one is shared by all cores
             return np.concatenate([self._encode_block(block) for block in blocks])
-        compiled = None if self._compiled is None else self._compiled.tower(len(pixels))
-        if compiled is None:
-            return np.concatenate(self._cores.map(self._encode_block, blocks))
-        features = np.concatenate(self._cores.map(compiled, blocks))
-        return _unit(torch.from_numpy(features), "image")
+        return np.concatenate(self._cores.map(self._encode_block, blocks))
 
     def _encode_block(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         dtype = _DTYPES.get(self._precision, torch.float32)
@@ -250,27 +224,7 @@ class OpenClipEncoder:
             batch = batch.sub_(self._channel(self._preprocessing.mean))
             batch = batch.div_(self._channel(self._preprocessing.std))
             batch = batch.to(dtype).contiguous(memory_format=self._layout)
-            return _unit(self._model.encode_image(batch), "image")
-
-    def _compile(self, cores: Cores) -> CompiledTower | None:
-        """The image encoder in OpenVINO, if the vectors stay what they are and come sooner."""
-        tower = self._model.visual
-        if self._precision == "bf16":
-            batch, least = self._block or 1, _PRECISION_AGREEMENT
-            exact = copy.deepcopy(tower).float()  # OpenVINO rounds by itself
-            compiled = CompiledTower(
-                exact, self._preprocessing, cores.count, batch=batch, precision="bf16"
-            )
-        else:
-            batch, least = 1, _COMPILED_AGREEMENT
-            compiled = CompiledTower(tower, self._preprocessing, cores.count)
-        race = partial(_timed, pixels=self._probe(batch))
-        # In turns, and on the threads that encode, so that what else runs slows both alike.
-        turns = cores.map(race, [compiled, self._encode_block] * 3)
-        compiled_s, torch_s = (min(seconds for _, seconds in turns[i::2]) for i in (0, 1))
-        vectors, expected = _unit(torch.from_numpy(turns[0][0]), "image"), turns[1][0]
-        agreement = float((vectors * expected).sum(axis=1).min())
-        return compiled if agreement > least and compiled_s < torch_s else None
+            return unit(self._model.encode_image(batch).float().cpu().numpy(), "image")
 
     def _halve(self, images: int, exc: BaseException) -> None:
         block = min(self._block or images, images)
@@ -328,7 +282,7 @@ class OpenClipEncoder:
     def _encode_tokens(self, tokens: torch.Tensor) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
             encode = self._cut or self._model.encode_text
-            return _unit(encode(tokens.to(self._device)), "text")
+            return unit(encode(tokens.to(self._device)).float().cpu().numpy(), "text")
 
     def text_tower(self) -> TextTower | None:
         """The text side as arrays that need no torch, or None where that is not possible.
@@ -340,18 +294,37 @@ class OpenClipEncoder:
         clean = _CLEANINGS.get(function)
         if type(self._tokenizer).__name__ != "SimpleTokenizer" or clean is None:
             return None
-        tower = export_text_tower(
-            self._model,
-            clean=clean,
-            logit_bias=self._logit_bias,
-            logit_scale=self._logit_scale,
-            preprocessing=asdict(self._preprocessing),
-        )
+        tower = export_text_tower(self._model, clean=clean)
         if tower is None:
             return None
         tokens = BytePairTokenizer(self.context_length, clean)(_PROBE_TEXTS)
         agreement = (tower.encode(tokens) * self.encode_texts(_PROBE_TEXTS)).sum(axis=1)
         return tower if float(agreement.min()) > _TEXT_AGREEMENT else None
+
+    def image_graph(self) -> Any | None:
+        """The image encoder as an `openvino.Model` for any batch of float32 [n, 3, H, W].
+
+        None on a GPU, in another precision than float32, and for one too large to compile. The
+        caller compares its vectors with the model's before it trusts it.
+
+        Raises:
+            ModelLoadError: It cannot be translated.
+        """
+        tower: torch.nn.Module = self._model.visual
+        size = 4 * sum(weight.numel() for weight in tower.parameters())
+        if self.device != "cpu" or self._precision != "fp32" or size > _MOST_EXPORTED:
+            return None
+        return export_image_graph(tower, self._preprocessing)
+
+    def settle(self, precision: Precision) -> None:
+        """Choose the number format of the image encoder, which is still in float32.
+
+        Raises:
+            InvalidInputError, ModelLoadError: It cannot be had, or its vectors would stray.
+        """
+        self._precision = self._choose_precision(precision)
+        if self._block == _CORE_BATCH and self._precision == "bf16":
+            self._block = _BF16_CORE_BATCH
 
     def _channel(self, values: tuple[float, float, float]) -> torch.Tensor:
         return torch.tensor(values, device=self._device).view(1, 3, 1, 1)
@@ -452,15 +425,6 @@ def _best_of_two(
     return min((_timed(encode, pixels) for _ in range(2)), key=lambda timed: timed[1])
 
 
-def check_precision(precision: str) -> None:
-    """Raise `InvalidInputError` on a precision that there is not."""
-    known = get_args(Precision)
-    if precision not in known:
-        *some, last = known
-        choices = f"{', '.join(some)} or {last}"
-        raise InvalidInputError(f"unknown precision {precision!r}; choose {choices}")
-
-
 def resolve_device(device: str) -> str:
     """The torch device that "auto" or a name means; `InvalidInputError` where there is none."""
     if device == "auto":
@@ -479,20 +443,7 @@ def _fast_precision(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
         return "fp16"
     if device.type != "cpu":
         return "fp32"
-    with contextlib.suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        if "avx512_bf16" in flags or "amx_bf16" in flags:
-            return "bf16"
-    return "fp32"
-
-
-def _unit(features: torch.Tensor, what: str) -> npt.NDArray[np.float32]:
-    """Normalise in float32 and refuse what is not a direction."""
-    vectors = torch.nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
-    norms = np.linalg.norm(vectors, axis=1)
-    if not np.isfinite(norms).all() or (norms < 0.5).any():
-        raise ModelLoadError(f"the model returned a zero or non-finite {what} vector")
-    return np.asarray(vectors, np.float32)
+    return "bf16" if has_bfloat16() else "fp32"
 
 
 def _count_tokens(tokenizer: Any, text: str) -> int | None:

@@ -16,22 +16,12 @@ __all__ = ["export_text_tower"]
 _BLOCK = {"ln_1", "attn", "ls_1", "ln_2", "mlp", "ls_2"}  # the parts of a plain CLIP block
 
 
-def export_text_tower(
-    model: Any,
-    *,
-    clean: Cleaning,
-    logit_bias: float | None,
-    logit_scale: float,
-    preprocessing: dict[str, Any],
-) -> TextTower | None:
+def export_text_tower(model: Any, *, clean: Cleaning) -> TextTower | None:
     """Take the text side of an open_clip model out of torch.
 
     Args:
         model: An open_clip `CLIP` or `CustomTextCLIP`.
         clean: How the model's tokenizer cleans texts.
-        logit_bias: Of the model, for the encoder that uses the tower.
-        logit_scale: The same.
-        preprocessing: Of the image side, the same.
 
     Returns:
         The tower with float32 weights, or None where the architecture is another one (a tower of
@@ -51,9 +41,6 @@ def export_text_tower(
         epsilon=float(text.ln_final.eps),
         context_length=int(text.context_length),
         clean=clean,
-        logit_scale=logit_scale,
-        logit_bias=logit_bias,
-        preprocessing=preprocessing,
     )
     return TextTower(facts, _weights(text, blocks))
 

@@ -7,10 +7,9 @@ longest text has tokens (attention is causal, so what follows the end mark has n
 
 from __future__ import annotations
 
-import json
 import math
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,19 +18,18 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
 from .tokenizer import Cleaning
+from .weights import float8_values
 
 __all__ = ["Activation", "TextTower", "TowerFacts"]
 
 Activation = Literal["gelu", "quick_gelu"]
 _Floats = npt.NDArray[np.float32]
 
-_FORMAT = 1
-_FACTS = "tower.json"
 _FEW = 8  # texts up to which one thread encodes them
 _BATCH = 32  # texts together, after sorting by length: few, so that little is padded
 # Names of the arrays; those of the blocks have the layer as their first axis.
 _ARRAYS = (
-    "tokens",  # [vocabulary, width]
+    "tokens",  # [vocabulary, width]; uint8 are E4M3
     "positions",  # [context, width]
     "attention_norm",  # [layers, 2, width]: scale, shift
     "attention_in",  # [layers, width, 3 * width]: query, key, value
@@ -51,16 +49,13 @@ _ARRAYS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TowerFacts:
-    """What the weights do not say of a text encoder and its model."""
+    """What the weights do not say of a text encoder."""
 
     heads: int
     activation: Activation
     epsilon: float  # of the layer norms
     context_length: int
     clean: Cleaning  # of texts, before they are split into tokens
-    logit_scale: float
-    logit_bias: float | None
-    preprocessing: dict[str, Any]  # of the image side, so that an encoder is complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +63,7 @@ class TextTower:
     """A causal text transformer that pools at the end mark."""
 
     facts: TowerFacts
-    weights: dict[str, _Floats]
+    weights: dict[str, Any]  # float32
 
     @property
     def dim(self) -> int:
@@ -94,7 +89,10 @@ class TextTower:
         weights = self.weights
         ends = tokens.argmax(axis=1)  # the end mark has the greatest id; the first one counts
         length = int(ends.max()) + 1
-        x = weights["tokens"][tokens[:, :length]] + weights["positions"][:length]  # [n, t, width]
+        embedded = weights["tokens"][tokens[:, :length]]  # [n, t, width]
+        if embedded.dtype == np.uint8:
+            embedded = float8_values()[embedded]
+        x = embedded + weights["positions"][:length]
         mask = np.triu(np.full((length, length), -np.inf, np.float32), 1)
         layers = len(weights["mlp_in"])
         for layer in range(layers):
@@ -144,30 +142,26 @@ class TextTower:
         return _apply(hidden, weights["mlp_out"][layer], weights["mlp_out_bias"][layer])
 
     def save(self, folder: Path) -> None:
-        """Write the text encoder into an empty folder.
+        """Write the weights into a folder.
 
         Raises:
             OSError: The disk refused.
         """
         for name in _ARRAYS:
             np.save(folder / f"{name}.npy", np.ascontiguousarray(self.weights[name]))
-        document = {"format": _FORMAT, **asdict(self.facts)}
-        (folder / _FACTS).write_text(json.dumps(document), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> TextTower | None:
-        """Open a tower that `save` wrote; None where there is none that this version can read."""
-        try:
-            document = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-            if document.pop("format") != _FORMAT:
-                return None
-            weights = {
-                name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray)
-                for name in _ARRAYS
-            }
-            return cls(TowerFacts(**document), weights)
-        except (OSError, EOFError, ValueError, TypeError, KeyError):
-            return None
+    def load(cls, folder: Path, facts: TowerFacts) -> TextTower:
+        """Open the weights that `save` wrote.
+
+        Raises:
+            OSError, EOFError, ValueError: They are missing or cut short.
+        """
+        weights = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray)
+            for name in _ARRAYS
+        }
+        return cls(facts, weights)
 
 
 def _apply(x: _Floats, matrix: _Floats, bias: _Floats) -> _Floats:
