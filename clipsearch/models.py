@@ -21,6 +21,7 @@ __all__ = [
     "load_encoder",
     "load_index_encoder",
     "load_text_encoder",
+    "runtime_of_images",
 ]
 
 BUNDLED_MODEL = "clipsearch-mini"
@@ -214,6 +215,13 @@ def load_text_encoder(
     """
     check_trusted(name, trust=trust)
     return _chosen(name, device=device, precision=precision, fingerprint=fingerprint)
+
+
+def runtime_of_images(name: str, fingerprint: str) -> str:
+    """What encodes images with an index's model here by default: "openvino" or "torch"."""
+    from .encoders.runtimes import expected_runtime
+
+    return expected_runtime(name, fingerprint, is_bundled=name == BUNDLED_MODEL)
 
 
 def _chosen(

@@ -9,6 +9,7 @@ import typer
 import clipsearch
 
 from ..locations import existing_index
+from ..models import runtime_of_images
 from ..names import stored
 from ..types import Outcome
 from .formats import ReportFormat, ReportOutput
@@ -45,6 +46,8 @@ def info(
             return
         facts = index.info()
         note_hidden(index)
+    model = facts["model"]
+    model["runtime"] = runtime_of_images(model["name"], model["fingerprint"])
     if output == "json":
         print_json(facts)
         return

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from ..encoders.devices import has_torch
 from ..engine.catalog import Known, known_by
 from ..engine.reader import Reader
 from ..errors import ClipSearchError, ClusterError, EncoderMismatchError
@@ -104,16 +105,14 @@ class EmbedWorker:
     """
 
     def __init__(self, settings: WorkerSettings, known: Any) -> None:
-        import torch
-
         from ..models import load_encoder
 
-        if settings.gpus and not torch.cuda.is_available():
+        if settings.gpus and not _has_cuda():
             raise ClusterError(
                 f"node {os.uname().nodename} offers a GPU to Ray, and torch finds none there; "
                 "install its driver and a torch for it, or start the node without --num-gpus"
             )
-        torch.set_num_threads(settings.threads)
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # before torch is imported
         self._settings = settings
         self._known = known
         self._encoder: Encoder = load_encoder(
@@ -211,3 +210,12 @@ def _hash_if_same(pair: Pair, before: Known | None) -> str | None:
 def _light(pair: Pair) -> Pair:
     """The pair without the bytes of its image."""
     return replace(pair, image=b"") if isinstance(pair.image, bytes) else pair
+
+
+def _has_cuda() -> bool:
+    """Whether torch finds a GPU on this node."""
+    if not has_torch():
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from ..errors import ModelLoadError
+from ..temporary import private_folder
 from .compiled import CompiledTower
 from .devices import has_bfloat16
 from .lightmodel import LightModel, ModelFacts, keep_model, kept_model, read_graph, save_graph
@@ -16,7 +16,7 @@ from .openclip import OpenClipEncoder
 from .prepared import unit
 from .probe import probe_pixels
 
-__all__ = ["keep_exported"]
+__all__ = ["facts_of", "keep_exported"]
 
 _log = logging.getLogger("clipsearch")
 
@@ -35,8 +35,29 @@ def keep_exported(encoder: OpenClipEncoder) -> LightModel:
     has_images = encoder.device == "cpu" and encoder.precision == "fp32"
     if kept is not None and not (kept.is_text_only and has_images):
         return kept
-    text = encoder.text_tower()
-    facts = ModelFacts(
+    text, facts = encoder.text_tower(), facts_of(encoder)
+    left = {} if text else {"texts": "its tokenizer or text encoder is of another kind"}
+    with private_folder("clipsearch-export-") as folder:
+        if has_images and (reason := _export_images(encoder, folder)):
+            left["images"] = reason
+        is_exported = has_images and "images" not in left
+        graph = read_graph(folder) if is_exported else None
+        model = LightModel(
+            facts=replace(facts, bf16=is_exported and _agrees_in_bf16(encoder, folder)),
+            text=None if text is None else lambda: text,
+            image=None if graph is None else lambda: graph.clone(),
+            is_text_only=not has_images,
+        )
+        is_kept = keep_model(model, folder if is_exported else None)
+    if has_images and left:
+        why = " and ".join(f"{what} ({reason})" for what, reason in left.items())
+        _log.warning("%s needs torch for %s", encoder.name, why)
+    return (kept_model(encoder.fingerprint) if is_kept else None) or model
+
+
+def facts_of(encoder: OpenClipEncoder) -> ModelFacts:
+    """What its model's light encoder has to know."""
+    return ModelFacts(
         fingerprint=encoder.fingerprint,
         dim=encoder.dim,
         context_length=encoder.context_length,
@@ -44,38 +65,26 @@ def keep_exported(encoder: OpenClipEncoder) -> LightModel:
         logit_bias=encoder.logit_bias,
         preprocessing=encoder.preprocessing,
     )
-    folder = tempfile.TemporaryDirectory(prefix="clipsearch-")  # as long as anything refers to it
-    graph = Path(folder.name)
-    is_exported = has_images and _export_images(encoder, graph)
-    if is_exported:
-        facts = replace(facts, bf16=_agrees_in_bf16(encoder, graph))
-    model = LightModel(
-        facts=facts,
-        text=None if text is None else lambda: text,
-        image=(lambda: read_graph(Path(folder.name))) if is_exported else None,
-        is_text_only=not has_images,
-    )
-    if keep_model(model, graph if is_exported else None):
-        folder.cleanup()
-        return kept_model(encoder.fingerprint) or model
-    return model
 
 
-def _export_images(encoder: OpenClipEncoder, folder: Path) -> bool:
+def _export_images(encoder: OpenClipEncoder, folder: Path) -> str | None:
     """Write the image encoder into a folder, in as few bits as keep its vectors.
 
     Returns:
-        Whether there is one that does.
+        None, or the reason why there is none.
     """
     try:
         graph = encoder.image_graph()
-        for in_half in (True, False) if graph is not None else ():
+        if graph is None:
+            return "its image encoder is too large"
+        for in_half in (True, False):
             save_graph(graph, folder, in_half=in_half)
-            if _agreement(encoder, folder, "f32", batch=1) > _AGREEMENT:
-                return True
+            agreement = _agreement(encoder, folder, "f32", batch=1)
+            if agreement > _AGREEMENT:
+                return None
     except (ModelLoadError, OSError) as exc:
-        _log.info("%s", exc)
-    return False
+        return str(exc)
+    return f"a cosine with torch's of {agreement:.5f} only"
 
 
 def _agrees_in_bf16(encoder: OpenClipEncoder, folder: Path) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..encoder import Encoder
-from ..errors import EncoderMismatchError
+from ..errors import EncoderMismatchError, ModelLoadError
 from ..images import ImageInput, Preprocessing
 from .compiled import CompiledTower
 from .cores import Cores, usable_cores
@@ -22,6 +24,8 @@ from .tokenizer import BytePairTokenizer
 
 __all__ = ["LightEncoder"]
 
+_log = logging.getLogger("clipsearch")
+
 # In bfloat16 matrices are multiplied so much faster that larger blocks are worth the memory
 # (ViT-B-32 with AMX: 130 images/s with 8, 153 with 16, 139 with 32).
 _BF16_BATCH = 16
@@ -30,13 +34,15 @@ _BF16_BATCH = 16
 class LightEncoder:
     """A model whose image and text encoders are each made ready on first use.
 
-    Where one of them cannot be used, it encodes with the model in torch.
+    Another encoder takes the place of one that is missing or damaged.
 
     Args:
         name: The name that `load_encoder` takes.
         model: Its parts.
-        load: Loads it in torch.
-        precision: Of its image encoder.
+        load: Loads that other encoder.
+        in_torch: Loads the model in torch.
+        device: Where images are encoded.
+        precision: Of the image encoder.
     """
 
     def __init__(
@@ -45,15 +51,21 @@ class LightEncoder:
         model: LightModel,
         load: Callable[[], Encoder],
         *,
+        in_torch: Callable[[], Encoder],
+        device: str = "cpu",
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         self._name = name
         self._model = model
         self._load = load
+        self._load_torch = in_torch
+        self._device = device
         self._precision = precision
         self._cores = Cores(usable_cores())
-        self._lock = threading.RLock()
+        # Texts need not wait until images can be encoded, nor either of them for torch.
+        self._lock, self._text_lock, self._image_lock = (threading.Lock() for _ in range(3))
         self._whole: Encoder | None = None
+        self._in_torch: Encoder | None = None
         self._text: tuple[TextTower, BytePairTokenizer] | None = None
         self._images: dict[int, CompiledTower] = {}  # by the images of a block
 
@@ -94,8 +106,8 @@ class LightEncoder:
 
     @property
     def device(self) -> str:
-        """Where images are encoded: "cpu", or where torch does it, once it is loaded."""
-        return str(getattr(self._whole, "device", "cpu"))
+        """Where images are encoded; before torch is asked, where it may be."""
+        return str(getattr(self._whole, "device", self._device))
 
     @property
     def precision(self) -> str:
@@ -105,7 +117,8 @@ class LightEncoder:
     @property
     def runtime(self) -> str:
         """What encodes images: "openvino" or "torch"."""
-        return "torch" if self._model.image is None else "openvino"
+        missing = "torch" if self._model.image is None else "openvino"
+        return str(getattr(self._whole, "runtime", missing))
 
     @property
     def notes(self) -> list[str]:
@@ -139,7 +152,7 @@ class LightEncoder:
             return np.empty((0, self.dim), np.float32)
         tower = self._image_tower(len(pixels))
         if tower is None:
-            return self.in_torch().encode_pixels(pixels)
+            return self._other().encode_pixels(pixels)
         size = tower.batch
         blocks = [pixels[i : i + size] for i in range(0, len(pixels), size)]
         return unit(np.concatenate(self._cores.map(tower, blocks)), "image")
@@ -159,11 +172,11 @@ class LightEncoder:
             ModelLoadError: A vector is no direction.
         """
         check_texts(texts)
-        with self._lock:
+        with self._text_lock:
             if self._text is None:
                 self._text = self._text_tower()
         if self._text is None:
-            return self.in_torch().encode_texts(texts)
+            return self._other().encode_texts(texts)
         tower, tokenizer = self._text
         texts = [shortened(text) for text in texts]
         tokens = tokenizer(texts)
@@ -172,27 +185,36 @@ class LightEncoder:
                 count = len(tokenizer.encode(text)) + 2
                 if count > self.context_length:
                     warn_truncated(text, count, self.context_length, stacklevel=2)
-        return unit(tower.encode(tokens), "text")
+        return unit(tower.encode(tokens, self._cores), "text")
 
     def in_torch(self) -> Encoder:
-        """The model in torch, loaded on first need.
+        """The model in torch, loaded on first need, for those who look into its layers.
 
         Raises:
-            ModelNotFoundError, ModelLoadError: It cannot be loaded; torch may be missing.
-            EncoderMismatchError: Its weights have changed.
+            ModelNotFoundError, ModelLoadError: It cannot be loaded.
+            MissingExtraError: Torch is not installed.
+            EncoderMismatchError: The model's weights have changed.
         """
         with self._lock:
+            if self._in_torch is None:
+                self._in_torch = self._checked(self._load_torch())
+            return self._in_torch
+
+    def _other(self) -> Encoder:
+        """What encodes in the place of a part, loaded on first need."""
+        with self._lock:
             if self._whole is None:
-                whole = self._load()
-                if whole.fingerprint != self.fingerprint:
-                    raise EncoderMismatchError(
-                        f"the model {self._name} (fingerprint {whole.fingerprint[:12]}) is not "
-                        f"the one that made the index ({self.fingerprint[:12]}); its weights "
-                        f"have changed. Re-encode the index with them: "
-                        f"clipsearch migrate -i NAME -m {self._name}"
-                    )
-                self._whole = whole
+                self._whole = self._checked(self._load())
             return self._whole
+
+    def _checked(self, loaded: Encoder) -> Encoder:
+        if loaded.fingerprint != self.fingerprint:
+            raise EncoderMismatchError(
+                f"the model {self._name} (fingerprint {loaded.fingerprint[:12]}) is not the one "
+                f"that made the index ({self.fingerprint[:12]}); its weights have changed. "
+                f"Re-encode the index with them: clipsearch migrate -i NAME -m {self._name}"
+            )
+        return loaded
 
     def _text_tower(self) -> tuple[TextTower, BytePairTokenizer] | None:
         tower = None if self._model.text is None else self._model.text()
@@ -204,18 +226,23 @@ class LightEncoder:
         """The image encoder for so many images; None where torch must encode them."""
         is_bulk = self._precision == "bf16" and images >= _BF16_BATCH
         batch = _BF16_BATCH if is_bulk else 1
-        with self._lock:
-            if self._whole is None and batch not in self._images and self._model.image is not None:
-                graph: Any = self._model.image()
-                if graph is not None:
-                    graph.reshape([batch, 3, *self.preprocessing.size])
-                    self._images[batch] = self._compiled(graph)
+        with self._image_lock:
+            if batch not in self._images and self._model.image is not None:
+                compiled = self._compiled(self._model.image(), batch)
+                if compiled is None:
+                    self._model = replace(self._model, image=None)
+                else:
+                    self._images[batch] = compiled
             return self._images.get(batch)
 
-    def _compiled(self, graph: Any) -> CompiledTower:
-        return CompiledTower(
-            graph,
-            self.preprocessing,
-            self._cores.count,
-            precision="bf16" if self._precision == "bf16" else "f32",
-        )
+    def _compiled(self, graph: Any, batch: int) -> CompiledTower | None:
+        """The graph for blocks of so many images; None where it is damaged, or cannot be used."""
+        if graph is None:
+            return None
+        precision: Literal["f32", "bf16"] = "bf16" if self._precision == "bf16" else "f32"
+        try:
+            graph.reshape([batch, 3, *self.preprocessing.size])
+            return CompiledTower(graph, self.preprocessing, self._cores.count, precision=precision)
+        except (ModelLoadError, RuntimeError) as exc:
+            _log.warning("%s; torch is used instead", exc)
+            return None

@@ -6,7 +6,9 @@ and whatever is loaded for the first time. Everything else is light.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +30,7 @@ from .names import known_fingerprint, name_entry, note_fingerprint
 if TYPE_CHECKING:
     from .openclip import OpenClipEncoder
 
-__all__ = ["choose_encoder", "keep_for_later"]
+__all__ = ["choose_encoder", "expected_runtime", "keep_for_later"]
 
 
 def choose_encoder(
@@ -55,24 +57,40 @@ def choose_encoder(
     """
     check_precision(precision)
     check_device(device)
-    torch = _Torch(name, device, precision, bundled, name_entry(name) if bundled is None else None)
-    light_images = _encodes_images_lightly(device, precision)
+    entry = name_entry(name) if bundled is None else None
+    torch = _Torch(name, device, precision, bundled, entry)
+    where = _torch_device(device, precision, certain=fingerprint is None)
     if bundled is not None:
         model: LightModel | None = bundled_model(bundled)
         is_current = True
     else:
-        known = known_fingerprint(torch.entry)
+        known = known_fingerprint(entry)
         model = kept_model(fingerprint or known or "")
         is_current = model is not None and model.facts.fingerprint == known
-    if model is not None and not (light_images and is_current):
-        model = replace(model, image=None)
-    if fingerprint is None:  # images are to be expected
-        is_light = model is not None and light_images and not model.is_text_only
-    else:
-        is_light = model is not None
-    if model is None or not is_light or (model.text is None and model.image is None):
-        return torch.for_the_first_time() if light_images else torch()
-    return _light(name, model, torch, precision)
+    if fingerprint is None:
+        if where is not None:
+            return torch()
+        is_light = model is not None and not model.is_text_only
+        if model is None or not is_light or (model.text is None and model.image is None):
+            return torch.for_the_first_time()
+        return torch.light(model)
+    again = partial(choose_encoder, name, device=device, precision=precision, bundled=bundled)
+    if where is None and is_current and model is not None and model.image is not None:
+        return torch.light(model)
+    if model is None or model.text is None:
+        return again()
+    return torch.light(replace(model, image=None), load=again, device=where or "cpu")
+
+
+def expected_runtime(name: str, fingerprint: str, *, is_bundled: bool) -> str:
+    """What would encode images on "auto", found without loading anything."""
+    if _torch_device("auto", "auto", certain=False) is not None:
+        return "torch"
+    if is_bundled:
+        return "openvino"
+    model = kept_model(fingerprint)
+    is_current = known_fingerprint(name_entry(name)) == fingerprint
+    return "openvino" if is_current and model is not None and model.image else "torch"
 
 
 def keep_for_later(encoder: Encoder) -> None:
@@ -103,9 +121,29 @@ class _Torch:
         encoder = self._loaded("fp32")
         model = self._keep(encoder)
         if model is not None and model.image is not None:
-            return _light(self.name, model, self, self.precision)
+            return self.light(model)
         encoder.settle(self.precision)
         return encoder
+
+    def light(
+        self, model: LightModel, *, load: Callable[[], Encoder] | None = None, device: str = "cpu"
+    ) -> LightEncoder:
+        """The light encoder.
+
+        Args:
+            model: Its parts.
+            load: What encodes in the place of the parts that are missing; torch, if not given.
+            device: Where that does it.
+        """
+        bf16 = self.precision == "auto" and model.facts.bf16 and has_bfloat16()
+        return LightEncoder(
+            self.name,
+            model,
+            load or self,
+            in_torch=self,
+            device=device,
+            precision="bf16" if bf16 or self.precision == "bf16" else "fp32",
+        )
 
     def _loaded(self, precision: Precision) -> OpenClipEncoder:
         if not has_torch():
@@ -131,19 +169,19 @@ class _Torch:
         return model
 
 
-def _light(name: str, model: LightModel, torch: _Torch, precision: Precision) -> LightEncoder:
-    half = precision == "bf16" or (precision == "auto" and model.facts.bf16 and has_bfloat16())
-    return LightEncoder(name, model, torch, precision="bf16" if half else "fp32")
+def _torch_device(device: str, precision: Precision, *, certain: bool) -> str | None:
+    """Where torch is to encode images; None where OpenVINO is.
 
+    Args:
+        device: As for `clipsearch.load_encoder`.
+        precision: The same.
+        certain: Whether torch is asked; else a GPU that may be there is taken to be.
+    """
+    if device == "auto":
+        device = "cuda" if may_have_gpu() and has_torch() else "cpu"
+        if device == "cuda" and certain:
+            from .openclip import resolve_device
 
-def _encodes_images_lightly(device: str, precision: Precision) -> bool:
-    """Whether OpenVINO may encode images: on CPUs, in the precisions that it has."""
-    if precision in ("fp16", "int8") or (precision == "bf16" and not has_bfloat16()):
-        return False
-    if not has_openvino():
-        return False
-    if device == "auto" and may_have_gpu() and has_torch():
-        from .openclip import resolve_device
-
-        device = resolve_device(device)
-    return device in ("auto", "cpu")
+            device = resolve_device("auto")
+    has_precision = precision in ("auto", "fp32") or (precision == "bf16" and has_bfloat16())
+    return None if device == "cpu" and has_precision and has_openvino() else device

@@ -12,7 +12,8 @@ from PIL import Image, ImageFilter
 
 from ..classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS
 from ..encoder import Encoder
-from ..errors import InvalidInputError
+from ..encoders.devices import has_torch
+from ..errors import ClipSearchError, InvalidInputError
 from ..images import ImageInput, load_image, prepare
 from ..vectors import Floats
 from ..zeroshot import class_vectors
@@ -69,9 +70,7 @@ def explain(encoder: Encoder, image: ImageInput, text: str) -> HeatMap:
     wanted = encoder.encode_texts([text])[0]
     words = class_vectors(encoder, {w: [w] for w in CONTRAST_WORDS}, (CONTRAST_TEMPLATE,))
     direction = wanted - words.mean(axis=0)
-    # torch is loaded with a model, and a model is what the caller has.
-    saliency = importlib.import_module("clipsearch.explore.saliency")
-    scores = saliency.region_scores(encoder, pixels, direction)
+    scores = _by_layers(encoder, pixels, direction)
     method: Literal["layers", "covering"] = "layers"
     if scores is None:
         scores, method = _by_covering(encoder, pixels, direction), "covering"
@@ -96,6 +95,21 @@ def overlay(found: HeatMap) -> Image.Image:
     alpha = _STRENGTH * (0.25 + 0.75 * heat)[..., None]
     mixed = (1 - alpha) * image + alpha * color
     return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def _by_layers(encoder: Encoder, pixels: npt.NDArray[np.uint8], direction: Floats) -> Floats | None:
+    """What the layers of the model in torch say; None where they cannot be looked into."""
+    inner = getattr(encoder, "_encoder", encoder)  # of a server's shared encoder
+    if not has_torch():
+        return None
+    if hasattr(inner, "in_torch"):
+        try:
+            inner = inner.in_torch()
+        except ClipSearchError:  # its files are gone, or others
+            return None
+    saliency = importlib.import_module("clipsearch.explore.saliency")
+    scores: Floats | None = saliency.region_scores(inner, pixels, direction)
+    return scores
 
 
 def _by_covering(encoder: Encoder, pixels: npt.NDArray[np.uint8], direction: Floats) -> Floats:

@@ -28,7 +28,7 @@ def region_scores(encoder: Any, pixels: npt.NDArray[np.uint8], direction: Floats
     """How much each region of an image moves its vector in a direction.
 
     Args:
-        encoder: An `OpenClipEncoder`, or something that wraps one.
+        encoder: An `OpenClipEncoder`.
         pixels: uint8 [H, W, 3], prepared for the model.
         direction: float32 [dim]: a text vector, or the difference of two.
 
@@ -36,9 +36,8 @@ def region_scores(encoder: Any, pixels: npt.NDArray[np.uint8], direction: Floats
         float32 [rows, columns] in no particular unit, or None where this tower cannot be looked
         into: another kind of encoder, or one in 8 bits.
     """
-    inner = getattr(encoder, "_encoder", encoder)  # of a server's shared encoder
-    tower = getattr(getattr(inner, "_model", None), "visual", None)
-    if not isinstance(tower, torch.nn.Module) or getattr(inner, "precision", "") == "int8":
+    tower = getattr(getattr(encoder, "_model", None), "visual", None)
+    if not isinstance(tower, torch.nn.Module) or getattr(encoder, "precision", "") == "int8":
         return None
     weight = next(tower.parameters())
     batch = _batch(pixels, encoder.preprocessing).to(weight.device, weight.dtype)

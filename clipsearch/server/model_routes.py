@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from pydantic import AfterValidator, Field, Json
 from starlette.responses import JSONResponse, Response
 
+from ..encoder import runtime_of
 from ..errors import InvalidInputError
 from ..models import list_models
 from .schemas import (
@@ -152,6 +153,7 @@ def get_models(request: Request) -> Response:
             "models": [first, *known.values()],
             "dim": engine.encoder.dim,
             "fingerprint": engine.encoder.fingerprint,
+            "runtime": runtime_of(engine.encoder),
         }
     )
 

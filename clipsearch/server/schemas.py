@@ -310,6 +310,7 @@ class ModelsDocument(_Document):
     models: list[ModelDocument]
     dim: int
     fingerprint: str
+    runtime: str | None = Field(None, description="What encodes images: openvino or torch.")
 
 
 class PredictionDocument(_Document):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from starlette.concurrency import run_in_threadpool
 
-from ..encoder import Encoder, is_on_gpu
+from ..encoder import Encoder, is_on_gpu, runtime_of
 from ..errors import ImageDecodeError, InvalidInputError
 from ..images import ImageInput, Preprocessing, prepare
 from ..intake.decoders import DecoderPool
@@ -81,6 +81,11 @@ class SharedEncoder:
     def logit_bias(self) -> float | None:
         """Bias of a sigmoid model."""
         return self._encoder.logit_bias
+
+    @property
+    def runtime(self) -> str | None:
+        """What encodes images."""
+        return runtime_of(self._encoder)
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Encode texts together with those of other requests, float32 [n, dim]."""

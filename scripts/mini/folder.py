@@ -6,6 +6,7 @@ import json
 import math
 import platform
 import shutil
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from clipsearch.encoders.export import facts_of
+from clipsearch.encoders.loader import open_encoder
 from clipsearch.encoders.minitower import CONCEPT_DIM
 
 SIZE = 256
@@ -77,6 +80,7 @@ def save(model: nn.Module, out: Path, logit_scale: float) -> None:
     save_file({k: v.contiguous() for k, v in state.items()}, new / "open_clip_model.safetensors")
     text = json.dumps(MODEL, indent=2) + "\n"
     (new / "open_clip_config.json").write_text(text, encoding="utf-8")
+    describe(new)
     if (out / "MODEL_CARD.md").exists():
         shutil.copy(out / "MODEL_CARD.md", new)
     shutil.rmtree(old, ignore_errors=True)
@@ -84,6 +88,14 @@ def save(model: nn.Module, out: Path, logit_scale: float) -> None:
         out.rename(old)
     new.rename(out)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def describe(folder: Path) -> None:
+    """Writes what clipsearch has to know of the model where it does not load torch."""
+    encoder = open_encoder(f"local-dir:{folder}", device="cpu", precision="fp32")
+    document = {"model": asdict(facts_of(encoder)), "text": asdict(encoder.text_tower().facts)}
+    text = json.dumps(document, indent=2) + "\n"
+    (folder / "model.json").write_text(text, encoding="utf-8")
 
 
 def write_figures(card: Path, figures: str, recipe: str) -> None:
