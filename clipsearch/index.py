@@ -632,7 +632,6 @@ class Index(Searchable):
             IndexLockedError: Another process is writing, and `options.wait` does not allow for it.
             StorageError: The disk is full or refuses.
         """
-        from .encoders.runtimes import keep_for_later
         from .ingest import IngestOptions, add, open_for
 
         settings = options or IngestOptions()
@@ -646,7 +645,6 @@ class Index(Searchable):
                 report = add(
                     writer, encoder, opened, options=settings, progress=progress, embedder=embedder
                 )
-            keep_for_later(encoder)
             with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures later
                 self.refresh_baseline(encoder)
         return report

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from .encoders.runtimes import keep_for_later
 from .engine import catalog, declared, refresh, vectorsets
 from .engine.lock import WriterLock
 from .engine.reader import Reader
@@ -150,8 +149,6 @@ class Migration:
                             )
                         )
                 break
-        if switched:
-            keep_for_later(self._encoder)
         missing = tuple(Outcome(item, "skipped", why) for item, why in failed.values())
         return MigrationReport(
             switched=switched,

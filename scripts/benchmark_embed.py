@@ -217,15 +217,15 @@ def end_to_end(encoder: Any, source: Path, work: Path) -> tuple[float, Any]:
 def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
     """The end-to-end rate over that of encoding alone, on ready pixels.
 
-    Encoding alone is torch's `encode_image`, and where OpenVINO compiles the tower, that as well.
+    Encoding alone is torch's `encode_image`, and where OpenVINO encodes, that as well.
     The rate at which the device multiplies matrices says how much faster encoding could be at all.
     """
     from clipsearch.encoder import batch_for
 
     for model in arguments.models.split(","):
         encoder = load(arguments, work, model, arguments.precision)
-        in_torch = load(arguments, work, model, arguments.precision)
-        in_torch._compiled = None
+        is_light = encoder.runtime == "openvino"
+        in_torch = encoder.in_torch() if is_light else encoder
         batch = batch_for(encoder)
         rounds = -(-arguments.small // batch)
         pixels = np.random.default_rng(0).integers(
@@ -245,14 +245,14 @@ def share_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
             return float(report.indexed / seconds)
 
         sides = {"torch": partial(alone, in_torch), "whole": whole}
-        if encoder._compiled is not None:
+        if is_light:
             sides["compiled"] = partial(alone, encoder)
         found = alternate(arguments.rounds, **sides)
         what = f"{model} {encoder.precision} 640 x 480"
         yield Line(f"{what}: encode_image alone", found["torch"], "images/s")
         if encoder.precision != "int8":
-            work_done = found["torch"] * operations(encoder)
-            share = work_done / matrix_rate(encoder)
+            work_done = found["torch"] * operations(in_torch)
+            share = work_done / matrix_rate(in_torch)
             yield Line(f"{what}: encode_image alone / matrix rate", share)
         yield Line(f"{what}: end to end", found["whole"], "images/s")
         yield Line(f"{what}: end to end / alone", found["whole"] / found["torch"], "", 0.85)
@@ -406,9 +406,6 @@ def peer_lines(arguments: argparse.Namespace, work: Path) -> Iterator[Line]:
             continue
         weights = work / f"{model}.pt"
         encoder = load(arguments, work, model, arguments.precision)
-        if encoder._compiled is not None:  # as after many files, where that is done
-            encoder._compiled.tower(10**6)
-            encoder._compiled.wait()
         if rate is rclip and not export_for_rclip(weights, work / "rclip_data"):
             print(f"{name}: left out, exporting its models needs: pip install onnx")
             continue

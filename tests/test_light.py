@@ -83,6 +83,14 @@ def test_a_model_is_exported_once_and_then_needs_no_torch(
         assert light.encode_images([]).shape == light.encode_texts([]).shape == (0, in_torch.dim)
 
 
+def test_a_few_images_are_encoded_on_all_cores(encoder, photos, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    light = load_encoder("clipsearch-mini", device="cpu", precision="fp32")
+    for some in (photos[:1], photos[:4]):
+        assert least_cosine(light.encode_images(some), encoder.encode_images(some)) > 0.99999
+    assert sorted(light._images) == [(1, 1), (1, 4)]
+
+
 def test_threads_may_share_it_and_nobody_is_told(encoder, photos):
     root = logging.getLogger()
     before = (root.level, list(root.filters), list(root.handlers))
@@ -125,6 +133,19 @@ def test_torch_is_asked_for_a_gpu_only_where_there_may_be_one(monkeypatch):
     assert devices.may_have_gpu()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert not devices.may_have_gpu()
+
+
+def test_texts_do_not_wait_to_see_whether_there_is_a_gpu(encoder, photos, monkeypatch):
+    monkeypatch.setattr(devices, "_GPU_FILES", (os.devnull,))
+    light = load_text_encoder("clipsearch-mini", encoder.fingerprint)
+    assert (light.device, light.runtime) == ("cuda", "torch")  # as far as can be seen
+    np.testing.assert_allclose(light.encode_texts(TEXTS), encoder.encode_texts(TEXTS), atol=1e-6)
+    if not torch.cuda.is_available():
+        assert (
+            least_cosine(light.encode_images(photos[:2]), encoder.encode_images(photos[:2]))
+            > 1 - 1e-5
+        )
+        assert (light.device, light.runtime) == ("cpu", "openvino")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ class CompiledTower:
     Args:
         graph: An `openvino.Model` from float32 [batch, 3, H, W] to [batch, dim].
         spec: How pixels become its input.
-        threads: How many callers are served at the same time, each on one CPU core.
+        threads: CPU cores that it uses.
+        streams: How many callers are served at the same time; they share the cores.
         precision: Of the products of matrices; a CPU without bfloat16 takes float32.
 
     Raises:
@@ -42,11 +43,12 @@ class CompiledTower:
         spec: Preprocessing,
         threads: int,
         *,
+        streams: int,
         precision: Literal["f32", "bf16"] = "f32",
     ) -> None:
         try:
             model = _with_preprocessing(graph, spec)
-            self._model = _compiled(model, threads, precision)
+            self._model = _compiled(model, threads, streams, precision)
         except openvino_failures() as exc:
             reason = " ".join(str(exc).split())  # one line
             raise ModelLoadError(f"OpenVINO cannot compile the image encoder: {reason}") from exc
@@ -95,7 +97,7 @@ def _with_preprocessing(model: Any, spec: Preprocessing) -> Any:
     return steps.build()
 
 
-def _compiled(model: Any, threads: int, precision: str) -> Any:
+def _compiled(model: Any, threads: int, streams: int, precision: str) -> Any:
     """The model ready to run."""
     import openvino
 
@@ -103,7 +105,7 @@ def _compiled(model: Any, threads: int, precision: str) -> Any:
         model,
         "CPU",
         {
-            "NUM_STREAMS": threads,
+            "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": precision,
             "ENABLE_CPU_PINNING": False,  # decoders and other processes need the cores too

@@ -50,7 +50,7 @@ def may_have_gpu() -> bool:
 
 def has_torch() -> bool:
     """Whether torch is installed, and what loads models with it."""
-    return all(find_spec(name) is not None for name in ("torch", "open_clip"))
+    return all(find_spec(name) is not None for name in ("torch", "open_clip", "timm"))
 
 
 def has_openvino() -> bool:

@@ -103,5 +103,5 @@ def _agreement(
     graph, spec = read_graph(folder), encoder.preprocessing
     probe = probe_pixels(spec.size)
     graph.reshape([batch, 3, *spec.size])
-    found = CompiledTower(graph, spec, 1, precision=precision)(probe)
+    found = CompiledTower(graph, spec, 1, streams=1, precision=precision)(probe)
     return float((unit(found, "image") * encoder.encode_pixels(probe)).sum(axis=1).min())

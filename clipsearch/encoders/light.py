@@ -67,7 +67,8 @@ class LightEncoder:
         self._whole: Encoder | None = None
         self._in_torch: Encoder | None = None
         self._text: tuple[TextTower, BytePairTokenizer] | None = None
-        self._images: dict[int, CompiledTower] = {}  # by the images of a block
+        # By the images of a block, and the blocks that are encoded at a time.
+        self._images: dict[tuple[int, int], CompiledTower] = {}
 
     @property
     def name(self) -> str:
@@ -223,26 +224,33 @@ class LightEncoder:
         return tower, BytePairTokenizer(tower.facts.context_length, tower.facts.clean)
 
     def _image_tower(self, images: int) -> CompiledTower | None:
-        """The image encoder for so many images; None where torch must encode them."""
+        """The image encoder for so many images; None where another one must encode them."""
         is_bulk = self._precision == "bf16" and images >= _BF16_BATCH
         batch = _BF16_BATCH if is_bulk else 1
+        # An image a core is the most images a second; a few are encoded one by one on all cores.
+        streams = 1 if images < self._cores.count // 2 else self._cores.count
         with self._image_lock:
-            if batch not in self._images and self._model.image is not None:
-                compiled = self._compiled(self._model.image(), batch)
+            if (batch, streams) not in self._images and self._model.image is not None:
+                compiled = self._compiled(self._model.image(), batch, streams)
                 if compiled is None:
                     self._model = replace(self._model, image=None)
                 else:
-                    self._images[batch] = compiled
-            return self._images.get(batch)
+                    self._images[batch, streams] = compiled
+            return self._images.get((batch, streams))
 
-    def _compiled(self, graph: Any, batch: int) -> CompiledTower | None:
+    def _compiled(self, graph: Any, batch: int, streams: int) -> CompiledTower | None:
         """The graph for blocks of so many images; None where it is damaged, or cannot be used."""
         if graph is None:
             return None
-        precision: Literal["f32", "bf16"] = "bf16" if self._precision == "bf16" else "f32"
         try:
             graph.reshape([batch, 3, *self.preprocessing.size])
-            return CompiledTower(graph, self.preprocessing, self._cores.count, precision=precision)
+            return CompiledTower(
+                graph,
+                self.preprocessing,
+                self._cores.count,
+                streams=streams,
+                precision="bf16" if self._precision == "bf16" else "f32",
+            )
         except (ModelLoadError, RuntimeError) as exc:
             _log.warning("%s; torch is used instead", exc)
             return None

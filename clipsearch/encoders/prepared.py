@@ -13,6 +13,7 @@ from ..images import ImageInput, Preprocessing, check_images, prepare
 __all__ = ["check_pixels", "encode_prepared", "unit"]
 
 _BATCH = 32
+_ZERO = 1e-12  # length of features that have no direction
 
 
 def encode_prepared(
@@ -56,6 +57,6 @@ def unit(features: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.float32
         ModelLoadError: One is no direction.
     """
     norms = np.linalg.norm(features, axis=1, keepdims=True)
-    if not np.isfinite(norms).all() or not norms.all():
+    if not np.isfinite(norms).all() or (norms < _ZERO).any():
         raise ModelLoadError(f"the model returned a zero or non-finite {what} vector")
     return np.asarray(features / norms, np.float32)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..encoder import Encoder
 from ..errors import MissingExtraError
@@ -30,7 +30,7 @@ from .names import known_fingerprint, name_entry, note_fingerprint
 if TYPE_CHECKING:
     from .openclip import OpenClipEncoder
 
-__all__ = ["choose_encoder", "expected_runtime", "keep_for_later"]
+__all__ = ["choose_encoder", "expected_runtime"]
 
 
 def choose_encoder(
@@ -91,14 +91,6 @@ def expected_runtime(name: str, fingerprint: str, *, is_bundled: bool) -> str:
     model = kept_model(fingerprint)
     is_current = known_fingerprint(name_entry(name)) == fingerprint
     return "openvino" if is_current and model is not None and model.image else "torch"
-
-
-def keep_for_later(encoder: Encoder) -> None:
-    """Keep what can be exported of a model in torch, so that a later query needs none."""
-    if hasattr(encoder, "image_graph"):
-        from .export import keep_exported
-
-        keep_exported(cast("OpenClipEncoder", encoder))
 
 
 @dataclass(frozen=True, slots=True)
