@@ -225,18 +225,21 @@ class LightEncoder:
 
     def _image_tower(self, images: int) -> CompiledTower | None:
         """The image encoder for so many images; None where another one must encode them."""
-        is_bulk = self._precision == "bf16" and images >= _BF16_BATCH
-        batch = _BF16_BATCH if is_bulk else 1
+        largest = _BF16_BATCH if self._precision == "bf16" else 1
         # An image a core is the most images a second; a few are encoded one by one on all cores.
         streams = 1 if images < self._cores.count // 2 else self._cores.count
+        wanted = (largest if images >= largest else 1, streams)
+        many = (largest, self._cores.count)
         with self._image_lock:
-            if (batch, streams) not in self._images and self._model.image is not None:
-                compiled = self._compiled(self._model.image(), batch, streams)
+            if wanted not in self._images and many in self._images and 4 * images >= largest:
+                wanted = many  # what is left of many images is not worth compiling for
+            if wanted not in self._images and self._model.image is not None:
+                compiled = self._compiled(self._model.image(), *wanted)
                 if compiled is None:
                     self._model = replace(self._model, image=None)
                 else:
-                    self._images[batch, streams] = compiled
-            return self._images.get((batch, streams))
+                    self._images[wanted] = compiled
+            return self._images.get(wanted)
 
     def _compiled(self, graph: Any, batch: int, streams: int) -> CompiledTower | None:
         """The graph for blocks of so many images; None where it is damaged, or cannot be used."""
