@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cache import cached_key, read_entry, write_entry
+from ..files import expanded
 
 __all__ = ["known_fingerprint", "name_entry", "note_fingerprint"]
 
@@ -54,7 +55,7 @@ def _files(name: str) -> list[list[Any]]:
         return [_hub_revision(place)]
     if not colon:  # published weights, which never change
         return []
-    path = Path(place).expanduser().absolute()
+    path = expanded(place).absolute()
     files = sorted(path.iterdir()) if kind == "local-dir" else [path]
     return [_state(file) for file in files]
 
