@@ -213,11 +213,11 @@ def test_a_sample_reads_only_what_it_returns(tmp_path, monkeypatch):
 def test_the_spread_counts_every_vector_once(album):
     _, vectors = album.sample(1000)
     query = album.encoder.encode_texts(["a cat"])[0]
-    found = spread(vectors, query, total=len(album))
+    found = spread(vectors, query)
     assert sum(found.counts) == found.sampled == len(album)
     scores = vectors @ query
     assert found.low < scores.min() < scores.max() < found.high
-    assert spread(vectors[:0], query, total=0).sampled == 0
+    assert spread(vectors[:0], query).sampled == 0
 
 
 def test_a_map_has_a_place_for_every_picture_and_is_kept(album, tmp_path):
