@@ -13,9 +13,10 @@ import pytest
 import typer
 from PIL import Image, ImageOps
 
-from clipsearch import Index
+from clipsearch import Index, Query
 from clipsearch.cli.app import assemble
 from clipsearch.ingest import IngestOptions
+from clipsearch.request import SearchRequest
 
 CLASSES = {"cat": "chelsea.png", "rocket": "rocket.jpg", "coffee": "coffee.png"}
 # The formats of each command that has a choice, and the rest of a command line that works.
@@ -23,6 +24,8 @@ FORMATS = {
     "search": ("table json jsonl paths", ["a cat", "-i", "{index}"]),
     "classify": ("table json csv", ["{photos}/cat", "-l", "cat", "-l", "rocket", "-t", "none"]),
     "tag": ("table json", ["-i", "{index}", "-l", "cat", "-l", "rocket", "-t", "none"]),
+    "album list": ("table json", ["-i", "{index}"]),
+    "saved list": ("table json", ["-i", "{index}"]),
     "fit": ("table json", ["{photos}", "-o", "{pack}", "-t", "none"]),
     "calibrate": ("table json", ["{photos}", "-o", "{pack}", "-t", "none"]),
     "info": ("table json", ["-i", "{index}"]),
@@ -59,6 +62,9 @@ def places(photos, encoder, tmp_path_factory) -> dict[str, Path]:
     with Index.create(base / "index", encoder) as index:
         index.add(captions, options=IngestOptions(images="image", captions="caption"))
         index.add(base / "photos", on_error="raise")
+        with index.writer() as writer:
+            writer.add_to_album("Pets", index.ids())
+            writer.save_search("cats", SearchRequest(query=Query.of("a cat")))
     return {
         "photos": base / "photos",
         "captions": captions,

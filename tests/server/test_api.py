@@ -279,7 +279,7 @@ def test_a_graceful_stop_finishes_what_is_under_way(home):
             while "clipsearch_requests_in_flight 2.0" not in running.get("/metrics").text:
                 time.sleep(0.05)
             running.process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(ConnectionRefusedError):
+            with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
                 while True:
                     socket.create_connection(place).close()
                     time.sleep(0.05)
