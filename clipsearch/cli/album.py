@@ -53,7 +53,7 @@ def list_command(name: IndexName = None, output: ReportOutput = "table") -> None
         note("there are no albums; make one with: clipsearch album add ALBUM ID...")
 
 
-@album_app.command()
+@album_app.command("add")
 def add(
     album: _Album,
     ids: _Items = None,
@@ -74,7 +74,7 @@ def add(
     note(f"added {added:,} of {len(chosen):,} items to the album {album}")
 
 
-@album_app.command()
+@album_app.command("remove")
 def remove(
     album: _Album,
     ids: _Items = None,
@@ -93,7 +93,7 @@ def remove(
     note(f"removed {removed:,} of {len(chosen):,} items from the album {album}")
 
 
-@album_app.command()
+@album_app.command("rename")
 def rename(
     album: _Album,
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
@@ -112,7 +112,7 @@ def rename(
     note(f"the album {album} is called {new} now")
 
 
-@album_app.command()
+@album_app.command("delete")
 def delete(album: _Album, name: IndexName = None, wait: Wait = False) -> None:
     """Delete an album. Its items stay in the index.
 

@@ -273,7 +273,7 @@ def list_command(name: IndexName = None, output: ReportOutput = "table") -> None
         note('there are no saved searches; keep one with: clipsearch search "a dog" --save dogs')
 
 
-@saved_app.command()
+@saved_app.command("delete")
 def delete(
     search: Annotated[str, typer.Argument(metavar="NAME", help="Name of the saved search.")],
     name: IndexName = None,
