@@ -347,7 +347,8 @@ def test_jpegs_of_a_tiff_that_have_too_few_rows_are_truncated(mode):
         image.save(file, "TIFF", compression="jpeg", tiffinfo={278: 64})
         whole = bytearray(file.getvalue())
         (start,) = struct.unpack_from("<I", whole, 4)
-        for at in range(start + 2, len(whole) - 11, 12):
+        (tags,) = struct.unpack_from("<H", whole, start)
+        for at in range(start + 2, start + 2 + 12 * tags, 12):
             if struct.unpack_from("<H", whole, at)[0] in (257, 278):
                 struct.pack_into("<HII", whole, at + 2, 4, 1, rows)
         return bytes(whole)
