@@ -20,8 +20,9 @@ import numpy as np
 from . import errors
 from .documents import duplicate_of_public, hits_of_public, item_of_public
 from .errors import ServiceError
-from .files import expanded
+from .files import expanded, read_regular
 from .images import ImageInput, load_image
+from .limits import MAX_IMAGE_BYTES
 from .query import Query, Term
 from .request import Searchable, SearchRequest
 from .types import Album, Duplicate, Hits, Item, Prediction, SavedSearch
@@ -262,7 +263,7 @@ def _upload(image: ImageInput) -> tuple[str, bytes]:
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     try:
-        return expanded(path).read_bytes()
+        return read_regular(expanded(path), MAX_IMAGE_BYTES)
     except OSError as exc:
         raise errors.InvalidInputError(f"cannot read {path}: {exc.strerror or exc}") from exc
 

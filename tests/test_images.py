@@ -335,3 +335,24 @@ def test_a_png_with_too_few_rows_is_a_truncated_one():
         header += zlib.crc32(header).to_bytes(4, "big")
         with pytest.raises(ImageDecodeError, match="truncated"):
             load_image(whole[:12] + bytes(header) + whole[33:])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpegs_of_a_tiff_that_have_too_few_rows_are_truncated(mode):
+    """A tag of the height is set to twice that of the pixels."""
+    image = Image.effect_noise((96, 64), 60).convert(mode)
+
+    def data(rows: int) -> bytes:
+        file = io.BytesIO()
+        image.save(file, "TIFF", compression="jpeg", tiffinfo={278: 64})
+        whole = bytearray(file.getvalue())
+        (start,) = struct.unpack_from("<I", whole, 4)
+        (tags,) = struct.unpack_from("<H", whole, start)
+        for at in range(start + 2, start + 2 + 12 * tags, 12):
+            if struct.unpack_from("<H", whole, at)[0] in (257, 278):
+                struct.pack_into("<HII", whole, at + 2, 4, 1, rows)
+        return bytes(whole)
+
+    assert load_image(data(64)).size == (96, 64)
+    with pytest.raises(ImageDecodeError, match="truncated"):
+        load_image(data(128))

@@ -21,6 +21,7 @@ from PIL import Image
 
 from clipsearch.errors import ImageDecodeError, InvalidInputError, SourceError
 from clipsearch.explore.thumbnails import thumbnail
+from clipsearch.images import load_image
 from clipsearch.index import Index
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake.inside import member_place, read_inside
@@ -507,3 +508,19 @@ def test_members_of_archives_are_read_from_their_place(tmp_path):
         read_inside(gone)
     with pytest.raises(ImageDecodeError, match="item 1 has changed"):
         indexed_bytes(Item(id=1, key="k", place=gone))
+
+
+def test_images_in_memory_cost_one_skip_where_they_are_broken_and_need_no_file(tmp_path):
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "JPEG")
+    data = file.getvalue()
+    broken = Image.open(io.BytesIO(data[: len(data) // 2]))
+    (tmp_path / "a.jpg").write_bytes(data)
+    elsewhere = Image.open(tmp_path / "a.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    elsewhere.filename = str(tmp_path / "pipe")
+    first, second = open_source(pd.DataFrame({"image": [broken, elsewhere]}))
+    assert first.image is None
+    assert "truncated" in first.refused
+    assert second.refused is None
+    assert np.array_equal(load_image(second.image), load_image(data))

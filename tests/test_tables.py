@@ -13,6 +13,7 @@ from clipsearch.errors import SourceError
 from clipsearch.index import Index
 from clipsearch.ingest import IngestOptions
 from clipsearch.intake import tables
+from clipsearch.intake.dialects import Dialect
 from clipsearch.intake.rows import open_rows
 from clipsearch.intake.sources import open_source
 from tests.fakes import FakeEncoder
@@ -280,5 +281,22 @@ def test_a_quotation_mark_that_is_never_closed_swallows_no_rows():
     pairs, _ = read(text)
     assert [name for name, _ in found(pairs)] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert [caption for _, caption in found(pairs)] == ["one", "two", "three, four", "five"]
-    pairs, _ = read('file,caption\na.jpg,"one\nb.jpg,two\n')
+    pairs, notes = read('file,caption\na.jpg,"one\nb.jpg,two\n')
     assert found(pairs) == [("a.jpg", "one"), ("b.jpg", "two")]
+    assert any("never closed, in 'a.jpg,\"one'" in note for note in notes)
+
+
+def test_an_unclosed_quotation_mark_does_not_slow_down_what_follows():
+    lines = ["a.jpg,x\n"] * 20_000
+    lines[10] = '"a.jpg,x\n'
+    readers = []
+
+    class Counted(Dialect):
+        def _reader(self, lines):
+            readers.append(None)
+            return super()._reader(lines)
+
+    rows = list(Counted("utf-8").rows(iter(lines)))
+    assert len(rows) == len(lines)
+    assert rows[-1] == ["a.jpg", "x"]
+    assert len(readers) < 10

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ClusterError, ImageDecodeError, IndexNotFoundError, InvalidInputError
-from ..files import expanded
+from ..files import expanded, read_regular
 from ..index import Index
+from ..limits import MAX_IMAGE_BYTES
 from ..models import check_trusted
 from ..query import Query, Term
 from ..request import Searchable, SearchRequest
@@ -117,7 +118,7 @@ def _portable(term: Term) -> Term:
     if term.kind != "image" or not isinstance(term.value, str | os.PathLike):
         return term
     try:
-        data = expanded(term.value).read_bytes()
+        data = read_regular(expanded(term.value), MAX_IMAGE_BYTES)
     except OSError as exc:
         raise ImageDecodeError(f"cannot read {term.value}: {exc.strerror or exc}") from exc
     return Term("image", data, term.weight)

@@ -44,11 +44,17 @@ class Dialect:
     spaces: bool = False  # whether blanks stand between a separator and a quote
     skipped: int = 0  # lines before the header
 
-    def rows(self, text: Iterator[str]) -> Iterator[list[str]]:
+    def rows(
+        self, text: Iterator[str], unclosed_rows: list[str] | None = None
+    ) -> Iterator[list[str]]:
         """The fields of a table's rows, from its header on; blank lines are left out.
 
         A quotation mark that is never closed would swallow what follows. The lines that it has
         taken are read one by one, each to its own end.
+
+        Args:
+            text: The lines of the table.
+            unclosed_rows: Receives the first line of the first such row.
         """
         lines = _Lines(itertools.islice(text, self.skipped, None))
         reader = self._reader(lines)
@@ -66,11 +72,22 @@ class Dialect:
             lines.taken = []
             if unclosed:
                 reader = self._reader(lines)
-                yield from (part for line in taken for part in self._reader(iter([line])) if part)
+                if unclosed_rows is not None and not unclosed_rows:
+                    unclosed_rows.append(taken[0])
+                yield from self._one_by_one(taken)
             elif row is None:
                 return
             elif row:
                 yield row
+
+    def _one_by_one(self, lines: list[str]) -> Iterator[list[str]]:
+        """The fields of lines of which each ends a row; plain ones need no reader of their own."""
+        marks = [mark for mark in (self.quote, self.escape) if mark is not None]
+        for marked, some in itertools.groupby(
+            lines, lambda line: any(mark in line for mark in marks)
+        ):
+            for part in ([line] for line in some) if marked else (some,):
+                yield from filter(None, self._reader(iter(part)))
 
     def _is_unclosed(self, lines: list[str]) -> bool:
         if self.quote is None or self.escape is not None:

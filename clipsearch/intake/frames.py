@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -14,6 +15,10 @@ from PIL import Image
 from ..engine.columns import as_json, from_arrow
 from ..engine.declared import FRAME
 from ..errors import InvalidInputError
+from ..files import read_regular
+from ..images import decode_error
+from ..limits import MAX_IMAGE_BYTES
+from ..metadata import DECODER_ERRORS
 from .layouts import Asked, ColumnType, Layout, find_layout, unique_names
 from .pairs import Pair, Source, TableColumns
 from .places import file_named
@@ -110,7 +115,10 @@ class FrameSource(Source):
         if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim in (2, 3):
             value = Image.fromarray(value)
         if isinstance(value, Image.Image):
-            return _encoded(value), None
+            try:
+                return _encoded(value), None
+            except DECODER_ERRORS as exc:  # it is decoded only now
+                return None, str(decode_error("the image", exc))
         if not isinstance(value, str | os.PathLike):
             return None, f"the image is a {type(value).__name__}, not a path"
         path, refused = file_named(os.path.expanduser(os.fspath(value)), self._folder)
@@ -145,9 +153,9 @@ def _encoded(image: Image.Image) -> bytes:
     """An image in memory as the bytes of a file: those that it was read from, else PNG."""
     file = getattr(image, "fp", None)
     name = getattr(image, "filename", "")
-    if name and os.path.isfile(name) and file is not None:
-        with open(name, "rb") as opened:
-            return opened.read()
+    if name and file is not None:
+        with contextlib.suppress(OSError):  # it may be gone, or no file; the pixels are here
+            return read_regular(name, MAX_IMAGE_BYTES)
     buffer = io.BytesIO()
     kept = image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else None
     (kept or image.convert("RGB")).save(

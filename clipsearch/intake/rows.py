@@ -167,7 +167,8 @@ class _TextRows(Rows):
             raise SourceError(f"{exc} (read with {self._dialect.told()})") from exc
         self._width = len(self._names)
         kept = dict.fromkeys(one for one in (layout.image, layout.caption) if one)
-        types = typed_columns(self._rows(start=1), self._names, kept)
+        unclosed = list[str]()
+        types = typed_columns(self._rows(1, unclosed), self._names, kept)
         self._readers = {
             at: types[column].reader()
             for at, column in enumerate(self._names)
@@ -180,6 +181,11 @@ class _TextRows(Rows):
             },
         )
         self.notes = [*([self._told()] if self._is_odd(usual) else ()), *notes]
+        if unclosed:
+            self.notes.append(
+                f"{PurePath(name).name} has a quotation mark that is never closed, in "
+                f"{unclosed[0].strip()[:80]!r}; it and what follows were read line by line"
+            )
 
     def _is_odd(self, usual: str) -> bool:
         dialect = self._dialect
@@ -196,13 +202,13 @@ class _TextRows(Rows):
     def _is_damaged(self) -> bool:
         return self._dialect.encoding == "utf-8" and self._dialect.errors == "replace"
 
-    def _rows(self, start: int = 0) -> Any:
+    def _rows(self, start: int = 0, unclosed: list[str] | None = None) -> Any:
         """Fields of the rows that are not blank, from the header or the one after it."""
         dialect = self._dialect
         with self._open() as stream:
             text = opened_text(stream, dialect.encoding, dialect.errors)
             try:
-                yield from itertools.islice(dialect.rows(lines_of(text)), start, None)
+                yield from itertools.islice(dialect.rows(lines_of(text), unclosed), start, None)
             except (csv.Error, UnicodeError) as exc:  # of a file that changes meanwhile, too
                 raise SourceError(
                     f"cannot read the table {self._name}: {exc} (with {dialect.told()})"

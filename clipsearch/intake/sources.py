@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, TypedDict
 
 from ..errors import InvalidInputError, SourceError
-from ..files import expanded
+from ..files import expanded, open_regular
 from ..images import image_suffixes
 from ..limits import MAX_LINE
 from ..names import suffix_of
@@ -461,7 +461,7 @@ def _decoded(lines: Iterable[bytes], nulls: bool) -> Iterator[str]:
 def _looks_like_an_image(path: str) -> bool:
     """Whether a file without an image suffix starts like an image all the same."""
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             return looks_like_an_image(file.read(12))
     except OSError:
         return False
