@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -9,9 +10,8 @@ import typer
 import clipsearch
 
 from ..documents import facets_document
-from ..engine.facets import MOST_VALUES
+from ..engine.facets import FACETS, MOST_VALUES
 from ..locations import existing_index
-from ..types import FacetName
 from .formats import RowsOutput, print_csv
 from .options import IndexName
 from .output import note, print_json, print_table
@@ -21,13 +21,24 @@ __all__ = ["facets"]
 _COLUMNS = ["facet", "value", "items", "filter"]
 
 
+def _known(by: list[str] | None) -> list[str] | None:
+    for name in by or ():
+        if name not in FACETS:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(FACETS)}")
+    return by
+
+
 def facets(
     name: IndexName = None,
     where: Annotated[
         str | None, typer.Option(help="Count only items that satisfy this filter.")
     ] = None,
     by: Annotated[
-        list[FacetName] | None, typer.Option(help="What to count by. Repeatable; default: all.")
+        list[str] | None,
+        typer.Option(
+            callback=_known,
+            help=f"What to count by: {', '.join(FACETS)}. Repeatable; default: all.",
+        ),
     ] = None,
     folder: Annotated[
         str | None,
@@ -48,13 +59,15 @@ def facets(
 
     clipsearch facets -i photos --by folder --folder /home/me/photos
     """
+    if folder is not None and os.path.exists(folder):
+        folder = os.path.abspath(folder)
     with clipsearch.Index.open(existing_index(name)) as index:
         found = index.facets(where, by=by or None, folder=folder, limit=limit)
     if output == "json":
         print_json(facets_document(found))
         return
     rows = [
-        [facet, _shown(value.value), value.count, value.where]
+        (facet, _shown(value.value), value.count, value.where)
         for facet, of in found.by.items()
         for value in of.values
     ]

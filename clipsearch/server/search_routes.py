@@ -122,8 +122,7 @@ def get_facets(
 ) -> Response:
     """Count the items that satisfy a filter by camera, tag, month and so on.
 
-    curl -G http://127.0.0.1:7860/v1/indexes/photos/facets -d by=camera
-    --data-urlencode "where=taken_at >= '2024'"
+    curl 'http://127.0.0.1:7860/v1/indexes/photos/facets?by=month&by=camera&where=width%3E=800'
     """
     index = _whole_index(request, name)
     where = checked_where(index.fields(), asked.where)
