@@ -213,11 +213,13 @@ def test_a_column_of_a_table_answers_where_the_field_is_empty(tmp_path):
     encoder = FakeEncoder()
     with Index.create(tmp_path / "index", encoder) as index:
         with index.writer() as writer:
-            pairs = itertools.product(["A", "B", None], ["A", "b", None], range(2))
+            pairs = itertools.product(["A", "B", None], ["A", "square", None], range(2))
             for number, (camera, other, _) in enumerate(pairs):
-                extra = {} if other is None else {"camera": other, "tag": other, "path": other}
+                names = () if other is None else ("camera", "tag", "path", "orientation")
+                extra = dict.fromkeys(names, other)
                 place = {"path": f"/p/{number}"} if number % 2 else {}
-                record = Record(key=f"/p/{number}", camera=camera, extra=extra, **place)
+                side = {} if camera is None else {"width": 5, "height": 5}
+                record = Record(key=f"/p/{number}", camera=camera, extra=extra, **place, **side)
                 writer.put(record, image=encoder.vector(str(number)))
         found = assert_filters_find_what_is_counted(index)
         assert [(v.value, v.count) for v in found.by["camera"].values] == [

@@ -12,6 +12,7 @@ import clipsearch
 from ..documents import facets_document
 from ..engine.facets import FACETS, MOST_VALUES
 from ..locations import existing_index
+from ..names import stored
 from .formats import RowsOutput, print_csv
 from .options import IndexName
 from .output import note, print_json, print_table
@@ -60,7 +61,7 @@ def facets(
     clipsearch facets -i photos --by folder --folder /home/me/photos
     """
     if folder is not None and os.path.exists(folder):
-        folder = os.path.abspath(folder)
+        folder = stored(os.path.abspath(folder))
     with clipsearch.Index.open(existing_index(name)) as index:
         found = index.facets(where, by=by or None, folder=folder, limit=limit)
     if output == "json":

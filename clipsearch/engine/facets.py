@@ -25,6 +25,7 @@ from ..names import without_bytes
 from ..types import Facet, FacetName, Facets, FacetValue
 from ..vectors import Rows, is_in
 from . import catalog
+from .selection import Selection
 from .snapshot import Snapshot
 
 __all__ = ["FACETS", "MOST_VALUES", "facets"]
@@ -46,7 +47,7 @@ _SIZES |= {"16 MB": 16 * _MIB, "64 MB": 64 * _MIB}
 # Fields whose extra column of the same name answers where they are empty.
 _ASKED: dict[str, tuple[str, ...]]
 _ASKED = {"year": ("taken_at",), "month": ("taken_at",), "size": ("size_bytes",)}
-_ASKED |= {"folder": ("path", "key"), "orientation": ()}
+_ASKED |= {"folder": ("path", "key")}
 _MONTH = re.compile(r"(\d{4})(?:-(\d{2}).*)?", re.ASCII | re.S)
 _READ = (
     "SELECT row, camera, format, substr(taken_at, 1, 10), coalesce(path, key), "
@@ -177,8 +178,6 @@ def _mask(
     values: Sequence[Any],
 ) -> Mask | None:
     """Which items count; None for all."""
-    from .selection import Selection
-
     if where is None or not where.strip():
         return ~is_in(columns.rows, snapshot.away.rows) if snapshot.away else None
     selection = snapshot.selections.get(
