@@ -38,7 +38,9 @@ from .errors import (
 from .types import (
     Album,
     Duplicate,
+    Facet,
     Facets,
+    FacetValue,
     Hit,
     Hits,
     IngestReport,
@@ -75,6 +77,8 @@ __all__ = [
     "Duplicate",
     "Encoder",
     "EncoderMismatchError",
+    "Facet",
+    "FacetValue",
     "Facets",
     "Hit",
     "Hits",

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import errors
-from .documents import duplicate_of_public, hits_of_public, item_of_public
+from .documents import duplicate_of_public, facets_of_public, hits_of_public, item_of_public
 from .errors import ServiceError
 from .files import expanded, read_regular
 from .images import ImageInput, load_image
 from .limits import MAX_IMAGE_BYTES
 from .query import Query, Term
 from .request import Searchable, SearchRequest
-from .types import Album, Duplicate, Hits, Item, Prediction, SavedSearch
+from .types import Album, Duplicate, Facets, Hits, Item, Prediction, SavedSearch
 from .vectors import Floats
 
 if TYPE_CHECKING:
@@ -180,6 +180,18 @@ class RemoteIndex(Searchable):
             asked["threshold"] = threshold
         answer = self._client._send("GET", f"{self._path}/duplicates", params=asked).json()
         return [[duplicate_of_public(member) for member in group] for group in answer["groups"]]
+
+    def facets(
+        self, where: str | None = None, *, by: Sequence[str] | None = None, limit: int = 100
+    ) -> Facets:
+        """As `Index.facets`, without folders."""
+        asked: dict[str, Any] = {"limit": limit}
+        if where is not None:
+            asked["where"] = where
+        if by is not None:
+            asked["by"] = [by] if isinstance(by, str) else list(by)
+        answer = self._client._send("GET", f"{self._path}/facets", params=asked)
+        return facets_of_public(answer.json())
 
     def albums(self) -> list[Album]:
         """As `Index.albums`."""

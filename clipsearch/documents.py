@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any, get_origin, get_type_hints
 
 from .names import stored
-from .types import Column, Duplicate, FieldType, Hit, Hits, Item
+from .types import Column, Duplicate, Facet, Facets, FacetValue, FieldType, Hit, Hits, Item
 
 __all__ = [
     "COLUMNS",
@@ -22,6 +22,8 @@ __all__ = [
     "TYPES",
     "duplicate_document",
     "duplicate_of_public",
+    "facets_document",
+    "facets_of_public",
     "field_name",
     "hit_document",
     "hits_document",
@@ -72,6 +74,7 @@ FIELD_COLUMNS = {field: name for field, name, _ in _FILTERED}
 FIELDS: dict[str, FieldType] = {
     **{field: kind for field, _, kind in _FILTERED},
     "name": "text",  # the last part of the path or key
+    "orientation": "text",  # landscape, portrait or square
 }
 # Filters from outside must not use these: `path like '/home/a%'` would spell out the server's
 # folders letter by letter.
@@ -151,6 +154,24 @@ def public_duplicate(member: Duplicate) -> dict[str, Any]:
     """A member of a group of duplicates for anybody who may ask over HTTP."""
     known = duplicate_document(member)
     return {name: value for name, value in known.items() if name not in ("path", "key")}
+
+
+def facets_document(facets: Facets) -> dict[str, Any]:
+    """Facets as JSON; only those of folders tell where files are."""
+    return asdict(facets)
+
+
+def facets_of_public(document: Mapping[str, Any]) -> Facets:
+    """The facets of a document that `facets_document` made."""
+    by = {
+        name: Facet(
+            values=tuple(FacetValue(**value) for value in facet["values"]),
+            distinct=facet["distinct"],
+        )
+        for name, facet in document["by"].items()
+    }
+    menus = {name: tuple(document[name]) for name in ("cameras", "tags")}
+    return Facets(**{**document, **menus, "by": by})
 
 
 def public_item(item: Item) -> dict[str, Any]:

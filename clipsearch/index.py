@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import numpy as np
 
 from .documents import FIELDS, field_name
-from .engine import catalog, declared, marks, refresh, skipped, storage, vectorsets
+from .engine import catalog, declared, facets, marks, refresh, skipped, storage, vectorsets
 from .engine.baseline import ScoreBaseline
 from .engine.outcome import tell, telling
 from .engine.reader import Reader
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 __all__ = ["Index"]
 
 _ITEM_PAGE = 1000
-_MOST_CHOICES = 50  # cameras or tags of a menu
 _SAMPLE_SEED = 0  # one committed state always gives the same sample
 
 
@@ -289,12 +288,35 @@ class Index(Searchable):
 
         return self._reader.run(work)
 
-    def facets(self) -> Facets:
-        """What the items have in common, for building filters: cameras, tags, dates."""
+    def facets(
+        self,
+        where: str | None = None,
+        *,
+        by: Collection[str] | None = None,
+        folder: str | None = None,
+        limit: int = facets.MOST_VALUES,
+    ) -> Facets:
+        """What items have in common, for building filters, and how many have each value.
+
+        Args:
+            where: Only items that satisfy this expression count.
+            by: What to count by, such as "camera"; None for everything: folder, year, month,
+                camera, tag, album, format, orientation, size (classes of bytes) and caption
+                (whether there is one).
+            folder: The folder whose folders are counted, each with all that is below it; by
+                default the deepest one that has all items.
+            limit: Maximum number of values of a facet, the most frequent ones or the first
+                folders. Dates, sizes and orientations are never cut.
+
+        Returns:
+            The counts in `by`, years and months newest first, without items that are away. Each
+            value has the filter that finds its items.
+
+        Raises:
+            InvalidInputError: A bad expression, another facet, or a folder without items.
+        """
         return self._reader.run(
-            lambda conn, snapshot: catalog.facets(
-                conn, *snapshot.away.without("1", ()), _MOST_CHOICES
-            )
+            lambda conn, snapshot: facets.facets(conn, snapshot, where, by, folder, limit)
         )
 
     def albums(self) -> list[Album]:

@@ -11,6 +11,9 @@ __all__ = [
     "Column",
     "Duplicate",
     "DuplicateKind",
+    "Facet",
+    "FacetName",
+    "FacetValue",
     "Facets",
     "FieldType",
     "Hit",
@@ -33,6 +36,18 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Status = Literal["indexed", "unchanged", "duplicate", "skipped"]
 DuplicateKind = Literal["leader", "bytes", "pixels", "looks"]
 FieldType = Literal["integer", "number", "text", "date", "tag"]
+FacetName = Literal[
+    "folder",
+    "year",
+    "month",
+    "camera",
+    "tag",
+    "album",
+    "format",
+    "orientation",
+    "size",
+    "caption",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,8 +227,29 @@ class Hits(Sequence[Hit]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FacetValue:
+    """A value of a facet."""
+
+    value: str | bool | None  # None: the items without a value; a truth value for "caption"
+    count: int
+    where: str  # the filter that finds these items; more filters are joined to it by `and`
+    below: bool = False  # of a folder: whether there are folders in it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facet:
+    """The values of one facet, in the order in which they are shown."""
+
+    values: tuple[FacetValue, ...]
+    distinct: int  # how many there are, with those that are over a limit, without None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facets:
-    """What the items of an index have in common: choices for filters."""
+    """What items have in common: choices for filters, and how many items have each value.
+
+    Two are equal if they offer the same choices.
+    """
 
     cameras: tuple[str, ...] = ()  # most frequent first, ties by name
     tags: tuple[str, ...] = ()
@@ -221,6 +257,8 @@ class Facets:
     last_taken: str | None = None
     has_sizes: bool = False  # whether any item knows its width
     captions: int = 0  # items with a caption vector
+    items: int = field(default=0, compare=False)  # how many were counted
+    by: Mapping[str, Facet] = field(default_factory=dict, compare=False)  # facets by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Measure what the documentation claims, as ratios from one run.
 
-python scripts/benchmark.py start|index|road|embed|serve|page|ray|duplicates [options]
+python scripts/benchmark.py start|index|facets|road|embed|serve|page|ray|duplicates [options]
 
 Each prints a table with its bars and exits with 1 when one is missed. `docs/benchmarks.md` keeps
 runs with the machine named. A benchmark is not a test: nothing in `make test` depends on time.
@@ -18,6 +18,7 @@ from pathlib import Path
 SUBJECTS = {
     "start": "commands that do a little: seconds and memory against those of a text query",
     "index": "the index engine: exact against approximate search, growth, memory",
+    "facets": "facets with counts: over the whole index, and under a filter",
     "road": "the road in with an encoder that costs nothing: decoding, batching, storing",
     "embed": "the embedding pipeline: files on disk to a committed index",
     "serve": "the HTTP service: requests a second, batching",

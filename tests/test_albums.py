@@ -185,6 +185,31 @@ def test_the_command_line_makes_lists_and_searches_albums(cli, index):
     assert "--label" in cli("tag", "-i", at, "--item", 1, expect=1).stderr
 
 
+def test_the_command_line_counts_what_its_filters_find(cli, index):
+    of, at = ids(index), index.path
+    cli("album", "add", "Trip", of["red"], of["blue"], "-i", at)
+    told = json.loads(cli("facets", "-i", at, "--where", "width >= 41", "-f", "json").stdout)
+    assert told["items"] == 5
+    (trip, none) = told["by"]["album"]["values"]
+    assert (trip["value"], trip["count"], none["value"], none["count"]) == ("Trip", 1, None, 4)
+    found = cli("search", "-i", at, "--where", trip["where"], "-f", "json").stdout
+    assert {hit["id"] for hit in json.loads(found)["hits"]} == {of["red"], of["blue"]}
+    folder = os.path.join(os.path.dirname(at), "photos")
+    (row,) = cli("facets", "-i", at, "--folder", folder + "/", "--by", "folder").stdout.split("\n")[
+        3:4
+    ]
+    assert row.split()[:3] == ["folder", folder, "6"]
+    csv = cli("facets", "-i", at, "--by", "orientation", "--by", "caption", "-f", "csv").stdout
+    assert csv.splitlines()[1:] == [
+        "orientation,landscape,6,orientation = 'landscape'",
+        "caption,no,6,caption is null",
+    ]
+    cut = cli("facets", "-i", at, "--by", "album", "--limit", 1)
+    assert "note" not in cut.stderr
+    assert "not one of folder" in cli("facets", "-i", at, "--by", "color", expect=2).stderr
+    assert "no item of the index" in cli("facets", "-i", at, "--folder", "/x", expect=1).stderr
+
+
 def test_a_search_is_kept_and_asked_again(cli, index):
     at = index.path
     first = cli(

@@ -24,6 +24,7 @@ FORMATS = {
     "search": ("table json jsonl paths", ["a cat", "-i", "{index}"]),
     "classify": ("table json csv", ["{photos}/cat", "-l", "cat", "-l", "rocket", "-t", "none"]),
     "tag": ("table json", ["-i", "{index}", "-l", "cat", "-l", "rocket", "-t", "none"]),
+    "facets": ("table json csv", ["-i", "{index}", "--by", "format"]),
     "album list": ("table json", ["-i", "{index}"]),
     "saved list": ("table json", ["-i", "{index}"]),
     "fit": ("table json", ["{photos}", "-o", "{pack}", "-t", "none"]),

@@ -28,6 +28,7 @@ _COMMANDS = {
     "search": "search.search",
     "classify": "classify.classify",
     "tag": "tag.tag",
+    "facets": "facets.facets",
     "album": "album.album_app",
     "saved": "search.saved_app",
     "fit": "tag.fit",

@@ -21,7 +21,7 @@ import numpy as np
 from ..documents import STORED, holds_path
 from ..errors import InvalidInputError
 from ..names import actual, stored
-from ..types import Facets, Item, Modality, Record
+from ..types import Item, Modality, Record
 from ..vectors import Rows
 from . import digests
 from .baseline import ScoreBaseline
@@ -413,30 +413,6 @@ def counts(conn: sqlite3.Connection) -> dict[str, int]:
         "stray_away": "SELECT count(*) FROM away WHERE row NOT IN (SELECT row FROM items)",
     }
     return {name: int(conn.execute(sql).fetchone()[0]) for name, sql in names.items()}
-
-
-def facets(conn: sqlite3.Connection, condition: str, values: Sequence[Any], most: int) -> Facets:
-    """What items that satisfy a condition have in common, with at most `most` cameras and tags."""
-    by_camera = conn.execute(
-        "SELECT camera, min(nullif(taken_at, '')), max(taken_at), count(width), sum(has_caption) "
-        f"FROM items WHERE {condition} GROUP BY camera ORDER BY count(*) DESC, camera",
-        tuple(values),
-    ).fetchall()
-    tagged = "tags" if condition == "1" else f"tags JOIN items USING (row) WHERE {condition}"
-    by_tag = conn.execute(
-        f"SELECT label FROM {tagged} GROUP BY label ORDER BY count(DISTINCT row) DESC, label "
-        "LIMIT ?",
-        (*values, most),
-    )
-    taken = [date[:10] for group in by_camera for date in group[1:3] if date]
-    return Facets(
-        cameras=tuple(group[0] for group in by_camera if group[0])[:most],
-        tags=tuple(label for (label,) in by_tag),
-        first_taken=min(taken, default=None),
-        last_taken=max(taken, default=None),
-        has_sizes=any(group[3] for group in by_camera),
-        captions=sum(group[4] for group in by_camera),
-    )
 
 
 def delete_items(conn: sqlite3.Connection, rows: Sequence[int]) -> None:

@@ -44,11 +44,16 @@ _SQL = {
     **{field: f"items.{column}" for field, column in FIELD_COLUMNS.items()},
     "id": "items.row",
     # A date that is cut short counts as its first moment.
-    "taken_at": "(items.taken_at || substr('0001-01-01T00:00:00', length(items.taken_at) + 1))",
+    "taken_at": "(CASE WHEN length(items.taken_at) >= 19 THEN items.taken_at "
+    "ELSE items.taken_at || substr('0001-01-01T00:00:00', length(items.taken_at) + 1) END)",
     "name": "basename(coalesce(items.path, items.key))",
     # Pillow's names are upper case; nobody should have to know.
     "format": "items.format COLLATE NOCASE",
+    "orientation": "(CASE WHEN items.width > items.height THEN 'landscape' "
+    "WHEN items.width < items.height THEN 'portrait' "
+    "WHEN items.width = items.height THEN 'square' END) COLLATE NOCASE",
 }
+_IN_ANY_CASE = ("format", "orientation")  # which are ASCII
 # A value of an extra column, or one inside it, after as many steps as there are names.
 _STEP = "json_each(CASE WHEN {0}.type IN ('object', 'array') THEN {0}.value END) AS {1}"
 # Whether an item has a name of a field that holds several, and where it is.
@@ -164,12 +169,17 @@ def like(field: Field, pattern: str, escape: str | None) -> Condition:
     condition = f"folded_like({column}, ?, ?)", (*names, pattern, escape)
     if field.extra or field.name == "name":
         return condition
-    # SQLite itself is ten times as fast where a text is ASCII.
-    sql = (
-        f"(CASE WHEN length({column}) = length(CAST({column} AS BLOB)) "
-        f"THEN {column} LIKE ? ESCAPE '!' ELSE {condition[0]} END)"
-    )
+    sql = f"(CASE WHEN {_is_ascii(column)} THEN {column} LIKE ? ESCAPE '!' ELSE {condition[0]} END)"
     return sql, (ascii_pattern(pattern, escape), *condition[1])
+
+
+def _is_ascii(column: str) -> str:
+    """Whether a text is ASCII: then SQLite itself is ten times as fast as our functions."""
+    return f"length({column}) = length(CAST({column} AS BLOB))"
+
+
+def _nfc(column: str) -> str:
+    return f"(CASE WHEN {_is_ascii(column)} THEN {column} ELSE nfc({column}) END)"
 
 
 def compare(field: Field, op: Operator, value: Value) -> Condition:
@@ -186,15 +196,19 @@ def compare(field: Field, op: Operator, value: Value) -> Condition:
         value = float(value)
     column, names = (_NAMED[field.name][0], ()) if field.type == "tag" else field.column()
     if isinstance(value, str):
-        is_text = field.name != "format"  # which has a collation, and is ASCII
+        is_text = field.name not in _IN_ANY_CASE
         if is_text and not (value.isascii() and op in ("=", "!=")):
-            column = f"nfc({column})"
+            has_column = not field.extra and field.name != "name" and field.type != "tag"
+            column = _nfc(column) if has_column else f"nfc({column})"
         value, name = nfc(without_bytes(value)), nfc(stored(value))
         if name != value and field.type != "tag" and op in ("=", "!="):
             no = "NOT " if op == "!=" else ""  # with escapes as they are stored, or written out
             return f"({column} {no}IN (?, ?))", (*names, value, name)
     if field.type == "tag":
         tagged = _NAMED[field.name][1].format(f"{column} = ?")
+        if column == _NAMED[field.name][0]:  # which is looked up at once for all items
+            table, name = column.split(".")
+            tagged = f"items.row IN (SELECT row FROM {table} WHERE {name} = ?)"
         return (tagged if op == "=" else f"(NOT {tagged})"), (value,)
     return f"({column} {op} ?)", (*names, value)
 

@@ -352,6 +352,8 @@ class Snapshot:
     selections: Selections = field(default_factory=Selections, compare=False)
     # some vectors by modality, which tell how a query's scores are spread
     samples: dict[str, Floats] = field(default_factory=dict, compare=False)
+    # what was read of all items, those that are away included, by what it is for
+    kept: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def store(self, modality: Modality) -> VectorStore:
         """The vectors of one modality, of items that are away too."""

@@ -17,8 +17,10 @@ from pydantic import (
 )
 
 from ..documents import DEFAULTS, PUBLIC, TYPES
+from ..engine.facets import MOST_VALUES
 from ..query import Query
 from ..request import PARAMETERS, SearchRequest
+from ..types import FacetName
 from .settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ __all__ = [
     "DuplicatesQuery",
     "EmbedBody",
     "EmbedDocument",
+    "FacetsDocument",
+    "FacetsQuery",
     "HitsDocument",
     "IndexDocument",
     "ItemDocument",
@@ -237,6 +241,48 @@ class DuplicatesDocument(_Document):
 
     groups: list[list[DuplicateDocument]]
     total: int = Field(description="How many groups there are, whatever the limit.")
+
+
+class FacetsQuery(_Document):
+    """What to count."""
+
+    where: Where | None = Field(None, description="Only items that satisfy this filter count.")
+    by: list[FacetName] | None = Field(
+        None,
+        max_length=20,
+        description="A facet; may be given several times. By default all but folders, which are "
+        "not shown over HTTP.",
+    )
+    limit: int = Field(MOST_VALUES, ge=1, le=1000, description="Maximum number of values of each.")
+
+
+class FacetValueDocument(_Document):
+    """A value with the items that have it."""
+
+    value: str | bool | None = Field(description="Null for items without a value.")
+    count: int
+    where: str = Field(description="The filter that finds them; others are joined to it by `and`.")
+    below: bool = False
+
+
+class FacetDocument(_Document):
+    """The values of one facet: dates newest first, sizes ascending, others by their counts."""
+
+    values: list[FacetValueDocument]
+    distinct: int = Field(description="How many values there are, whatever the limit.")
+
+
+class FacetsDocument(_Document):
+    """Counts by facet, with the choices of menus: the most frequent cameras and tags, dates."""
+
+    items: int = Field(description="How many items were counted.")
+    by: dict[str, FacetDocument]
+    cameras: list[str]
+    tags: list[str]
+    first_taken: str | None
+    last_taken: str | None
+    has_sizes: bool = Field(description="Whether any item knows its width.")
+    captions: int = Field(description="How many items have a caption vector.")
 
 
 class IndexDocument(_Document):

@@ -11,16 +11,18 @@ from fastapi import Query as QueryParameters
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from ..documents import hits_document, public_duplicate, public_hit, public_item
+from ..documents import facets_document, hits_document, public_duplicate, public_hit, public_item
 from ..errors import ImageDecodeError, IndexLockedError, InvalidInputError, ItemNotFoundError
 from ..explore.thumbnails import THUMBNAIL_SIDE, thumbnail
 from ..index import Index
 from .image_files import image_answer, sent_image, shown_folders
-from .public_filter import checked_where, visible_fields
+from .public_filter import checked_where, visible_facets, visible_fields
 from .schemas import (
     AlbumsDocument,
     DuplicatesDocument,
     DuplicatesQuery,
+    FacetsDocument,
+    FacetsQuery,
     HitsDocument,
     IndexDocument,
     IndexesDocument,
@@ -112,6 +114,20 @@ def get_duplicates(
         _COMPARING.release()
     shown = [[public_duplicate(member) for member in group] for group in groups[: asked.limit]]
     return JSONResponse({"groups": shown, "total": len(groups)})
+
+
+@router.get("/{name}/facets", response_model=FacetsDocument)
+def get_facets(
+    request: Request, name: Name, asked: Annotated[FacetsQuery, QueryParameters()]
+) -> Response:
+    """Count the items that satisfy a filter by camera, tag, month and so on.
+
+    curl 'http://127.0.0.1:7860/v1/indexes/photos/facets?by=month&by=camera&where=width%3E=800'
+    """
+    index = _whole_index(request, name)
+    where = checked_where(index.fields(), asked.where)
+    found = index.facets(where, by=visible_facets(asked.by), limit=asked.limit)
+    return JSONResponse(facets_document(found))
 
 
 @router.get("/{name}/albums", response_model=AlbumsDocument)

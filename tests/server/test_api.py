@@ -152,6 +152,26 @@ def test_albums_and_saved_searches_are_listed_and_asked(client, service, home, e
     assert remote.albums() == []
 
 
+def test_facets_are_counted_and_never_tell_where_files_are(client, service, home, encoder):
+    with Index.open(home / "photos", encoder) as local:
+        remote = client.index("photos")
+        for where in (None, "width > 300"):
+            mine = local.facets(where)
+            theirs = remote.facets(where)
+            assert theirs == mine
+            assert theirs.items == mine.items
+            assert theirs.by == {name: of for name, of in mine.by.items() if name != "folder"}
+        for value in remote.facets(by=["orientation", "size"], limit=3).by["orientation"].values:
+            found = remote.search(where=value.where, k=100)
+            assert len(found) == value.count
+    answer = service.get("/v1/indexes/photos/facets")
+    assert str(home) not in answer.text
+    for refused in ({"by": "folder"}, {"by": "color"}, {"where": "path like '/%'"}, {"limit": 0}):
+        answer = service.get("/v1/indexes/photos/facets", params=refused)
+        assert answer.status_code == 422, refused
+        assert str(home) not in answer.text
+
+
 def test_duplicates_are_listed_with_kind_hash_and_size(client, service):
     answer = service.get("/v1/indexes/photos/duplicates", params={"limit": 5})
     assert answer.status_code == 200
