@@ -142,7 +142,9 @@ def load_encoder(
             `local-dir:/folder` in open_clip's format, or `ViT-B-32:/file.safetensors` (a local
             checkpoint; `ViT-L-14/laion2b_s32b_b82k:/file` where weights of one architecture
             differ in preprocessing).
-        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
+        device: "auto" (CUDA or an Apple GPU where there is one), "cpu", "cuda", "cuda:1" or "mps".
+            An Apple GPU is compared with the CPU when the model is loaded. Where vectors differ or
+            an operator is missing, the CPU encodes, and the encoder's `notes` say why.
         precision: Numeric precision of the image encoder. "auto" is half precision where the
             hardware has it and the embeddings agree with float32 to a cosine over 0.999, "int8"
             multiplies in 8 bits on a CPU (transformers only; refused under a cosine of 0.99).

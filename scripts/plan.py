@@ -296,7 +296,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--memory-gib", type=float, default=64.0, help="memory of a serving node")
     add("--worker-cost", type=float, default=1.0, help="cost of a worker's hour")
     add("--node-cost", type=float, default=0.5, help="cost of a serving node's hour")
-    add("--device", default="auto", help="device that is measured: auto, cpu or cuda")
+    add("--device", default="auto", help="device that is measured: auto, cpu, cuda or mps")
     add("-f", "--format", choices=("table", "json"), default="table", help="output format")
     return parser.parse_args(arguments)
 

@@ -1,5 +1,7 @@
 """On a CUDA GPU: the same answers as on the processor."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -62,7 +64,19 @@ def test_an_index_made_on_a_gpu_is_searched_on_the_processor(on_gpu, exact, tmp_
     assert np.allclose([s for _, s in ours], [s for _, s in theirs], atol=2e-3)
 
 
-def test_full_memory_halves_batches_and_loses_nothing():
+def test_threads_on_streams_of_their_own_get_their_own_vectors(on_gpu):
+    rng = np.random.default_rng(0)
+    size = (batch_for(on_gpu), *on_gpu.preprocessing.size, 3)
+    batches = [rng.integers(0, 256, size, dtype=np.uint8) for _ in range(3)]
+    expected = [on_gpu.encode_pixels(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(on_gpu.encode_pixels, batches * 8))
+    for number, vectors in enumerate(found):
+        assert (vectors * expected[number % 3]).sum(1).min() > 0.9999
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_full_memory_halves_batches_and_loses_nothing(threads):
     encoder = load_encoder(BUNDLED_MODEL, device="cuda")
     pixels = np.random.default_rng(0).integers(
         0, 256, (batch_for(encoder), *encoder.preprocessing.size, 3), dtype=np.uint8
@@ -73,8 +87,10 @@ def test_full_memory_halves_batches_and_loses_nothing():
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(allowed / total)
     try:
-        found = encoder.encode_pixels(pixels)
+        with ThreadPoolExecutor(threads) as pool:
+            found = list(pool.map(encoder.encode_pixels, [pixels] * threads))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert (found * expected).sum(1).min() > 0.999
+    for vectors in found:
+        assert (vectors * expected).sum(1).min() > 0.999
     assert "memory ran out" in encoder.notes[0]

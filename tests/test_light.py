@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -135,10 +137,14 @@ def test_torch_is_asked_for_a_gpu_only_where_there_may_be_one(monkeypatch):
     assert not devices.may_have_gpu()
 
 
-def test_texts_do_not_wait_to_see_whether_there_is_a_gpu(encoder, photos, monkeypatch):
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_texts_do_not_wait_to_see_whether_there_is_a_gpu(encoder, photos, monkeypatch, device):
+    if device == "mps":
+        monkeypatch.setattr(devices, "sys", SimpleNamespace(platform="darwin"))
+        monkeypatch.setattr(platform, "machine", lambda: "arm64")
     monkeypatch.setattr(devices, "_GPU_FILES", (os.devnull,))
     light = load_text_encoder("clipsearch-mini", encoder.fingerprint)
-    assert (light.device, light.runtime) == ("cuda", "torch")  # as far as can be seen
+    assert (light.device, light.runtime) == (device, "torch")  # as far as can be seen
     np.testing.assert_allclose(light.encode_texts(TEXTS), encoder.encode_texts(TEXTS), atol=1e-6)
     if not torch.cuda.is_available():
         assert (

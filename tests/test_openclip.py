@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 from clipsearch import load_encoder
-from clipsearch.encoders import loader, openclip
+from clipsearch.encoders import loader, openclip, streams
 from clipsearch.encoders.int8 import in_8_bits
 from clipsearch.encoders.loader import open_encoder
+from clipsearch.encoders.openclip import OpenClipEncoder
 from clipsearch.errors import InvalidInputError, ModelLoadError, ModelNotFoundError
 from clipsearch.images import load_image
 from clipsearch.models import _BUNDLED_FOLDER
@@ -177,6 +181,120 @@ def test_other_errors_are_not_taken_for_lack_of_memory(vit, photos):
         encoder.encode_images(photos[:4])
 
 
+def at_once(encoder, some, threads=6):
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(encoder.encode_pixels, [some] * threads))
+
+
+@pytest.fixture
+def like_a_gpu(other, monkeypatch):
+    """Encodes a batch a thread on the CPU, as on a GPU: the same code, streams that do nothing."""
+    encoder = open_encoder(other, device="cpu", precision="fp32")
+    monkeypatch.setitem(streams._AT_ONCE, "cpu", 2)
+    encoder._streams = streams.Streams(torch.device("cpu"))
+    encoder._cores = encoder._block = None
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def other_in_torch(other):
+    return open_encoder(other, device="cpu", precision="fp32")
+
+
+def probe(encoder, most=12):
+    size = encoder.preprocessing.size
+    return np.random.default_rng(0).integers(0, 256, (most, *size, 3), dtype=np.uint8)
+
+
+def test_threads_take_turns_on_the_streams_of_a_device(like_a_gpu, other_in_torch):
+    inside, most = [], []
+
+    def enter(module, given):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.02)
+
+    like_a_gpu._model.visual.register_forward_pre_hook(enter)
+    like_a_gpu._model.visual.register_forward_hook(
+        lambda module, given, made: inside.pop() and None
+    )
+    expected = other_in_torch.encode_pixels(probe(like_a_gpu))
+    for vectors in at_once(like_a_gpu, probe(like_a_gpu)):
+        np.testing.assert_allclose(vectors, expected, atol=2e-5)
+    assert max(most) == 2
+    assert len(like_a_gpu._streams._idle) == 2  # two streams, used again and again
+    texts = ["a red bus", "two dogs"]
+    expected = other_in_torch.encode_texts(texts)
+    np.testing.assert_allclose(like_a_gpu.encode_texts(texts), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "says", ["MPS backend out of memory (MPS allocated: 9 GB)", "CUBLAS_STATUS_ALLOC_FAILED when"]
+)
+def test_memory_that_runs_out_in_several_threads_loses_nothing(like_a_gpu, other_in_torch, says):
+    expected = other_in_torch.encode_pixels(probe(like_a_gpu))
+
+    def full(module, given):
+        if len(given[0]) > 3:
+            raise RuntimeError(says)
+
+    like_a_gpu._model.visual.register_forward_pre_hook(full)
+    for vectors in at_once(like_a_gpu, probe(like_a_gpu)):
+        np.testing.assert_allclose(vectors, expected, atol=2e-5)
+    assert "memory ran out" in like_a_gpu.notes[0]
+    assert like_a_gpu._streams.permits._value == 2
+
+
+def on_an_untrusted(monkeypatch, device, model):
+    monkeypatch.setattr(loader, "resolve_device", lambda asked: device)
+    return open_encoder(model, device="auto", precision="fp32")
+
+
+def test_a_device_without_an_operator_gives_way_to_the_processor(
+    other, other_in_torch, photos, monkeypatch
+):
+    encoder = on_an_untrusted(monkeypatch, "meta", other)  # torch's device without any values
+    assert (encoder.device, encoder.fingerprint) == ("cpu", other_in_torch.fingerprint)
+    (note,) = encoder.notes
+    assert "run on the CPU, because meta cannot be used: Cannot copy out of meta tensor" in note
+    for mine, theirs in (
+        (encoder.encode_images(photos[:9]), other_in_torch.encode_images(photos[:9])),
+        (encoder.encode_texts(["a red bus"]), other_in_torch.encode_texts(["a red bus"])),
+    ):
+        np.testing.assert_allclose(mine, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("strays", [False, True])
+def test_a_device_is_used_only_if_its_vectors_are_those_of_the_processor(
+    other, other_in_torch, photos, monkeypatch, strays
+):
+    place = OpenClipEncoder._place
+
+    def placed(encoder, device):
+        place(encoder, device)
+        if strays and device.index == 0:  # as on a device that gets a layer wrong
+            encoder._model.visual.ln_post.weight.mul_(torch.linspace(0, 2, 128))
+
+    monkeypatch.setattr(OpenClipEncoder, "_place", placed)
+    monkeypatch.setattr(openclip, "_TRUSTED", ("cuda",))
+    encoder = on_an_untrusted(monkeypatch, "cpu:0", other)
+    assert encoder.device == ("cpu" if strays else "cpu:0")
+    assert [("to a cosine of 0." in note) for note in encoder.notes] == [True] * strays
+    np.testing.assert_allclose(
+        encoder.encode_images(photos[:4]), other_in_torch.encode_images(photos[:4]), atol=2e-5
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="torch finds no Apple GPU")
+def test_an_apple_gpu_gives_the_processors_vectors_to_several_threads(other_encoder, other):
+    encoder = load_encoder(other, device="auto")
+    assert (encoder.device, encoder.notes) == ("mps", [])
+    expected = other_encoder.encode_pixels(probe(encoder))
+    for vectors in at_once(encoder, probe(encoder)):
+        assert (vectors * expected).sum(axis=1).min() > 0.9999
+
+
 def test_half_precision_on_a_processor_agrees(vit, photos):
     exact = open_encoder(vit, device="cpu", precision="fp32")
     half = open_encoder(vit, device="cpu", precision="bf16")
@@ -233,6 +351,9 @@ def test_unknown_settings_are_refused(encoder):
         load_encoder(precision="fp8")
     with pytest.raises(InvalidInputError, match="unknown device"):
         load_encoder(device="abacus")
+    if not torch.backends.mps.is_available():
+        with pytest.raises(InvalidInputError, match="no Apple GPU"):
+            load_encoder(device="mps")
     with pytest.raises(InvalidInputError, match="prepared images must be"):
         encoder.encode_pixels(np.zeros((1, 8, 8, 3), np.uint8))
 

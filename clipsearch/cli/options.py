@@ -23,7 +23,9 @@ _INDEX = typer.Option("-i", "--index", help="Name or folder of the index.")
 
 IndexName = Annotated[str | None, _INDEX]
 NewIndexName = Annotated[str, _INDEX]
-Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu or cuda.")]
+Device = Annotated[
+    str, typer.Option(help="Device to compute on: auto, cpu, cuda, or mps (Apple GPU).")
+]
 ImagePrecision = Annotated[Precision, typer.Option(help="Numeric precision of the image encoder.")]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Images encoded together; by default 32, or 256 on a GPU.")

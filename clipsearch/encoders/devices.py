@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import platform
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = [
     "has_bfloat16",
     "has_openvino",
     "has_torch",
+    "likely_device",
     "may_have_gpu",
 ]
 
@@ -38,11 +40,18 @@ def check_precision(precision: str) -> None:
 def check_device(device: str) -> None:
     """Raise `InvalidInputError` on a kind of device that there is not."""
     if device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
-        raise InvalidInputError(f"unknown device {device!r}; choose auto, cpu or cuda")
+        raise InvalidInputError(f"unknown device {device!r}; choose auto, cpu, cuda or mps")
+
+
+def likely_device() -> str:
+    """What "auto" may mean to torch: "cuda", "mps", or "cpu" where it is that for certain."""
+    if sys.platform == "darwin":  # torch has no packages for Intel's Macs
+        return "mps" if platform.machine() == "arm64" else "cpu"
+    return "cuda" if may_have_gpu() else "cpu"
 
 
 def may_have_gpu() -> bool:
-    """Whether torch should be asked for a GPU; False only where there is none for certain."""
+    """Whether torch should be asked for a CUDA GPU; False only where there is none for certain."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
         return False
     return sys.platform != "linux" or any(map(os.path.exists, _GPU_FILES))

@@ -58,7 +58,9 @@ def open_encoder(
     name: str, *, device: str, precision: Precision, alias: str | None = None
 ) -> OpenClipEncoder:
     """Load the OpenCLIP model called `name`, known as `alias`; see `clipsearch.load_encoder`."""
-    device = resolve_device(device)
+    resolved = resolve_device(device)
+    if precision == "int8" and (device, resolved) == ("auto", "mps"):
+        resolved = "cpu"  # which alone multiplies in 8 bits
     with _quiet(), _hub_in_reach():
         spec = _parse(name)
         try:
@@ -73,7 +75,7 @@ def open_encoder(
             tokenizer = open_clip.get_tokenizer(spec.source)
         except Exception as exc:  # translated once, here: open_clip raises whatever it meets
             raise _load_error(name, exc) from exc
-    return OpenClipEncoder(alias or name, model, tokenizer, device, precision)
+    return OpenClipEncoder(alias or name, model, tokenizer, resolved, precision)
 
 
 def _parse(name: str) -> _ModelSpec:

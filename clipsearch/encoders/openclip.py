@@ -24,11 +24,12 @@ import torch
 from ..errors import InvalidInputError, ModelLoadError
 from ..images import ImageInput, Preprocessing
 from ..types import Precision
-from .devices import has_bfloat16
+from .devices import check_device, has_bfloat16
 from .imageexport import export_image_graph
 from .int8 import in_8_bits
 from .prepared import check_pixels, encode_prepared, unit
 from .probe import probe_pixels
+from .streams import streams_of
 from .textexport import export_text_tower
 from .texts import TextTruncatedWarning, check_texts, shortened, warn_truncated
 from .texttower import TextTower
@@ -50,6 +51,7 @@ _PRECISION_AGREEMENT = 0.999  # cosine that a precision chosen by "auto" must ke
 _INT8_AGREEMENT = 0.99  # the same for int8, which only the user chooses
 _FOLDED_AGREEMENT = 0.99999
 _CUT_AGREEMENT = 0.99999  # of texts that are not padded
+_DEVICE_AGREEMENT = 0.9999  # of a device that is not trusted with the CPU
 _TEXT_AGREEMENT = 0.9999  # of the text encoder without torch
 _TEXT_BATCH = 256  # on a GPU
 # On a CPU core; texts are sorted by length first, so that small blocks pad less.
@@ -61,8 +63,14 @@ _LEAST_CORE_TEXTS, _CORE_TEXTS = 4, 32
 # (ViT-B-32 with AMX: 130 images/s with 8, 153 with 16, 139 with 32).
 _CORE_BATCH, _CONV_CORE_BATCH, _BF16_CORE_BATCH = 8, 4, 16
 _MOST_EXPORTED = 2 << 30  # bytes of float32 weights, of which OpenVINO's compiler keeps copies
+_TRUSTED = ("cpu", "cuda")  # MPS lacks operators, and some gave wrong values without an error
 _GPU_RACE = 64  # images with which precisions are raced on a GPU
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# In torch's errors: of MPS and CUDA's driver, of cuBLAS and cuDNN, and of the CPU.
+_NO_MEMORY = (
+    *("out of memory", "ALLOC_FAILED"),
+    *("can't allocate memory", "not enough memory", "bad_alloc"),
+)
 _CLEANINGS: dict[str, Cleaning] = {
     "_clean_lower": "lower",
     "_clean_canonicalize": "canonicalize",
@@ -81,7 +89,6 @@ class OpenClipEncoder:
         self, name: str, model: torch.nn.Module, tokenizer: Any, device: str, precision: Precision
     ) -> None:
         self._name = name
-        self._device = torch.device(device)
         model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._preprocessing = Preprocessing.from_open_clip(
@@ -92,19 +99,20 @@ class OpenClipEncoder:
         self._logit_scale = float(weights.logit_scale.detach().exp())
         bias = getattr(model, "logit_bias", None)
         self._logit_bias = None if bias is None else float(bias.detach())
-        self._model: Any = model.to(self._device)
-        self._cores = TorchCores() if self._device.type == "cpu" else None
+        self._model: Any = model
         self._lock = threading.Lock()
-        convolutional = is_convolutional(self._model.get_submodule("visual"))
-        self._layout = torch.channels_last if convolutional else torch.contiguous_format
+        self._is_convolutional = is_convolutional(self._model.get_submodule("visual"))
+        self._layout = torch.channels_last if self._is_convolutional else torch.contiguous_format
         self._out_of_memory = False
         self._block: int | None = None  # images that one call of the model takes
-        if self._device.type == "cpu":
-            self._block = _CONV_CORE_BATCH if convolutional else _CORE_BATCH
         self._cut: CutTextTower | None = None
-        self._dim = self._cut_texts()
         self._precision: _Settled = "fp32"
+        wanted = torch.device(device)
+        is_trusted = wanted.type in _TRUSTED
+        self._place(wanted if is_trusted else torch.device("cpu"))
+        self._dim = self._cut_texts()
         self._fold_batch_norms()
+        self._refusal = None if is_trusted else self._try(wanted)
         self.settle(precision)
 
     @property
@@ -160,9 +168,10 @@ class OpenClipEncoder:
     @property
     def notes(self) -> list[str]:
         """Warnings to show after encoding many images."""
-        if not self._out_of_memory:
-            return []
-        return [f"memory ran out: images were encoded {self._block} at a time"]
+        notes = [] if self._refusal is None else [self._refusal]
+        if self._out_of_memory:
+            notes.append(f"memory ran out: images were encoded {self._block} at a time")
+        return notes
 
     def encode_images(self, images: Sequence[ImageInput]) -> npt.NDArray[np.float32]:
         """Encode images.
@@ -199,15 +208,15 @@ class OpenClipEncoder:
         if not len(pixels):
             return np.empty((0, self._dim), np.float32)
         while True:
+            size = min(self._block or len(pixels), len(pixels))
             try:
-                return self._encode_blocks(pixels)
+                return self._encode_blocks(pixels, size)
             except (RuntimeError, MemoryError) as exc:
                 if not _ran_out_of_memory(exc):
                     raise
-                self._halve(len(pixels), exc)
+                self._halve(size, exc)
 
-    def _encode_blocks(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        size = self._block or len(pixels)
+    def _encode_blocks(self, pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.float32]:
         blocks = [pixels[i : i + size] for i in range(0, len(pixels), size)]
         if self._cores is None or len(blocks) == 1:  # a single one is shared by all cores
             return np.concatenate([self._encode_block(block) for block in blocks])
@@ -215,29 +224,28 @@ class OpenClipEncoder:
 
     def _encode_block(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         dtype = _DTYPES.get(self._precision, torch.float32)
-        with torch.inference_mode():
-            host = torch.from_numpy(np.ascontiguousarray(pixels))
-            if self._device.type == "cuda":
-                host = host.pin_memory()
-            batch = host.to(self._device, non_blocking=True)
+        with self._streams.turn(), torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(pixels))
+            if self._device.type == "cuda":  # into pinned memory, which torch keeps and reuses
+                batch = batch.pin_memory().to(self._device, non_blocking=True)
+            else:  # MPS would read what is freed or overwritten by then (pytorch#189690)
+                batch = batch.to(self._device)
             batch = batch.permute(0, 3, 1, 2).float().div_(255)  # [n, 3, H, W], channels last
-            batch = batch.sub_(self._channel(self._preprocessing.mean))
-            batch = batch.div_(self._channel(self._preprocessing.std))
+            batch = batch.sub_(self._mean).div_(self._std)
             batch = batch.to(dtype).contiguous(memory_format=self._layout)
             return unit(self._model.encode_image(batch).float().cpu().numpy(), "image")
 
-    def _halve(self, images: int, exc: BaseException) -> None:
-        block = min(self._block or images, images)
+    def _halve(self, block: int, exc: BaseException) -> None:
+        """Encode half of so many images together, unless another thread has seen to that."""
         if block == 1:
             raise ModelLoadError(
                 f"out of memory encoding a single image with {self._name}; choose a smaller "
                 "model, or --device cpu"
             ) from exc
         with self._lock:
-            self._block = block // 2
+            self._block = min(self._block or block, block // 2)
             self._out_of_memory = True
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._streams.free_memory()
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Encode texts.
@@ -280,7 +288,7 @@ class OpenClipEncoder:
         return min(_CORE_TEXTS, max(_LEAST_CORE_TEXTS, each))
 
     def _encode_tokens(self, tokens: torch.Tensor) -> npt.NDArray[np.float32]:
-        with torch.inference_mode():
+        with self._streams.turn(), torch.inference_mode():
             encode = self._cut or self._model.encode_text
             return unit(encode(tokens.to(self._device)).float().cpu().numpy(), "text")
 
@@ -294,7 +302,8 @@ class OpenClipEncoder:
         clean = _CLEANINGS.get(function)
         if type(self._tokenizer).__name__ != "SimpleTokenizer" or clean is None:
             return None
-        tower = export_text_tower(self._model, clean=clean)
+        with self._streams.permits:
+            tower = export_text_tower(self._model, clean=clean)
         if tower is None:
             return None
         tokens = BytePairTokenizer(self.context_length, clean)(_PROBE_TEXTS)
@@ -326,8 +335,45 @@ class OpenClipEncoder:
         if self._block == _CORE_BATCH and self._precision == "bf16":
             self._block = _BF16_CORE_BATCH
 
-    def _channel(self, values: tuple[float, float, float]) -> torch.Tensor:
-        return torch.tensor(values, device=self._device).view(1, 3, 1, 1)
+    def _place(self, device: torch.device) -> None:
+        """Move the model to a device, and encode there."""
+        is_cpu = device.type == "cpu"
+        block = _CONV_CORE_BATCH if self._is_convolutional else _CORE_BATCH
+        spec = self._preprocessing
+        self._device, self._streams = device, streams_of(device)
+        self._cores = TorchCores() if is_cpu else None
+        self._block = block if is_cpu else None
+        with self._streams.permits:
+            self._model.to(device)
+            self._mean, self._std = (
+                torch.tensor(values, device=device).view(1, 3, 1, 1)
+                for values in (spec.mean, spec.std)
+            )
+
+    def _try(self, device: torch.device) -> str | None:
+        """Move to a device if its vectors are those of the CPU; else stay here.
+
+        Returns:
+            None, or why the CPU encodes.
+        """
+        probe = self._probe()
+        exact = self.encode_pixels(probe), self.encode_texts(_PROBE_TEXTS)
+        here = self._model, self._cut
+        self._model, self._cut = copy.deepcopy(here)
+        try:
+            self._place(device)
+            found = self.encode_pixels(probe), self.encode_texts(_PROBE_TEXTS)
+            pairs = zip(found, exact, strict=True)
+            agreement = min(float((one * other).sum(axis=1).min()) for one, other in pairs)
+            if agreement > _DEVICE_AGREEMENT:
+                return None
+            why = f"its vectors agree with the CPU's to a cosine of {agreement:.4f} only"
+        except (RuntimeError, TypeError, MemoryError) as exc:  # a missing operator or number format
+            why = (str(exc).strip() or type(exc).__name__).splitlines()[0].partition(". ")[0]
+        self._model, self._cut = here
+        self._out_of_memory = False
+        self._place(torch.device("cpu"))
+        return f"{self._name} was run on the CPU, because {device.type} cannot be used: {why}"
 
     def _warn_truncated(self, texts: Sequence[str]) -> None:
         for text in texts:
@@ -381,7 +427,8 @@ class OpenClipEncoder:
         if candidate == "fp32":
             return "fp32"
         if asked != "auto":
-            self._model.visual.to(_DTYPES[candidate])
+            with self._streams.permits:
+                self._model.visual.to(_DTYPES[candidate])
             self._precision = candidate
             self.encode_pixels(self._probe())  # what overflows in it is refused at once
             return candidate
@@ -389,7 +436,8 @@ class OpenClipEncoder:
         probe = self._probe(_GPU_RACE if self._device.type == "cuda" else 1)
         reference, slow_s = _best_of_two(self.encode_pixels, probe)
         exact: torch.nn.Module = self._model.visual
-        self._model.visual = copy.deepcopy(exact).to(_DTYPES[candidate])
+        with self._streams.permits:
+            self._model.visual = copy.deepcopy(exact).to(_DTYPES[candidate])
         self._precision = candidate
         vectors, fast_s = _best_of_two(self.encode_pixels, probe)
         agreement = float((vectors * reference).sum(axis=1).min())
@@ -428,10 +476,13 @@ def _best_of_two(
 def resolve_device(device: str) -> str:
     """The torch device that "auto" or a name means; `InvalidInputError` where there is none."""
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    check_device(device)
     kind = device.partition(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
-        raise InvalidInputError(f"unknown device {device!r}; choose auto, cpu or cuda")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InvalidInputError("torch finds no Apple GPU (MPS) here; use --device cpu")
     if kind == "cuda" and not torch.cuda.is_available():
         raise InvalidInputError("no CUDA device is usable here; use --device cpu")
     return device
@@ -474,5 +525,4 @@ def _ran_out_of_memory(exc: BaseException) -> bool:
     """Whether torch's error means that an allocation failed, on a GPU or the CPU."""
     if isinstance(exc, (torch.OutOfMemoryError, MemoryError)):
         return True
-    text = str(exc)
-    return "can't allocate memory" in text or "not enough memory" in text or "bad_alloc" in text
+    return any(says in str(exc) for says in _NO_MEMORY)

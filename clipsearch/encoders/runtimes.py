@@ -21,7 +21,7 @@ from .devices import (
     has_bfloat16,
     has_openvino,
     has_torch,
-    may_have_gpu,
+    likely_device,
 )
 from .light import LightEncoder
 from .lightmodel import LightModel, bundled_model, kept_model
@@ -174,8 +174,8 @@ def _torch_device(device: str, precision: Precision, *, certain: bool) -> str | 
         certain: Whether torch is asked; else a GPU that may be there is taken to be.
     """
     if device == "auto":
-        device = "cuda" if may_have_gpu() and has_torch() else "cpu"
-        if device == "cuda" and certain:
+        device = likely_device() if has_torch() else "cpu"
+        if device != "cpu" and certain:
             from .openclip import resolve_device
 
             device = resolve_device("auto")

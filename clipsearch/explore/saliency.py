@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..encoders.streams import streams_of
 from ..images import Preprocessing
 from ..vectors import Floats
 
@@ -40,11 +41,12 @@ def region_scores(encoder: Any, pixels: npt.NDArray[np.uint8], direction: Floats
     if not isinstance(tower, torch.nn.Module) or getattr(encoder, "precision", "") == "int8":
         return None
     weight = next(tower.parameters())
-    batch = _batch(pixels, encoder.preprocessing).to(weight.device, weight.dtype)
-    towards = torch.from_numpy(direction).to(weight.device)
-    if hasattr(tower, "transformer") and hasattr(tower, "ln_post"):
-        return _patch_scores(tower, batch, towards)
-    return _gradient_scores(tower, batch, towards)
+    with streams_of(weight.device).turn():
+        batch = _batch(pixels, encoder.preprocessing).to(weight.device, weight.dtype)
+        towards = torch.from_numpy(direction).to(weight.device)
+        if hasattr(tower, "transformer") and hasattr(tower, "ln_post"):
+            return _patch_scores(tower, batch, towards)
+        return _gradient_scores(tower, batch, towards)
 
 
 def _batch(pixels: npt.NDArray[np.uint8], spec: Preprocessing) -> torch.Tensor:
