@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -21,6 +21,7 @@ from clipsearch import Index, load_encoder
 
 from .ui_support import FLAGS, QUERY, chromium
 
+ROOT = Path(__file__).parents[1]
 VENV = Path(os.environ.get("CLIPSEARCH_LIGHT_VENV", ".venv-light")).absolute()
 HEAVY = {"torch", "torchvision", "open_clip", "timm"}
 
@@ -75,16 +76,17 @@ def names(done):
 
 
 def python(code):
-    return subprocess.run([VENV / "bin/python", "-c", code], capture_output=True, text=True)
+    return subprocess.run([VENV / "bin/python", "-I", "-c", code], capture_output=True, text=True)
 
 
 def test_torch_is_not_there_and_is_not_asked_for():
     code = "import importlib.util as u; print(*filter(u.find_spec, {}))"
     assert python(code.format(sorted(HEAVY))).stdout.split() == []
     code = "import importlib.metadata as m; print(*m.requires('clipsearch'), sep='\\n')"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked, full = (
         {re.match(r"[\w-]+", line)[0] for line in lines if "extra ==" not in line}
-        for lines in (python(code).stdout.splitlines(), importlib.metadata.requires("clipsearch"))
+        for lines in (python(code).stdout.splitlines(), project["dependencies"])
     )
     assert asked == full - {"torch", "open_clip_torch", "timm", "faiss-gpu"}
 
