@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInputError
-from .files import expanded, replacing, replacing_folder, sweep
+from .files import expanded, replacing, replacing_folder, sweep, users_folder
 from .vectors import Floats
 
 __all__ = [
@@ -67,11 +67,8 @@ def cache_folder() -> Path:
     """`$CLIPSEARCH_CACHE`, or `clipsearch` in the user's cache folder (`$XDG_CACHE_HOME`)."""
     if os.environ.get(CACHE_VARIABLE):
         return expanded(os.environ[CACHE_VARIABLE]).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return expanded(base) / "clipsearch"
-    except RuntimeError:  # a user without a home folder, as in some containers: nothing is kept
-        return Path(os.devnull, "clipsearch")
+    base = users_folder("XDG_CACHE_HOME", "~/.cache")
+    return (base or Path(os.devnull)) / "clipsearch"  # in which nothing can be kept
 
 
 def cached_key(*parts: Any) -> str:

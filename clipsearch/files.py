@@ -39,6 +39,7 @@ __all__ = [
     "replacing_folder",
     "sweep",
     "sync",
+    "users_folder",
     "writing",
 ]
 
@@ -55,6 +56,17 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     `Path.expanduser` raises RuntimeError there, so it is used nowhere.
     """
     return Path(os.path.expanduser(path))
+
+
+def users_folder(variable: str, default: str) -> Path | None:
+    """One of the user's own folders; None for a user without a home, as in some containers.
+
+    Args:
+        variable: Of the environment, which may name it.
+        default: What it is else, such as `~/.cache`.
+    """
+    found = expanded(os.environ.get(variable) or default)
+    return None if found.parts[:1] == ("~",) else found
 
 
 def as_on_disk(path: Path) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from .files import expanded, replacing
+from .files import expanded, replacing, users_folder
 
 __all__ = [
     "STATE_VARIABLE",
@@ -34,8 +34,8 @@ def state_folder() -> Path:
     """`$CLIPSEARCH_STATE`, or `clipsearch` in the user's state folder (`$XDG_STATE_HOME`)."""
     if os.environ.get(STATE_VARIABLE):
         return expanded(os.environ[STATE_VARIABLE]).absolute()
-    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return expanded(base) / "clipsearch"
+    base = users_folder("XDG_STATE_HOME", "~/.local/state")
+    return (base or Path(os.devnull)) / "clipsearch"  # in which nothing can be kept
 
 
 def indexed_folders(index_id: str, folder: Path) -> tuple[str, ...]:

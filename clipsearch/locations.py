@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from .errors import IndexNotFoundError, InvalidInputError
-from .files import as_on_disk, expanded
+from .files import as_on_disk, expanded, users_folder
 
 __all__ = ["HOME_VARIABLE", "existing_index", "home", "index_names", "index_path"]
 
@@ -25,13 +25,12 @@ def home() -> Path:
     checkout = Path(__file__).resolve().parents[1] / "indexes"
     if (checkout / "README.md").is_file():
         return checkout
-    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    try:
-        return expanded(data) / "clipsearch" / "indexes"
-    except RuntimeError as exc:
+    data = users_folder("XDG_DATA_HOME", "~/.local/share")
+    if data is None:
         raise InvalidInputError(
             f"there is no home folder to keep indexes in; set {HOME_VARIABLE} to a folder"
-        ) from exc
+        )
+    return data / "clipsearch" / "indexes"
 
 
 def index_path(name: str | os.PathLike[str]) -> Path:
