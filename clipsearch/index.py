@@ -323,6 +323,15 @@ class Index(Searchable):
         """The albums by name; `Writer.add_to_album` makes and fills them."""
         return self._reader.run(lambda conn, snapshot: marks.albums(conn))
 
+    def saved_search(self, name: str) -> SearchRequest:
+        """The search that is kept under a name.
+
+        Raises:
+            InvalidInputError: There is none.
+        """
+        found = self._reader.run(lambda conn, snapshot: marks.saved_search(conn, name))
+        return SearchRequest.from_dict(found.request)
+
     def saved_searches(self) -> list[SavedSearch]:
         """The saved searches by name; `Writer.save_search` keeps one."""
         return self._reader.run(lambda conn, snapshot: marks.saved_searches(conn))

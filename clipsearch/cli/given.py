@@ -135,7 +135,7 @@ def _path_of(text: str) -> Path | None:
             text = text[1:]
     try:
         return as_on_disk(expanded(text))
-    except (OSError, RuntimeError, ValueError):  # RuntimeError: there is no such user
+    except (OSError, ValueError):
         return Path(text)
 
 

@@ -148,7 +148,7 @@ def search(
                 reverse=reverse,
             )
         else:
-            request = replace(_saved_search(index, saved), k=k, offset=offset)
+            request = replace(index.saved_search(saved), k=k, offset=offset)
             query, target, hybrid = request.query, request.target, request.hybrid
         hits = index.answer(request)
         if save is not None:
@@ -184,14 +184,6 @@ def build_query(
             "--item ID or --add WORDS"
         )
     return Query.combine(wanted, unwanted) if wanted else None
-
-
-def _saved_search(index: clipsearch.Index, name: str) -> SearchRequest:
-    searches = {one.name: one.request for one in index.saved_searches()}
-    if name not in searches:
-        names = ", ".join(searches) or "none"
-        raise InvalidInputError(f"there is no saved search {name!r}; they are: {names}")
-    return SearchRequest.from_dict(searches[name])
 
 
 def parse_min_score(value: str | None) -> float | Literal["auto"] | None:

@@ -30,6 +30,7 @@ __all__ = [
     "remove_from_album",
     "rename_album",
     "save_search",
+    "saved_search",
     "saved_searches",
     "tag",
     "untag",
@@ -166,6 +167,20 @@ def saved_searches(conn: sqlite3.Connection) -> list[SavedSearch]:
     ]
 
 
+def saved_search(conn: sqlite3.Connection, name: str) -> SavedSearch:
+    """The saved search of a name, however its accents are typed.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    searches = {one.name: one for one in saved_searches(conn)}
+    found = searches.get(nfc(name).strip())
+    if found is None:
+        names = ", ".join(list(searches)[:20]) or "none"
+        raise InvalidInputError(f"there is no saved search {name!r}; they are: {names}")
+    return found
+
+
 def save_search(conn: sqlite3.Connection, name: str, request: Mapping[str, Any]) -> None:
     """Keep a search under a name, in place of another one of that name."""
     name = checked_name(name, "a search")
@@ -175,10 +190,8 @@ def save_search(conn: sqlite3.Connection, name: str, request: Mapping[str, Any])
 
 def delete_search(conn: sqlite3.Connection, name: str) -> None:
     """Delete a saved search."""
-    deleted = conn.execute("DELETE FROM saved_searches WHERE name = ?", (nfc(name).strip(),))
-    if not deleted.rowcount:
-        names = ", ".join(one.name for one in saved_searches(conn)[:20]) or "none"
-        raise InvalidInputError(f"there is no saved search {name!r}; they are: {names}")
+    name = saved_search(conn, name).name
+    conn.execute("DELETE FROM saved_searches WHERE name = ?", (name,))
 
 
 def _now() -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -360,7 +361,7 @@ def import_parquet(
     said = json.loads(metadata[EXPORTED])
     counts = dict.fromkeys(("seen", "indexed", "updated", "skipped"), 0)
     tags: list[tuple[int, str]] = []
-    in_albums: list[tuple[int, str]] = []
+    in_albums: defaultdict[str, list[int]] = defaultdict(list)
     with open_writer() as writer:
         for name, created_at in said.get("albums", {}).items():
             writer.change(partial(marks.create_album, name=name, created_at=created_at))
@@ -378,8 +379,8 @@ def import_parquet(
                 [label for _, label in tags],
                 name=f"imported from {path.name}",
             )
-        for album in {album for _, album in in_albums}:
-            writer.add_to_album(album, [row for row, name in in_albums if name == album])
+        for album, rows in in_albums.items():
+            writer.add_to_album(album, rows)
     return IngestReport(
         seen=counts["seen"],
         indexed=counts["indexed"],
@@ -410,7 +411,7 @@ def _import_batch(
     dim: int,
     counts: dict[str, int],
     tags: list[tuple[int, str]],
-    in_albums: list[tuple[int, str]],
+    in_albums: defaultdict[str, list[int]],
 ) -> None:
     own: dict[str, str] = said["own"]
     left_out = {*own.values(), *said["roles"]}
@@ -440,7 +441,8 @@ def _import_batch(
         counts["indexed"] += 1
         counts["updated"] += record.key in known
         tags += [(end, label) for label in of_item or ()]
-        in_albums += [(end, album) for album in within or ()]
+        for album in within or ():
+            in_albums[album].append(end)
 
 
 def _block(column: pa.Array, dim: int) -> tuple[Any, Any] | None:
