@@ -255,8 +255,7 @@ class Store:
                     replaced.append(row)
                     del self._displaced[row]
             # After a failure, in which everything staged was dropped, each has its key again.
-            heirs = {row: taken[key].row for row, key in left.items() if row in replaced}
-            self._writer.inherit(heirs)
+            self._writer.inherit({row: taken[left[row]].row for row in replaced})
             self._writer.remove({*replaced} - {item.row for item in taken.values()})
         self._overdue = set(self._displaced)
         self._writer.commit()
