@@ -9,7 +9,17 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, get_origin, get_type_hints
 
 from .names import stored
-from .types import Column, Duplicate, Facet, Facets, FacetValue, FieldType, Hit, Hits, Item
+from .types import (
+    Duplicate,
+    Facet,
+    Facets,
+    FacetValue,
+    FieldType,
+    Hit,
+    Hits,
+    Item,
+    columns_of_items,
+)
 
 __all__ = [
     "COLUMNS",
@@ -40,19 +50,7 @@ _PATH = re.compile(
     r"(?:^|[\s\"'\[({,=:;|])(?:/[^/\s]|~[\w.-]*[/\\]|[A-Za-z]:[/\\](?!/)|\\\\|file:)", re.I
 )
 
-
-def _columns() -> dict[str, Column]:
-    """Every field of an item with what is said of it, `id` first, `tags` and `albums` last."""
-    hints = get_type_hints(Item, include_extras=True)
-    found = {
-        field.name: next(iter(getattr(hints[field.name], "__metadata__", ())), Column())
-        for field in fields(Item)
-    }
-    ends = {name: found.pop(name) for name in ("id", "tags", "albums")}
-    return {"id": ends.pop("id"), **found, **ends}
-
-
-COLUMNS = _columns()
+COLUMNS = columns_of_items()  # every field of an item, with what is said of it
 TYPES: dict[str, Any] = get_type_hints(Item)  # of every column, as Python has it
 DEFAULTS: dict[str, Any] = {
     field.name: field.default if field.default_factory is MISSING else field.default_factory()

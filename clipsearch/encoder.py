@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,13 +11,16 @@ import numpy.typing as npt
 
 from .images import ImageInput, Preprocessing
 
-__all__ = ["Encoder", "batch_for", "decoders_for", "is_on_gpu", "runtime_of"]
+__all__ = ["Encoder", "EncodingProgress", "batch_for", "decoders_for", "is_on_gpu", "runtime_of"]
 
 # ViT-B-32 on an H200: 9,300 images/s with 32 of them, 31,100 with 256, 32,600 with 1,024.
 _CPU_BATCH, _GPU_BATCH = 32, 256
 # Cores that feed a GPU and store what it returns. With 16 cores, 14 decoders bring it 1,310
 # images/s, and 16 bring 1,090, which then wait for this process to take them.
 _FEEDING = 2
+
+
+EncodingProgress = Callable[[int, int], object]  # how many are encoded, of how many
 
 
 @runtime_checkable
@@ -51,10 +54,22 @@ class Encoder(Protocol):
     def logit_bias(self) -> float | None:
         """Bias of a sigmoid (SigLIP) model; None for softmax models."""
 
-    def encode_images(self, images: Sequence[ImageInput]) -> npt.NDArray[np.float32]:
+    def encode_images(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        batch_size: int | None = None,
+        progress: EncodingProgress | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Encode images, float32 [n, dim], unit length, in order."""
 
-    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int | None = None,
+        progress: EncodingProgress | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Encode texts, float32 [n, dim], unit length, in order."""
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ import functools
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
@@ -43,6 +43,7 @@ __all__ = [
     "Preprocessing",
     "check_images",
     "decode_error",
+    "image_of_array",
     "image_suffixes",
     "load_image",
     "prepare",
@@ -161,9 +162,12 @@ def load_image(
     return _decode(source, None, max_pixels, name).rgb
 
 
-def check_images(images: Sequence[ImageInput]) -> None:
+def check_images(images: Iterable[ImageInput]) -> None:
     """Refuse a single image where a list of them belongs; a path would be read by letters."""
-    if isinstance(images, str | bytes | os.PathLike | Image.Image):
+    is_one = isinstance(images, np.ndarray) and (
+        images.ndim == 2 or (images.ndim == 3 and images.shape[2] in (3, 4))
+    )
+    if is_one or isinstance(images, str | bytes | os.PathLike | Image.Image):
         raise InvalidInputError("images come in a list; wrap a single one in [ ]")
 
 
@@ -271,7 +275,7 @@ def _decode(
 ) -> _Upright:
     """Decode to upright RGB; with a `target` (height, width), only as finely as it needs."""
     if isinstance(source, np.ndarray):
-        source = _from_array(source)
+        source = image_of_array(source)
     if isinstance(source, Image.Image):
         _check_pixels(source.size, max_pixels, "the image")
         return _upright(source, None, None)
@@ -396,7 +400,12 @@ def _too_large(name: str, size: str, max_pixels: int) -> ImageDecodeError:
     )
 
 
-def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+def image_of_array(array: npt.NDArray[Any]) -> Image.Image:
+    """A Pillow image of pixels.
+
+    Raises:
+        InvalidInputError: They are not uint8 [H, W], [H, W, 3] or [H, W, 4].
+    """
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.size == 0:
         raise InvalidInputError(
             f"an image array must be uint8 [H, W, 3] or [H, W], got {array.dtype} "

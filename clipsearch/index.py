@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,9 +54,13 @@ from .types import (
 from .vectors import Floats, Rows, check_ids
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
     from .encoder import Encoder
     from .engine.vectorsets import KeptModel
     from .engine.verify import Verification
+    from .images import ImageInput
     from .ingest import IngestOptions
     from .intake.embedder import Embeds
 
@@ -138,8 +142,9 @@ class Index(Searchable):
 
         Args:
             path: Its folder.
-            encoder: The model it was made with, or a function that loads it when it is needed;
-                without one, search takes vectors only.
+            encoder: The model it was made with, or a function that loads it when it is needed. By
+                default the index finds it by the name and fingerprint that it keeps, when texts or
+                images are first to be encoded, if that model was used on this machine before.
             load: Instead of `encoder`: a function that loads the model when it is needed, given
                 the name and the fingerprint of the model that the index was made with.
             exact_elements: Up to how many numbers (vectors times dimension) search is exact.
@@ -230,17 +235,17 @@ class Index(Searchable):
         """The model, loaded on first need.
 
         Raises:
-            InvalidInputError: The index was opened without one.
+            ModelLoadError: The index was opened without one, and the one that it names was never
+                used on this machine, or cannot be loaded.
+            ModelNotFoundError: There is none of that name.
             EncoderMismatchError: What was loaded is another model.
         """
+        from .models import load_text_encoder
+
         with self._encoder_lock:
             if self._encoder is None:
-                if self._load_encoder is None:
-                    raise InvalidInputError(
-                        f"{self._path.name} was opened without an encoder; texts and images need "
-                        f"one: Index.open(path, load_encoder({self._model_name!r}))"
-                    )
-                loaded = self._load_encoder()
+                find = partial(load_text_encoder, self._model_name, self._fingerprint)
+                loaded = (self._load_encoder or find)()
                 self.check_encoder(loaded)
                 self._encoder = loaded
             return self._encoder
@@ -525,6 +530,37 @@ class Index(Searchable):
 
         return self._reader.run(work)
 
+    def to_arrow(self, where: str | None = None, *, vectors: bool = False) -> pa.Table:
+        """The items as an Arrow table, by ascending id, all of one committed state.
+
+        Args:
+            where: Only items that satisfy this expression; as in `items`, none that is away.
+            vectors: Whether the columns `image_vector` and `caption_vector` are there, null where
+                an item has none. `vectors(table["id"])` gives them as an array.
+
+        Returns:
+            The columns of items as `Item` names them, with paths and keys as Parquet and JSON have
+            them, then the columns of tables with the types that they had there; one that is named
+            like a column of every item is `extra.NAME`.
+
+        Raises:
+            InvalidInputError: A bad expression.
+        """
+        from .engine.filters import compile_where
+        from .engine.parquet import arrow_table
+
+        def work(conn: Any, snapshot: Snapshot) -> pa.Table:
+            compiled = snapshot.away.without(*compile_where(where, catalog.extra_fields(conn)))
+            return arrow_table(conn, snapshot, *compiled, vectors=vectors)
+
+        return self._reader.run(work)
+
+    def to_pandas(self, where: str | None = None) -> pd.DataFrame:
+        """`to_arrow` as a DataFrame, with whole numbers and truth values in nullable types."""
+        from .tabular import frame_of_table
+
+        return frame_of_table(self.to_arrow(where))
+
     def ids(self, where: str | None = None) -> list[int]:
         """Ids of all items that satisfy an expression, ascending, without those that are away."""
         from .engine.filters import compile_where
@@ -540,11 +576,12 @@ class Index(Searchable):
         rows = check_ids(ids).tolist()
         return self._reader.run(lambda conn, snapshot: catalog.tags_of(conn, rows))
 
-    def vectors(self, ids: Sequence[int], modality: Modality | None = None) -> Floats:
+    def vectors(self, ids: Iterable[int], modality: Modality | None = None) -> Floats:
         """Stored vectors of items.
 
         Args:
-            ids: Item ids, in any order, repeated or not.
+            ids: Item ids, in any order, repeated or not: a list, an array, or the column `id` of
+                a table or DataFrame.
             modality: Which vector; None for the image vector, or the caption vector of an item
                 without image.
 
@@ -647,7 +684,9 @@ class Index(Searchable):
         """Bring the index up to date with a source: encode what is new or changed, keep the rest.
 
         Args:
-            source: A folder, an image file, or an iterable of paths or of `sources.Pair`s.
+            source: A folder, an image file, a table, an archive or a URL; a DataFrame, an Arrow
+                table or reader, or a `datasets.Dataset`, whose columns are found by their names or
+                named in `options`; or an iterable of paths or of `Pair`s.
             on_error: Whether a file that cannot be read is skipped, with its reason in the
                 report, or raises. What was finished before stays either way.
             progress: Called now and then with how far it has come.
@@ -679,6 +718,44 @@ class Index(Searchable):
             with contextlib.suppress(IndexLockedError):  # of a run that waited; it measures later
                 self.refresh_baseline(encoder)
         return report
+
+    def add_images(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        ids: Iterable[Any] | None = None,
+        captions: Iterable[str | Sequence[str] | None] | None = None,
+        metadata: Iterable[Mapping[str, Any] | None] | pd.DataFrame | pa.Table | None = None,
+        on_error: Literal["skip", "raise"] = "skip",
+        progress: Callable[[Progress], None] | None = None,
+        options: IngestOptions | None = None,
+    ) -> IngestReport:
+        """`add` images that are in memory; all arguments may be generators.
+
+        The index keeps vectors and facts, not pixels. Such an item has no path, so it has neither a
+        preview nor an original, `migrate` cannot re-encode it, and `duplicates` compares its
+        embedding alone. Paths are files, as everywhere.
+
+        Args:
+            images: Pillow images, uint8 arrays [H, W, 3] or [H, W], bytes of image files, or paths.
+            ids: What identifies each, kept in the column `id`; the key is `table#ID`, as for a row
+                of a DataFrame, so adding it again updates or replaces the item. Without ids an
+                image is named by its content.
+            captions: Of each; None for none, a list for several.
+            metadata: Further columns of each, for filters: a mapping for each image, or a table.
+            on_error: As for `add`, and so are all others.
+            progress: Called now and then with how far it has come.
+            options: Everything else.
+
+        Raises:
+            InvalidInputError: A single image, another number of ids, captions or metadata than of
+                images, or metadata with a column `image`, `id` or `caption`.
+            ImageDecodeError, IndexLockedError, StorageError: As `add`.
+        """
+        from .intake.frames import ImageSource
+
+        source = ImageSource(images, ids=ids, captions=captions, metadata=metadata)
+        return self.add(source, on_error=on_error, progress=progress, options=options)
 
     def remove(self, ids: Sequence[int], *, wait: bool | float = False) -> int:
         """Remove items; ids that are not there are ignored.

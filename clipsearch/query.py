@@ -328,7 +328,7 @@ def encode_together(
             continue
         if encoder is None:
             raise InvalidInputError(
-                f"a query with {kind} terms needs an encoder: Index.open(path, encoder)"
+                f"a query with {kind} terms needs an encoder, to be given with it"
             )
         model = cast("Encoder", encoder if hasattr(encoder, "encode_texts") else encoder())
         vectors = iter(model.encode_texts(flat) if kind == "text" else model.encode_images(flat))

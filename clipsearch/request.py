@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import InvalidInputError
 from .ordering import SORTS, Sort
 from .query import Query
 from .types import Hits, Modality
+from .vectors import check_vectors
 
 if TYPE_CHECKING:
     from .query import QueryLike
@@ -133,6 +136,21 @@ _DEFAULTS = {field.name: field.default for field in fields(SearchRequest) if fie
 PARAMETERS = tuple(_DEFAULTS)
 
 
+def _several(queries: Iterable[QueryLike | None] | npt.NDArray[Any]) -> list[QueryLike | None]:
+    """Queries one by one, those of a matrix of vectors as its rows."""
+    if isinstance(queries, str | bytes | Mapping | os.PathLike | Query):
+        raise InvalidInputError("search_many takes a list of queries; wrap a single one in [ ]")
+    if not hasattr(queries, "shape") or np.asarray(queries).dtype.kind not in "fiu":
+        return list(queries)
+    matrix = np.asarray(queries)
+    if matrix.ndim != 2:
+        raise InvalidInputError(
+            f"a matrix of query vectors has the shape [n, dim], not {list(matrix.shape)}; "
+            "search takes a single vector"
+        )
+    return list(check_vectors(matrix, matrix.shape[1], what="the vectors of the queries"))
+
+
 class Searchable(ABC):
     """What can be searched: an index here, on a server or on a cluster."""
 
@@ -205,7 +223,7 @@ class Searchable(ABC):
 
     def search_many(
         self,
-        queries: Sequence[QueryLike | None],
+        queries: Iterable[QueryLike | None] | npt.NDArray[Any],
         k: int = 10,
         *,
         where: str | None = None,
@@ -219,8 +237,13 @@ class Searchable(ABC):
     ) -> list[Hits]:
         """`search` for several queries; an `Index` encodes and scores them together.
 
+        They may be a matrix of vectors [n, dim], which need not be normalised.
+
         Returns:
             What `search` returns, for each query in order.
+
+        Raises:
+            InvalidInputError: As `search`, or a single query is not in a list.
         """
         return self.answer_many(
             [
@@ -236,6 +259,6 @@ class Searchable(ABC):
                     sort=sort,
                     reverse=reverse,
                 )
-                for query in queries
+                for query in _several(queries)
             ]
         )

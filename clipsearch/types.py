@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self, overload
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_type_hints, overload
+
+from .names import stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "Album",
@@ -29,6 +35,8 @@ __all__ = [
     "Record",
     "SavedSearch",
     "Status",
+    "columns_of_items",
+    "own_values",
 ]
 
 Modality = Literal["image", "caption"]
@@ -144,6 +152,34 @@ class Item(Record):
     caption_row: Annotated[int | None, Column(internal=True)] = None
 
 
+@functools.cache
+def columns_of_items() -> dict[str, Column]:
+    """Every field of an item with what is said of it, `id` first, `tags` and `albums` last."""
+    hints = get_type_hints(Item, include_extras=True)
+    found = {
+        one.name: next(iter(getattr(hints[one.name], "__metadata__", ())), Column())
+        for one in fields(Item)
+    }
+    ends = {name: found.pop(name) for name in ("id", "tags", "albums")}
+    return {"id": ends.pop("id"), **found, **ends}
+
+
+def own_values(items: Sequence[Item]) -> dict[str, list[Any]]:
+    """The columns of items as a table has them, but the extra ones; names are as they are stored.
+
+    Of no items there are the same columns.
+    """
+    names = [
+        name
+        for name, column in columns_of_items().items()
+        if not column.internal and name != "extra"
+    ]
+    values = {name: [getattr(item, name) for item in items] for name in names}
+    for name in ("key", "path"):
+        values[name] = [value and stored(value) for value in values[name]]
+    return values
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
     """One search result: an item with its cosine `score` in [-1, 1].
@@ -224,6 +260,27 @@ class Hits(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The hits as a DataFrame, one row each, in their order.
+
+        Returns:
+            `id`, `score` and `percentile`, then the columns of the items, then those that their
+            tables had (`extra.NAME` where an item has such a column itself), whose dates and times
+            are texts, as in `item.extra`. `Index.vectors(frame["id"])` gives the vectors.
+        """
+        from .tabular import data_frame
+
+        items = [hit.item for hit in self.hits]
+        own = own_values(items)
+        own = {
+            "id": own.pop("id"),
+            "score": [hit.score for hit in self.hits],
+            "percentile": [hit.percentile for hit in self.hits],
+            **own,
+        }
+        kinds = {**get_type_hints(Item), "score": float, "percentile": float}
+        return data_frame(own, {name: kinds[name] for name in own}, [one.extra for one in items])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,8 @@ def check_ids(ids: int | Iterable[int]) -> Rows:
     try:
         if isinstance(ids, str | bytes):
             raise TypeError
+        if hasattr(ids, "__array__") and np.asarray(ids).dtype.kind in "iu":  # a column of a table
+            return check_ids(np.asarray(ids))
         several = ids if isinstance(ids, Iterable) else (ids,)
         numbers = [None if isinstance(i, bool) else operator.index(i) for i in several]
         return np.asarray(numbers, np.int64)

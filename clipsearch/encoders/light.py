@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..encoder import Encoder
+from ..encoder import Encoder, EncodingProgress
 from ..errors import EncoderMismatchError, ModelLoadError
 from ..images import ImageInput, Preprocessing
 from .compiled import CompiledTower
 from .cores import Cores, usable_cores
 from .lightmodel import LightModel
-from .prepared import check_pixels, encode_prepared, unit
+from .prepared import check_pixels, encode_prepared, in_batches, unit
 from .texts import check_texts, shortened, warn_truncated
 from .texttower import TextTower
 from .tokenizer import BytePairTokenizer
@@ -126,20 +126,35 @@ class LightEncoder:
         """Warnings to show after encoding many images."""
         return list(getattr(self._whole, "notes", ()))
 
-    def encode_images(self, images: Sequence[ImageInput]) -> npt.NDArray[np.float32]:
+    def encode_images(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        batch_size: int | None = None,
+        progress: EncodingProgress | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Encode images.
 
         Args:
             images: Paths, bytes, Pillow images or uint8 arrays [H, W, 3], in any mix.
+            batch_size: How many are prepared and encoded together; None for 32.
+            progress: Called after each batch with how many are encoded, and of how many.
 
         Returns:
             float32 [n, dim], unit length, in the order given.
 
         Raises:
             ImageDecodeError: One cannot be decoded; nothing is returned.
-            InvalidInputError: One is of another type, or a single one is not in a list.
+            InvalidInputError: One is of another type, a single one is not in a list, or
+                `batch_size` is below 1.
         """
-        return encode_prepared(images, self.preprocessing, self.encode_pixels)
+        return encode_prepared(
+            images,
+            self.preprocessing,
+            self.encode_pixels,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Encode prepared images, uint8 [n, H, W, 3], as float32 [n, dim], unit length.
@@ -158,21 +173,32 @@ class LightEncoder:
         blocks = [pixels[i : i + size] for i in range(0, len(pixels), size)]
         return unit(np.concatenate(self._cores.map(tower, blocks)), "image")
 
-    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int | None = None,
+        progress: EncodingProgress | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Encode texts.
 
         Args:
             texts: Non-empty strings. One that is longer than `context_length` is cut there, and
                 a `TextTruncatedWarning` says so.
+            batch_size: How many are encoded together; None for all, or 1,024 with `progress`.
+            progress: Called after each batch with how many are encoded, and of how many.
 
         Returns:
             float32 [n, dim], unit length, in the order given.
 
         Raises:
-            InvalidInputError: A text is empty or not a string.
+            InvalidInputError: A text is empty or not a string, or `batch_size` is below 1.
             ModelLoadError: A vector is no direction.
         """
         check_texts(texts)
+        return in_batches(texts, self._encode_texts, batch_size=batch_size, progress=progress)
+
+    def _encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         with self._text_lock:
             if self._text is None:
                 self._text = self._text_tower()
@@ -185,7 +211,7 @@ class LightEncoder:
             if row[-1]:  # full, so perhaps cut
                 count = len(tokenizer.encode(text)) + 2
                 if count > self.context_length:
-                    warn_truncated(text, count, self.context_length, stacklevel=2)
+                    warn_truncated(text, count, self.context_length, stacklevel=4)
         return unit(tower.encode(tokens, self._cores), "text")
 
     def in_torch(self) -> Encoder:

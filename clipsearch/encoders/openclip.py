@@ -21,13 +21,14 @@ import numpy.typing as npt
 import open_clip
 import torch
 
+from ..encoder import EncodingProgress
 from ..errors import InvalidInputError, ModelLoadError
 from ..images import ImageInput, Preprocessing
 from ..types import Precision
 from .devices import check_device, has_bfloat16
 from .imageexport import export_image_graph
 from .int8 import in_8_bits
-from .prepared import check_pixels, encode_prepared, unit
+from .prepared import check_pixels, encode_prepared, in_batches, unit
 from .probe import probe_pixels
 from .streams import streams_of
 from .textexport import export_text_tower
@@ -173,20 +174,35 @@ class OpenClipEncoder:
             notes.append(f"memory ran out: images were encoded {self._block} at a time")
         return notes
 
-    def encode_images(self, images: Sequence[ImageInput]) -> npt.NDArray[np.float32]:
+    def encode_images(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        batch_size: int | None = None,
+        progress: EncodingProgress | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Encode images.
 
         Args:
             images: Paths, bytes, Pillow images or uint8 arrays [H, W, 3], in any mix.
+            batch_size: How many are prepared and encoded together; None for 32.
+            progress: Called after each batch with how many are encoded, and of how many.
 
         Returns:
             float32 [n, dim], unit length, in the order given.
 
         Raises:
             ImageDecodeError: One cannot be decoded; nothing is returned.
-            InvalidInputError: One is of another type, or a single one is not in a list.
+            InvalidInputError: One is of another type, a single one is not in a list, or
+                `batch_size` is below 1.
         """
-        return encode_prepared(images, self._preprocessing, self.encode_pixels)
+        return encode_prepared(
+            images,
+            self._preprocessing,
+            self.encode_pixels,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
     def encode_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Encode prepared images in one batch.
@@ -247,20 +263,31 @@ class OpenClipEncoder:
             self._out_of_memory = True
         self._streams.free_memory()
 
-    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def encode_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int | None = None,
+        progress: EncodingProgress | None = None,
+    ) -> npt.NDArray[np.float32]:
         """Encode texts.
 
         Args:
             texts: Non-empty strings. One that is longer than `context_length` is cut there, and
                 a `TextTruncatedWarning` says so.
+            batch_size: How many are encoded together; None for all, or 1,024 with `progress`.
+            progress: Called after each batch with how many are encoded, and of how many.
 
         Returns:
             float32 [n, dim], unit length, in the order given.
 
         Raises:
-            InvalidInputError: A text is empty or not a string.
+            InvalidInputError: A text is empty or not a string, or `batch_size` is below 1.
         """
         check_texts(texts)
+        return in_batches(texts, self._encode_texts, batch_size=batch_size, progress=progress)
+
+    def _encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         texts = [shortened(text) for text in texts]
         self._warn_truncated(texts)
         if not texts:
@@ -381,7 +408,7 @@ class OpenClipEncoder:
                 continue
             count = _count_tokens(self._tokenizer, text)
             if count is not None and count > self.context_length:
-                warn_truncated(text, count, self.context_length, stacklevel=4)
+                warn_truncated(text, count, self.context_length, stacklevel=5)
 
     def _probe(self, least: int = 1) -> npt.NDArray[np.uint8]:
         """Images to compare image encoders with, repeated until there are as many."""

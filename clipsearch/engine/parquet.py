@@ -1,4 +1,4 @@
-"""An index as a Parquet file, and back: its items with their columns, each of its own type."""
+"""An index as an Arrow table or Parquet file, and back: its items with columns of their types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from ..documents import COLUMNS, TYPES
 from ..errors import InvalidInputError, SourceError
 from ..files import output_file
 from ..names import actual, stored
-from ..types import IngestReport, Item, Record
+from ..tabular import arrow_type, column_names
+from ..types import IngestReport, Item, Modality, Record, own_values
 from . import catalog, declared, marks
 from .columns import (
     EXPORTED,
@@ -40,7 +41,7 @@ from .declared import FRAME
 from .snapshot import Snapshot, VectorStore
 from .writer import Writer
 
-__all__ = ["import_parquet", "is_export", "vectors_dim", "write_parquet"]
+__all__ = ["arrow_table", "import_parquet", "is_export", "vectors_dim", "write_parquet"]
 
 _BATCH = 4096
 _COMMIT_ROWS = 50_000
@@ -56,7 +57,48 @@ _PLAIN = {
     },
 }
 _LISTS = ("tags", "albums")
-_OTHERS = (*_LISTS, "extra", "image_vector", "caption_vector")
+_VECTORS: dict[str, Modality] = {"image_vector": "image", "caption_vector": "caption"}
+_OTHERS = (*_LISTS, "extra", *_VECTORS)
+
+
+def arrow_table(
+    conn: sqlite3.Connection,
+    snapshot: Snapshot,
+    condition: str,
+    values: Sequence[Any],
+    *,
+    vectors: bool,
+) -> pa.Table:
+    """Items of a state that satisfy a condition, by ascending id.
+
+    Returns:
+        Their own columns, those of their tables with their types, and on request `image_vector` and
+        `caption_vector`, null where there is none.
+    """
+    own = {name: arrow_type(TYPES[name]) for name in own_values([])}
+    types = _column_types(conn)
+    names = column_names(types, {**own, **_VECTORS})
+    vector = pa.list_(pa.float32(), int(snapshot.meta["dim"]))
+    schema = pa.schema(
+        [
+            *own.items(),
+            *((names[name], kind) for name, kind in types.items()),
+            *((name, vector) for name in _VECTORS if vectors),
+        ]
+    )
+    batches, after = [], 0
+    while items := catalog.page(conn, condition, values, after, _BATCH):
+        columns: dict[str, Any] = {
+            name: pa.array([list(v) if isinstance(v, tuple) else v for v in those], own[name])
+            for name, those in own_values(items).items()
+        }
+        for name, kind in types.items():
+            columns[names[name]] = _typed([item.extra.get(name) for item in items], kind)
+        for name, modality in _VECTORS.items() if vectors else ():
+            columns[name] = _vectors(snapshot.store(modality), items, vector)
+        batches.append(pa.table(columns, schema=schema))
+        after = items[-1].id
+    return pa.concat_tables(batches) if batches else schema.empty_table()
 
 
 class _Tables:
@@ -200,10 +242,8 @@ def write_parquet(path: Path, conn: sqlite3.Connection, snapshot: Snapshot) -> i
                 columns[name] = to_arrow([tables.value(item, role, name) for item in items], kind)
             for name, kind in types.items():
                 columns[name] = _typed([item.extra.get(name) for item in items], kind)
-            for modality in ("image", "caption"):
-                columns[own[f"{modality}_vector"]] = _vectors(
-                    snapshot.store(modality), items, vector
-                )
+            for name, modality in _VECTORS.items():
+                columns[own[name]] = _vectors(snapshot.store(modality), items, vector)
             out.write_table(pa.table(columns, schema=schema))
             done += len(items)
             after = items[-1].id

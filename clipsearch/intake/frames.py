@@ -1,12 +1,11 @@
-"""Tables that are in memory or behind a library: DataFrames, Arrow tables and readers, datasets."""
+"""What is in memory or behind a library: DataFrames, Arrow tables, datasets, lists of images."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +14,11 @@ from PIL import Image
 from ..engine.columns import as_json, from_arrow
 from ..engine.declared import FRAME
 from ..errors import InvalidInputError
-from ..files import read_regular
-from ..images import decode_error
-from ..limits import MAX_IMAGE_BYTES
+from ..images import check_images, decode_error, image_of_array
 from ..metadata import DECODER_ERRORS
 from .layouts import Asked, ColumnType, Layout, find_layout, unique_names
 from .pairs import Pair, Source, TableColumns
+from .pixel_files import file_bytes
 from .places import file_named
 from .rows import arrow_column, arrow_layout, batch_rows
 from .tables import SeenIds, caption_text, columns_of, extra_of, id_text
@@ -28,10 +26,11 @@ from .tables import SeenIds, caption_text, columns_of, extra_of, id_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FrameSource", "frame_source"]
+__all__ = ["FrameSource", "ImageSource", "frame_source"]
 
 _ROWS_AT_ONCE = 256
 _SAMPLE = 20
+_ROLES = {"image": "images", "id": "ids", "caption": "captions"}  # columns, and what gives them
 
 
 class FrameSource(Source):
@@ -70,7 +69,7 @@ class FrameSource(Source):
         """On how the columns were read."""
         return list(self._notes)
 
-    def columns(self) -> TableColumns:
+    def columns(self) -> TableColumns | None:
         """Which columns the table has."""
         return self._columns
 
@@ -112,19 +111,88 @@ class FrameSource(Source):
             return None, None
         if isinstance(value, bytes | bytearray | memoryview):
             return bytes(value), None
-        if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim in (2, 3):
-            value = Image.fromarray(value)
-        if isinstance(value, Image.Image):
-            try:
-                return _encoded(value), None
-            except DECODER_ERRORS as exc:  # it is decoded only now
-                return None, str(decode_error("the image", exc))
+        try:
+            if isinstance(value, np.ndarray):
+                value = image_of_array(value)
+            if isinstance(value, Image.Image):
+                return file_bytes(value), None
+        except InvalidInputError as exc:
+            return None, str(exc)
+        except DECODER_ERRORS as exc:  # it is decoded only now
+            return None, str(decode_error("the image", exc))
         if not isinstance(value, str | os.PathLike):
             return None, f"the image is a {type(value).__name__}, not a path"
         path, refused = file_named(os.path.expanduser(os.fspath(value)), self._folder)
         if path is None:
             return None, refused
         return os.path.normpath(os.path.join(self._folder, path)), None
+
+
+class ImageSource(FrameSource):
+    """Images in memory, or paths, with what is known of each; keys as in a table with these.
+
+    Args:
+        images: Pillow images, uint8 arrays [H, W, 3] or [H, W], bytes of image files, or paths.
+        ids: What identifies each.
+        captions: Of each; None for none, a list for several.
+        metadata: A mapping of further columns for each, or a table of them.
+
+    Raises:
+        InvalidInputError: A single image, or another number of ids, captions or metadata.
+    """
+
+    def __init__(
+        self,
+        images: Iterable[Any],
+        *,
+        ids: Iterable[Any] | None = None,
+        captions: Iterable[Any] | None = None,
+        metadata: Any = None,
+    ) -> None:
+        check_images(images)
+        if hasattr(metadata, "to_pylist"):  # an Arrow table
+            metadata = metadata.to_pylist()
+        elif hasattr(metadata, "to_dict"):  # a DataFrame
+            metadata = metadata.to_dict("records")
+        every = {"images": images, "ids": ids, "captions": captions, "metadata": metadata}
+        given = {name: values for name, values in every.items() if values is not None}
+        for name, values in given.items():
+            if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+                raise InvalidInputError(f"{name} must be a list with one for each image")
+        sizes = {name: len(values) for name, values in given.items() if isinstance(values, Sized)}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+            raise InvalidInputError(f"there must be one of each for every image, got {told}")
+        roles = {column: column if name in given else None for column, name in _ROLES.items()}
+        layout = Layout(roles["image"], roles["caption"], ("id",) if roles["id"] else ())
+        super().__init__(layout, lambda: _image_rows(given), length=sizes.get("images"))
+
+    def columns(self) -> TableColumns | None:
+        """None: the values of each image tell."""
+        return None
+
+
+def _image_rows(given: Mapping[str, Iterable[Any]]) -> Iterator[Mapping[str, Any]]:
+    end = object()
+    for number, values in enumerate(itertools.zip_longest(*given.values(), fillvalue=end), 1):
+        one = dict(zip(given, values, strict=True))
+        if any(value is end for value in values):
+            short = ", ".join(name for name, value in one.items() if value is end)
+            raise InvalidInputError(f"there is no {number:,}th of {short}; give one for each image")
+        extra = one.get("metadata") or {}
+        if not isinstance(extra, Mapping):
+            raise InvalidInputError(
+                f"metadata must be a list of mappings, one for each image, got a "
+                f"{type(extra).__name__}"
+            )
+        if taken := extra.keys() & _ROLES.keys():
+            name = min(taken)
+            raise InvalidInputError(f"metadata has a column {name!r}; give {_ROLES[name]}= instead")
+        row = {column: one[name] for column, name in _ROLES.items() if name in one}
+        row |= {str(name): as_json(value) for name, value in extra.items()}
+        if "id" in row:
+            row["id"] = as_json(row["id"])
+        yield {name: value for name, value in row.items() if not as_missing(value)}
 
 
 def _is_missing(value: Any) -> bool:
@@ -147,21 +215,6 @@ def _key(image: str | bytes | None, caption: str | None) -> str:
     if image is None:
         digest.update((caption or "").encode())
     return f"{FRAME}#{digest.hexdigest()[:32]}"
-
-
-def _encoded(image: Image.Image) -> bytes:
-    """An image in memory as the bytes of a file: those that it was read from, else PNG."""
-    file = getattr(image, "fp", None)
-    name = getattr(image, "filename", "")
-    if name and file is not None:
-        with contextlib.suppress(OSError):  # it may be gone, or no file; the pixels are here
-            return read_regular(name, MAX_IMAGE_BYTES)
-    buffer = io.BytesIO()
-    kept = image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else None
-    (kept or image.convert("RGB")).save(
-        buffer, "PNG", compress_level=1, exif=image.getexif().tobytes()
-    )
-    return buffer.getvalue()
 
 
 def frame_source(

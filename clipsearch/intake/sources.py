@@ -222,7 +222,8 @@ class IterableSource(Source):
                 yield described(str(expanded(item).absolute()))
             else:
                 raise InvalidInputError(
-                    f"a source must yield paths or Pairs, got {type(item).__name__}"
+                    f"a source must yield paths or Pairs, got {type(item).__name__}; "
+                    "Index.add_images takes images in memory"
                 )
 
     def count(self) -> int | None:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from starlette.concurrency import run_in_threadpool
 
-from ..encoder import Encoder, is_on_gpu, runtime_of
+from ..encoder import Encoder, EncodingProgress, is_on_gpu, runtime_of
+from ..encoders.prepared import in_batches
 from ..errors import ImageDecodeError, InvalidInputError
 from ..images import ImageInput, Preprocessing, prepare
 from ..intake.decoders import DecoderPool
@@ -87,13 +88,20 @@ class SharedEncoder:
         """What encodes images."""
         return runtime_of(self._encoder)
 
-    def encode_texts(self, texts: Sequence[str]) -> Floats:
+    def encode_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int | None = None,
+        progress: EncodingProgress | None = None,
+    ) -> Floats:
         """Encode texts together with those of other requests, float32 [n, dim]."""
         if any(not text.strip() for text in texts):
             raise InvalidInputError("a text is empty")
-        if not texts:
-            return np.empty((0, self.dim), np.float32)
-        return np.stack(self._texts(texts))
+        return in_batches(texts, self._encode_texts, batch_size=batch_size, progress=progress)
+
+    def _encode_texts(self, texts: Sequence[str]) -> Floats:
+        return np.stack(self._texts(texts)) if texts else np.empty((0, self.dim), np.float32)
 
     async def encoded(self, query: Query) -> Query:
         """A query with the vectors of its texts and images, encoded with those of others.
@@ -107,12 +115,21 @@ class SharedEncoder:
             (query,) = await run_in_threadpool(encode_together, [query], self)
         return query
 
-    def encode_images(self, images: Sequence[ImageInput]) -> Floats:
+    def encode_images(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        batch_size: int | None = None,
+        progress: EncodingProgress | None = None,
+    ) -> Floats:
         """Decode images in child processes and encode them, float32 [n, dim].
 
         Raises:
             ImageDecodeError: One is no image, is over the limits, or takes too long.
         """
+        return in_batches(images, self._encode_images, batch_size=batch_size, progress=progress)
+
+    def _encode_images(self, images: Sequence[ImageInput]) -> Floats:
         waiting = [
             self._pool.submit(bytes(image)) if isinstance(image, bytes) else None
             for image in images
