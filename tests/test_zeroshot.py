@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
+from sklearn.utils.validation import check_is_fitted
 
 from clipsearch import ZeroShotClassifier, cache
 from clipsearch.classification.calibration import _fit_platt as fit_platt
@@ -82,7 +91,7 @@ def test_probabilities_are_the_softmax_of_scaled_cosines(encoder, photos):
 def test_real_photos_get_their_labels(encoder, photos):
     wanted = {"chelsea.png": "cat", "rocket.jpg": "rocket", "flower.jpg": "flower"}
     chosen = [photo for photo in photos if photo.name in wanted]
-    predictions = ZeroShotClassifier(encoder, LABELS, templates="simple").predict(chosen, k=2)
+    predictions = ZeroShotClassifier(encoder, LABELS, templates="simple").classify(chosen, k=2)
     assert [row[0].label for row in predictions] == [wanted[photo.name] for photo in chosen]
     assert all(len(row) == 2 and row[0].probability >= row[1].probability for row in predictions)
 
@@ -429,3 +438,137 @@ def test_a_temperature_does_not_move_what_is_likelier_than_not():
     for temperature in (0.02, 0.5, 5.0):
         other = replace(head, temperature=temperature).probabilities(vectors, multi_label=True)
         np.testing.assert_array_equal(other > 0.5, plain > 0.5)
+
+
+# --- scikit-learn -------------------------------------------------------------------------------
+
+
+def learner(labels=("b", "c", "a")):
+    """Vectors, scaled at will, that `fit` can learn, in classes whose names are not sorted."""
+    classifier = ZeroShotClassifier(FakeEncoder(), list(labels), templates="none")
+    truth = np.arange(90) % 3
+    noise = 0.3 * np.random.default_rng(1).normal(size=(90, 8))
+    vectors = 5 * (some_vectors(3, seed=9)[truth] + noise)
+    return classifier, vectors, np.array(labels)[truth]
+
+
+def test_it_is_a_classifier_of_scikit_learn():
+    classifier, vectors, names = learner()
+    assert is_classifier(classifier)
+    check_is_fitted(classifier)  # zero-shot needs no fit
+    assert classifier.classes_.tolist() == ["a", "b", "c"]
+    assert classifier.fit(vectors, names) is classifier
+    assert classifier.fit_report_.examples == 90
+    chance = classifier.predict_proba(vectors)
+    ours = classifier.probabilities(unit(vectors))
+    np.testing.assert_allclose(chance, ours[:, [2, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(chance.sum(axis=1), 1)
+    found = classifier.predict(vectors)
+    assert found.tolist() == [row[0].label for row in classifier.classify(vectors, k=1)]
+    assert classifier.score(vectors, names) == accuracy_score(names, found) > 0.8
+    weights = np.random.default_rng(0).random(90)
+    assert classifier.score(vectors, names, weights) == pytest.approx(
+        accuracy_score(names, found, sample_weight=weights)
+    )
+    for form in (list(vectors), pd.DataFrame(vectors), vectors.astype(np.float32)):
+        assert classifier.predict(form).tolist() == found.tolist()
+
+
+def test_it_cross_validates_alone_and_in_a_pipeline_as_a_loop_by_hand_does():
+    classifier, vectors, names = learner()
+    folds = [(np.flatnonzero(part != n), np.flatnonzero(part == n)) for n in range(3)
+             for part in [np.arange(90) // 3 % 3]]  # fmt: skip
+    by_hand, losses = [], []
+    for train, test in folds:
+        fresh = ZeroShotClassifier(FakeEncoder(), ["b", "c", "a"], templates="none")
+        fresh.fit(vectors[train], names[train])
+        by_hand.append((fresh.predict(vectors[test]) == names[test]).mean())
+        losses.append(log_loss(names[test], fresh.predict_proba(vectors[test]), labels=list("abc")))
+    assert cross_val_score(classifier, vectors, names, cv=folds).tolist() == by_hand
+    # Scorers take the columns for sorted labels.
+    found = cross_val_score(classifier, vectors, names, cv=folds, scoring="neg_log_loss")
+    np.testing.assert_allclose(-found, losses)
+    piped = make_pipeline(Normalizer(), classifier)
+    np.testing.assert_allclose(cross_val_score(piped, vectors, names, cv=folds), by_hand)
+    scaled = make_pipeline(StandardScaler(), classifier).fit(vectors, names)
+    assert scaled.predict(vectors).shape == (90,)
+    search = GridSearchCV(
+        make_pipeline(FunctionTransformer(), classifier),
+        {"zeroshotclassifier__templates": ["none", "simple"]},
+        cv=folds,
+    ).fit(vectors, names)
+    assert len(search.cv_results_["mean_test_score"]) == 2
+
+
+def test_clones_forget_and_parameters_make_it_anew():
+    classifier, vectors, names = learner()
+    before = classifier.predict_proba(vectors)
+    calls = classifier.encoder.calls
+    classifier.fit(vectors, names).calibrate(vectors, names)
+    copy = clone(classifier)
+    np.testing.assert_array_equal(copy.predict_proba(vectors), before)
+    assert copy.encoder is classifier.encoder
+    assert copy.encoder.calls == calls  # its class vectors are those that there are
+    assert classifier.fit_report_.examples == 90
+    assert not hasattr(copy, "fit_report_")
+    params = classifier.get_params()
+    assert params.pop("encoder") is classifier.encoder
+    assert params == {"labels": ["b", "c", "a"], "templates": "none", "cache": True}
+    assert copy.set_params(labels=["x", "y"]) is copy
+    assert copy.classes_.tolist() == ["x", "y"]
+    assert copy.get_params()["templates"] == "none"
+    with pytest.raises(InvalidInputError, match="no parameter label; there are: encoder, labels"):
+        copy.set_params(label=["x"])
+
+
+def test_a_pickle_holds_the_name_of_the_model(encoder, photos, tmp_path):
+    classifier, vectors, names = learner()
+    classifier.fit(vectors, names)
+    again = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(again.predict_proba(vectors), classifier.predict_proba(vectors))
+    assert clone(again).classes_.tolist() == ["a", "b", "c"]
+    real = ZeroShotClassifier(encoder, ["cat", "rocket"], templates="simple")
+    data = pickle.dumps(real)
+    assert len(data) < 20_000
+    cat = [photo for photo in photos if photo.name == "chelsea.png"]
+    assert pickle.loads(data).predict(cat).tolist() == real.predict(cat).tolist() == ["cat"]
+    column = pd.DataFrame({"path": [str(photo) for photo in cat]})
+    assert real.predict(column).tolist() == real.predict(column["path"]).tolist() == ["cat"]
+
+
+def test_a_sigmoid_models_shares_sum_to_one():
+    encoder = FakeEncoder()
+    encoder.logit_bias = -3.0
+    classifier = ZeroShotClassifier(encoder, ["b", "a"], templates="none")
+    vectors = some_vectors()
+    own = classifier.probabilities(vectors)[:, ::-1]
+    np.testing.assert_allclose(
+        classifier.predict_proba(vectors), own / own.sum(axis=1, keepdims=True), atol=1e-9
+    )
+
+
+def test_what_predict_and_fit_gave_before_still_comes_with_a_warning():
+    classifier, vectors, names = learner()
+    with pytest.warns(DeprecationWarning, match=r"is classify\(images, k=1\) now"):
+        assert classifier.predict(vectors, k=1) == classifier.classify(vectors, k=1)
+    with pytest.warns(DeprecationWarning, match=r"fit_report_\.blend"):
+        assert classifier.fit(vectors, names).blend == classifier.fit_report_.blend
+    with pytest.raises(AttributeError, match="no attribute 'blnd'"):
+        _ = classifier.blnd
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda one, x, y: one.fit(x, np.arange(90)), "no such label: '0', '1'"),
+        (lambda one, x, y: one.fit(x, y[:5]), "90 images came with 5 labels"),
+        (lambda one, x, y: one.fit(x, [None] * 90), "every example needs a label"),
+        (lambda one, x, y: one.predict(x[:, :3]), r"shape \[n, 8\], got \[90, 3\]"),
+        (lambda one, x, y: one.predict(x * np.nan), "NaN or infinity, first in row 0"),
+        (lambda one, x, y: one.predict("cat.jpg"), "wrap a single one"),
+        (lambda one, x, y: one.predict(Path("cat.jpg")), "wrap a single one"),
+    ],
+)
+def test_bad_examples_are_refused_in_one_line(call, told):
+    with pytest.raises(InvalidInputError, match=told):
+        call(*learner())

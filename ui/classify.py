@@ -192,7 +192,8 @@ class _Desk:
         try:
             classifier = ZeroShotClassifier(self._encoder(), labels, templates="simple")
             vectors = np.stack([image.vector for _, image in state.examples])
-            report = classifier.fit(vectors, [label for label, _ in state.examples])
+            truth = [label for label, _ in state.examples]
+            report = classifier.fit(vectors, truth).fit_report_
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "labels.clip"
                 classifier.save(path)

@@ -103,7 +103,7 @@ def demo() -> None:
             ["image", "label", "next"],
             [
                 [photo.name, *(f"{p.label} {p.probability:.0%}" for p in predictions)]
-                for photo, predictions in zip(chosen, classifier.predict(chosen, k=2), strict=True)
+                for photo, predictions in zip(chosen, classifier.classify(chosen, k=2), strict=True)
             ],
         )
     print(f"Done in {perf_counter() - started:.1f} s. Now try:\n")

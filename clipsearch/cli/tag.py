@@ -139,7 +139,7 @@ def fit(
     _check_pack_name(out)
     encoder = load_encoder(model, device=device)
     classifier, vectors, truth, skipped = _examples(data, encoder, label, labels, template)
-    report = classifier.fit(vectors, truth)
+    report = classifier.fit(vectors, truth).fit_report_
     classifier.save(out)
     if output == "json":
         from dataclasses import asdict

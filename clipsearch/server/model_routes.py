@@ -92,7 +92,7 @@ def classify(
         if template:
             chosen = template[0] if len(template) == 1 else template
         classifier = engine.classifier(labels or classes or {}, chosen)
-    predictions = classifier.predict(
+    predictions = classifier.classify(
         data,
         k=k,
         multi_label=multi_label,
