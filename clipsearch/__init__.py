@@ -54,6 +54,7 @@ from .types import (
 )
 
 if TYPE_CHECKING:
+    from .asyncclient import AsyncClient, AsyncRemoteClassifier, AsyncRemoteIndex
     from .client import Client, RemoteClassifier, RemoteIndex
     from .encoder import Encoder
     from .encoders.texts import TextTruncatedWarning
@@ -70,6 +71,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Album",
+    "AsyncClient",
+    "AsyncRemoteClassifier",
+    "AsyncRemoteIndex",
     "Client",
     "ClipSearchError",
     "ClipSearchWarning",
@@ -123,6 +127,9 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AsyncClient": "asyncclient",
+    "AsyncRemoteClassifier": "asyncclient",
+    "AsyncRemoteIndex": "asyncclient",
     "Client": "client",
     "Encoder": "encoder",
     "Index": "index",

@@ -8,37 +8,22 @@ client.classifier(["cat", "dog"]).predict(["cat.jpg"])
 
 from __future__ import annotations
 
-import json
-import os
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self, TypeVar
 
-import numpy as np
-
-from . import errors
-from .documents import duplicate_of_public, facets_of_public, hits_of_public, item_of_public
+from . import calls
+from .calls import Call, ClassifierCalls, IndexCalls, Labels
+from .classification.renamed import asked_of_classify
 from .errors import ServiceError
-from .files import expanded, read_regular
-from .images import ImageInput, load_image
-from .limits import MAX_IMAGE_BYTES
-from .query import Query, Term
+from .images import ImageInput
 from .request import Searchable, SearchRequest
 from .types import Album, Duplicate, Facets, Hits, Item, Prediction, SavedSearch
 from .vectors import Floats
 
-if TYPE_CHECKING:
-    import httpx
-
 __all__ = ["Client", "RemoteClassifier", "RemoteIndex"]
 
-_TIMEOUT_S = 60.0
-_ERRORS: dict[str, type[errors.ClipSearchError]] = {
-    cls.code: cls
-    for name in errors.__all__
-    if isinstance(cls := getattr(errors, name), type) and issubclass(cls, errors.ClipSearchError)
-}
+_T = TypeVar("_T")
 
 
 class Client:
@@ -54,14 +39,11 @@ class Client:
     """
 
     def __init__(
-        self, url: str, token: str | None = None, *, timeout_s: float = _TIMEOUT_S
+        self, url: str, token: str | None = None, *, timeout_s: float = calls.TIMEOUT_S
     ) -> None:
         import httpx
 
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            base_url=url, headers=headers, timeout=timeout_s, follow_redirects=False
-        )
+        self._http = httpx.Client(**calls.connection(url, token, timeout_s))
 
     def __enter__(self) -> Self:
         return self
@@ -81,72 +63,60 @@ class Client:
     def ready(self) -> bool:
         """Whether the server has its model and indexes loaded."""
         try:
-            return bool(self._send("GET", "/readyz").json()["ready"])
+            return self._do(calls.ready())
         except ServiceError:
             return False
 
     def indexes(self) -> list[str]:
         """Names of the indexes."""
-        listed = self._send("GET", "/v1/indexes").json()["indexes"]
-        return [entry["name"] for entry in listed]
+        return self._do(calls.indexes())
 
     def index(self, name: str) -> RemoteIndex:
         """An index by name; nothing is asked yet."""
         return RemoteIndex(self, name)
 
     def classifier(
-        self,
-        labels: Sequence[str] | Mapping[str, Sequence[str]] | str | os.PathLike[str],
-        *,
-        templates: str | Sequence[str] = "openai",
+        self, labels: Labels, *, templates: str | Sequence[str] = "openai"
     ) -> RemoteClassifier:
         """A zero-shot classifier of labels, as `ZeroShotClassifier`, or of a label pack's path."""
         return RemoteClassifier(self, labels, templates=templates)
 
     def list_models(self) -> list[dict[str, Any]]:
         """The model in memory, then the recommended ones."""
-        models: list[dict[str, Any]] = self._send("GET", "/v1/models").json()["models"]
-        return models
+        return self._do(calls.list_models())
 
     def encode_texts(self, texts: Sequence[str]) -> Floats:
         """Unit vectors of texts, float32 [n, dim]."""
-        found = self._send("POST", "/v1/embed", json={"texts": list(texts)}).json()
-        return np.asarray(found["texts"], np.float32).reshape(-1, found["dim"])
+        return self._do(calls.encode_texts(texts))
 
     def encode_images(self, images: Sequence[ImageInput]) -> Floats:
         """Unit vectors of images, float32 [n, dim]."""
-        files = [("images", _upload(image)) for image in images]
-        found = self._send("POST", "/v1/embed/image", files=files).json()
-        return np.asarray(found["images"], np.float32).reshape(-1, found["dim"])
+        return self._do(calls.encode_images(images))
 
-    def _send(self, method: str, path: str, **body: Any) -> httpx.Response:
+    def _do(self, call: Call[_T]) -> _T:
         import httpx
 
         try:
-            answer = self._http.request(method, path, **body)
+            answer = self._http.request(call.method, call.path, **call.body)
         except httpx.HTTPError as exc:
-            raise ServiceError(f"no answer from {self._http.base_url}: {exc}") from exc
-        if answer.is_success:
-            return answer
-        raise _error(answer)
+            raise calls.unreachable(self._http.base_url, exc) from exc
+        return call.result(answer)
 
 
 class RemoteIndex(Searchable):
     """An index on a server; its items have no path."""
 
     def __init__(self, client: Client, name: str) -> None:
-        self._client = client
-        self._path = f"/v1/indexes/{_quoted(name)}"
+        self._do = client._do
+        self._calls = IndexCalls(name)
 
     def info(self) -> dict[str, Any]:
         """What the index holds, the number of its state, its model and fields."""
-        facts: dict[str, Any] = self._client._send("GET", self._path).json()
-        return facts
+        return self._do(self._calls.info())
 
     def fields(self) -> dict[str, str]:
         """Names and types of the fields that `where` knows."""
-        fields: dict[str, str] = self.info()["fields"]
-        return fields
+        return dict(self.info()["fields"])
 
     @property
     def generation(self) -> int:
@@ -158,14 +128,11 @@ class RemoteIndex(Searchable):
 
     def answer(self, request: SearchRequest) -> Hits:
         """Answer a request; see `search`."""
-        terms = request.query.terms if request.query is not None else ()
-        body = {"terms": [_term(term) for term in terms], **request.parameters}
-        answer = self._client._send("POST", f"{self._path}/search", json=body)
-        return hits_of_public(answer.json())
+        return self._do(self._calls.search(request))
 
     def item(self, id: int) -> Item:  # noqa: A002 - the word of Item.id
         """One item, without its path."""
-        return item_of_public(self._client._send("GET", f"{self._path}/items/{int(id)}").json())
+        return self._do(self._calls.item(id))
 
     def duplicates(
         self,
@@ -175,67 +142,39 @@ class RemoteIndex(Searchable):
         limit: int = 100,
     ) -> list[list[Duplicate]]:
         """As `Index.duplicates`, the largest `limit` groups; items know little but their id."""
-        asked: dict[str, Any] = {"kind": list(kinds), "limit": limit}
-        if threshold is not None:
-            asked["threshold"] = threshold
-        answer = self._client._send("GET", f"{self._path}/duplicates", params=asked).json()
-        return [[duplicate_of_public(member) for member in group] for group in answer["groups"]]
+        return self._do(self._calls.duplicates(threshold, kinds, limit))
 
     def facets(
         self, where: str | None = None, *, by: Sequence[str] | None = None, limit: int = 100
     ) -> Facets:
         """As `Index.facets`, without folders."""
-        asked: dict[str, Any] = {"limit": limit}
-        if where is not None:
-            asked["where"] = where
-        if by is not None:
-            asked["by"] = [by] if isinstance(by, str) else list(by)
-        answer = self._client._send("GET", f"{self._path}/facets", params=asked)
-        return facets_of_public(answer.json())
+        return self._do(self._calls.facets(where, by, limit))
 
     def albums(self) -> list[Album]:
         """As `Index.albums`."""
-        answer = self._client._send("GET", f"{self._path}/albums").json()
-        return [Album(**one) for one in answer["albums"]]
+        return self._do(self._calls.albums())
 
     def saved_searches(self) -> list[SavedSearch]:
         """As `Index.saved_searches`."""
-        answer = self._client._send("GET", f"{self._path}/saved-searches").json()
-        return [SavedSearch(**one) for one in answer["searches"]]
+        return self._do(self._calls.saved_searches())
 
     def image(self, id: int) -> bytes:  # noqa: A002
         """The bytes of an item's image."""
-        return self._client._send("GET", f"{self._path}/items/{int(id)}/image").content
+        return self._do(self._calls.image(id))
 
     def thumbnail(self, id: int) -> bytes:  # noqa: A002
         """A small JPEG copy of an item's image."""
-        return self._client._send("GET", f"{self._path}/items/{int(id)}/thumbnail").content
+        return self._do(self._calls.thumbnail(id))
 
 
 class RemoteClassifier:
     """A zero-shot classifier on a server."""
 
-    def __init__(
-        self,
-        client: Client,
-        labels: Sequence[str] | Mapping[str, Sequence[str]] | str | os.PathLike[str],
-        *,
-        templates: str | Sequence[str],
-    ) -> None:
-        self._client = client
-        self._pack: bytes | None = None
-        self._data: dict[str, Any] = {}
-        if isinstance(labels, str | os.PathLike):
-            self._pack = _read(labels)
-        elif isinstance(labels, Mapping):
-            groups = {name: list(words) for name, words in labels.items()}
-            self._data["classes"] = json.dumps(groups)
-        else:
-            self._data["labels"] = list(labels)
-        if self._pack is None:
-            self._data["template"] = [templates] if isinstance(templates, str) else list(templates)
+    def __init__(self, client: Client, labels: Labels, *, templates: str | Sequence[str]) -> None:
+        self._do = client._do
+        self._calls = ClassifierCalls(labels, templates)
 
-    def predict(
+    def classify(
         self,
         images: Sequence[ImageInput],
         *,
@@ -244,64 +183,30 @@ class RemoteClassifier:
         none_of_these: bool = False,
         threshold: float | None = None,
     ) -> list[list[Prediction]]:
-        """As `ZeroShotClassifier.predict`."""
-        data = {**self._data, "k": str(k)}
-        data |= {"multi_label": str(multi_label).lower()}
-        data |= {"none_of_these": str(none_of_these).lower()}
-        if threshold is not None:
-            data["threshold"] = str(threshold)
-        files = [("images", _upload(image)) for image in images]
-        if self._pack is not None:
-            files.append(("pack", ("pack.clip", self._pack)))
-        answer = self._client._send("POST", "/v1/classify", data=data, files=files).json()
-        return [
-            [Prediction(p["label"], p["probability"], p["score"]) for p in row]
-            for row in answer["predictions"]
-        ]
+        """As `ZeroShotClassifier.classify`."""
+        return self._do(
+            self._calls.classify(
+                images,
+                k=k,
+                multi_label=multi_label,
+                none_of_these=none_of_these,
+                threshold=threshold,
+            )
+        )
 
-
-def _upload(image: ImageInput) -> tuple[str, bytes]:
-    """Name and bytes of an image; a file goes as it is, under no name."""
-    if isinstance(image, bytes):
-        return "image", image
-    if isinstance(image, str | os.PathLike):
-        return "image", _read(image)
-    from io import BytesIO
-
-    buffer = BytesIO()
-    load_image(image).save(buffer, "PNG")
-    return "image", buffer.getvalue()
-
-
-def _read(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return read_regular(expanded(path), MAX_IMAGE_BYTES)
-    except OSError as exc:
-        raise errors.InvalidInputError(f"cannot read {path}: {exc.strerror or exc}") from exc
-
-
-def _term(term: Term) -> dict[str, Any]:
-    """A part of a query as the server takes it; an image as its bytes."""
-    if term.kind == "image":
-        return {"image": b64encode(_upload(term.value)[1]).decode(), "weight": term.weight}
-    found: dict[str, Any] = Query((term,)).to_dict()["terms"][0]
-    return found
-
-
-def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")
-
-
-def _error(answer: httpx.Response) -> errors.ClipSearchError:
-    """The error that the local object would have raised."""
-    try:
-        problem = json.loads(answer.content)
-        code, detail = str(problem["code"]), str(problem["detail"])
-    except (ValueError, KeyError, TypeError):
-        return ServiceError(f"HTTP status {answer.status_code}", status=answer.status_code)
-    known = _ERRORS.get(code)
-    if known not in (None, errors.ClipSearchError, ServiceError):
-        return known(detail)
-    return ServiceError(detail, status=answer.status_code, code=code)
+    def predict(
+        self,
+        images: Sequence[ImageInput],
+        *,
+        k: int | None = None,
+        multi_label: bool | None = None,
+        none_of_these: bool | None = None,
+        threshold: float | None = None,
+    ) -> Any:
+        """As `ZeroShotClassifier.predict`: the likeliest label of every image, texts [n]."""
+        options = asked_of_classify(
+            k=k, multi_label=multi_label, none_of_these=none_of_these, threshold=threshold
+        )
+        return (
+            self.classify(images, **options) if options else self._do(self._calls.predict(images))
+        )

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from .vectors import check_vectors
 if TYPE_CHECKING:
     from .query import QueryLike
 
-__all__ = ["MAX_K", "SearchRequest", "Searchable"]
+__all__ = ["MAX_K", "SearchOptions", "SearchRequest", "Searchable", "queries_of"]
 
 MAX_K = 100_000  # hits with their items are held in memory
 
@@ -136,8 +136,29 @@ _DEFAULTS = {field.name: field.default for field in fields(SearchRequest) if fie
 PARAMETERS = tuple(_DEFAULTS)
 
 
+class SearchOptions(TypedDict, total=False):
+    """What `search` takes besides the query and `k`, for those who hand it on."""
+
+    where: str | None
+    target: Modality
+    min_score: float | Literal["auto"] | None
+    hybrid: bool
+    exact: bool
+    offset: int
+    sort: Sort | None
+    reverse: bool
+
+
+def queries_of(queries: Iterable[QueryLike | None] | npt.NDArray[Any]) -> list[Query | None]:
+    """Several queries, or the rows of a matrix of vectors [n, dim], one by one.
+
+    Raises:
+        InvalidInputError: A single query is not in a list, or one is of no known kind.
+    """
+    return [None if query is None else Query.of(query) for query in _several(queries)]
+
+
 def _several(queries: Iterable[QueryLike | None] | npt.NDArray[Any]) -> list[QueryLike | None]:
-    """Queries one by one, those of a matrix of vectors as its rows."""
     if isinstance(queries, str | bytes | Mapping | os.PathLike | Query):
         raise InvalidInputError("search_many takes a list of queries; wrap a single one in [ ]")
     if not hasattr(queries, "shape") or np.asarray(queries).dtype.kind not in "fiu":
@@ -248,7 +269,7 @@ class Searchable(ABC):
         return self.answer_many(
             [
                 SearchRequest(
-                    query=None if query is None else Query.of(query),
+                    query=query,
                     k=k,
                     where=where,
                     target=target,
@@ -259,6 +280,6 @@ class Searchable(ABC):
                     sort=sort,
                     reverse=reverse,
                 )
-                for query in _several(queries)
+                for query in queries_of(queries)
             ]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -19,7 +20,8 @@ import pytest
 from PIL import Image
 
 from clipsearch import Index, Query, ZeroShotClassifier
-from clipsearch.client import Client
+from clipsearch.asyncclient import AsyncClient, AsyncRemoteClassifier, AsyncRemoteIndex
+from clipsearch.client import Client, RemoteClassifier, RemoteIndex
 from clipsearch.errors import (
     ImageDecodeError,
     IndexNotFoundError,
@@ -127,6 +129,62 @@ def test_the_client_raises_what_local_objects_raise(client, service):
         nobody.indexes()
 
 
+def public(kind) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+def test_the_asynchronous_client_answers_as_the_other_one(client, service, photos, tmp_path):
+    assert public(AsyncClient) == public(Client)
+    assert public(AsyncRemoteIndex) == public(RemoteIndex) - {"generation"}
+    assert public(AsyncRemoteClassifier) == public(RemoteClassifier)
+    here, labels = client.index("photos"), ["cat", "bus"]
+    matrix = client.encode_texts(["a cat", "a bus", "a rocket"])
+    first = here.search("a cat", k=1)[0].item.id
+
+    async def compare() -> None:
+        async with AsyncClient(service.url) as theirs:
+            there = theirs.index("photos")
+            assert await theirs.ready()
+            assert await theirs.indexes() == client.indexes()
+            assert await theirs.list_models() == client.list_models()
+            np.testing.assert_allclose(await theirs.encode_texts(["a cat"]), matrix[:1], atol=1e-5)
+            vectors = await theirs.encode_images(photos[:2])
+            np.testing.assert_allclose(vectors, client.encode_images(photos[:2]), atol=1e-5)
+            for query in (photos[0], "a cat", Query.item(first) - Query.text("indoors"), None):
+                options = {"k": 4, "where": "width > 10", "offset": 1}
+                found, ours = await there.search(query, **options), here.search(query, **options)
+                assert [hit.item for hit in found] == [hit.item for hit in ours]
+            several = await there.search_many(np.tile(matrix, (7, 1)), k=2)
+            assert [hits[0].item.id for hits in several] == [
+                hits[0].item.id for hits in here.search_many(matrix, k=2)
+            ] * 7
+            for name in ("info", "fields", "facets", "albums", "saved_searches", "duplicates"):
+                assert await getattr(there, name)() == getattr(here, name)(), name
+            for name in ("item", "image", "thumbnail"):
+                assert await getattr(there, name)(first) == getattr(here, name)(first), name
+            classifier = theirs.classifier(labels)
+            found = await classifier.predict(photos[:3])
+            assert found.tolist() == client.classifier(labels).predict(photos[:3]).tolist()
+            assert [row[0].label for row in await classifier.classify(photos[:3])] == found.tolist()
+            for error, call in [
+                (IndexNotFoundError, lambda: theirs.index("none").search("x")),
+                (ItemNotFoundError, lambda: there.item(10**9)),
+                (InvalidInputError, lambda: there.search_many(["x", "y"], where="nonsense = 3")),
+                (InvalidInputError, lambda: there.search_many("a cat")),
+                (InvalidInputError, lambda: there.search(tmp_path / "gone.jpg")),
+                (ImageDecodeError, lambda: theirs.encode_images([b"no image"])),
+                (InvalidInputError, lambda: theirs.encode_images(str(photos[0]))),
+            ]:
+                with pytest.raises(error):
+                    await call()
+        async with AsyncClient("http://127.0.0.1:9") as nobody:
+            assert not await nobody.ready()
+            with pytest.raises(ServiceError, match=r"no answer from http://127\.0\.0\.1:9"):
+                await nobody.indexes()
+
+    asyncio.run(compare())
+
+
 def test_albums_and_saved_searches_are_listed_and_asked(client, service, home, encoder):
     with Index.open(home / "photos", encoder) as local:
         first = local.ids()[:2]
@@ -189,9 +247,12 @@ def test_duplicates_are_listed_with_kind_hash_and_size(client, service):
 def test_label_packs_are_accepted(client, service, tmp_path, encoder, photos):
     classifier = ZeroShotClassifier(encoder, ["cat", "bus"], templates="none")
     classifier.save(tmp_path / "own.clip")
-    theirs = client.classifier(tmp_path / "own.clip").predict(photos[:2], none_of_these=True)
-    ours = classifier.predict(photos[:2], none_of_these=True)
+    theirs = client.classifier(tmp_path / "own.clip").classify(photos[:2], none_of_these=True)
+    ours = classifier.classify(photos[:2], none_of_these=True)
     assert [row[0].label for row in theirs] == [row[0].label for row in ours]
+    with pytest.warns(DeprecationWarning, match="is classify"):
+        asked = client.classifier(tmp_path / "own.clip").predict(photos[:2], none_of_these=True)
+    assert asked == theirs
 
 
 def test_batches_form_when_requests_come_together(service):
