@@ -51,6 +51,7 @@ from .types import (
     Progress,
     Record,
     SavedSearch,
+    ShardReport,
 )
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ __all__ = [
     "RemoteIndex",
     "SavedSearch",
     "ServiceError",
+    "ShardReport",
     "SourceError",
     "StorageError",
     "TextTruncatedWarning",

@@ -35,6 +35,7 @@ __all__ = [
     "facets_document",
     "facets_of_public",
     "field_name",
+    "finite",
     "hit_document",
     "hits_document",
     "hits_of_public",
@@ -103,13 +104,13 @@ def holds_path(value: Any) -> bool:
     return isinstance(value, list) and any(map(holds_path, value))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """A value as every reader of JSON takes it, which has no word for infinity."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {name: _finite(one) for name, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list) else value
+        return {name: finite(one) for name, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list) else value
 
 
 def hit_document(hit: Hit) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def hit_document(hit: Hit) -> dict[str, Any]:
         for name, column in COLUMNS.items()
         if not (column.internal or name in head)
     }
-    known["extra"] = _finite(known["extra"])
+    known["extra"] = finite(known["extra"])
     known["key"] = stored(hit.item.key)
     return {**head, **{name: value for name, value in known.items() if value not in (None, (), {})}}
 
@@ -175,7 +176,7 @@ def facets_of_public(document: Mapping[str, Any]) -> Facets:
 def public_item(item: Item) -> dict[str, Any]:
     """An item for anybody who may ask over HTTP: without its key, path and hashes."""
     document = {name: getattr(item, name) for name in PUBLIC}
-    document["extra"] = {k: _finite(v) for k, v in item.extra.items() if not holds_path(v)}
+    document["extra"] = {k: finite(v) for k, v in item.extra.items() if not holds_path(v)}
     return document
 
 

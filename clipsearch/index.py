@@ -50,6 +50,7 @@ from .types import (
     Outcome,
     Progress,
     SavedSearch,
+    ShardReport,
 )
 from .vectors import Floats, Rows, check_ids
 
@@ -481,6 +482,61 @@ class Index(Searchable):
             with output_file(target) as part:
                 return write_flat(part, store.live(), self._dim)
         raise InvalidInputError(f"format must be 'parquet' or 'faiss', got {format!r}")
+
+    def export_shards(
+        self,
+        path: str | Path,
+        hits: Iterable[Hit] | None = None,
+        *,
+        where: str | None = None,
+        shard_items: int | None = None,
+        shard_bytes: int | None = None,
+        overwrite: bool = False,
+    ) -> ShardReport:
+        """Write images as WebDataset shards, from which a model can be trained.
+
+        A sample has the id as its key, and the image as it lies in its file, the caption as `.txt`,
+        and as `.json` what is known of the item, its columns and its score, but not where its file
+        is. `Index.add` reads the shards.
+
+        Args:
+            path: `train.tar` for `train-000000.tar`, `train-000001.tar` and so on.
+            hits: What to write, as a search found it; None for all items by ascending id.
+            where: Instead of `hits`: only items that satisfy this expression, such as
+                `album = 'Trip'`.
+            shard_items: The most samples of a shard; None for 10,000.
+            shard_bytes: The most bytes of a shard; None for a gigabyte.
+            overwrite: Whether shards of that name are replaced.
+
+        Returns:
+            What was written, and the items that were not: those without an image file, those whose
+            file is away or has changed, and those of folders that were not indexed on this machine.
+
+        Raises:
+            InvalidInputError: Both `hits` and `where`, shards that exist, or a place in an index or
+                a source.
+            StorageError: They cannot be written.
+        """
+        from .intake.shard_writer import SHARD_BYTES, SHARD_ITEMS, write_shards
+
+        if hits is not None and where is not None:
+            raise InvalidInputError("give either hits or where, not both; search takes a where")
+        return write_shards(
+            path,
+            self._every(where) if hits is None else hits,
+            roots=self.indexed_folders(),
+            shard_items=SHARD_ITEMS if shard_items is None else shard_items,
+            shard_bytes=SHARD_BYTES if shard_bytes is None else shard_bytes,
+            overwrite=overwrite,
+            sources=self._sources(expanded(path).absolute()),
+        )
+
+    def _every(self, where: str | None) -> Iterator[Item]:
+        """Items by ascending id, a page at a time."""
+        after = 0
+        while page := self.items(where, after):
+            yield from page
+            after = page[-1].id
 
     def _sources(self, target: Path) -> list[str]:
         """Folders and tables that were indexed, and the file itself if it was."""

@@ -34,6 +34,7 @@ __all__ = [
     "Progress",
     "Record",
     "SavedSearch",
+    "ShardReport",
     "Status",
     "columns_of_items",
     "own_values",
@@ -399,6 +400,15 @@ class MigrationReport:
     missing: tuple[Outcome, ...] = ()  # items that could not be embedded, with the reasons
     dropped: int = 0  # of the missing: removed from the index
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardReport:
+    """What one `Index.export_shards` wrote."""
+
+    samples: int
+    shards: tuple[str, ...]  # paths, in order
+    skipped: tuple[Outcome, ...] = ()  # items whose image could not be read, with the reasons
 
 
 @dataclass(frozen=True, slots=True)

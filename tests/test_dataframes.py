@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import os
 import shutil
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -323,3 +326,119 @@ def test_batches_tell_how_far_they_are_and_change_no_vector(encoder, photos):
         for encode, values in ((encoder.encode_images, images), (encoder.encode_texts, texts)):
             with pytest.raises(InvalidInputError, match="batch_size must be a whole number"):
                 encode(values, batch_size=wrong)
+
+
+# --- shards to train on -------------------------------------------------------------------------
+
+
+def samples(folder) -> dict[str, dict[str, bytes]]:
+    """What lies in shards, by key and ending, as the standard library reads it."""
+    found: dict[str, dict[str, bytes]] = {}
+    for shard in sorted(folder.glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                key, _, ending = member.name.partition(".")
+                found.setdefault(key, {})[ending] = tar.extractfile(member).read()
+    return found
+
+
+@pytest.fixture
+def shot(tmp_path, encoder, photos):
+    """An index of photos with captions and columns, an album, and one image in memory."""
+    folder = tmp_path / "shot"
+    folder.mkdir()
+    for photo in photos[:4]:
+        shutil.copy(photo, folder / photo.name)
+    rows = {
+        "path": [str(folder / photo.name) for photo in photos[:4]],
+        "caption": ["one", "dos más\nlíneas", None, "four"],
+        "split": ["train", "train", "test", None],
+        "width": [1, 2, 3, 4],
+    }
+    with Index.create(tmp_path / "photos", encoder) as index:
+        index.add(pd.DataFrame(rows))
+        index.add_images([pixels(1)], ids=["a"])
+        with index.writer() as writer:
+            writer.add_to_album("Trip's", [1, 3])
+        yield index
+
+
+def test_shards_hold_the_bytes_captions_and_scores_and_are_read_again(shot, tmp_path, encoder):
+    (tmp_path / "out").mkdir()
+    hits = shot.search("a cat", k=10, where="id <= 4")
+    report = shot.export_shards(tmp_path / "out" / "train.tar", hits, shard_items=3)
+    names = ["train-000000.tar", "train-000001.tar"]
+    assert [os.path.basename(shard) for shard in report.shards] == names
+    assert (report.samples, report.skipped) == (4, ())
+    found = samples(tmp_path / "out")
+    assert list(found) == [f"{hit.item.id:09}" for hit in hits]
+    for hit in hits:
+        sample = found[f"{hit.item.id:09}"]
+        path = Path(hit.item.path)
+        assert sample[path.suffix[1:]] == path.read_bytes()
+        assert sample.get("txt", b"").decode() == (hit.item.caption or "")
+        known = json.loads(sample["json"])
+        assert known["score"] == pytest.approx(hit.score)
+        assert known["width"] == hit.item.width
+        assert known["extra.width"] == hit.item.extra["width"]
+        assert known.get("split") == hit.item.extra.get("split")
+        assert str(tmp_path) not in sample["json"].decode()
+    with Index.create(tmp_path / "again", encoder) as again:
+        assert again.add(str(tmp_path / "out" / "train-{000000..000001}.tar")).indexed == 4
+        for hit, item in zip(hits, again.items(), strict=True):
+            assert (item.sha256, item.caption) == (hit.item.sha256, hit.item.caption)
+            assert item.extra["id"] == hit.item.id
+
+
+def test_a_filter_or_a_size_makes_shards_and_what_cannot_be_read_is_reported(shot, tmp_path):
+    (tmp_path / "out").mkdir()
+    whole = shot.export_shards(tmp_path / "out" / "x", shard_bytes=1)
+    assert len(whole.shards) == whole.samples == 4  # a sample is never cut
+    assert [(one.key, one.reason) for one in whole.skipped] == [
+        ("table#a", "item 5 has no image file")
+    ]
+    with pytest.raises(InvalidInputError, match=r"x-000000\.tar exists, and 3 more"):
+        shot.export_shards(tmp_path / "out" / "x.tar")
+    os.rename(shot.item(1).path, tmp_path / "elsewhere")
+    Path(shot.item(2).path).write_bytes(b"another image")
+    fewer = shot.export_shards(tmp_path / "out" / "x.tar", where="id < 4", overwrite=True)
+    assert [one.reason.partition(";")[0] for one in fewer.skipped] == [
+        "the file of item 1 is gone or cannot be read",
+        "the file of item 2 has changed since it was indexed",
+    ]
+    assert list(samples(tmp_path / "out")) == ["000000003"]  # no shard of before is left
+    shot.add(tmp_path / "shot")
+    for wrong, told in (
+        ({"path": tmp_path / "shot" / "x.tar"}, "in the source"),
+        ({"path": tmp_path / "photos" / "x.tar"}, "in the index"),
+        ({"path": tmp_path / "none" / "x.tar"}, "there is no folder"),
+        ({"path": tmp_path / "y.tar", "shard_items": 0}, "shard_items must be"),
+        ({"path": tmp_path / "y.tar", "where": "nonsense = 1"}, "nonsense"),
+        ({"path": tmp_path / "y.tar", "where": "id = 3", "hits": []}, "not both"),
+    ):
+        with pytest.raises(InvalidInputError, match=told):
+            shot.export_shards(**wrong)
+    assert not list(tmp_path.glob("y*"))
+
+
+def test_files_of_folders_that_were_not_indexed_here_are_not_exported(shot, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPSEARCH_STATE", str(tmp_path / "another machine"))
+    report = shot.export_shards(tmp_path / "x.tar")
+    assert (report.samples, report.shards, len(report.skipped)) == (0, (), 5)
+    assert "in no folder that was indexed on this machine" in report.skipped[0].reason
+
+
+def test_the_command_exports_an_album_or_a_search(cli, shot, tmp_path):
+    (tmp_path / "out").mkdir()
+    base = ["export", tmp_path / "out" / "trip.tar", "-i", shot.path]
+    done = cli(*base, "--album", "Trip's", "--where", "split = 'train'")
+    assert list(samples(tmp_path / "out")) == ["000000001"]
+    assert "1 samples written to 1 shards" in done.stderr
+    cli(*base, "--force", "--query", "a cat", "-k", 2, expect=None)
+    best = [hit.item for hit in shot.search("a cat", k=2)]
+    assert list(samples(tmp_path / "out")) == [f"{item.id:09}" for item in best if item.path]
+    for flags, told in (
+        (["--album", "None"], "there is no album 'None'"),
+        (["-f", "parquet", "--where", "id = 1"], "--where works with -f webdataset only"),
+    ):
+        assert told in cli(*base, *flags, expect=None).stderr

@@ -26,11 +26,13 @@ from .output import (
     print_table,
     short_path,
 )
+from .search import open_for_search
+from .shards import Chosen, export_shards
 
 __all__ = ["duplicates", "export", "import_command", "pairs"]
 
 _SHA256_SHOWN = 12  # digits in a table; CSV and JSON have all
-_ExportFormat = Literal["parquet", "faiss"]
+_ExportFormat = Literal["parquet", "faiss", "webdataset"]
 
 
 class _Kind(StrEnum):
@@ -41,7 +43,11 @@ class _Kind(StrEnum):
     looks = "looks"
 
 
-_FORMATS: dict[str, _ExportFormat] = {".parquet": "parquet", ".faiss": "faiss"}
+_FORMATS: dict[str, _ExportFormat] = {
+    ".parquet": "parquet",
+    ".faiss": "faiss",
+    ".tar": "webdataset",
+}
 
 
 def pairs(
@@ -175,24 +181,55 @@ def export(
         ),
     ] = None,
     target: Annotated[Modality, typer.Option(help="Vectors to write to a FAISS file.")] = "image",
+    query: Annotated[
+        str | None, typer.Option(help="WebDataset: only the best hits for these words.")
+    ] = None,
+    saved: Annotated[
+        str | None, typer.Option(help="WebDataset: only the best hits of this saved search.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Number of hits of --query or --saved.")] = 1000,
+    where: Annotated[
+        str | None, typer.Option(help="WebDataset: only items that satisfy this filter.")
+    ] = None,
+    album: Annotated[str | None, typer.Option(help="WebDataset: only items of this album.")] = None,
+    shard_items: Annotated[
+        int | None, typer.Option(help="Maximum number of samples per shard. [default: 10000]")
+    ] = None,
+    shard_mb: Annotated[
+        int | None, typer.Option(help="Maximum size of a shard in megabytes. [default: 1000]")
+    ] = None,
+    trust_model: TrustModel = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a file that is no such export.")
+        bool, typer.Option("--force", help="Replace a file that is no such export, or shards.")
     ] = False,
 ) -> None:
-    """Export an index as a Parquet table or as a plain FAISS file.
+    """Export an index as a Parquet table, as a plain FAISS file or as WebDataset shards.
 
     Parquet: one row per item with ID, metadata and vectors. FAISS: an IndexIDMap2 over
-    IndexFlatIP whose IDs are item IDs.
+    IndexFlatIP whose IDs are item IDs. WebDataset: the images as they are, captions, and metadata
+    with scores, in train-000000.tar and so on, all or those of a filter, an album or a search.
 
     clipsearch export photos.parquet -i photos
 
     clipsearch export photos.faiss -i photos --target caption
+
+    clipsearch export train.tar -i photos --query "a dog" -k 5000 --where "width >= 512"
     """
     kind = output or _FORMATS.get(file.suffix.lower())
     if kind is None:
         raise InvalidInputError(
-            f"{file.name} does not end in .parquet or .faiss; give -f parquet or -f faiss"
+            f"{file.name} does not end in .parquet, .faiss or .tar; give -f parquet, -f faiss or "
+            "-f webdataset"
         )
+    chosen = Chosen(query=query, saved=saved, k=k, where=where, album=album)
+    limits = {"--shard-items": shard_items, "--shard-mb": shard_mb}
+    if kind == "webdataset":
+        with open_for_search(name, trust_model=trust_model) as index:
+            export_shards(index, file, chosen, shard_items, shard_mb, overwrite=force)
+        return
+    asked = {**chosen.flags(), **limits}
+    if given := [flag for flag, value in asked.items() if value is not None]:
+        raise InvalidInputError(f"{', '.join(given)} works with -f webdataset only")
     with clipsearch.Index.open(existing_index(name)) as index:
         count = index.export(file, kind, modality=target, overwrite=force)
     what = "items" if kind == "parquet" else f"{target} vectors"
