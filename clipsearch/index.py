@@ -742,7 +742,7 @@ class Index(Searchable):
         Args:
             source: A folder, an image file, a table, an archive or a URL; a DataFrame, an Arrow
                 table or reader, or a `datasets.Dataset`, whose columns are found by their names or
-                named in `options`; or an iterable of paths or of `Pair`s.
+                named in `options`; or an iterable of paths, images in memory or `Pair`s.
             on_error: Whether a file that cannot be read is skipped, with its reason in the
                 report, or raises. What was finished before stays either way.
             progress: Called now and then with how far it has come.

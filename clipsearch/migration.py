@@ -267,6 +267,9 @@ class Migration:
                     yield content
                     continue
                 found = _CONTAINER.match(content.key)
+                if content.key.startswith(f"{declared.FRAME}#"):
+                    self._fail(content.rows, "its image was in memory alone; add it again")
+                    continue
                 if found is None and not is_url(content.key):
                     self._fail(content.rows, "there is no file that its image could be read from")
                     continue

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer
 from PIL import Image
 
-from clipsearch import IngestOptions
+from clipsearch import IngestOptions, Query
+from clipsearch.cli.curate import export
 from clipsearch.errors import ImageDecodeError, InvalidInputError, ModelLoadError
 from clipsearch.images import load_image
 from clipsearch.index import Index
 from clipsearch.intake.pixel_files import file_bytes
+from clipsearch.request import SearchRequest
 
 from .fakes import DIM, FakeEncoder, put
 
@@ -124,6 +128,8 @@ def test_without_ids_the_content_names_an_image_and_equal_ones_are_encoded_once(
     report = index.add_images(pixels(n % 2) for n in range(4))
     assert (report.indexed, report.duplicate) == (2, 2)
     assert index.add_images([pixels(0), pixels(1)]).unchanged == 2
+    again = index.add([Image.fromarray(pixels(0)), pixels(1), pixels(1), png(pixels(2))])
+    assert (again.unchanged, again.indexed) == (3, 1)
 
 
 def test_generators_and_tables_of_metadata_are_taken(index):
@@ -171,8 +177,8 @@ def test_what_does_not_fit_together_is_refused_in_one_line(index, given, told):
     with pytest.raises(InvalidInputError, match=told):
         index.add_images(**given)
     assert len(index) == 0
-    with pytest.raises(InvalidInputError, match=r"Index\.add_images takes images in memory"):
-        index.add([pixels(1)])
+    with pytest.raises(InvalidInputError, match="images, paths or Pairs, got int"):
+        index.add([5])
 
 
 # --- out ----------------------------------------------------------------------------------------
@@ -428,17 +434,27 @@ def test_files_of_folders_that_were_not_indexed_here_are_not_exported(shot, tmp_
     assert "in no folder that was indexed on this machine" in report.skipped[0].reason
 
 
-def test_the_command_exports_an_album_or_a_search(cli, shot, tmp_path):
+def test_the_command_exports_an_album_or_a_search(shot, tmp_path, capsys):
     (tmp_path / "out").mkdir()
-    base = ["export", tmp_path / "out" / "trip.tar", "-i", shot.path]
-    done = cli(*base, "--album", "Trip's", "--where", "split = 'train'")
+    told = partial(export, tmp_path / "out" / "trip.tar", name=str(shot.path))
+    told(album="Trip's", where="split = 'train'")
     assert list(samples(tmp_path / "out")) == ["000000001"]
-    assert "1 samples written to 1 shards" in done.stderr
-    cli(*base, "--force", "--query", "a cat", "-k", 2, expect=None)
-    best = [hit.item for hit in shot.search("a cat", k=2)]
+    assert "1 samples written to 1 shards" in capsys.readouterr().err
+    with pytest.raises(typer.Exit, match="3"):
+        told(query="a cat", k=5, force=True)
+    best = [hit.item for hit in shot.search("a cat", k=5)]
     assert list(samples(tmp_path / "out")) == [f"{item.id:09}" for item in best if item.path]
-    for flags, told in (
-        (["--album", "None"], "there is no album 'None'"),
-        (["-f", "parquet", "--where", "id = 1"], "--where works with -f webdataset only"),
+    assert "not exported: table#a: item 5 has no image file" in capsys.readouterr().err
+    with shot.writer() as writer:
+        writer.save_search("wide", SearchRequest(query=Query.text("a cat"), where="id > 1"))
+    told(saved="wide", where="id < 4", force=True)
+    assert sorted(samples(tmp_path / "out")) == ["000000002", "000000003"]
+    for options, why in (
+        ({"album": "None"}, "there is no album 'None'"),
+        ({"saved": "none"}, "none"),
+        ({"query": "a", "saved": "b"}, "not both"),
+        ({"output": "parquet", "where": "id = 1"}, "--where works with -f webdataset only"),
+        ({"shard_mb": 0}, "shard_bytes must be"),
     ):
-        assert told in cli(*base, *flags, expect=None).stderr
+        with pytest.raises(InvalidInputError, match=why):
+            told(**options)

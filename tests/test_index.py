@@ -15,6 +15,7 @@ from clipsearch.errors import (
     IndexNotFoundError,
     InvalidInputError,
     ItemNotFoundError,
+    ModelLoadError,
 )
 from clipsearch.index import Index
 from clipsearch.intake.inside import member_place
@@ -114,7 +115,7 @@ def test_the_encoder_is_loaded_on_first_need(tmp_path, encoder):
         index.search("text")
         index.search("text")
         assert calls == [1]
-    with Index.open(tmp_path / "a") as index, pytest.raises(InvalidInputError, match="encoder"):
+    with Index.open(tmp_path / "a") as index, pytest.raises(ModelLoadError, match="never used"):
         index.search("text")
 
 

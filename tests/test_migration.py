@@ -209,9 +209,11 @@ def test_images_within_shards_and_tables(encoder, other_encoder, photos, tmp_pat
         with index.writer() as writer:  # as imported embeddings are
             vector = np.ones(encoder.dim)
             writer.put(record("x", key="import#1", path=None), image=vector)
+        index.add_images([np.zeros((8, 8, 3), np.uint8)], ids=["a"])
         report = index.migrate(other_encoder)
         assert [(o.key, o.reason) for o in report.missing] == [
-            ("import#1", "there is no file that its image could be read from")
+            ("import#1", "there is no file that its image could be read from"),
+            ("table#a", "its image was in memory alone; add it again"),
         ]
         assert index.migrate(other_encoder, drop_missing=True).switched
         expected = other_encoder.encode_images(photos[:7])

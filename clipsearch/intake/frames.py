@@ -26,7 +26,7 @@ from .tables import SeenIds, caption_text, columns_of, extra_of, id_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FrameSource", "ImageSource", "frame_source"]
+__all__ = ["FrameSource", "ImagePairs", "ImageSource", "frame_source"]
 
 _ROWS_AT_ONCE = 256
 _SAMPLE = 20
@@ -83,6 +83,7 @@ class FrameSource(Source):
             yield self._pair(row, number, seen)
 
     def _pair(self, row: Mapping[str, Any], number: int, seen: SeenIds) -> Pair:
+        """A row as a pair."""
         layout = self._layout
         image, refused = self._image(row.get(layout.image) if layout.image else None)
         caption = caption_text(row.get(layout.caption)) if layout.caption else None
@@ -170,6 +171,18 @@ class ImageSource(FrameSource):
     def columns(self) -> TableColumns | None:
         """None: the values of each image tell."""
         return None
+
+
+class ImagePairs:
+    """Makes pairs of images in memory of which nothing else is known, each named by its content."""
+
+    def __init__(self) -> None:
+        self._source = ImageSource(())
+        self._seen = SeenIds()
+
+    def __call__(self, image: Any) -> Pair:
+        """The pair of an image."""
+        return self._source._pair({"image": image}, 0, self._seen)
 
 
 def _image_rows(given: Mapping[str, Iterable[Any]]) -> Iterator[Mapping[str, Any]]:

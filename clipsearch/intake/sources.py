@@ -11,6 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypedDict
 
+import numpy as np
+from PIL import Image
+
 from ..errors import InvalidInputError, SourceError
 from ..files import expanded, open_regular
 from ..images import image_suffixes
@@ -18,7 +21,7 @@ from ..limits import MAX_LINE
 from ..names import suffix_of
 from ..passing import Passing, passing_of
 from .archives import OTHER_ARCHIVES, ArchiveSource, is_archive
-from .frames import frame_source
+from .frames import ImagePairs, frame_source
 from .imagefolder import FolderTables
 from .left_out import IGNORE_FILE, Ignores, LeftOut, RuledSource, Rules, Tally
 from .pairs import Pair, Source, TableColumns
@@ -208,22 +211,24 @@ class FolderSource(RuledSource):
 
 
 class IterableSource(Source):
-    """Paths of image files, or pairs that the caller makes, in the order given."""
+    """Paths of image files, images in memory, or the caller's own pairs, in the order given."""
 
     def __init__(self, items: Iterable[str | os.PathLike[str] | Pair]) -> None:
         self._items = items
 
     def __iter__(self) -> Iterator[Pair]:
         described = described_paths(image_suffixes())
+        in_memory = ImagePairs()
         for item in self._items:
             if isinstance(item, Pair):
                 yield item
+            elif isinstance(item, Image.Image | np.ndarray | bytes):
+                yield in_memory(item)
             elif isinstance(item, (str, os.PathLike)):
                 yield described(str(expanded(item).absolute()))
             else:
                 raise InvalidInputError(
-                    f"a source must yield paths or Pairs, got {type(item).__name__}; "
-                    "Index.add_images takes images in memory"
+                    f"a source must yield images, paths or Pairs, got {type(item).__name__}"
                 )
 
     def count(self) -> int | None:
@@ -302,7 +307,7 @@ def open_source(
         source: A folder, an image file, a table (.csv, .tsv, .jsonl, .json, .parquet, .arrow), an
             archive (.tar, .tar.gz, .zip), tar shards (`train-{00..41}.tar`), an fsspec URL of any
             of these, "-" for paths on stdin, a `Source`, a DataFrame, an Arrow table or reader, a
-            `datasets.Dataset`, or an iterable of paths or of `Pair`s.
+            `datasets.Dataset`, or an iterable of paths, images in memory or `Pair`s.
         exclude: Names or relative paths (shell patterns) that a folder or archive leaves out.
         all_files: Whether a folder or archive gives hidden files and litter too.
         images: Column of a table with the image.
