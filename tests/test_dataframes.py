@@ -100,7 +100,9 @@ def test_exif_of_an_image_in_memory_is_kept_but_not_how_its_file_was_laid_out(in
     image = Image.open(tmp_path / "tiled.tif")
     image.load()
     image.fp = None
+    before = dict(image.getexif())
     index.add_images([image])
+    assert dict(image.getexif()) == before
     (item,) = index.items()
     assert (item.width, item.height, item.camera) == (32, 64, "Camera")
     again = Image.open(io.BytesIO(file_bytes(image)))
@@ -166,7 +168,7 @@ def test_a_bad_image_is_skipped_with_its_reason_or_raises(index, tmp_path):
         ({"images": pixels(1)}, "wrap a single one"),
         ({"images": "photo.jpg"}, "wrap a single one"),
         ({"images": [pixels(1)], "ids": ["a", "b"]}, "got 1 images, 2 ids"),
-        ({"images": iter([pixels(1)]), "ids": iter("ab")}, "no 2th of images"),
+        ({"images": iter([pixels(1)]), "ids": iter("ab")}, "images end before number 2"),
         ({"images": [pixels(1)], "captions": "a"}, "captions must be a list"),
         ({"images": [pixels(1)], "metadata": {"n": [1]}}, "metadata must be a list"),
         ({"images": [pixels(1)], "metadata": [3]}, "a list of mappings"),
@@ -413,6 +415,9 @@ def test_a_filter_or_a_size_makes_shards_and_what_cannot_be_read_is_reported(sho
         "the file of item 2 has changed since it was indexed",
     ]
     assert list(samples(tmp_path / "out")) == ["000000003"]  # no shard of before is left
+    none = shot.export_shards(tmp_path / "out" / "x.tar", where="id > 99", overwrite=True)
+    assert (none.samples, none.shards) == (0, ())
+    assert list(samples(tmp_path / "out")) == ["000000003"]
     shot.add(tmp_path / "shot")
     for wrong, told in (
         ({"path": tmp_path / "shot" / "x.tar"}, "in the source"),

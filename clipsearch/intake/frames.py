@@ -191,7 +191,9 @@ def _image_rows(given: Mapping[str, Iterable[Any]]) -> Iterator[Mapping[str, Any
         one = dict(zip(given, values, strict=True))
         if any(value is end for value in values):
             short = ", ".join(name for name, value in one.items() if value is end)
-            raise InvalidInputError(f"there is no {number:,}th of {short}; give one for each image")
+            raise InvalidInputError(
+                f"{short} end before number {number:,}; there must be one of each for every image"
+            )
         extra = one.get("metadata") or {}
         if not isinstance(extra, Mapping):
             raise InvalidInputError(

@@ -32,7 +32,9 @@ def file_bytes(image: Image.Image) -> bytes:
     if name and file is not None:
         with contextlib.suppress(OSError):  # it may be gone, or no file; the pixels are here
             return read_regular(name, MAX_IMAGE_BYTES)
-    exif = image.getexif()
+    exif = Image.Exif()
+    if known := image.getexif():
+        exif.load(known.tobytes())  # a copy: the image is the caller's
     for tag in _STRUCTURE & exif.keys():
         del exif[tag]
     if "transparency" in image.info:

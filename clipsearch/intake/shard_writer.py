@@ -47,7 +47,8 @@ def write_shards(
         roots: The only folders, links resolved, whose files are read.
         shard_items: The most samples of a shard, at least 1.
         shard_bytes: The most bytes of a shard, unless a single sample is larger.
-        overwrite: Whether shards of that name are replaced; those left over are deleted.
+        overwrite: Whether shards of that name are replaced; those left over are deleted, unless
+            there is nothing to write.
         sources: What was indexed, into which nothing is written.
 
     Raises:
@@ -91,7 +92,7 @@ def write_shards(
                 sample = next(samples, None)
         count += items
         written.append(shard)
-    for stale in set(before) - set(written):
+    for stale in set(before) - set(written) if written else ():  # else they are all that there is
         stale.unlink(missing_ok=True)
     return ShardReport(samples=count, shards=tuple(map(str, written)), skipped=tuple(skipped))
 
