@@ -17,14 +17,16 @@ from clipsearch.server.guard import add_guard
 from clipsearch.server.settings import ServerSettings
 
 from . import pages
+from .compression import CompressedPage
 from .jobs import Jobs
 from .library import Library
 from .media import media_router
 from .pageguard import PageGuard
+from .resultroutes import result_router, script_url
 from .sessions import Sessions
 from .settings import Settings
 from .strings import LANGUAGES, Words
-from .theme import asset, css, make_theme
+from .theme import css, make_theme
 
 __all__ = ["Page", "assemble", "build", "create_app", "mount"]
 
@@ -70,8 +72,15 @@ def assemble(library: Library, settings: Settings) -> Page:
     """The page in all its languages, which takes Gradio seconds."""
     holders, inputs, sessions = {}, {}, {}
     jobs = Jobs()
+    contexts = {
+        language: pages.Context(library, settings, Words(language), jobs) for language in LANGUAGES
+    }
+    routes = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    routes.include_router(result_router(contexts))
+    routes.add_middleware(CompressedPage)
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        holder.add_middleware(CompressedPage)
         words = Words(language)
         blocks = build(library, settings, language=language, jobs=jobs)
         inputs[language] = {number: len(event.inputs) for number, event in blocks.fns.items()}
@@ -108,7 +117,7 @@ def assemble(library: Library, settings: Settings) -> Page:
             finally:
                 await anyio.to_thread.run_sync(jobs.close, _JOB_ENDS_S)
 
-    guard = PageGuard(holders, inputs, sessions, language=settings.language)
+    guard = PageGuard(holders, inputs, sessions, routes, language=settings.language)
     return Page(guard, lifespan)
 
 
@@ -129,6 +138,8 @@ def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI
 def _head(words: Words) -> str:
     """Scripts of the whole page, with their words."""
     texts = words.as_script("js.")
-    return f"<script>window.csWords={texts};window.csLang='{words.language}';</script>" + (
-        f"<script>{asset('page.js')}</script>"
+    # A scroll bar that comes later would move everything.
+    steady = "<style>html{overflow-y:scroll}</style>"
+    return f"{steady}<script>window.csWords={texts};window.csLang='{words.language}';</script>" + (
+        f'<script src="{script_url()}"></script>'
     )
