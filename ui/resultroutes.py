@@ -31,7 +31,7 @@ from .theme import asset
 __all__ = ["PATH", "result_router", "script_url"]
 
 PATH = "/page"
-_SCRIPTS = ("page", "layout", "results", "grid", "search", "view", "zoom", "region")
+_SCRIPTS = ("page", "layout", "search", "grid", "view", "zoom", "region", "results")
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 _UNKEPT = {"Cache-Control": "no-store"}
 _MOST_OFFSET = 100_000 - CHUNK

@@ -101,7 +101,7 @@
     latest = link;
     cs.grid.busy(true);
     try {
-      const list = await first(link, mine.signal);
+      const list = await (early.get(link) ?? first(link, mine.signal));
       if (list.cards && how.keep?.i > 0) await reach(list, how.keep, mine.signal);
       if (!mine.signal.aborted) arrived(list, how);
     } catch (error) {
@@ -109,6 +109,7 @@
       latest = shown?.link ?? null;
       if (!error.lost) cs.grid.notice(error.message);
     } finally {
+      early.delete(link);
       if (asking === mine) { asking = null; cs.grid.busy(false); }
     }
   };
@@ -188,12 +189,20 @@
 
   const start = () => {
     history.scrollRestoration = "manual";
-    unpack();
     visit(true);
     window.addEventListener("popstate", () => { restoring = true; visit(true); restoring = false; cs.view.follow(); });
     window.addEventListener("cs:navigate", () => visit(true));
     cs.view.follow();
   };
+
+  /* What the address names is asked for while the rest of the page is still on its way. */
+  const early = new Map();
+  unpack();
+  if (isSearch() && !lists.has(keyOf(location.search))) {
+    const begun = first(keyOf(location.search));
+    begun.catch(() => {});
+    early.set(keyOf(location.search), begun);
+  }
 
   cs.results = {
     PAGE, ask, open, start, again, grow, load, remember, isSearch,
