@@ -18,11 +18,12 @@ from clipsearch.server.settings import ServerSettings
 
 from . import pages
 from .compression import CompressedPage
+from .headtags import HeadTags
 from .jobs import Jobs
 from .library import Library
 from .media import media_router
 from .pageguard import PageGuard
-from .resultroutes import result_router, script_url
+from .resultroutes import head_tags, result_router
 from .sessions import Sessions
 from .settings import Settings
 from .strings import LANGUAGES, Words
@@ -80,8 +81,9 @@ def assemble(library: Library, settings: Settings) -> Page:
     routes.add_middleware(CompressedPage)
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-        holder.add_middleware(CompressedPage)
         words = Words(language)
+        holder.add_middleware(HeadTags, tags=_head(words))
+        holder.add_middleware(CompressedPage)
         blocks = build(library, settings, language=language, jobs=jobs)
         inputs[language] = {number: len(event.inputs) for number, event in blocks.fns.items()}
         gr.mount_gradio_app(
@@ -100,7 +102,6 @@ def assemble(library: Library, settings: Settings) -> Page:
             pwa=False,
             theme=make_theme(),
             css=css(),
-            head=_head(words),
         )
         page: Any = holder.routes[-1]
         page.app.state_holder = sessions[language] = Sessions()
@@ -138,8 +139,4 @@ def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI
 def _head(words: Words) -> str:
     """Scripts of the whole page, with their words."""
     texts = words.as_script("js.")
-    # A scroll bar that comes later would move everything.
-    steady = "<style>html{overflow-y:scroll}</style>"
-    return f"{steady}<script>window.csWords={texts};window.csLang='{words.language}';</script>" + (
-        f'<script src="{script_url()}"></script>'
-    )
+    return f"<script>window.csWords={texts};window.csLang='{words.language}';</script>{head_tags()}"

@@ -26,9 +26,9 @@ from .problems import explained
 from .results import CHUNK, Results
 from .spec import SearchSpec, from_link, read_integer
 from .strings import LANGUAGES
-from .theme import asset
+from .theme import asset, css
 
-__all__ = ["PATH", "result_router", "script_url"]
+__all__ = ["PATH", "head_tags", "result_router"]
 
 PATH = "/page"
 _SCRIPTS = ("page", "layout", "search", "grid", "view", "zoom", "region", "results")
@@ -43,9 +43,16 @@ def _script() -> str:
     return "\n".join(asset(f"{name}.js") for name in _SCRIPTS)
 
 
-def script_url() -> str:
-    """Where the page finds its script; another one has another address."""
-    return f"{PATH}/app.js?v={hashlib.sha256(_script().encode()).hexdigest()[:12]}"
+def head_tags() -> str:
+    """The page's script and style sheet as HTML; other ones have other addresses.
+
+    Gradio has the same style sheet, but begins to use it when everything is laid out already.
+    """
+    script, style = (
+        f"{PATH}/app.{kind}?v={hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        for kind, text in (("js", _script()), ("css", css()))
+    )
+    return f'<link rel="stylesheet" href="{style}"><script src="{script}"></script>'
 
 
 def result_router(contexts: Mapping[str, Context]) -> APIRouter:
@@ -57,6 +64,7 @@ def result_router(contexts: Mapping[str, Context]) -> APIRouter:
     router = APIRouter(prefix=PATH, include_in_schema=False)
     routes = _Routes(contexts)
     router.add_api_route("/app.js", routes.script)
+    router.add_api_route("/app.css", routes.style)
     router.add_api_route("/results", routes.results)
     router.add_api_route("/shapes", routes.shapes)
     router.add_api_route("/items/{index}/{id}", routes.item)
@@ -76,6 +84,9 @@ class _Routes:
 
     def script(self) -> Response:
         return Response(_script(), media_type="text/javascript", headers=_FOR_GOOD)
+
+    def style(self) -> Response:
+        return Response(css(), media_type="text/css", headers=_FOR_GOOD)
 
     def results(self, request: Request) -> Response:
         results, spec, offset = self._asked(request)

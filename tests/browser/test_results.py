@@ -43,7 +43,7 @@ def deep(page):
 
 
 def settled(page):
-    page.wait_for_timeout(350)
+    page.wait_for_timeout(1500)
     page.wait_for_function(
         "!document.querySelector('.cs-emptycard') && !document.querySelector('.cs-asking')"
     )

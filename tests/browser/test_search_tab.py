@@ -79,7 +79,7 @@ def test_a_search_that_comes_before_the_last_is_answered_is_not_lost(visit):
     page = visit()
     page.evaluate("cs.go('q=a+cat'); cs.go('q=a+lion'); cs.go('q=a+cup+of+coffee')")
     page.wait_for_function(
-        "new URLSearchParams(document.querySelector('.cs-grid')?.dataset.link).get('q')"
+        "new URLSearchParams(document.querySelector('.cs-justified')?.dataset.link ?? '').get('q')"
         " === 'a cup of coffee'"
     )
     assert names(page)[0] == "coffee.png"

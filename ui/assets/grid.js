@@ -153,6 +153,7 @@
 
   /* The first image in sight, and how far it is from the window's top. */
   const anchor = () => {
+    if (held) return held;
     if (!rows?.found.length) return { i: 0, dy: 0 };
     const y = scrollY - gridTop();
     if (scrollY < 4) return { i: 0, dy: null };
@@ -166,15 +167,20 @@
     const row = cs.layout.rowOf(rows.found, Math.min(kept.i, list.ratios.length - 1));
     scrollTo(0, gridTop() + row.top + kept.dy);
   };
-  /* While the page is still being laid out, what is in sight stays in sight, until the reader moves. */
+  /* While the page is still being laid out, what was in sight comes back, unless the reader moves. */
+  let held = null;
   const hold = (kept) => {
-    const until = performance.now() + 2000;
-    let top = gridTop(), moved = false;
-    const stop = () => { moved = true; };
+    const began = performance.now();
+    let last = began;
+    held = kept;
+    const stop = () => { if (held === kept) held = null; };
     for (const type of ["wheel", "touchstart", "keydown", "pointerdown"]) addEventListener(type, stop, { once: true, passive: true });
     const look = () => {
-      if (moved || !rows || performance.now() > until) return;
-      if (gridTop() !== top && root.offsetParent) { top = gridTop(); settle(kept); }
+      const now = performance.now();
+      if (held !== kept || !rows || now - began > 6000 || now - last > 1000) { stop(); return; }
+      const row = rows.found.length && cs.layout.rowOf(rows.found, Math.min(kept.i, list.ratios.length - 1));
+      const wanted = !row || kept.dy === null ? 0 : gridTop() + row.top + kept.dy;
+      if (!root.offsetParent || Math.abs(scrollY - wanted) > 1) { last = now; scrollTo(0, wanted); }
       requestAnimationFrame(look);
     };
     look();
@@ -198,7 +204,7 @@
   };
   const show = (next, how) => {
     const focus = document.activeElement?.closest?.(".cs-justified .cs-card");
-    const held = focus && { id: focus.dataset.id, place: Number(focus.dataset.place), vote: document.activeElement.dataset.vote };
+    const before = focus && { id: focus.dataset.id, place: Number(focus.dataset.place), vote: document.activeElement.dataset.vote };
     const y = scrollY;
     notice("");
     around(next);
@@ -215,14 +221,15 @@
     }
     nodes.forEach((node) => { node.list = null; });
     compute();
+    held = null;
     if (how.stay) scrollTo(0, y);
-    else if (how.keep) { settle(how.keep); hold(how.keep); }
+    else if (how.keep) hold(how.keep);
     else if (!how.still && (how.push || how.replace)) scrollTo(0, 0);
     find(".cs-totop").hidden = !(how.stay && scrollY > innerHeight);
     render();
-    if (held && document.activeElement === document.body) {
-      const node = find(`.cs-card[data-id="${held.id}"]`) || find(`.cs-card[data-place="${held.place}"]`);
-      (node?.querySelector(held.vote ? `[data-vote=${held.vote}]` : ".cs-open") ?? node?.querySelector(".cs-open"))?.focus({ preventScroll: true });
+    if (before && document.activeElement === document.body) {
+      const node = find(`.cs-card[data-id="${before.id}"]`) || find(`.cs-card[data-place="${before.place}"]`);
+      (node?.querySelector(before.vote ? `[data-vote=${before.vote}]` : ".cs-open") ?? node?.querySelector(".cs-open"))?.focus({ preventScroll: true });
     }
   };
 
