@@ -224,7 +224,7 @@
     held = null;
     if (how.stay) scrollTo(0, y);
     else if (how.keep) hold(how.keep);
-    else if (!how.still && (how.push || how.replace)) scrollTo(0, 0);
+    else if (!how.still) scrollTo(0, 0);
     find(".cs-totop").hidden = !(how.stay && scrollY > innerHeight);
     render();
     if (before && document.activeElement === document.body) {
