@@ -204,6 +204,7 @@ class Hits(Sequence[Hit]):
     took_ms: float = 0.0
     approximate: bool = False  # whether an ANN index took part
     weak: bool = False  # whether nothing fits well: unrelated pairs score as well as the best hit
+    floor: float | None = None  # the score below which a hit is no better than chance, if known
     shards: int | None = None  # how many shards the index has, if it is sharded
     missing: tuple[int, ...] = ()  # numbers of the shards that did not answer, from 1
 

@@ -37,12 +37,13 @@ _WATCH = """text => { window.measured = new Promise(done => {
     if (event.key === 'Enter') pressed = performance.now();
   }, {capture: true, once: true});
   const watch = new MutationObserver(() => {
-    const grid = document.querySelector('.cs-grid');
+    const grid = document.querySelector('.cs-justified');
     if (!grid || new URLSearchParams(grid.dataset.link).get('q') !== text) return;
     watch.disconnect();
     requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - pressed)));
   });
-  watch.observe(document.querySelector('#cs-gallery'), {subtree: true, childList: true});
+  watch.observe(document.querySelector('#cs-gallery'),
+    {subtree: true, childList: true, attributes: true});
 }); }"""
 
 

@@ -65,7 +65,7 @@ def search(page, text):
     page.fill(QUERY, text)
     page.keyboard.press("Enter")
     page.wait_for_function(
-        "text => new URLSearchParams(document.querySelector('.cs-grid')?.dataset.link ?? '')"
+        "text => new URLSearchParams(document.querySelector('.cs-justified')?.dataset.link ?? '')"
         ".get('q') === text",
         arg=text,
     )

@@ -17,14 +17,17 @@ from clipsearch.server.guard import add_guard
 from clipsearch.server.settings import ServerSettings
 
 from . import pages
+from .compression import CompressedPage
+from .headtags import HeadTags
 from .jobs import Jobs
 from .library import Library
 from .media import media_router
 from .pageguard import PageGuard
+from .resultroutes import head_tags, result_router
 from .sessions import Sessions
 from .settings import Settings
 from .strings import LANGUAGES, Words
-from .theme import asset, css, make_theme
+from .theme import css, make_theme
 
 __all__ = ["Page", "assemble", "build", "create_app", "mount"]
 
@@ -70,9 +73,17 @@ def assemble(library: Library, settings: Settings) -> Page:
     """The page in all its languages, which takes Gradio seconds."""
     holders, inputs, sessions = {}, {}, {}
     jobs = Jobs()
+    contexts = {
+        language: pages.Context(library, settings, Words(language), jobs) for language in LANGUAGES
+    }
+    routes = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    routes.include_router(result_router(contexts))
+    routes.add_middleware(CompressedPage)
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         words = Words(language)
+        holder.add_middleware(HeadTags, tags=_head(words))
+        holder.add_middleware(CompressedPage)
         blocks = build(library, settings, language=language, jobs=jobs)
         inputs[language] = {number: len(event.inputs) for number, event in blocks.fns.items()}
         gr.mount_gradio_app(
@@ -91,7 +102,6 @@ def assemble(library: Library, settings: Settings) -> Page:
             pwa=False,
             theme=make_theme(),
             css=css(),
-            head=_head(words),
         )
         page: Any = holder.routes[-1]
         page.app.state_holder = sessions[language] = Sessions()
@@ -108,7 +118,7 @@ def assemble(library: Library, settings: Settings) -> Page:
             finally:
                 await anyio.to_thread.run_sync(jobs.close, _JOB_ENDS_S)
 
-    guard = PageGuard(holders, inputs, sessions, language=settings.language)
+    guard = PageGuard(holders, inputs, sessions, routes, language=settings.language)
     return Page(guard, lifespan)
 
 
@@ -129,6 +139,4 @@ def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI
 def _head(words: Words) -> str:
     """Scripts of the whole page, with their words."""
     texts = words.as_script("js.")
-    return f"<script>window.csWords={texts};window.csLang='{words.language}';</script>" + (
-        f"<script>{asset('page.js')}</script>"
-    )
+    return f"<script>window.csWords={texts};window.csLang='{words.language}';</script>{head_tags()}"

@@ -37,7 +37,8 @@ const tell = () => {{
   trigger(events[asked in events ? asked : 'search']);
 }};
 window.addEventListener('cs:navigate', tell);
-window.addEventListener('popstate', tell);
+window.addEventListener('popstate', () => {{ if (location.search !== cs.asked) tell(); }});
+window.addEventListener('cs:fill', () => {{ cs.asked = location.search; trigger(events.search); }});
 tell();
 """
 

@@ -33,6 +33,10 @@ STRINGS: dict[str, tuple[str, str]] = {
     "js.copied": ("Copied", "Copiado"),
     "js.unreadable": ("{name} cannot be read as an image.", "{name} no se puede leer como imagen."),
     "js.too_many": ("At most {n} images at a time.", "Como máximo {n} imágenes a la vez."),
+    "js.failed": (
+        "The server could not answer; try again.",
+        "El servidor no ha podido responder; inténtalo de nuevo.",
+    ),
     # search
     "search.label": ("What are you looking for?", "¿Qué buscas?"),
     "search.placeholder": (
@@ -145,7 +149,6 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.open": ("Open {name}", "Abrir {name}"),
     "search.up": ("More like {name}", "Más como {name}"),
     "search.down": ("Less like {name}", "Menos como {name}"),
-    "search.show_more": ("Show more", "Mostrar más"),
     "search.none_title": ("Nothing found", "No se ha encontrado nada"),
     "search.none_text": (
         "No image matches these filters and the minimum relevance.",
@@ -176,6 +179,44 @@ STRINGS: dict[str, tuple[str, str]] = {
         "No se entiende la expresión de filtro. Detalle, en inglés: {detail}",
     ),
     "search.gallery": ("Results", "Resultados"),
+    "search.fitting": ("{n} clear matches", "{n} aciertos claros"),
+    "search.fitting_one": ("1 clear match", "1 acierto claro"),
+    "search.numbers": ("Show scores as numbers", "Mostrar puntuaciones en números"),
+    "search.size": ("Size of the images", "Tamaño de las imágenes"),
+    "search.to_top": ("To the best results", "A los mejores resultados"),
+    # the large view, and what cards say
+    "view.fit_strong": ("strong match", "encaja muy bien"),
+    "view.fit_good": ("good match", "encaja bien"),
+    "view.fit_weak": ("possible match", "posible acierto"),
+    "view.below": (
+        "From here on, a match may be mere chance",
+        "A partir de aquí, el parecido puede ser casualidad",
+    ),
+    "view.nothing": (
+        "Nothing fits well. These are the nearest images.",
+        "Nada encaja bien. Estas son las imágenes más cercanas.",
+    ),
+    "view.close": ("Close", "Cerrar"),
+    "view.this": ("Search by this image", "Buscar por esta imagen"),
+    "view.map": ("Show on the map", "Mostrar en el mapa"),
+    "view.download": ("Download", "Descargar"),
+    "view.original": ("Open original", "Abrir original"),
+    "view.path": ("Copy path", "Copiar ruta"),
+    "view.zoom": ("Zoom to 100 % (double click)", "Ampliar al 100 % (doble clic)"),
+    "view.full": ("Full screen (F)", "Pantalla completa (F)"),
+    "view.info": ("Show or hide details (I)", "Mostrar u ocultar detalles (I)"),
+    "view.region": ("Search by a part of the image", "Buscar por una parte de la imagen"),
+    "view.region_go": ("Search this part", "Buscar esta parte"),
+    "view.region_stop": ("Cancel", "Cancelar"),
+    "view.region_help": (
+        "Draw a box, or move it with the arrow keys (Shift changes its size).",
+        "Dibuja un recuadro, o muévelo con las flechas (Mayús cambia su tamaño).",
+    ),
+    "view.region_small": (
+        "That part is too small to search for; draw a larger box.",
+        "Esa parte es demasiado pequeña para buscarla; dibuja un recuadro mayor.",
+    ),
+    "view.region_of": ("part of {name}", "parte de {name}"),
     # one result
     "item.more": ("More like this", "Más como esta"),
     "item.less": ("Less like this", "Menos como esta"),
@@ -184,7 +225,6 @@ STRINGS: dict[str, tuple[str, str]] = {
     "item.close": ("Close", "Cerrar"),
     "item.next": ("Next image", "Imagen siguiente"),
     "item.previous": ("Previous image", "Imagen anterior"),
-    "item.score": ("Score", "Puntuación"),
     "item.id": ("ID", "ID"),
     "item.file": ("File", "Archivo"),
     "item.path": ("Folder", "Carpeta"),

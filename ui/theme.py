@@ -99,8 +99,8 @@ def make_theme() -> gr.themes.Base:
 
 
 def css() -> str:
-    """The style sheet."""
-    return asset("style.css")
+    """The style sheets."""
+    return "\n".join(asset(f"{name}.css") for name in ("style", "results", "view"))
 
 
 def asset(name: str) -> str:

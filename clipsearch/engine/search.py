@@ -148,6 +148,7 @@ def _search_alike(
             took_ms=(time.perf_counter() - started) * 1e3,
             approximate=one.approximate,
             weak=weak,
+            floor=None if baseline is None else baseline.floor,
         )
         for (rows, scores, baseline, weak), one in zip(ranked, found, strict=True)
     ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 
 import httpx
-from clipsearch.ui import Library, Settings, search
+from clipsearch.ui import Library, Settings
 from clipsearch.ui.context import Context
 from clipsearch.ui.jobs import Jobs
+from clipsearch.ui.results import Results
 from clipsearch.ui.spec import SearchSpec
 from clipsearch.ui.strings import Words
 
@@ -60,8 +61,8 @@ def test_the_page_and_the_api_hold_each_index_and_each_model_once(tmp_path):
         (library,) = held(Library, lambda library: library.hub is app.state.engine._hub)
         context = Context(library, Settings(), Words("en"), Jobs())
         spec = SearchSpec("photos", "caption 1", target="caption")
-        *_, gallery = search._Searcher(context).run(spec)
-        assert "caption 1" in gallery
+        cards = Results(context).first(spec)["cards"]
+        assert cards[0]["name"] == "caption 1"
         assert len(held(Reader, lambda reader: reader._folder == folder and not reader.closed)) == 1
         assert len(held(SharedEncoder, lambda shared: shared._encoder is encoder)) == 1
         assert not loaded

@@ -136,10 +136,13 @@
     }
     const url = `${location.pathname}${params.size ? `?${params}` : ""}`;
     if (url === location.pathname + location.search) return;
-    history[replace ? "replaceState" : "pushState"](null, "", url);
+    history[replace ? "replaceState" : "pushState"](replace ? history.state : {}, "", url);
   };
   const go = (query) => {
-    address(query);
+    const [asked, hash] = String(query).split("#");
+    window.cs.results?.remember();
+    address(asked);
+    if (hash) location.replace(`#${hash}`);
     window.dispatchEvent(new Event("cs:navigate"));
   };
 
@@ -168,6 +171,7 @@
         const answer = await plain(new URL("config", document.baseURI), { cache: "no-store" });
         if (answer.status >= 500) throw new Error(answer.statusText);
         toast(words.back);
+        stash();
         location.reload();
       } catch { setTimeout(again, 1500); }
     };
@@ -175,6 +179,29 @@
   };
   /* A proxy answers for a server that is gone. A server forgets visitors that were away for long, or
      whose token ran out: loaded again, the page shows what its address says, or asks for the token. */
+  /* What was typed is there again after that. */
+  const TYPED = "cs-typed";
+  const fieldsOf = () => [...document.querySelectorAll("#cs-tabs textarea, #cs-tabs input[type=text]:not([role=listbox])")];
+  const nameOf = (field, all) => `${field.closest("[id]")?.id}:${field.getAttribute("aria-label") || ""}:${all.filter((one) => one.closest("[id]") === field.closest("[id]")).indexOf(field)}`;
+  const stash = () => {
+    const all = fieldsOf();
+    const typed = all.filter((field) => field.value).map((field) => [nameOf(field, all), field.value]);
+    try { sessionStorage.setItem(TYPED, JSON.stringify(typed)); } catch { /* it is lost */ }
+  };
+  const restoreTyped = () => {
+    let typed = [];
+    try {
+      typed = JSON.parse(sessionStorage.getItem(TYPED) || "[]");
+      sessionStorage.removeItem(TYPED);
+    } catch { return; }
+    const all = fieldsOf();
+    for (const [name, value] of typed) {
+      const field = all.find((one) => nameOf(one, all) === name);
+      if (!field || field.value === value) continue;
+      field.value = value;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+  };
   const plain = window.fetch.bind(window);
   let known = false;
   window.fetch = async (...given) => {
@@ -191,7 +218,7 @@
     } catch (error) {
       if (error?.name !== "AbortError" && url.includes("gradio_api")) {
         try { await plain(new URL("config", document.baseURI), { cache: "no-store" }); }
-        catch { lose(); }
+        catch { lose(); return new Promise(() => {}); } // said once, and not by Gradio as well
       }
       throw error;
     }
@@ -215,5 +242,22 @@
     }, wait);
   };
 
-  window.cs = { waits, pictures, address, go, selected, toast, words, fill };
+  /* An image may be dropped anywhere, and a paste needs no field: where there is no zone, it is searched for. */
+  const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
+  const isSearch = () => shownTab() === "search" && !document.querySelector("dialog[open]");
+  let over = 0;
+  const mark = (on) => document.documentElement.classList.toggle("cs-dropping", on);
+  window.addEventListener("dragenter", (event) => { if (hasFiles(event) && isSearch()) { over += 1; mark(true); } });
+  window.addEventListener("dragleave", (event) => { if (hasFiles(event) && isSearch() && --over <= 0) { over = 0; mark(false); } });
+  window.addEventListener("drop", async (event) => {
+    over = 0;
+    mark(false);
+    if (!isSearch() || event.target.closest?.("#cs-picture")) return;
+    const file = [...(event.dataTransfer?.files || [])].find((one) => one.type.startsWith("image/") || !one.type);
+    const picture = file && await readPicture(file);
+    if (picture) window.cs.search.byPicture(picture);
+    else if (file) toast(fill(words.unreadable, { name: file.name }), "error");
+  });
+
+  window.cs = { waits, pictures, address, go, selected, toast, words, fill, store, lose, restoreTyped };
 })();

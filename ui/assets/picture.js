@@ -1,2 +1,1 @@
-cs.pictures(element, 1, (read) => trigger('act', {do: 'picture', ...read[0]}));
-document.getElementById('cs-gallery')?.addEventListener('dragover', (event) => event.preventDefault());
+cs.pictures(element, 1, (read) => cs.search.byPicture(read[0]));
