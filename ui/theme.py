@@ -100,7 +100,7 @@ def make_theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheet."""
-    return asset("style.css")
+    return asset("style.css") + asset("map.css")
 
 
 def asset(name: str) -> str:
