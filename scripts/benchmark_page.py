@@ -48,8 +48,7 @@ _MOVE = """count => {
       frames++;
       plot.view.zoom(frames % 80 < 40 ? 1.03 : 1 / 1.03);
       plot.view.move(3, 1);
-      plot.draw();
-      plot.points.gl?.finish();
+      plot.refresh();
       requestAnimationFrame(step);
     };
     requestAnimationFrame(step);
