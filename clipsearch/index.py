@@ -187,6 +187,11 @@ class Index(Searchable):
         return self._reader.run(lambda conn, snapshot: snapshot.generation)
 
     @property
+    def index_id(self) -> str:
+        """Random id of the index, which its copies have too."""
+        return self._reader.state().index_id
+
+    @property
     def commit_id(self) -> str:
         """Random id of the last committed state.
 
@@ -427,6 +432,18 @@ class Index(Searchable):
 
         return self._reader.run(work)
 
+    def score_baseline(
+        self, kind: Literal["text", "image"], modality: Modality = "image"
+    ) -> ScoreBaseline | None:
+        """How unrelated pairs score, for queries of a kind on vectors of a modality.
+
+        Returns:
+            The distribution; None where the index has none yet.
+        """
+        return self._reader.run(
+            lambda conn, snapshot: ScoreBaseline.of(snapshot.baselines, kind, modality)
+        )
+
     def verify(self, *, full: bool = False) -> Verification:
         """Check that nothing is missing, altered, lost or doubled; see `verify.verify`."""
         from .engine.verify import verify
@@ -534,6 +551,27 @@ class Index(Searchable):
             return list(map(int, catalog.select_rows(conn, *snapshot.away.without(*compiled))))
 
         return self._reader.run(work)
+
+    def keep_selection(self, ids: Sequence[int]) -> str:
+        """Keep a set of items of any size on this machine, for filters.
+
+        A backup that is put back may give ids again; then the set is without them. Sets that were
+        not used for long are dropped with the rest of the cache.
+
+        Args:
+            ids: Item ids; those that are not there are ignored.
+
+        Returns:
+            A token; `selection = 'TOKEN'` in a filter asks for the items.
+
+        Raises:
+            InvalidInputError: An id is no whole number, or the cache cannot be written.
+        """
+        from .item_sets import keep_items
+
+        rows = check_ids(ids).tolist()
+        named = self._reader.run(lambda conn, snapshot: catalog.named(conn, rows))
+        return keep_items(self.index_id, named)
 
     def tags(self, ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
         """Tags of those items that have any, by id, most probable first."""
@@ -880,7 +918,7 @@ class Index(Searchable):
         Only the images in these are shown to others, unless the person who starts a server names
         more. What an index says itself does not count, as it may come from anybody.
         """
-        return indexed_folders(self._reader.state().index_id, self._path)
+        return indexed_folders(self.index_id, self._path)
 
     def get_meta(self, key: str) -> Any:
         """A small JSON document kept with `Writer.set_meta`, or None."""

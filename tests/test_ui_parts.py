@@ -51,7 +51,9 @@ def test_every_word_that_the_pages_name_is_in_the_table_and_none_is_left_over():
         assert key in named or by_stem or by_script or key.removesuffix("_one") in named, key
     prefixes = {key.split(".")[0] + "." for key in STRINGS if "." in key}
     for name in named:
-        if any(name.startswith(prefix) for prefix in prefixes) and not name.endswith(".js"):
+        if any(name.startswith(prefix) for prefix in prefixes) and not name.endswith(
+            (".js", ".css")
+        ):
             assert name in STRINGS, name
 
 

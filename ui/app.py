@@ -21,9 +21,9 @@ from .compression import CompressedPage
 from .headtags import HeadTags
 from .jobs import Jobs
 from .library import Library
-from .media import media_router
 from .pageguard import PageGuard
 from .resultroutes import head_tags, result_router
+from .routes import own_routes
 from .sessions import Sessions
 from .settings import Settings
 from .strings import LANGUAGES, Words
@@ -46,7 +46,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
 
     Whatever guards the application's routes guards these: put `add_guard` around it.
     """
-    app.include_router(media_router(library, settings))
+    app.include_router(own_routes(library, settings))
     page = assemble(library, settings)
     before = app.router.lifespan_context
 
@@ -63,7 +63,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
 
 @dataclass(frozen=True)
 class Page:
-    """The page without the routes of images: what answers, and what must run around it."""
+    """The page without its own routes: what answers, and what must run around it."""
 
     asgi: ASGIApp
     lifespan: Callable[[], AbstractAsyncContextManager[None]]

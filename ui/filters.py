@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from clipsearch import ClipSearchError, Index, InvalidInputError
+from clipsearch.item_sets import kept_items
 from clipsearch.names import shown
 from clipsearch.types import Facets
 
@@ -99,8 +100,15 @@ def check(index: Index, spec: SearchSpec) -> None:
     """Read the filters alone, so that a visitor hears which of them is wrong.
 
     Raises:
-        PageError: One cannot be read.
+        PageError: One cannot be read, or a selection is gone or is one of another index.
     """
+    if spec.selection:
+        try:
+            index_id, _ = kept_items(spec.selection)
+        except InvalidInputError as exc:
+            raise PageError("search.selection_gone") from exc
+        if index_id != index.index_id:
+            raise PageError("search.other_selection")
     for date in filter(None, (spec.date_from, spec.date_to)):
         try:
             index.items(SearchSpec(date_from=date).where, limit=0)

@@ -91,6 +91,7 @@ class SearchSpec:
     min_score: float | Literal["auto"] | None = None
     hybrid: bool = False
     chosen: tuple[int, ...] = field(default=())  # only these items: a selection on the map
+    selection: str = ""  # the token of a larger one, which is kept on the server
     meant: tuple[tuple[int, str], ...] = ()  # ids, with letters of the images that they name
 
     @property
@@ -157,6 +158,8 @@ class SearchSpec:
         parts += [f"tag = {_quoted(tag)}" for tag in self.tags]
         if self.chosen:
             parts.append(f"id in ({', '.join(map(str, self.chosen))})")
+        if self.selection:
+            parts.append(f"selection = {_quoted(self.selection)}")
         if self.where_text.strip():
             parts.append(f"({self.where_text.strip()})" if parts else self.where_text.strip())
         return " and ".join(parts) or None
@@ -164,8 +167,9 @@ class SearchSpec:
     @property
     def filters(self) -> int:
         """How many filters are set."""
-        named = (self.date_from, self.date_to, self.min_width, self.camera, self.chosen)
-        return sum(map(bool, named)) + len(self.tags) + bool(self.where_text.strip())
+        named = (self.date_from, self.date_to, self.min_width, self.camera)
+        some = (*named, self.chosen, self.selection)
+        return sum(map(bool, some)) + len(self.tags) + bool(self.where_text.strip())
 
     def link(self) -> str:
         """The search as the part of a page's address after `?`."""
@@ -183,6 +187,7 @@ class SearchSpec:
             *(("tag", tag) for tag in self.tags),
             ("where", self.where_text),
             ("ids", "-".join(map(str, self.chosen))),
+            ("selection", self.selection),
             ("target", "" if self.target == "image" else self.target),
             ("min", _score_text(self.min_score)),
             ("hybrid", "1" if self.hybrid else ""),
@@ -278,6 +283,7 @@ def from_link(search: str, known: Sequence[str]) -> SearchSpec:
         tags=tuple(fields.get("tag", []))[:20],
         where_text=_first(fields, "where")[:2000],
         chosen=_ids(_first(fields, "ids").split("-")),
+        selection=_first(fields, "selection")[:32],
         target="caption" if _first(fields, "target") == "caption" else "image",
         min_score=_score(least),
         hybrid=_first(fields, "hybrid") == "1",

@@ -178,6 +178,14 @@ STRINGS: dict[str, tuple[str, str]] = {
         "{detail}",
         "No se entiende la expresión de filtro. Detalle, en inglés: {detail}",
     ),
+    "search.other_selection": (
+        "That selection was made in another collection.",
+        "Esa selección se hizo en otra colección.",
+    ),
+    "search.selection_gone": (
+        "That selection is no longer kept. Select the images on the map again.",
+        "Esa selección ya no se conserva. Vuelve a seleccionar las imágenes en el mapa.",
+    ),
     "search.gallery": ("Results", "Resultados"),
     "search.fitting": ("{n} clear matches", "{n} aciertos claros"),
     "search.fitting_one": ("1 clear match", "1 acierto claro"),
@@ -341,6 +349,14 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Heat map for “{text}”: strongest at {place}",
         "Mapa de calor para «{text}»: más fuerte en {place}",
     ),
+    "why.alt_none": (
+        "“{text}” was not found in this image",
+        "«{text}» no se encuentra en esta imagen",
+    ),
+    "why.not_found": (
+        "Not found in this image: it fits no better than chance.",
+        "No se encuentra en esta imagen: no encaja mejor que por azar.",
+    ),
     "why.top": ("top", "arriba"),
     "why.middle": ("middle", "en medio"),
     "why.bottom": ("bottom", "abajo"),
@@ -364,17 +380,51 @@ STRINGS: dict[str, tuple[str, str]] = {
     "map.query": ("Text to score", "Texto que puntuar"),
     "map.groups": ("Groups", "Grupos"),
     "map.no_tag": ("no tag", "sin etiqueta"),
-    "map.low": ("low", "baja"),
-    "map.high": ("high", "alta"),
-    "map.help": (
-        "Choose a group here, or drag a rectangle on the map, then search in it.",
-        "Elige un grupo aquí, o traza un rectángulo en el mapa, y busca en él.",
+    "map.group": ("group {n}", "grupo {n}"),
+    "map.scores": ("Score for “{text}”", "Puntuación de «{text}»"),
+    "map.low": ("unrelated", "sin relación"),
+    "map.high": ("fits", "encaja"),
+    "map.chance": (
+        "Right of the mark, at {score}, an image fits better than chance.",
+        "A la derecha de la marca, en {score}, una imagen encaja mejor que por azar.",
     ),
+    "map.none_fit": (
+        "No image fits this text better than chance, which reaches {score}.",
+        "Ninguna imagen encaja con este texto mejor que por azar, que llega a {score}.",
+    ),
+    "map.choose_fitting": ("Select those that fit", "Seleccionar las que encajan"),
+    "map.need_text": (
+        "Type a text to score and press Enter. Until then the colors show groups.",
+        "Escribe un texto que puntuar y pulsa Intro. Hasta entonces los colores muestran grupos.",
+    ),
+    "map.help": (
+        "Choose a group here, or draw around images on the map, then search in them.",
+        "Elige un grupo aquí, o rodea imágenes en el mapa, y busca entre ellas.",
+    ),
+    "map.tools": ("What dragging does", "Lo que hace arrastrar"),
+    "map.move": ("Move", "Mover"),
+    "map.box": ("Rectangle", "Rectángulo"),
+    "map.lasso": ("Lasso", "Lazo"),
+    "map.zooming": ("Zoom", "Ampliación"),
+    "map.zoom_in": ("Zoom in (+)", "Acercar (+)"),
+    "map.zoom_out": ("Zoom out (-)", "Alejar (-)"),
+    "map.fit": ("Whole map (0)", "Todo el mapa (0)"),
+    "map.sight": ("Select what is in view", "Seleccionar lo visible"),
     "map.chosen": ("Selected images: {n}", "Imágenes seleccionadas: {n}"),
+    "map.open": ("Open image {id}", "Abrir la imagen {id}"),
     "map.search": ("Search in these", "Buscar entre estas"),
+    "map.clear": ("Clear selection", "Quitar la selección"),
+    "map.not_kept": (
+        "The selection could not be sent to the server; try again.",
+        "No se ha podido enviar la selección al servidor; inténtalo otra vez.",
+    ),
+    "map.no_item": (
+        "That image is not on this map.",
+        "Esa imagen no está en este mapa.",
+    ),
     "map.alt": (
-        "Map of the collection; its {n} groups are listed beside it",
-        "Mapa de la colección; sus {n} grupos están en la lista de al lado",
+        "Map of {n} images. Arrow keys move it, + and - zoom, 0 shows all of it, Escape clears the selection.",
+        "Mapa de {n} imágenes. Las flechas lo mueven, + y - acercan y alejan, 0 lo muestra entero, Escape quita la selección.",
     ),
     # curate
     "curate.lead": (

@@ -100,7 +100,7 @@ def make_theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheets."""
-    return "\n".join(asset(f"{name}.css") for name in ("style", "results", "view"))
+    return "\n".join(asset(f"{name}.css") for name in ("style", "results", "view", "map"))
 
 
 def asset(name: str) -> str:

@@ -26,6 +26,7 @@ from ..vectors import Rows
 from . import digests
 from .baseline import ScoreBaseline
 from .columns import INTEGERS, as_json, json_text
+from .conditions import NAMED
 from .file_facts import AnnEntry, FileFacts, FileHead, SegmentEntry
 from .file_state import STATE_COLUMNS, FileState
 from .keywords import indexed
@@ -340,6 +341,13 @@ def captions(conn: sqlite3.Connection, rows: Sequence[int]) -> list[tuple[int, i
             chunk,
         )
     return found
+
+
+def named(conn: sqlite3.Connection, rows: Sequence[int]) -> list[str]:
+    """Texts that name items by their row and their content, in the form of `NAMED`."""
+    condition = "row IN (SELECT value FROM json_each(?))"
+    found = conn.execute(f"SELECT {NAMED} FROM items WHERE {condition}", (json.dumps(rows),))
+    return [text for (text,) in found]
 
 
 def select_rows(conn: sqlite3.Connection, condition: str, values: Sequence[Any]) -> Rows:

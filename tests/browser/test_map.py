@@ -1,0 +1,201 @@
+"""The Map tab: zoom, selections of any size, names of groups, scores."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ..ui_support import names, search
+from .conftest import LARGE
+
+pytestmark = pytest.mark.browser
+
+_PLOT = "document.querySelector('.cs-canvasbox').csPlot"
+# Where the first point that no other hides is on the screen.
+_POINT = f"""() => {{
+  const plot = {_PLOT};
+  const box = plot.canvas.getBoundingClientRect();
+  for (let i = 0; i < plot.count; i++) {{
+    const [x, y] = plot.view.toScreen(plot.places[2 * i], plot.places[2 * i + 1]);
+    if (plot.at([x, y]) === i && y > 90) return [box.left + x, box.top + y, plot.ids[i]];
+  }}
+}}"""
+
+
+def the_map(visit, query="", **options):
+    page = visit(f"?tab=map{query}", **options)
+    page.wait_for_selector("[data-ready]")
+    page.locator(".cs-canvasbox canvas").scroll_into_view_if_needed()
+    return page
+
+
+def look(page, what):
+    return page.evaluate(f"{_PLOT}.{what}")
+
+
+def chosen(page):
+    told = page.locator(".cs-selected").inner_text()
+    found = re.match(r"Selected images: ([\d,]+)", told)
+    return int(found.group(1).replace(",", "")) if found else 0
+
+
+def test_the_map_names_its_groups_and_a_part_of_it_becomes_a_filter(visit):
+    page = the_map(visit)
+    assert page.locator("[data-group]").count() >= 3
+    labels = page.eval_on_selector_all(
+        "[data-group]", "all => all.map(one => one.childNodes[1].textContent.trim())"
+    )
+    assert len(set(labels)) == len(labels), "two groups have the same name"
+    assert any("lion" in label for label in labels)
+    assert page.locator(".cs-maplabel").count() == len(labels)
+    x, y, _ = page.evaluate(_POINT)
+    page.mouse.move(x, y)
+    page.wait_for_function(
+        "document.querySelector('.cs-hover:not([hidden]) img')?.naturalWidth > 0"
+    )
+    page.wait_for_function("document.querySelector('.cs-hover span').textContent.includes('.')")
+    page.get_by_role("button", name="Rectangle").click()
+    page.mouse.move(x - 45, y - 45)
+    page.mouse.down()
+    page.mouse.move(x + 45, y + 45, steps=4)
+    page.mouse.up()
+    count = chosen(page)
+    page.get_by_role("button", name="Search in these").click()
+    page.wait_for_url(re.compile("ids="))
+    page.wait_for_selector("#cs-gallery .cs-card")
+    assert len(names(page)) == count > 0
+    search(page, "a cat")  # the search stays within what was chosen
+    assert len(names(page)) == count
+
+
+def test_a_selection_too_large_for_a_link_is_searched_whole_and_again_after_a_reload(visit):
+    page = the_map(visit, "&index=large")
+    page.get_by_role("button", name="Lasso").click()
+    box = page.locator(".cs-canvasbox canvas").bounding_box()
+    left, top, width, height = (box[key] for key in ("x", "y", "width", "height"))
+    page.mouse.move(left + 2, top + 100)
+    page.mouse.down()
+    for x, y in (
+        (2, height - 3),
+        (width - 3, height - 3),
+        (width - 3, 60),
+        (300, 60),
+        (300, 2),
+        (2, 2),
+    ):
+        page.mouse.move(left + x, top + min(y, height - 3), steps=3)
+    page.mouse.up()
+    if chosen(page) < LARGE:  # what lies below the tools
+        page.get_by_role("button", name="Select what is in view").click()
+    assert chosen(page) == LARGE
+    page.get_by_role("button", name="Search in these").click()
+    page.wait_for_url(re.compile(r"selection=[0-9a-f]{32}$"))
+    for _ in range(2):
+        page.get_by_text(f"{LARGE} of {LARGE}").wait_for()
+        page.reload()
+    search(page, "a cat")
+    assert f"{LARGE} results" in page.locator(".cs-count").inner_text()
+    address = page.url
+    page.goto(re.sub("index=large", "index=demo", address))
+    page.get_by_text("That selection was made in another collection.").wait_for()
+    page.goto(re.sub("selection=[0-9a-f]+", f"selection={'0' * 32}", address))
+    page.get_by_text("That selection is no longer kept.").wait_for()
+
+
+def test_the_map_is_coloured_by_group_tag_or_score(visit):
+    page = the_map(visit)
+    page.get_by_label("score for a text", exact=True).check()
+    page.get_by_text("Type a text to score").wait_for()
+    page.locator("#cs-map-query textarea, #cs-map-query input").fill("a cat")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cs-mapside .cs-scale")
+    assert page.locator(".cs-mapside [data-group]").count() == 0
+    assert re.search(r"better than chance", page.locator(".cs-mapside").inner_text())
+    page.wait_for_selector("[data-ready]")
+    page.get_by_role("button", name="Select those that fit").click()
+    fitting = chosen(page)
+    assert 0 < fitting < 10
+    page.locator("#cs-map-query textarea, #cs-map-query input").fill("a submarine")
+    page.keyboard.press("Enter")
+    page.get_by_text("No image fits this text better than chance").wait_for()
+    page.wait_for_selector("[data-ready]")
+    assert max(look(page, "codes")) < 200, "nothing fits, and something glows"
+    assert chosen(page) == fitting, "a selection lasts while colors change"
+    page.get_by_label("tag", exact=True).check()
+    page.wait_for_selector(".cs-mapside [data-group]:has-text('no tag')")
+    assert "lion" in page.locator(".cs-mapside").inner_text()
+
+
+def test_the_map_is_zoomed_and_moved_by_wheel_drag_and_keys_and_shows_images_when_near(visit):
+    page = the_map(visit, "&index=large")
+    before = look(page, "thumbnails.count")
+    x, y, _ = page.evaluate(_POINT)
+    page.mouse.move(x, y)
+    for _ in range(6):
+        page.mouse.wheel(0, -120)
+    page.wait_for_function(f"{_PLOT}.view.scale > 3")
+    page.wait_for_function(f"{_PLOT}.thumbnails.count > 0")
+    page.wait_for_function("document.querySelector('.cs-mapthumb').naturalWidth > 0")
+    assert look(page, "thumbnails.count") != before
+    middle = look(page, "view.x")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 120, y, steps=3)
+    page.mouse.up()
+    assert look(page, "view.x") < middle
+    page.locator(".cs-canvasbox canvas").focus()
+    middle, scale = look(page, "view.x"), look(page, "view.scale")
+    page.keyboard.press("ArrowRight")
+    assert look(page, "view.x") > middle
+    page.keyboard.press("-")
+    assert look(page, "view.scale") < scale
+    page.keyboard.press("0")
+    assert look(page, "view.scale") == 1
+    page.keyboard.press("+")
+    assert look(page, "view.scale") > 1
+
+
+def test_an_item_in_the_address_is_centered_and_a_click_opens_it(visit):
+    page = the_map(visit)
+    id_ = page.evaluate(_POINT)[2]
+    page.evaluate("id => { location.hash = `item=${id}`; }", id_)
+    page.wait_for_selector(".cs-mapmark:not([hidden])")
+    page.evaluate("addEventListener('clipsearch:open', (e) => { window.opened = e.detail; })")
+    box = page.locator(".cs-canvasbox canvas").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_function("window.opened")
+    assert page.evaluate("window.opened") == {"index": "demo", "id": id_}
+    assert chosen(page) == 1  # nothing has taken the event, so it is chosen
+
+
+def test_two_fingers_enlarge_the_map_on_a_phone(visit):
+    page = the_map(visit, width=390, height=844, has_touch=True)
+    box = page.locator(".cs-canvasbox canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + 250
+    fingers = page.context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 30), ("touchMove", 60), ("touchMove", 110)):
+        points = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function(f"{_PLOT}.view.scale > 2")
+
+
+def test_a_browser_without_webgl_draws_the_same_map(visit, site):
+    page = visit()
+    page.add_init_script(
+        "const get = HTMLCanvasElement.prototype.getContext;"
+        "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
+        "  return kind === 'webgl2' ? null : get.call(this, kind, ...rest); };"
+    )
+    page.goto(f"{site.url}/?tab=map")
+    page.wait_for_selector("[data-ready]")
+    assert look(page, "points.constructor.name") == "CanvasPoints"
+    colours = page.evaluate(
+        f"""() => {{
+        const {{canvas}} = {_PLOT};
+        const seen = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        return seen.some((value, at) => at % 4 === 3 && value > 100);
+    }}"""
+    )
+    assert colours
