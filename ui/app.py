@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from .headtags import HeadTags
 from .jobs import Jobs
 from .library import Library
 from .pageguard import PageGuard
+from .pickedroutes import picked_router
 from .resultroutes import head_tags, result_router
 from .routes import own_routes
 from .sessions import Sessions
@@ -78,11 +80,11 @@ def assemble(library: Library, settings: Settings) -> Page:
     }
     routes = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     routes.include_router(result_router(contexts))
+    routes.include_router(picked_router(contexts))
     routes.add_middleware(CompressedPage)
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-        words = Words(language)
-        holder.add_middleware(HeadTags, tags=_head(words))
+        holder.add_middleware(HeadTags, tags=_head(contexts[language]))
         holder.add_middleware(CompressedPage)
         blocks = build(library, settings, language=language, jobs=jobs)
         inputs[language] = {number: len(event.inputs) for number, event in blocks.fns.items()}
@@ -136,7 +138,11 @@ def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI
     return app
 
 
-def _head(words: Words) -> str:
-    """Scripts of the whole page, with their words."""
-    texts = words.as_script("js.")
-    return f"<script>window.csWords={texts};window.csLang='{words.language}';</script>{head_tags()}"
+def _head(context: pages.Context) -> str:
+    """Scripts of the whole page, with their words, and what a visitor may do."""
+    words, settings = context.words, context.settings
+    may = json.dumps({"change": settings.may_build, "paths": settings.shows_paths})
+    return (
+        f"<script>window.csWords={words.as_script('js.')};window.csPick={words.as_script('pick.')};"
+        f"window.csMay={may};window.csLang='{words.language}';</script>{head_tags()}"
+    )

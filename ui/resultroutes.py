@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -16,26 +15,25 @@ from starlette.concurrency import run_in_threadpool
 
 from clipsearch import ClipSearchError
 from clipsearch.names import shown
-from clipsearch.server.door import query_fields
 from clipsearch.server.image_files import image_answer, sent_image, shown_folders
 
 from .context import Context
 from .details import captions, chip_of_image, chip_of_region, details, read_box
 from .media import hidden_ids
-from .problems import explained
-from .results import CHUNK, Results
+from .pageroutes import MOST_LINK, UNKEPT, PageRoutes, fields_of, sent_fields
+from .results import CHUNK, MOST, Results
 from .spec import SearchSpec, from_link, read_integer
-from .strings import LANGUAGES
 from .theme import asset, css
 
 __all__ = ["PATH", "head_tags", "result_router"]
 
 PATH = "/page"
-_SCRIPTS = ("page", "layout", "search", "grid", "view", "zoom", "region", "results")
+_SCRIPTS = (
+    "page", "picked", "pickcards", "pickedbar",
+    "layout", "search", "grid", "view", "zoom", "region", "results",
+)  # fmt: skip
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
-_UNKEPT = {"Cache-Control": "no-store"}
-_MOST_OFFSET = 100_000 - CHUNK
-_MOST_LINK = 20_000  # characters
+_MOST_OFFSET = MOST - CHUNK
 
 
 @cache
@@ -67,6 +65,7 @@ def result_router(contexts: Mapping[str, Context]) -> APIRouter:
     router.add_api_route("/app.css", routes.style)
     router.add_api_route("/results", routes.results)
     router.add_api_route("/shapes", routes.shapes)
+    router.add_api_route("/ids", routes.ids)
     router.add_api_route("/items/{index}/{id}", routes.item)
     router.add_api_route("/items/{index}/{id}/captions", routes.captions)
     router.add_api_route("/items/{index}/{id}/region", routes.region)
@@ -75,11 +74,11 @@ def result_router(contexts: Mapping[str, Context]) -> APIRouter:
     return router
 
 
-class _Routes:
+class _Routes(PageRoutes):
     """What the routes answer, in the language that `lang` names."""
 
     def __init__(self, contexts: Mapping[str, Context]) -> None:
-        self._contexts = contexts
+        super().__init__(contexts)
         self._results = {language: Results(context) for language, context in contexts.items()}
 
     def script(self) -> Response:
@@ -91,11 +90,18 @@ class _Routes:
     def results(self, request: Request) -> Response:
         results, spec, offset = self._asked(request)
         found = results.further(spec, offset) if offset else results.first(spec)
-        return JSONResponse(found, headers=_UNKEPT)
+        return JSONResponse(found, headers=UNKEPT)
 
     def shapes(self, request: Request) -> Response:
         results, spec, offset = self._asked(request)
-        return JSONResponse(results.shapes(spec, offset), headers=_UNKEPT)
+        return JSONResponse(results.shapes(spec, offset), headers=UNKEPT)
+
+    def ids(self, request: Request) -> Response:
+        results, spec, _ = self._asked(request)
+        fields = fields_of(request)
+        offset = min(read_integer(fields.get("offset", ["0"])[0]) or 0, MOST - 1)
+        count = min(read_integer(fields.get("count", [""])[0]) or MOST, MOST - offset)
+        return JSONResponse(results.ids(spec, offset, count), headers=UNKEPT)
 
     def item(self, request: Request, index: str, id: int) -> Response:  # noqa: A002 - as Item.id
         def work(context: Context) -> dict[str, Any]:
@@ -106,7 +112,7 @@ class _Routes:
                 found["gone"] = context.words("search.hidden", index=index)
             return found
 
-        return self._answer(request, work)
+        return self.answer(request, work)
 
     def captions(self, request: Request, index: str, id: int) -> Response:  # noqa: A002
         def work(context: Context) -> dict[str, str]:
@@ -114,19 +120,19 @@ class _Routes:
             opened = context.library.index(index)
             return {"html": captions(opened, id, context.words, captioned=captioned)}
 
-        return self._answer(request, work)
+        return self.answer(request, work)
 
     def region(self, request: Request, index: str, id: int) -> Response:  # noqa: A002
-        box = _fields(request).get("box", [""])[0]
+        box = fields_of(request).get("box", [""])[0]
 
         def work(context: Context) -> dict[str, str]:
             opened = context.library.index(index)
             return chip_of_region(opened, opened.item(id), read_box(box), context)
 
-        return self._answer(request, work)
+        return self.answer(request, work)
 
     def file(self, request: Request, index: str, id: int) -> Response:  # noqa: A002
-        context = self._context(request)
+        context = self.context(request)
         try:
             opened = context.library.index(index)
             item = opened.item(id)
@@ -134,7 +140,7 @@ class _Routes:
         except ClipSearchError:
             return Response("there is no such image", 404, media_type="text/plain")
         headers = {}
-        if "download" in _fields(request):
+        if "download" in fields_of(request):
             name = shown((item.path or item.key).replace("\\", "/").rsplit("/", 1)[-1])
             headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
         return image_answer(request, data, kind, headers)
@@ -143,38 +149,18 @@ class _Routes:
         body = await request.body()
 
         def work(context: Context) -> dict[str, str]:
-            try:
-                sent = json.loads(body)
-            except (ValueError, RecursionError):
-                sent = None
-            fields = sent if isinstance(sent, dict) else {}
+            fields = sent_fields(body)
             index = context.library.index(str(fields.get("index", "")))
             return chip_of_image(index, fields, context)
 
-        return await run_in_threadpool(self._answer, request, work)
-
-    def _context(self, request: Request) -> Context:
-        asked = _fields(request).get("lang", [""])[0]
-        return self._contexts.get(asked, self._contexts[LANGUAGES[0]])
+        return await run_in_threadpool(self.answer, request, work)
 
     def _asked(self, request: Request) -> tuple[Results, SearchSpec, int]:
-        context, fields = self._context(request), _fields(request)
-        spec = from_link(request.url.query[:_MOST_LINK], context.library.names())
+        context, fields = self.context(request), fields_of(request)
+        spec = from_link(request.url.query[:MOST_LINK], context.library.names())
         offset = min(read_integer(fields.get("offset", ["0"])[0]) or 0, _MOST_OFFSET)
         spec = _labelled(spec, fields.get("n", []))
         return self._results[context.words.language], spec, offset
-
-    def _answer(self, request: Request, work: Callable[[Context], Any]) -> Response:
-        """The answer, or what went wrong in the visitor's words."""
-        context = self._context(request)
-        try:
-            return JSONResponse(work(context), headers=_UNKEPT)
-        except ClipSearchError as exc:
-            return JSONResponse({"problem": explained(exc, context.words)}, headers=_UNKEPT)
-
-
-def _fields(request: Request) -> dict[str, list[str]]:
-    return query_fields(request.url.query[:_MOST_LINK])
 
 
 def _labelled(spec: SearchSpec, labels: list[str]) -> SearchSpec:

@@ -12,7 +12,7 @@ from clipsearch import ClipSearchError, Hit, Index, Item, Query
 from clipsearch.explore.score_histogram import spread
 from clipsearch.locations import index_path
 from clipsearch.query import encode_together
-from clipsearch.request import SearchRequest
+from clipsearch.request import MAX_K, SearchRequest
 from clipsearch.types import Hits
 from clipsearch.vectors import Floats
 
@@ -28,6 +28,7 @@ __all__ = ["Results"]
 
 PAGE = 60  # cards at a time; more than a 1440-pixel screen shows
 CHUNK = 5_000  # proportions at a time
+MOST = MAX_K  # hits that can be reached
 _COUNTED = 241  # hits asked for at once, so that small numbers of results are exact
 _STRONG = 99.9999  # percentile: one unrelated pair in a million scores as high
 
@@ -92,6 +93,15 @@ class Results:
             }
 
         return self._part(spec, offset, CHUNK, of)
+
+    def ids(self, spec: SearchSpec, offset: int, count: int) -> dict[str, Any]:
+        """The `ids` of so many hits from an offset on."""
+        if spec.is_empty and not offset and count == MOST:  # all of them, in whatever order
+            return self._part(spec, 0, 1, lambda _: {"ids": self._all(spec)})
+        return self._part(spec, offset, count, lambda hits: {"ids": [h.item.id for h in hits]})
+
+    def _all(self, spec: SearchSpec) -> list[int]:
+        return self._library.index(spec.index).ids(spec.where)[:MOST]
 
     def _part(self, spec: SearchSpec, offset: int, k: int, of: Any) -> dict[str, Any]:
         try:

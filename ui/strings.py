@@ -37,6 +37,19 @@ STRINGS: dict[str, tuple[str, str]] = {
         "The server could not answer; try again.",
         "El servidor no ha podido responder; inténtalo de nuevo.",
     ),
+    # selecting many, and what is done with them
+    "pick.bar": ("Selection", "Selección"),
+    "pick.one": ("Select {name}", "Seleccionar {name}"),
+    "pick.count": ("{n} selected", "{n} seleccionadas"),
+    "pick.count_one": ("1 selected", "1 seleccionada"),
+    "pick.clear": ("Clear the selection", "Quitar la selección"),
+    "pick.all": ("Select all", "Seleccionar todo"),
+    "pick.only": ("Show only these", "Mostrar solo estas"),
+    "picked.nothing": ("No image is selected.", "No hay ninguna imagen seleccionada."),
+    "picked.too_many": (
+        "Select at most {n} images.",
+        "Selecciona como máximo {n} imágenes.",
+    ),
     # search
     "search.label": ("What are you looking for?", "¿Qué buscas?"),
     "search.placeholder": (

@@ -100,7 +100,7 @@ def make_theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheets."""
-    return "\n".join(asset(f"{name}.css") for name in ("style", "results", "view", "map"))
+    return "\n".join(asset(f"{name}.css") for name in ("style", "results", "view", "map", "picked"))
 
 
 def asset(name: str) -> str:

@@ -51,6 +51,7 @@
     const label = Object.assign(document.createElement("span"), { className: "cs-name", title: card.name, textContent: card.name });
     under.append(label);
     node.append(open, under);
+    cs.picked.box(card, node);
     return node;
   };
   /* What may change while a card stays: its place, its score, its marks. */

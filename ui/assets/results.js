@@ -135,6 +135,7 @@
     }
     if (isSearch() && !how.still) cs.address(list.link, !how.push);
     cs.grid.show(list, how);
+    window.dispatchEvent(new Event("cs:shown"));
     if (how.push) remember();
     if (how.fill) window.dispatchEvent(new Event("cs:fill"));
     if (list.more) setTimeout(() => { if (shown === list) grow(list).then((any) => any && cs.grid.relayout(), () => {}); }, 400);
