@@ -104,7 +104,7 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
         results.first(spec)["notice"],
         results.further(spec, 60)["notice"],
         results.shapes(spec, 60)["notice"],
-        map_page._Desk(given).show(name, "cluster", ""),
+        map_page._Desk(given).show(SearchSpec(name), "cluster"),
         curate._Desk(given).find(curate._Marks(), name, "duplicates", 0.9)[-1],
         curate._Desk(given).find(curate._Marks(name, ((1, ""),)), name, "outliers", 0.9)[-1],
         why._Desk(given).from_item(name, 1, "a dog")[-1],
@@ -123,7 +123,7 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
 
 
 def test_a_map_without_a_collection_asks_for_one(site):
-    shown = map_page._Desk(context(site)).show(None, "cluster", "")
+    shown = map_page._Desk(context(site)).show(SearchSpec(), "cluster")
     assert "No collection is selected" in shown
 
 

@@ -24,10 +24,11 @@ from .jobs import Jobs
 from .library import Library
 from .pageguard import PageGuard
 from .pickedroutes import picked_router
-from .resultroutes import head_tags, result_router
+from .resultroutes import first_results, head_tags, result_router
 from .routes import own_routes
 from .sessions import Sessions
 from .settings import Settings
+from .spec import FIELDS
 from .strings import LANGUAGES, Words
 from .theme import css, make_theme
 
@@ -84,7 +85,8 @@ def assemble(library: Library, settings: Settings) -> Page:
     routes.add_middleware(CompressedPage)
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-        holder.add_middleware(HeadTags, tags=_head(contexts[language]))
+        start = first_results(contexts[language])
+        holder.add_middleware(HeadTags, tags=_head(contexts[language]), start=start)
         holder.add_middleware(CompressedPage)
         blocks = build(library, settings, language=language, jobs=jobs)
         inputs[language] = {number: len(event.inputs) for number, event in blocks.fns.items()}
@@ -144,5 +146,7 @@ def _head(context: pages.Context) -> str:
     may = json.dumps({"change": settings.may_build, "paths": settings.shows_paths})
     return (
         f"<script>window.csWords={words.as_script('js.')};window.csPick={words.as_script('pick.')};"
-        f"window.csMay={may};window.csLang='{words.language}';</script>{head_tags()}"
+        f"window.csMay={may};window.csLang='{words.language}';window.csFields={json.dumps(FIELDS)};"
+        "let give;window.csStart=new Promise(done=>{give=done});csStart.give=give;"
+        f"document.addEventListener('DOMContentLoaded',()=>give());</script>{head_tags()}"
     )

@@ -14,13 +14,13 @@ from clipsearch.explore.outliers import outliers
 from clipsearch.names import shown, stored
 from clipsearch.server.image_files import shown_folders
 
-from .context import LATEST, QUIET, Context, html, sent
+from .context import LATEST, QUIET, ROUTED, Context, html, sent
 from .dataurls import csv_url, data_url
 from .meant import letters
 from .media import thumb_url
 from .problems import explained
 from .render import escape, item_name, message, state_screen
-from .spec import MEANT_LETTERS
+from .spec import MEANT_LETTERS, from_link
 
 __all__ = ["page"]
 
@@ -51,10 +51,6 @@ def page(context: Context, router: gr.HTML) -> None:
     desk = _Desk(context)
     html(f'<p class="cs-lead">{words("curate.lead")}</p>')
     with gr.Row(elem_classes="cs-controls"):
-        names = library.names()
-        index = gr.Dropdown(
-            names, value=names[0] if names else None, label=words("search.index"), min_width=150
-        )
         kind = gr.Radio(
             [(words(f"curate.{name}"), name) for name in _KINDS],
             value="duplicates",
@@ -72,25 +68,20 @@ def page(context: Context, router: gr.HTML) -> None:
             min_width=300,
         )
         go = gr.Button(words("curate.find"), variant="primary", scale=0, min_width=110)
+    index = gr.State("")  # what the address says
     marks = html(script="result.js", elem_id="cs-marks")
     results = html(script="result.js", elem_id="cs-curated")
     inputs = [state, index, kind, threshold, likeness]
     outputs = [state, marks, results]
 
-    def navigated() -> Any:
-        found = library.names()
-        chosen = found[0] if found else ""
-        return [
-            gr.Dropdown(found, value=chosen or None),
-            *desk.find(_Marks(), chosen, "duplicates", _THRESHOLD),
-            list(KINDS),
-        ]
+    def navigated(search: str) -> Any:
+        chosen = from_link(search[:20_000], library.names()).index
+        return [chosen, *desk.find(_Marks(), chosen, "duplicates", _THRESHOLD), list(KINDS)]
 
-    router.to_curate(navigated, None, [index, *outputs, likeness], **LATEST)
+    router.to_curate(navigated, router, [index, *outputs, likeness], **ROUTED)
     for event in (
         go.click,
         kind.input,
-        index.input,
         threshold.release,
         likeness.input,
         results.again,
@@ -104,6 +95,7 @@ class _Desk:
     """Finds what is worth a look, and keeps the marks."""
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._words = context.words
         self._library = context.library
         self._settings = context.settings
@@ -121,7 +113,7 @@ class _Desk:
         if state.index != name:
             state = _Marks(index=name)
         try:
-            waiting = state_screen(self._library, name, self._words, model=False)
+            waiting = state_screen(self._context, name, model=False)
             if waiting is not None:
                 return state, "", waiting
             index = self._library.index(name)

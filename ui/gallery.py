@@ -11,7 +11,7 @@ from .render import copy_block, escape
 from .spec import Chip, SearchSpec
 from .strings import Words
 
-__all__ = ["chip_label", "chips_row", "histogram", "share", "summary"]
+__all__ = ["asked_for", "chip_label", "chips_row", "histogram", "share", "summary"]
 
 
 def chips_row(spec: SearchSpec, words: Words) -> str:
@@ -46,6 +46,17 @@ def chips_row(spec: SearchSpec, words: Words) -> str:
             f'<button type="button" class="cs-link" data-clear>{words("search.clear")}</button>'
         )
     return "".join(parts) + "</div>"
+
+
+def asked_for(spec: SearchSpec, words: Words) -> str:
+    """The search in a few words."""
+    parts = [spec.text] if spec.text else []
+    for chip in spec.chips:
+        sign = "+" if chip.weight > 0 else "\N{MINUS SIGN}"
+        parts.append(f"{sign} {chip_label(chip, words)}")
+    if spec.liked or spec.unliked:
+        parts.append(words("search.refined", up=len(spec.liked), down=len(spec.unliked)))
+    return " ".join(parts)
 
 
 def chip_label(chip: Chip, words: Words) -> str:

@@ -8,18 +8,22 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+import numpy.typing as npt
 
 from clipsearch import ClipSearchError, Index
 from clipsearch.explore.map_groups import MapGroup, map_groups
 from clipsearch.explore.map_points import Codes, ScoreScale, by_score, by_tag, drawn
 from clipsearch.explore.projection import IndexMap
 
-from .context import LATEST, ROUTED, Context, address, html
+from . import filters
+from .context import QUIET, ROUTED, Context, address, html
+from .gallery import asked_for
 from .map_routes import map_url
 from .media import media_url
 from .problems import explained
 from .render import attribute, escape, message, screen, state_screen
 from .scripts import script_url
+from .spec import SearchSpec, from_link
 
 __all__ = ["page"]
 
@@ -29,6 +33,7 @@ _COLOURS = (
     "#c2569b", "#5b6b73", "#a0793d", "#2f9e6e", "#4f5bd5", "#8a4b32",
 )  # fmt: skip
 _RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # viridis, as heat maps have it
+_WAYS = ("cluster", "tag", "score")
 _TOOLS = ("move", "box", "lasso")
 _FIT = (
     '<svg viewBox="0 0 24 24" width="16" height="16" aria-hidden="true"><path fill="none" '
@@ -41,58 +46,42 @@ def page(context: Context, router: gr.HTML) -> None:
     words, library = context.words, context.library
     desk = _Desk(context)
     html(f'<p class="cs-lead">{words("map.lead")}</p>')
-    with gr.Row(elem_classes="cs-controls"):
-        names = library.names()
-        index = gr.Dropdown(
-            names, value=names[0] if names else None, label=words("search.index"), min_width=150
-        )
-        by = gr.Radio(
-            [(words(f"map.by_{name}"), name) for name in ("cluster", "tag", "score")],
-            value="cluster",
-            label=words("map.colour"),
-            scale=2,
-            min_width=300,
-        )
-        query = gr.Textbox(
-            label=words("map.query"),
-            placeholder=words("search.placeholder"),
-            max_lines=1,
-            max_length=500,
-            elem_id="cs-map-query",
-        )
+    by = gr.Radio(
+        [(words(f"map.by_{name}"), name) for name in _WAYS],
+        value=_WAYS[0],
+        label=words("map.colour"),
+        elem_id="cs-map-by",
+    )
     shown = html(script="map.js", elem_id="cs-map")
 
     def navigated(search: str) -> Any:
-        found = library.names()
-        asked = address(search).get("index", [""])[0]
-        chosen = asked or (found[0] if found else "")
-        choice = gr.Dropdown(found, value=chosen if chosen in found else None)
-        return choice, "cluster", desk.show(chosen, "cluster", "")
+        asked = address(search).get("by", [""])[0]
+        way = asked if asked in _WAYS else _WAYS[0]
+        return way, desk.show(from_link(search[:20_000], library.names()), way)
 
-    inputs = [index, by, query]
-    router.to_map(navigated, router, [index, by, shown], **ROUTED)
-    for event in (index.input, by.input, shown.again):
-        event(desk.show, inputs, shown, **LATEST)
-    query.submit(
-        lambda name, text: (desk.show(name, "score", text), "score"),
-        [index, query],
-        [shown, by],
-        **LATEST,
-    )
+    for event in (router.to_map, shown.again):
+        event(navigated, router, [by, shown], **ROUTED)
+    by.input(None, by, None, js="(by) => cs.own('by', by)", **QUIET)
 
 
 class _Desk:
     """Shows the map and its colours."""
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._words = context.words
         self._library = context.library
 
-    def show(self, name: str | None, by: str, query: str) -> str:
-        """The map as data for the script that draws it, with a list of its groups or a scale."""
-        name = name or ""
+    def show(self, spec: SearchSpec, by: str) -> str:
+        """The map as data for the script that draws it, with a list of its groups or a scale.
+
+        Args:
+            spec: The search: its collection, the query of scores, and the filter.
+            by: What colors say, one of `_WAYS`.
+        """
+        name = spec.index
         try:
-            waiting = state_screen(self._library, name, self._words)
+            waiting = state_screen(self._context, name)
             if waiting is not None:
                 return waiting
             index = self._library.index(name)
@@ -105,28 +94,29 @@ class _Desk:
                     retry_ms=700,
                     busy=True,
                 )
-            return self._map(name, index, commit, made, by, query)
+            filters.check(index, spec)
+            return self._map(spec, index, commit, made, by)
         except ClipSearchError as exc:
             return message(explained(exc, self._words))
 
-    def _map(
-        self, name: str, index: Index, commit: str, made: IndexMap, by: str, query: str
-    ) -> str:
-        keep = drawn(made)
+    def _map(self, spec: SearchSpec, index: Index, commit: str, made: IndexMap, by: str) -> str:
+        name, keep = spec.index, drawn(made)
+        inside = None if spec.where is None else np.isin(made.rows[keep], index.ids(spec.where))
+        counted = slice(None) if inside is None else inside
         scale: ScoreScale | None = None
         groups: Sequence[MapGroup] = []
         hint = ""
         if by == "tag":
             tags = list(self._library.facets(name).tags[:_MOST_TAGS])
             codes = by_tag(index, made.rows[keep], tags)
-            legend = self._legend([*tags, self._words("map.no_tag")], codes)
-        elif by == "score" and query.strip():
-            codes, scale = by_score(index, made, query)
-            legend = self._scale(scale, query.strip())
+            legend = self._legend([*tags, self._words("map.no_tag")], codes[counted])
+        elif by == "score" and not spec.is_empty:
+            codes, scale = by_score(index, made, spec.query(index.fingerprint))
+            legend = self._scale(scale, asked_for(spec, self._words))
         else:
             groups = map_groups(index, made)
             codes = made.clusters[keep].astype(np.uint8)
-            legend = self._legend([self._name(group) for group in groups], codes)
+            legend = self._legend([self._name(group) for group in groups], codes[counted])
             hint = message(self._words("map.need_text"), kind="info") if by == "score" else ""
         route = map_url(name)
         data = {
@@ -138,6 +128,7 @@ class _Desk:
             "keep": f"{route}/selections",
             "codes": base64.b64encode(codes.tobytes()).decode(),
             "colours": _COLOURS if scale is None else _RAMP,
+            "inside": _bits(inside),
             "scored": scale is not None,
             "labels": [
                 {"name": self._name(group), "place": group.place, "code": group.number - 1}
@@ -148,6 +139,12 @@ class _Desk:
                 key: self._words(f"map.{key}") for key in ("chosen", "open", "not_kept", "no_item")
             },
         }
+        if inside is not None:
+            found, count = map(self._words.number, (int(inside.sum()), len(keep)))
+            told = self._words("search.browse_some", found=found, n=count, index=name)
+            hint += message(
+                f"{told} · {self._words.count('search.filtered', spec.filters)}", kind="info"
+            )
         return hint + self._page(data, legend, len(keep))
 
     def _name(self, group: MapGroup) -> str:
@@ -223,3 +220,8 @@ class _Desk:
             f'</button><button type="button" class="cs-button" data-clear>{words("map.clear")}'
             '</button></div><div class="cs-peek"></div></div></div>'
         )
+
+
+def _bits(inside: npt.NDArray[np.bool_] | None) -> str:
+    """Which points the filter leaves, one bit each; nothing without a filter."""
+    return "" if inside is None else base64.b64encode(np.packbits(inside).tobytes()).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from clipsearch import ClipSearchError
 from clipsearch.names import shown
+from clipsearch.server.door import query_fields
 from clipsearch.server.image_files import image_answer, sent_image, shown_folders
 
 from .context import Context
@@ -25,13 +26,14 @@ from .results import CHUNK, MOST, Results
 from .spec import SearchSpec, from_link, read_integer
 from .theme import asset, css
 
-__all__ = ["PATH", "head_tags", "result_router"]
+__all__ = ["PATH", "first_results", "head_tags", "result_router"]
 
 PATH = "/page"
 _SCRIPTS = (
-    "page", "picked", "pickcards", "pickedbar",
+    "page", "address", "dialogs", "header", "picked", "pickcards", "pickedbar",
     "layout", "search", "grid", "view", "zoom", "region", "results",
 )  # fmt: skip
+_ELSEWHERE = ("map", "curate", "classify", "learn")  # tabs that show no results
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 _MOST_OFFSET = MOST - CHUNK
 
@@ -51,6 +53,25 @@ def head_tags() -> str:
         for kind, text in (("js", _script()), ("css", css()))
     )
     return f'<link rel="stylesheet" href="{style}"><script src="{script}"></script>'
+
+
+def first_results(context: Context) -> Callable[[str], dict[str, Any]]:
+    """What the page tells its script of the query of its address.
+
+    Returns:
+        A function that gives `indexes`, all names, and `first`, which `Results.first` found, or
+        None where another tab is shown.
+    """
+    results = Results(context)
+
+    def start(query: str) -> dict[str, Any]:
+        names = context.library.names()
+        tab = query_fields(query[:MOST_LINK]).get("tab", ["search"])[0]
+        if tab in _ELSEWHERE:
+            return {"indexes": names, "first": None}
+        return {"indexes": names, "first": results.first(from_link(query[:MOST_LINK], names))}
+
+    return start
 
 
 def result_router(contexts: Mapping[str, Context]) -> APIRouter:

@@ -41,6 +41,7 @@ class Results:
     """
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._words = context.words
         self._library = context.library
         self._settings = context.settings
@@ -49,11 +50,12 @@ class Results:
         """The first cards of a search, and all that stands around them.
 
         Returns:
-            `link`, `index`, `chips`; then either `notice` (HTML) with its `kind` ("error": earlier
-            results stay; "waiting": so they do, and the page asks again; "screen": there are none),
-            or `cards`, `ratios` (percent of the height) of these and further hits, `total` (None
-            where it is not known), `above` (how many are better than chance, None if all are or it
-            is not known), `commit`, and the HTML of `summary` and `relevance`.
+            `link`, `index`, `chips`, `indexes` (all names); then either `notice` (HTML) with its
+            `kind` ("error": earlier results stay; "waiting": so they do, and the page asks again;
+            "screen": there are none), or `cards`, `ratios` (percent of the height) of these and
+            further hits, `total` (None where it is not known), `above` (how many are better than
+            chance, None if all are or it is not known), `commit`, and the HTML of `summary` and
+            `relevance`.
         """
         if spec.is_empty:  # marks refine a search; of a mere list there is nothing to be less like
             spec = replace(spec, unliked=())
@@ -61,9 +63,10 @@ class Results:
             "link": spec.link(),
             "index": spec.index,
             "asked": not spec.is_empty,
+            "indexes": self._library.names(),
         }
         try:
-            waiting = state_screen(self._library, spec.index, self._words, model=not spec.is_empty)
+            waiting = state_screen(self._context, spec.index, model=not spec.is_empty)
             if waiting is not None:
                 kind = "waiting" if 'data-retry="0"' not in waiting else "screen"
                 return {**head, **self._around(spec), "kind": kind, "notice": waiting}

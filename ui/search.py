@@ -1,4 +1,4 @@
-"""The Search tab: one line of search, filters, and the results that the page's script shows."""
+"""The Photos tab: filters, and the results that the page's script shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import gradio as gr
 
 from . import filters
 from .context import QUIET, ROUTED, Context, html
-from .render import attribute
+from .render import attribute, icon
 from .spec import from_link
 from .strings import STRINGS, Words
 
@@ -21,53 +21,18 @@ _FILLED = "() => cs.search.filled()"
 
 def page(context: Context, router: gr.HTML) -> None:
     """Lay out the tab and connect it."""
-    words, library = context.words, context.library
-    with gr.Row(elem_classes="cs-searchbar"):
-        names = library.names()
-        index = gr.Dropdown(
-            names,
-            value=names[0] if names else None,
-            label=words("search.index"),
-            elem_id="cs-index",
-            scale=0,
-            min_width=150,
-        )
-        box = gr.Textbox(
-            label=words("search.label"),
-            placeholder=words("search.placeholder"),
-            elem_id="cs-query",
-            max_lines=1,
-            max_length=500,
-            scale=5,
-            min_width=120,
-        )
-        html(
-            f'<label class="cs-drop cs-drop-small" title="{words("search.picture")}">'
-            f'<input type="file" accept="image/*" aria-label="{words("search.picture")}">'
-            f"<span>{words('search.picture_short')}</span></label>",
-            "picture.js",
-            elem_id="cs-picture",
-            min_width=40,
-        )
-        go = gr.Button(
-            words("search.go"), variant="primary", scale=0, min_width=44, elem_id="cs-go"
-        )
     with gr.Column(elem_id="cs-filters"):
         fields = filters.layout(context)
-    html(_results(words), "gallery.js", elem_id="cs-gallery")
+    html(_results(context.words), "gallery.js", elem_id="cs-gallery")
 
     def navigated(search: str) -> list[Any]:
-        names = library.names()
-        spec = from_link(search[:20_000], names)
-        choice = gr.Dropdown(names, value=spec.index if spec.index in names else None)
-        return [choice, spec.text, *filters.updates(context, spec)]
+        return filters.updates(context, from_link(search[:20_000], context.library.names()))
 
-    inputs = [index, box, *fields]
-    for trigger in (box.submit, go.click, index.input, *(field.input for field in fields[:-2])):
-        trigger(None, inputs, None, js=_TYPED, **QUIET)
-    fields[-2].submit(None, inputs, None, js=_TYPED, **QUIET)
-    fields[-1].input(None, inputs, None, js=_TYPED, **QUIET)
-    filled = router.to_search(navigated, router, inputs, **ROUTED)
+    for field in fields[:-2]:
+        field.input(None, fields, None, js=_TYPED, **QUIET)
+    fields[-2].submit(None, fields, None, js=_TYPED, **QUIET)
+    fields[-1].input(None, fields, None, js=_TYPED, **QUIET)
+    filled = router.to_search(navigated, router, fields, **ROUTED)
     filled.then(None, None, None, js=_FILLED, **QUIET)
 
 
@@ -106,12 +71,8 @@ def _results(words: Words) -> str:
     )
 
 
-def _icon(path: str) -> str:
-    return f'<svg viewBox="0 0 24 24" aria-hidden="true"><path d="{path}"/></svg>'
-
-
-_FILTER = _icon("M4 6h16M7 12h10M10 18h4")
-_BARS = _icon("M5 20v-5M10 20V9M15 20v-8M20 20V4")
-_SHARE = _icon("M9 12h6M8 8H6a4 4 0 0 0 0 8h2M16 8h2a4 4 0 0 1 0 8h-2")
-_NUMBERS = _icon("M5 9h14M5 15h14M10 4L8 20M16 4l-2 16")
-_SIZE = _icon("M4 4h7v7H4zM14 4h6v7h-6zM4 14h5v6H4zM12 14h8v6h-8z")
+_FILTER = icon("M4 6h16M7 12h10M10 18h4")
+_BARS = icon("M5 20v-5M10 20V9M15 20v-8M20 20V4")
+_SHARE = icon("M9 12h6M8 8H6a4 4 0 0 0 0 8h2M16 8h2a4 4 0 0 1 0 8h-2")
+_NUMBERS = icon("M5 9h14M5 15h14M10 4L8 20M16 4l-2 16")
+_SIZE = icon("M4 4h7v7H4zM14 4h6v7h-6zM4 14h5v6H4zM12 14h8v6h-8z")

@@ -22,6 +22,7 @@ from clipsearch.vectors import Floats
 from .problems import PageError
 
 __all__ = [
+    "FIELDS",
     "MEANT_LETTERS",
     "Chip",
     "SearchSpec",
@@ -31,6 +32,11 @@ __all__ = [
     "unpack_vector",
 ]
 
+# Of a search in an address; other fields belong to the tab that is shown.
+FIELDS = (
+    "index", "q", "c", "up", "down", "from", "to", "width", "camera", "tag", "where", "ids",
+    "selection", "target", "min", "hybrid", "sort", "of",
+)  # fmt: skip
 MAX_CHIPS = 24
 _MAX_WEIGHT = 4.0
 _MAX_TEXT = 500  # characters; a model reads about 300 at most

@@ -13,18 +13,19 @@ LANGUAGES = ("en", "es")
 # key: (English, Spanish). Placeholders in braces are the same in both.
 STRINGS: dict[str, tuple[str, str]] = {
     # header and tabs
-    "tagline": ("Find images by what they show", "Encuentra imágenes por lo que muestran"),
     "other_language": ("Español", "English"),
     "theme": ("Switch between light and dark", "Cambiar entre claro y oscuro"),
     "skip": ("Skip to content", "Ir al contenido"),
-    "tab.search": ("Search", "Buscar"),
+    "tab.search": ("Photos", "Fotos"),
     "tab.classify": ("Classify", "Clasificar"),
-    "tab.why": ("Why", "Por qué"),
     "tab.map": ("Map", "Mapa"),
     "tab.curate": ("Curate", "Depurar"),
-    "tab.build": ("Build", "Indexar"),
     "tab.learn": ("Learn", "Aprender"),
     # words that scripts say
+    "js.build_title": ("Add photos", "Añadir fotos"),
+    "js.why_title": ("Why this image?", "¿Por qué esta imagen?"),
+    "js.close": ("Close", "Cerrar"),
+    "js.choose": ("Choose a collection", "Elige una colección"),
     "js.lost": (
         "The connection to the server is lost. Trying again …",
         "Se ha perdido la conexión con el servidor. Reintentando …",
@@ -59,7 +60,6 @@ STRINGS: dict[str, tuple[str, str]] = {
     "search.go": ("Search", "Buscar"),
     "search.index": ("Collection", "Colección"),
     "search.picture": ("Drop, paste or choose an image", "Suelta, pega o elige una imagen"),
-    "search.picture_short": ("Image", "Imagen"),
     "search.refine_label": ("Add or avoid …", "Añadir o evitar …"),
     "search.add": ("Add", "Añadir"),
     "search.avoid": ("Avoid", "Evitar"),
@@ -389,8 +389,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     "map.colour": ("Color by", "Color según"),
     "map.by_cluster": ("group", "grupo"),
     "map.by_tag": ("tag", "etiqueta"),
-    "map.by_score": ("score for a text", "puntuación de un texto"),
-    "map.query": ("Text to score", "Texto que puntuar"),
+    "map.by_score": ("match with the search", "acierto con la búsqueda"),
     "map.groups": ("Groups", "Grupos"),
     "map.no_tag": ("no tag", "sin etiqueta"),
     "map.group": ("group {n}", "grupo {n}"),
@@ -407,8 +406,8 @@ STRINGS: dict[str, tuple[str, str]] = {
     ),
     "map.choose_fitting": ("Select those that fit", "Seleccionar las que encajan"),
     "map.need_text": (
-        "Type a text to score and press Enter. Until then the colors show groups.",
-        "Escribe un texto que puntuar y pulsa Intro. Hasta entonces los colores muestran grupos.",
+        "Search for something above to color the images by how well they fit.",
+        "Busca algo arriba para colorear las imágenes según lo bien que encajan.",
     ),
     "map.help": (
         "Choose a group here, or draw around images on the map, then search in them.",
@@ -494,7 +493,8 @@ STRINGS: dict[str, tuple[str, str]] = {
     ),
     "curate.unmark": ("Unmark all", "Desmarcar todas"),
     "curate.paths": ("List of paths", "Lista de rutas"),
-    # build
+    # adding images
+    "add.open": ("Add photos", "Añadir fotos"),
     "build.lead": (
         "Make a collection searchable. Images stay where they are; only their embeddings are stored.",
         "Haz que una colección se pueda buscar. Las imágenes no se mueven; solo se guardan sus vectores.",
@@ -637,8 +637,12 @@ STRINGS: dict[str, tuple[str, str]] = {
     # screens
     "screen.none_title": ("No collection yet", "Aún no hay ninguna colección"),
     "screen.none_text": (
-        "Index a folder of images, here in the Build tab or in a terminal:",
-        "Indexa una carpeta de imágenes, aquí en la pestaña Indexar o en una terminal:",
+        "Add photos here, or index a folder in a terminal:",
+        "Añade fotos aquí, o indexa una carpeta en una terminal:",
+    ),
+    "screen.none_command": (
+        "Index a folder of images in a terminal:",
+        "Indexa una carpeta de imágenes en una terminal:",
     ),
     "screen.gone_text": (
         "Choose another collection.",

@@ -100,7 +100,8 @@ def make_theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheets."""
-    return "\n".join(asset(f"{name}.css") for name in ("style", "results", "view", "map", "picked"))
+    files = ("style", "shell", "results", "view", "map", "picked")
+    return "\n".join(asset(f"{name}.css") for name in files)
 
 
 def asset(name: str) -> str:

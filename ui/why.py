@@ -1,4 +1,4 @@
-"""The Why tab: the regions of an image that speak for a text."""
+"""The Why dialog: the regions of an image that speak for a text."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from .projection import IndexMap
 
 if TYPE_CHECKING:
     from ..index import Index
+    from ..query import QueryLike
 
 __all__ = ["ScoreScale", "by_score", "by_tag", "drawn", "packed"]
 
@@ -81,24 +82,25 @@ def by_tag(index: Index, rows: Rows, tags: Sequence[str]) -> Codes:
     return found
 
 
-def by_score(index: Index, made: IndexMap, text: str) -> tuple[Codes, ScoreScale]:
-    """How well each image that is drawn fits a text, on a scale that chance decides.
+def by_score(index: Index, made: IndexMap, asked: QueryLike) -> tuple[Codes, ScoreScale]:
+    """How well each image that is drawn fits a query, on a scale that chance decides.
 
     The scale begins where unrelated pairs score in the median, and ends above what chance reaches,
-    or at the best score where that is higher: a text that nothing fits lights up nothing.
+    or at the best score where that is higher: a query that nothing fits lights up nothing.
 
     Args:
         index: The index, with its encoder.
         made: Its map.
-        text: What to look for.
+        asked: What to look for.
     """
-    vector = Query.text(text).resolve(lambda: index.encoder, index)
+    query = Query.of(asked)
+    vector = query.resolve(lambda: index.encoder, index)
     scores = np.full(len(made.rows), -1.0, np.float32)
     for rows, vectors in index.iter_vectors("image", away=False):
         at = np.minimum(np.searchsorted(made.rows, rows), len(scores) - 1)
         known = made.rows[at] == rows  # others were added since the map was made
         scores[at[known]] = (vectors @ vector)[known]
-    baseline = index.score_baseline("text")
+    baseline = None if query.kind == "vector" else index.score_baseline(query.kind)
     best = float(scores.max())
     if baseline is None:
         low, high, chance = float(scores.min()), best, None

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ..ui_support import names, search
+from ..ui_support import QUERY, names, search
 from .conftest import LARGE
 
 pytestmark = pytest.mark.browser
@@ -105,9 +105,9 @@ def test_a_selection_too_large_for_a_link_is_searched_whole_and_again_after_a_re
 
 def test_the_map_is_coloured_by_group_tag_or_score(visit):
     page = the_map(visit)
-    page.get_by_label("score for a text", exact=True).check()
-    page.get_by_text("Type a text to score").wait_for()
-    page.locator("#cs-map-query textarea, #cs-map-query input").fill("a cat")
+    page.get_by_label("match with the search", exact=True).check()
+    page.get_by_text("Search for something above").wait_for()
+    page.fill(QUERY, "a cat")
     page.keyboard.press("Enter")
     page.wait_for_selector(".cs-mapside .cs-scale")
     assert page.locator(".cs-mapside [data-group]").count() == 0
@@ -116,7 +116,7 @@ def test_the_map_is_coloured_by_group_tag_or_score(visit):
     page.get_by_role("button", name="Select those that fit").click()
     fitting = chosen(page)
     assert 0 < fitting < 10
-    page.locator("#cs-map-query textarea, #cs-map-query input").fill("a submarine")
+    page.fill(QUERY, "a submarine")
     page.keyboard.press("Enter")
     page.get_by_text("No image fits this text better than chance").wait_for()
     page.wait_for_selector("[data-ready]")

@@ -1,4 +1,4 @@
-"""The Search tab."""
+"""The Photos tab."""
 
 from __future__ import annotations
 
@@ -190,8 +190,7 @@ def test_filters_are_built_from_the_fields_of_the_index(visit):
 
 
 def choose_collection(page, name):
-    page.locator("#cs-index input").click()
-    page.get_by_role("option", name=name, exact=True).click()
+    page.get_by_label("Collection").select_option(name)
     page.wait_for_url(re.compile(f"index={name}"))
 
 

@@ -37,7 +37,7 @@ def test_a_dark_page_is_dark_and_can_be_made_light(visit):
 # Every tab, and what is there once it has settled.
 _SETTLED = {
     "search": ".cs-card",
-    "search&q=a+cat": ".cs-score",
+    "search&q=a+cat": ".cs-justified[data-link*='q=a+cat'] .cs-card",
     "classify": "#cs-classified .cs-blank",
     "why": "#cs-heat .cs-blank",
     "map": ".cs-mapbox canvas",

@@ -250,6 +250,7 @@
   };
   let late = 0;
   const busy = (on) => {
+    if (!root) return; // asked for before it is there
     clearTimeout(late);
     if (on) late = setTimeout(() => root.classList.add("cs-asking"), 150);
     else root.classList.remove("cs-asking");
@@ -260,7 +261,7 @@
   const reveal = (i) => {
     const row = rows && cs.layout.rowOf(rows.found, i);
     if (!row) return null;
-    const bar = document.querySelector(".cs-searchbar")?.getBoundingClientRect().bottom ?? 0;
+    const bar = document.querySelector("#cs-header")?.getBoundingClientRect().bottom ?? 0;
     const top = row.top + gridTop();
     if (top < scrollY + Math.max(bar, 0)) scrollTo(0, top - Math.max(bar, 0) - GAP);
     else if (top + row.height > scrollY + innerHeight) scrollTo(0, top + row.height - innerHeight + GAP);

@@ -1,4 +1,4 @@
-/* What the whole page does: theme, language, pictures given by the visitor, a lost server. */
+/* What the whole page does: theme, language, images given by the visitor, a lost server. */
 (() => {
   const words = window.csWords;
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
@@ -87,8 +87,8 @@
       return { name: file.name, data: await asUrl(file) };
     }
   };
-  /* Makes an element accept pictures by choosing, dropping and pasting. */
-  const pictures = (element, most, give) => {
+  /* Makes an element accept pictures by choosing, dropping, and pasting when it may. */
+  const pictures = (element, most, give, when) => {
     const take = async (files) => {
       const chosen = [...files].slice(0, most);
       if (files.length > most) toast(fill(words.too_many, { n: most }), "error");
@@ -122,42 +122,11 @@
     });
     window.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files || [])].filter((file) => file.type.startsWith("image/"));
-      if (files.length && element.offsetParent) take(files);
+      const top = [...document.querySelectorAll("dialog[open]")].pop();
+      if (files.length && element.offsetParent && (!top || top.contains(element)) && (!when || when())) take(files);
     });
   };
   for (const type of ["dragover", "drop"]) window.addEventListener(type, (event) => event.preventDefault());
-
-  /* The address of the page says what it shows. */
-  const address = (query, replace) => {
-    const params = new URLSearchParams(query);
-    for (const keep of ["__theme"]) {
-      const value = new URLSearchParams(location.search).get(keep);
-      if (value) params.set(keep, value);
-    }
-    const url = `${location.pathname}${params.size ? `?${params}` : ""}`;
-    if (url === location.pathname + location.search) return;
-    history[replace ? "replaceState" : "pushState"](replace ? history.state : {}, "", url);
-  };
-  const go = (query) => {
-    const [asked, hash] = String(query).split("#");
-    window.cs.results?.remember();
-    address(asked);
-    if (hash) location.replace(`#${hash}`);
-    window.dispatchEvent(new Event("cs:navigate"));
-  };
-
-  /* A tab that a person chose becomes the address. One that opens without a click was opened by the
-     address, perhaps by an older one, or is the first one, before Gradio hears of the address. */
-  const shownTab = () => new URLSearchParams(location.search).get("tab") || "search";
-  let clicked = false;
-  document.addEventListener("click", (event) => {
-    if (event.isTrusted && event.target.closest?.("#cs-tabs .tab-wrapper")) clicked = true;
-  }, true);
-  const selected = (name) => {
-    if (!clicked) return;
-    clicked = false;
-    if (shownTab() !== name) go(new URLSearchParams({ tab: name }));
-  };
 
   /* A lost server: say so, try until it is back, then load the page again where it was. */
   let lost = false;
@@ -181,7 +150,7 @@
      whose token ran out: loaded again, the page shows what its address says, or asks for the token. */
   /* What was typed is there again after that. */
   const TYPED = "cs-typed";
-  const fieldsOf = () => [...document.querySelectorAll("#cs-tabs textarea, #cs-tabs input[type=text]:not([role=listbox])")];
+  const fieldsOf = () => [...document.querySelectorAll("textarea, input[type=search], input[type=text]:not([role=listbox])")];
   const nameOf = (field, all) => `${field.closest("[id]")?.id}:${field.getAttribute("aria-label") || ""}:${all.filter((one) => one.closest("[id]") === field.closest("[id]")).indexOf(field)}`;
   const stash = () => {
     const all = fieldsOf();
@@ -242,22 +211,5 @@
     }, wait);
   };
 
-  /* An image may be dropped anywhere, and a paste needs no field: where there is no zone, it is searched for. */
-  const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
-  const isSearch = () => shownTab() === "search" && !document.querySelector("dialog[open]");
-  let over = 0;
-  const mark = (on) => document.documentElement.classList.toggle("cs-dropping", on);
-  window.addEventListener("dragenter", (event) => { if (hasFiles(event) && isSearch()) { over += 1; mark(true); } });
-  window.addEventListener("dragleave", (event) => { if (hasFiles(event) && isSearch() && --over <= 0) { over = 0; mark(false); } });
-  window.addEventListener("drop", async (event) => {
-    over = 0;
-    mark(false);
-    if (!isSearch() || event.target.closest?.("#cs-picture")) return;
-    const file = [...(event.dataTransfer?.files || [])].find((one) => one.type.startsWith("image/") || !one.type);
-    const picture = file && await readPicture(file);
-    if (picture) window.cs.search.byPicture(picture);
-    else if (file) toast(fill(words.unreadable, { name: file.name }), "error");
-  });
-
-  window.cs = { waits, pictures, address, go, selected, toast, words, fill, store, lose, restoreTyped };
+  window.cs = { waits, pictures, readPicture, toast, words, fill, store, lose, restoreTyped };
 })();

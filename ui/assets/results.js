@@ -5,14 +5,10 @@
   const NEAR = 240; // cards on either side of what was seen that a reload brings back
   const lists = new Map();
   const name = "cs-lists";
-  let shown = null, asking = null, latest = null, restoring = false;
+  let shown = null, asking = null, latest = null, restoring = false, left = false;
 
-  const keyOf = (search) => {
-    const params = new URLSearchParams(search);
-    for (const other of ["__theme", "lang", "tab"]) params.delete(other);
-    return params.toString();
-  };
-  const isSearch = () => (new URLSearchParams(location.search).get("tab") || "search") === "search";
+  const keyOf = cs.searchOf;
+  const isSearch = () => cs.at().tab === "search";
 
   /* An answer of one of the page's own routes. */
   const ask = async (path, params, options = {}) => {
@@ -43,7 +39,9 @@
   };
 
   const first = async (link, signal) => {
-    const list = await ask("results", named(link), { signal });
+    return ready(await ask("results", named(link), { signal }));
+  };
+  const ready = (list) => {
     list.more = !!list.ratios && list.ratios.length !== list.total;
     list.loading = new Map();
     return list;
@@ -96,6 +94,7 @@
 
   /* Search; how: {push, replace, keep: an anchor to stay at, focus, fill}. */
   const open = async (link, how = {}) => {
+    if (!isSearch()) { elsewhere(link); return; }
     asking?.abort();
     const mine = asking = new AbortController();
     latest = link;
@@ -112,6 +111,16 @@
       early.delete(link);
       if (asking === mine) { asking = null; cs.grid.busy(false); }
     }
+  };
+
+  /* A search that is asked for in another tab: the map shows where it fits, others leave it to Photos. */
+  const elsewhere = (link) => {
+    const asks = (search) => ["q", "c", "up", "down"].map((field) => new URLSearchParams(search).getAll(field).join()).join("\n");
+    const fresh = asks(link) !== asks(location.search);
+    if (fresh && cs.at().tab !== "map") { cs.go(link); return; }
+    cs.aim(link);
+    if (fresh) cs.own("by", asks(link).trim() && "score");
+    else cs.navigate();
   };
 
   const arrived = (list, how) => {
@@ -133,8 +142,10 @@
       lists.set(list.link, list);
       while (lists.size > KEPT) lists.delete(lists.keys().next().value);
     }
-    if (isSearch() && !how.still) cs.address(list.link, !how.push);
+    if (isSearch() && !how.still) cs.aim(list.link, !how.push);
     cs.grid.show(list, how);
+    cs.header.known(list.indexes);
+    cs.header.fill();
     window.dispatchEvent(new Event("cs:shown"));
     if (how.push) remember();
     if (how.fill) window.dispatchEvent(new Event("cs:fill"));
@@ -144,7 +155,8 @@
   /* Where the reader is becomes part of this entry of the history. */
   const remember = () => {
     if (!shown?.cards || restoring || !isSearch() || keyOf(location.search) !== shown.link) return;
-    history.replaceState({ ...history.state, anchor: cs.grid.anchor() }, "");
+    shown.anchor = cs.grid.anchor();
+    history.replaceState({ ...history.state, anchor: shown.anchor }, "");
   };
 
   /* The same search again, of an index that has changed, or one that waits. */
@@ -152,11 +164,14 @@
 
   /* What the address names, as Back, Forward, a reload or a link ask for it. */
   const visit = (check) => {
-    if (!isSearch()) return;
+    if (!isSearch()) { latest = null; left = true; return; } // the address says which search it is
+    const back = left;
+    left = false;
+    if (cs.at().dialog && shown) return; // it lies over them
     const asked = keyOf(location.search);
-    const anchor = history.state?.anchor;
     const kept = lists.get(asked);
-    if (shown && shown.link === asked && !asking) return;
+    const anchor = history.state?.anchor ?? (back ? kept?.anchor : undefined);
+    if (shown && shown.link === asked && !asking && !back) return;
     if (!kept) { open(asked, { keep: anchor }); return; }
     asking?.abort();
     cs.grid.busy(false);
@@ -196,13 +211,15 @@
     cs.view.follow();
   };
 
-  /* What the address names is asked for while the rest of the page is still on its way. */
+  /* What the address names comes with the page itself, unless it takes long. */
   const early = new Map();
   unpack();
   if (isSearch() && !lists.has(keyOf(location.search))) {
-    const begun = first(keyOf(location.search));
+    const link = keyOf(location.search);
+    const begun = named(link).has("n") ? first(link) // the server does not know names of given images
+      : window.csStart.then((start) => (start?.first ? ready(start.first) : first(link)));
     begun.catch(() => {});
-    early.set(keyOf(location.search), begun);
+    early.set(link, begun);
   }
 
   cs.results = {

@@ -46,22 +46,24 @@
   /* Refine where the reader is: the new results come to the place that is in sight. */
   const stay = () => ({ stay: true, keep: cs.grid.anchor() });
 
-  const typed = ([index, text, from, to, width, camera, tags, target, where, hybrid]) => {
+  /* Another text; votes are about the text that was there. */
+  const ask = (text) => change((params) => {
+    const query = text.trim().slice(0, 500);
+    if (query !== (params.get("q") || "")) { params.delete("up"); params.delete("down"); }
+    set(params, "index", cs.header.index());
+    set(params, "q", query);
+  });
+  /* Another collection: no filters, and nothing that names items of this one. */
+  const choose = (index) => {
     const before = new URLSearchParams(cs.results.link);
-    const query = (text || "").trim().slice(0, 500);
-    const name = index || before.get("index") || "";
-    if (name !== (before.get("index") || name)) {
-      /* no filters, and nothing that names items of the other collection */
-      const params = new URLSearchParams({ index: name });
-      set(params, "q", query);
-      setChips(params, chipsOf(before).filter((chip) => chip.split(":")[1] !== "i"));
-      cs.results.open(params.toString(), { push: true, fill: true });
-      return [];
-    }
+    const params = new URLSearchParams({ index });
+    set(params, "q", before.get("q"));
+    setChips(params, chipsOf(before).filter((chip) => chip.split(":")[1] !== "i"));
+    cs.results.open(params.toString(), { push: true, fill: true });
+  };
+  const typed = ([from, to, width, camera, tags, target, where, hybrid]) => {
     change((params) => {
-      if (query !== (params.get("q") || "")) { params.delete("up"); params.delete("down"); }
-      set(params, "index", name);
-      set(params, "q", query);
+      set(params, "index", cs.header.index());
       set(params, "from", (from || "").trim());
       set(params, "to", (to || "").trim());
       set(params, "width", width ? String(width) : "");
@@ -90,17 +92,19 @@
   const byItem = (index, id) => cs.results.open(new URLSearchParams({ index, c: `1:i:${id}` }).toString(), { push: true, fill: true });
   const byVector = (chip, alone) => {
     keep(chip.value, chip.label, chip.thumb);
-    const index = new URLSearchParams(cs.results.link).get("index") || cs.results.shown?.index || "";
+    const index = cs.header.index();
     if (alone) return cs.results.open(new URLSearchParams({ index, c: `1:v:${chip.value}` }).toString(), { push: true, fill: true });
     return change((params) => setChips(params, [...chipsOf(params), `1:v:${chip.value}`]));
   };
   const byPicture = async (picture) => {
     cs.grid.busy(true);
     try {
-      const index = new URLSearchParams(cs.results.link).get("index") || cs.results.shown?.index || "";
-      const body = JSON.stringify({ index, ...picture });
+      const body = JSON.stringify({ index: cs.header.index(), ...picture });
       await byVector(await cs.results.ask("image", new URLSearchParams(), { method: "POST", body }));
-    } catch (error) { if (!error.lost) cs.grid.notice(error.message); } finally { cs.grid.busy(false); }
+    } catch (error) {
+      if (!error.lost && cs.results.isSearch()) cs.grid.notice(error.message);
+      else if (!error.lost) cs.toast(error.message, "error");
+    } finally { cs.grid.busy(false); }
   };
 
   const place = (node) => Number(node.closest(".cs-chip").dataset.place);
@@ -173,5 +177,5 @@
     else box.hidden = !on;
   };
 
-  cs.search = { typed, vote, withItem, byItem, byVector, byPicture, labelOf, dressChips, mount, panel, filled: () => { cs.restoreTyped(); return []; } };
+  cs.search = { ask, choose, typed, vote, withItem, byItem, byVector, byPicture, labelOf, dressChips, mount, panel, filled: () => { cs.restoreTyped(); return []; } };
 })();

@@ -179,6 +179,7 @@
       dialog.showModal();
       document.documentElement.classList.add("cs-viewing");
       find(".cs-stage").focus({ preventScroll: true });
+      cs.dialogs.raise();
     }
     draw();
   };
@@ -225,15 +226,14 @@
         const found = await cs.results.ask(item("/captions"), new URLSearchParams());
         if (card() === one) box.innerHTML = found.html;
       } catch (error) { box.textContent = error.message; }
+    } else if (what === "why") {
+      cs.dialogs.show("why", { item: one.id, text: new URLSearchParams(cs.results.link).get("q") || "" });
     } else if (what !== "path") {
       await close();
       if (what === "more") cs.search.withItem(one.id, 1);
       else if (what === "less") cs.search.withItem(one.id, -1);
       else if (what === "this") cs.search.byItem(index, one.id);
-      else if (what === "why") {
-        const text = new URLSearchParams(cs.results.link).get("q") || "";
-        cs.go(new URLSearchParams({ tab: "why", index, item: one.id, text }));
-      } else if (what === "map") cs.go(`tab=map&index=${encodeURIComponent(index)}#item=${one.id}`);
+      else if (what === "map") cs.go(`tab=map&${cs.results.link}#item=${one.id}`);
     }
   };
   const searchRegion = async (box) => {

@@ -45,7 +45,7 @@ export class Plot {
       hover: (at) => does.hovered(at ? this.at(at) : -1, at),
     });
   }
-  /* Show points: ids, places, codes, palette (colours as [r, g, b]), groups ({name, place, colour}), byCode,
+  /* Show points: ids, places, codes, palette (colours as [r, g, b]), inside (1 for what the filter leaves), groups ({name, place, colour}), byCode,
      and source(i) of a small image. What was in sight and chosen stays where the points are the same. */
   show(data) {
     const same = this.ids === data.ids;
@@ -74,9 +74,10 @@ export class Plot {
     const [x, y] = this.view.toPlane(left, top);
     return this.grid.nearest(x, y, reach / this.view.spanX, reach / this.view.spanY);
   }
-  choose(points) {
+  choose(given) {
+    const points = this.inside ? given.filter((i) => this.inside[i]) : given; // what the filter leaves out is dimmed
     this.selected = points;
-    const chosen = new Uint8Array(this.count).fill(points.length ? 0 : 1);
+    const chosen = points.length || !this.inside ? new Uint8Array(this.count).fill(points.length ? 0 : 1) : this.inside.slice();
     for (const i of points) chosen[i] = 1;
     this.chosen = chosen;
     this.points.set({ chosen, order: drawingOrder(this.codes, chosen, this.byCode) });

@@ -4,6 +4,10 @@ import { Plot } from "./plot.js";
 import { Selected } from "./selected.js";
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const bits = (text, count) => {
+  const packed = bytes(text);
+  return Uint8Array.from({ length: count }, (_, i) => (packed[i >> 3] >> (7 - (i & 7))) & 1);
+};
 const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 /* 256 colours between those of a ramp. */
 const ramp = (colours) => Array.from({ length: 256 }, (_, i) => {
@@ -78,6 +82,7 @@ export const open = async (box, data, again) => {
   plot.show({
     ids, places, codes: bytes(data.codes), byCode: data.scored, source: current.source,
     palette: data.scored ? ramp(colours) : colours,
+    inside: data.inside && bits(data.inside, ids.length),
     groups: data.labels.map((group) => ({ ...group, colour: data.scored ? "" : data.colours[group.code] })),
   });
   box.dataset.ready = "";

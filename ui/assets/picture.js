@@ -1,1 +1,0 @@
-cs.pictures(element, 1, (read) => cs.search.byPicture(read[0]));
