@@ -718,14 +718,28 @@ class Index(Searchable):
                 self.refresh_baseline(encoder)
         return report
 
-    def remove(self, ids: Sequence[int], *, wait: bool | float = False) -> int:
+    def remove(self, ids: Sequence[int], *, keep: bool = False, wait: bool | float = False) -> int:
         """Remove items; ids that are not there are ignored.
+
+        Args:
+            ids: Item ids.
+            keep: Whether `restore` can put them back; see `Writer.remove`.
+            wait: As for `writer`.
 
         Returns:
             How many items were removed.
         """
         with self.writer(wait=wait) as writer:
-            return writer.remove(ids)
+            return writer.remove(ids, keep=keep)
+
+    def restore(self, ids: Sequence[int], *, wait: bool | float = False) -> int:
+        """Put items back that were removed with `keep`, under their ids; see `Writer.restore`.
+
+        Returns:
+            How many items are back.
+        """
+        with self.writer(wait=wait) as writer:
+            return writer.restore(ids)
 
     def set_tags(
         self,

@@ -549,10 +549,10 @@ def insert_tombstones(conn: sqlite3.Connection, modality: str, rows: Iterable[in
     )
 
 
-def delete_tombstones(conn: sqlite3.Connection, modality: str, first: int, last: int) -> None:
-    """Forget tombstones between two rows, inclusive: no segment has their rows any more."""
-    conn.execute(
-        "DELETE FROM tombstones WHERE modality = ? AND row BETWEEN ? AND ?", (modality, first, last)
+def delete_tombstones(conn: sqlite3.Connection, modality: str, rows: Iterable[int]) -> None:
+    """Forget tombstones: no segment has their rows any more, or they are put back."""
+    conn.executemany(
+        "DELETE FROM tombstones WHERE modality = ? AND row = ?", ((modality, row) for row in rows)
     )
 
 
