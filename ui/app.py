@@ -18,6 +18,7 @@ from clipsearch.server.guard import add_guard
 from clipsearch.server.settings import ServerSettings
 
 from . import pages
+from .albumroutes import album_router
 from .compression import CompressedPage
 from .headtags import HeadTags
 from .jobs import Jobs
@@ -82,6 +83,7 @@ def assemble(library: Library, settings: Settings) -> Page:
     routes = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     routes.include_router(result_router(contexts))
     routes.include_router(picked_router(contexts))
+    routes.include_router(album_router(contexts))
     routes.add_middleware(CompressedPage)
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
@@ -146,6 +148,7 @@ def _head(context: pages.Context) -> str:
     may = json.dumps({"change": settings.may_build, "paths": settings.shows_paths})
     return (
         f"<script>window.csWords={words.as_script('js.')};window.csPick={words.as_script('pick.')};"
+        f"window.csAlbum={words.as_script('album.')};"
         f"window.csMay={may};window.csLang='{words.language}';window.csFields={json.dumps(FIELDS)};"
         "let give;window.csStart=new Promise(done=>{give=done});csStart.give=give;"
         f"document.addEventListener('DOMContentLoaded',()=>give());</script>{head_tags()}"

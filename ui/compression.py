@@ -7,7 +7,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["CompressedPage"]
 
-_AS_THEY_ARE = ("/page/items/", "/gradio_api/heartbeat/")  # images, and what never ends
+_AS_THEY_ARE = (
+    "/page/items/",
+    "/page/zip/",
+    "/gradio_api/heartbeat/",
+)  # images, and what never ends
 
 
 class CompressedPage:

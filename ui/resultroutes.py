@@ -30,8 +30,8 @@ __all__ = ["PATH", "first_results", "head_tags", "result_router"]
 
 PATH = "/page"
 _SCRIPTS = (
-    "page", "address", "dialogs", "header", "picked", "pickcards", "pickedbar",
-    "layout", "search", "grid", "view", "zoom", "region", "results",
+    "page", "address", "dialogs", "header", "ask", "picked", "pickcards", "pickedbar", "compare",
+    "layout", "search", "grid", "view", "zoom", "region", "albums", "suggest", "results",
 )  # fmt: skip
 _ELSEWHERE = ("map", "curate", "classify", "learn")  # tabs that show no results
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}

@@ -100,7 +100,7 @@ def make_theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheets."""
-    files = ("style", "shell", "results", "view", "map", "picked")
+    files = ("style", "shell", "results", "view", "map", "picked", "albums")
     return "\n".join(asset(f"{name}.css") for name in files)
 
 

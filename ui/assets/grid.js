@@ -319,6 +319,7 @@
     });
     root.addEventListener("keydown", move);
     cs.search.mount(root);
+    cs.albums.mount(find(".cs-tools"));
     cs.view.mount(root, words);
     let frame = 0, rest = 0;
     addEventListener("scroll", () => {

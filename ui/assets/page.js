@@ -44,12 +44,14 @@
       params.set("lang", target.dataset.csLang);
       location.search = params.toString();
     } else {
-      const text = target.matches("[data-copy]") ? target.dataset.copy : location.href;
-      const done = () => toast(words.copied);
-      if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => byHand(text, done));
-      else byHand(text, done);
+      copy(target.matches("[data-copy]") ? target.dataset.copy : location.href);
     }
   });
+  const copy = (text) => {
+    const done = () => toast(words.copied);
+    if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => byHand(text, done));
+    else byHand(text, done);
+  };
   const byHand = (text, done) => {
     const area = document.createElement("textarea");
     area.value = text;
@@ -211,5 +213,5 @@
     }, wait);
   };
 
-  window.cs = { waits, pictures, readPicture, toast, words, fill, store, lose, restoreTyped };
+  window.cs = { waits, pictures, readPicture, toast, copy, words, fill, store, lose, restoreTyped };
 })();
