@@ -5,7 +5,7 @@
   const ALSO = / and album = '(?:[^']|'')*'$/;
   const ICON = "M4 7h12v13H4zM8 7V4h12v13h-4";
   let button = null, menu = null;
-  const index = () => cs.results.shown?.index || new URLSearchParams(cs.results.link).get("index") || "";
+  const index = () => cs.header.index();
   const path = (part = "") => `albums/${encodeURIComponent(index())}${part}`;
   const link = () => new URLSearchParams(cs.results.link);
   const chosen = () => (link().get("where") || "").match(OWN)?.[1].replaceAll("''", "'") ?? "";

@@ -36,7 +36,7 @@
   };
   const changed = ({ told }) => {
     cs.toast(told);
-    if (cs.results.shown) cs.results.again();
+    if (cs.results.isSearch() && cs.results.shown) cs.results.again();
     window.dispatchEvent(new Event("cs:changed"));
   };
   const actions = {

@@ -4,7 +4,7 @@
   const MOST = 8;
   const FIELD = "#cs-query textarea, #cs-query input";
   let box = null, examples = {}, away = 0;
-  const index = () => cs.results.shown?.index || new URLSearchParams(cs.results.link).get("index") || "";
+  const index = () => cs.header.index();
   const key = () => `cs-recent:${index()}`;
   const recent = () => { try { return JSON.parse(cs.store.get(key()) || "[]").filter((one) => typeof one === "string"); } catch { return []; } };
   const keep = (some) => cs.store.set(key(), JSON.stringify(some.slice(0, MOST)));
@@ -17,11 +17,8 @@
   const hide = () => { if (box) box.hidden = true; };
   const search = (text) => {
     hide();
-    const params = new URLSearchParams(cs.results.link);
-    for (const name of ["up", "down", "of"]) params.delete(name);
-    params.set("q", text);
-    if (cs.results.isSearch()) cs.results.open(params.toString(), { push: true, fill: true });
-    else cs.go(params);
+    field().value = text;
+    cs.search.ask(text);
   };
   const chip = (text) => {
     const button = Object.assign(document.createElement("button"), { type: "button", className: "cs-suggestion", textContent: text });
@@ -43,7 +40,7 @@
       group.append(...texts.map(chip));
       return [head, group];
     }));
-    const at = field().getBoundingClientRect();
+    const at = (field().closest(".cs-searchline") ?? field()).getBoundingClientRect();
     box.style.left = `${at.left}px`;
     box.style.top = `${at.bottom + 4}px`;
     box.style.width = `${Math.max(at.width, Math.min(320, innerWidth - at.left - 12))}px`;
