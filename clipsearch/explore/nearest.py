@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 
 from ..classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS
 from ..encoder import Encoder
-from ..engine.baseline import ScoreBaseline
+from ..engine.baseline import ScoreBaseline, measure
 from ..errors import InvalidInputError
 from ..vectors import Floats
 from ..zeroshot import class_vectors
 
 __all__ = ["name_groups", "nearest_words"]
-
-_CHANCE = 0.15  # of the groups that no word fits, the share that gets a name all the same
 
 
 def nearest_words(encoder: Encoder, vector: Floats, k: int = 5) -> list[tuple[str, float]]:
@@ -51,23 +48,26 @@ def name_groups(
             `baseline`, and not normalised if there is: a cosine with it is then the mean of those
             of the group's members.
         words: How many words a group gets at most.
-        baseline: How unrelated pairs of texts and images score. With it, a word names a group only
-            if it fits better than the best of all words would by chance. The less alike the
-            members are (the shorter their mean), the less chance reaches in the mean of them.
+        baseline: How unrelated pairs of texts and images score in the index. With it, a word names
+            a group only if it is among the best `words` for it; if it stands out among all words,
+            most of which have nothing to do with the group, as a hit better than chance does among
+            items; and if it fits better than nine of ten unrelated pairs.
 
     Returns:
         Words of each group, best first; none for a group that no word fits.
     """
     if not len(centres):
         return []
-    scores = centres @ _words(encoder).T  # [groups, words]
+    vectors = _words(encoder)
+    scores = centres @ vectors.T  # [groups, words]
     standing = scores - scores.mean(axis=0) if len(centres) > 1 else scores
     value = standing + 0.5 * scores
     fits = np.ones(scores.shape, bool)
     if baseline is not None:
-        reached = baseline.scale * NormalDist().inv_cdf(1 - _CHANCE / scores.shape[1])
-        lengths = np.linalg.norm(centres, axis=1, keepdims=True)
-        fits = scores >= baseline.center + reached * lengths
+        for group, centre in enumerate(centres):
+            chance = measure(vectors, centre[None], len(vectors))
+            least = max(baseline.quantiles[-1], chance.floor if chance else -1)
+            fits[group] = scores[group] >= max(least, np.sort(scores[group])[-words])
     names: list[list[str]] = [[] for _ in centres]
     used: set[int] = set()
     for place in np.argsort(-np.where(fits, value, -np.inf), axis=None, kind="stable"):
