@@ -125,7 +125,6 @@ class _Desk:
             "media": media_url(name),
             "points": f"{route}/points/{commit}",
             "name": f"{route}/names/{{id}}",
-            "keep": f"{route}/selections",
             "codes": base64.b64encode(codes.tobytes()).decode(),
             "colours": _COLOURS if scale is None else _RAMP,
             "inside": _bits(inside),
@@ -135,9 +134,7 @@ class _Desk:
                 for group in groups
                 if group.size
             ],
-            "words": {
-                key: self._words(f"map.{key}") for key in ("chosen", "open", "not_kept", "no_item")
-            },
+            "no_item": self._words("map.no_item"),
         }
         if inside is not None:
             found, count = map(self._words.number, (int(inside.sum()), len(keep)))
@@ -214,11 +211,7 @@ class _Desk:
             f'</div><div role="group" aria-label="{words("map.zooming")}">{zoom}</div>'
             f'<div><button type="button" data-sight>{words("map.sight")}</button></div></div>'
             '<div class="cs-hover" aria-hidden="true" hidden><img alt=""><span></span></div></div>'
-            f'<div class="cs-mapside">{legend}<p class="cs-selected" role="status"></p>'
-            '<div class="cs-chosenbar" hidden>'
-            f'<button type="button" class="cs-button cs-primary" data-search>{words("map.search")}'
-            f'</button><button type="button" class="cs-button" data-clear>{words("map.clear")}'
-            '</button></div><div class="cs-peek"></div></div></div>'
+            f'<div class="cs-mapside">{legend}</div></div>'
         )
 
 

@@ -1,12 +1,10 @@
-"""What the map's script fetches and sends: points, names of items, selections."""
+"""What the map's script fetches: points and names of items."""
 
 from __future__ import annotations
 
 from urllib.parse import quote
 
-import anyio.to_thread
-import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from clipsearch.errors import ClipSearchError
@@ -18,7 +16,6 @@ from .render import item_name
 __all__ = ["map_router", "map_url"]
 
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
-_MOST_ID = 2**53  # that a number of JavaScript holds exactly
 
 
 def map_url(index: str) -> str:
@@ -48,23 +45,5 @@ def map_router(library: Library) -> APIRouter:
         except ClipSearchError:
             return PlainTextResponse("there is no such item", 404)
         return JSONResponse({"name": item_name(item)})
-
-    @router.post("/map/{index}/selections", include_in_schema=False)
-    async def keep(index: str, request: Request) -> Response:
-        """Keep a selection; the ids come as little-endian float64."""
-        body = await request.body()
-        if not body or len(body) % 8:
-            return PlainTextResponse("a selection is a list of ids, of 8 bytes each", 422)
-        numbers = np.frombuffer(body, "<f8")
-        if not ((numbers >= 1) & (numbers < _MOST_ID) & (numbers % 1 == 0)).all():
-            return PlainTextResponse("a selection holds ids of items only", 422)
-        ids = numbers.astype(np.int64)
-        try:
-            token = await anyio.to_thread.run_sync(
-                lambda: library.index(index).keep_selection(ids.tolist())
-            )
-        except ClipSearchError as exc:
-            return PlainTextResponse(str(exc), exc.http_status)
-        return JSONResponse({"selection": token})
 
     return router

@@ -323,6 +323,10 @@ STRINGS: dict[str, tuple[str, str]] = {
     "view.this": ("Search by this image", "Buscar por esta imagen"),
     "view.map": ("Show on the map", "Mostrar en el mapa"),
     "view.download": ("Download", "Descargar"),
+    "view.no_item": (
+        "That image is not in the collection.",
+        "Esa imagen no está en la colección.",
+    ),
     "view.original": ("Open original", "Abrir original"),
     "view.path": ("Copy path", "Copiar ruta"),
     "view.zoom": ("Zoom to 100 % (double click)", "Ampliar al 100 % (doble clic)"),
@@ -512,8 +516,8 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Busca algo arriba para colorear las imágenes según lo bien que encajan.",
     ),
     "map.help": (
-        "Choose a group here, or draw around images on the map, then search in them.",
-        "Elige un grupo aquí, o rodea imágenes en el mapa, y busca entre ellas.",
+        "Choose a group here, or draw around images on the map, to select them. Shift adds to the selection.",
+        "Elige un grupo aquí, o rodea imágenes en el mapa, para seleccionarlas. Mayúsculas añade a la selección.",
     ),
     "map.tools": ("What dragging does", "Lo que hace arrastrar"),
     "map.move": ("Move", "Mover"),
@@ -524,21 +528,13 @@ STRINGS: dict[str, tuple[str, str]] = {
     "map.zoom_out": ("Zoom out (-)", "Alejar (-)"),
     "map.fit": ("Whole map (0)", "Todo el mapa (0)"),
     "map.sight": ("Select what is in view", "Seleccionar lo visible"),
-    "map.chosen": ("Selected images: {n}", "Imágenes seleccionadas: {n}"),
-    "map.open": ("Open image {id}", "Abrir la imagen {id}"),
-    "map.search": ("Search in these", "Buscar entre estas"),
-    "map.clear": ("Clear selection", "Quitar la selección"),
-    "map.not_kept": (
-        "The selection could not be sent to the server; try again.",
-        "No se ha podido enviar la selección al servidor; inténtalo otra vez.",
-    ),
     "map.no_item": (
         "That image is not on this map.",
         "Esa imagen no está en este mapa.",
     ),
     "map.alt": (
-        "Map of {n} images. Arrow keys move it, + and - zoom, 0 shows all of it, Escape clears the selection.",
-        "Mapa de {n} imágenes. Las flechas lo mueven, + y - acercan y alejan, 0 lo muestra entero, Escape quita la selección.",
+        "Map of {n} images. Arrow keys move it, + and - zoom, 0 shows all of it, Enter opens the image in the middle, Escape clears the selection.",
+        "Mapa de {n} imágenes. Las flechas lo mueven, + y - acercan y alejan, 0 lo muestra entero, Intro abre la imagen del centro, Escape quita la selección.",
     ),
     # curate
     "curate.lead": (

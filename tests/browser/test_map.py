@@ -11,6 +11,7 @@ from .conftest import LARGE
 
 pytestmark = pytest.mark.browser
 
+_MARK = ".cs-mapmark:not([hidden]), .cs-mapthumb.cs-marked"
 _PLOT = "document.querySelector('.cs-canvasbox').csPlot"
 # Where the first point that no other hides is on the screen.
 _POINT = f"""() => {{
@@ -34,10 +35,19 @@ def look(page, what):
     return page.evaluate(f"{_PLOT}.{what}")
 
 
-def chosen(page):
-    told = page.locator(".cs-selected").inner_text()
-    found = re.match(r"Selected images: ([\d,]+)", told)
-    return int(found.group(1).replace(",", "")) if found else 0
+def picked(page):
+    """How many are selected; the bar and the map say the same."""
+    count = page.evaluate("cs.picked.size")
+    told = page.locator("#cs-pickedbar strong")
+    assert not count or told.inner_text() == f"{count:,} selected"
+    assert len(look(page, "picked")) == count
+    return count
+
+
+def only_these(page):
+    page.locator("#cs-pickedbar [data-pick=only]").click()
+    page.wait_for_url(re.compile(r"selection=[0-9a-f]{32}$"))
+    page.wait_for_selector("#cs-gallery .cs-card")
 
 
 def test_the_map_names_its_groups_and_a_part_of_it_becomes_a_filter(visit):
@@ -60,10 +70,8 @@ def test_the_map_names_its_groups_and_a_part_of_it_becomes_a_filter(visit):
     page.mouse.down()
     page.mouse.move(x + 45, y + 45, steps=4)
     page.mouse.up()
-    count = chosen(page)
-    page.get_by_role("button", name="Search in these").click()
-    page.wait_for_url(re.compile("ids="))
-    page.wait_for_selector("#cs-gallery .cs-card")
+    count = picked(page)
+    only_these(page)
     assert len(names(page)) == count > 0
     search(page, "a cat")  # the search stays within what was chosen
     assert len(names(page)) == count
@@ -86,11 +94,10 @@ def test_a_selection_too_large_for_a_link_is_searched_whole_and_again_after_a_re
     ):
         page.mouse.move(left + x, top + min(y, height - 3), steps=3)
     page.mouse.up()
-    if chosen(page) < LARGE:  # what lies below the tools
+    if picked(page) < LARGE:  # what lies below the tools
         page.get_by_role("button", name="Select what is in view").click()
-    assert chosen(page) == LARGE
-    page.get_by_role("button", name="Search in these").click()
-    page.wait_for_url(re.compile(r"selection=[0-9a-f]{32}$"))
+    assert picked(page) == LARGE
+    only_these(page)
     for _ in range(2):
         page.get_by_text(f"{LARGE} of {LARGE}").wait_for()
         page.reload()
@@ -114,14 +121,14 @@ def test_the_map_is_coloured_by_group_tag_or_score(visit):
     assert re.search(r"better than chance", page.locator(".cs-mapside").inner_text())
     page.wait_for_selector("[data-ready]")
     page.get_by_role("button", name="Select those that fit").click()
-    fitting = chosen(page)
+    fitting = picked(page)
     assert 0 < fitting < 10
     page.fill(QUERY, "a submarine")
     page.keyboard.press("Enter")
     page.get_by_text("No image fits this text better than chance").wait_for()
     page.wait_for_selector("[data-ready]")
     assert max(look(page, "codes")) < 200, "nothing fits, and something glows"
-    assert chosen(page) == fitting, "a selection lasts while colors change"
+    assert picked(page) == fitting, "a selection lasts while colors change"
     page.get_by_label("tag", exact=True).check()
     page.wait_for_selector(".cs-mapside [data-group]:has-text('no tag')")
     assert "lion" in page.locator(".cs-mapside").inner_text()
@@ -156,17 +163,60 @@ def test_the_map_is_zoomed_and_moved_by_wheel_drag_and_keys_and_shows_images_whe
     assert look(page, "view.scale") > 1
 
 
-def test_an_item_in_the_address_is_centered_and_a_click_opens_it(visit):
+def test_a_tap_opens_an_image_and_the_large_view_shows_where_it_is(visit):
     page = the_map(visit)
-    id_ = page.evaluate(_POINT)[2]
-    page.evaluate("id => { location.hash = `item=${id}`; }", id_)
-    page.wait_for_selector(".cs-mapmark:not([hidden])")
-    page.evaluate("addEventListener('clipsearch:open', (e) => { window.opened = e.detail; })")
-    box = page.locator(".cs-canvasbox canvas").bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_function("window.opened")
-    assert page.evaluate("window.opened") == {"index": "demo", "id": id_}
-    assert chosen(page) == 1  # nothing has taken the event, so it is chosen
+    x, y, id_ = page.evaluate(_POINT)
+    address = page.url
+    page.mouse.click(x, y)
+    page.wait_for_selector(f".cs-dialog[open][data-item='{id_}']")
+    assert page.locator(".cs-prev").is_disabled()
+    page.wait_for_selector(".cs-dialog dd")
+    page.keyboard.press("ArrowRight")  # the nearest one
+    page.wait_for_selector(f".cs-dialog:not([data-item='{id_}'])")
+    other = page.locator(".cs-dialog").get_attribute("data-item")
+    assert int(other) in page.evaluate(
+        f"id => {_PLOT}.around({_PLOT}.ids.indexOf(id), 3).map(i => {_PLOT}.ids[i])", id_
+    )
+    page.reload()
+    page.wait_for_selector(f".cs-dialog[open][data-item='{other}']")
+    page.go_back()
+    page.wait_for_selector(".cs-dialog", state="hidden")
+    assert page.url == address
+    page.wait_for_selector("[data-ready]")
+    page.locator(".cs-canvasbox canvas").focus()
+    page.evaluate("id => { cs.go(`tab=map&index=demo&item=${id}`); }", id_)
+    page.wait_for_selector(_MARK)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f".cs-dialog[open][data-item='{id_}']")
+    page.get_by_role("button", name="Show on the map").click()
+    page.wait_for_selector(".cs-dialog", state="hidden")
+    page.goto(f"{address.split('?')[0]}?q=a+cat")
+    page.locator(".cs-card .cs-open").first.click()
+    cat = page.locator(".cs-dialog[open]").get_attribute("data-item")
+    page.get_by_role("button", name="Show on the map").click()
+    page.wait_for_selector(_MARK)
+    assert look(page, "view.scale") >= 12
+    middle = f"{_PLOT}.canvas.clientWidth / 2, {_PLOT}.canvas.clientHeight / 2"
+    assert page.evaluate(f"{_PLOT}.ids[{_PLOT}.at([{middle}])]") == int(cat)
+
+
+def test_a_hundred_thousand_points_are_selected_at_once_and_shown_as_selected(visit):
+    page = the_map(visit)
+    page.evaluate(
+        f"""count => {{
+        const plot = {_PLOT}, {{palette, source}} = plot;
+        const ids = Float64Array.from({{length: count}}, (_, i) => i + 1);
+        const places = Float32Array.from({{length: 2 * count}}, (_, i) => (i * 0.618033) % 1);
+        const codes = Uint8Array.from({{length: count}}, (_, i) => i % 12);
+        plot.show({{ids, places, codes, byCode: false, palette, source, groups: []}});
+    }}""",
+        100_000,
+    )
+    page.get_by_role("button", name="Select what is in view").click()
+    assert picked(page) == 100_000
+    page.mouse.click(5, 5)
+    page.keyboard.press("Escape")
+    assert picked(page) == 0
 
 
 def test_two_fingers_enlarge_the_map_on_a_phone(visit):
@@ -181,21 +231,47 @@ def test_two_fingers_enlarge_the_map_on_a_phone(visit):
     page.wait_for_function(f"{_PLOT}.view.scale > 2")
 
 
-def test_a_browser_without_webgl_draws_the_same_map(visit, site):
+def test_with_and_without_a_graphics_card_the_map_looks_the_same(visit, site):
     page = visit()
+    page.add_init_script("WebGL2RenderingContext.prototype.getParameter = () => 'a graphics card';")
+    page.goto(f"{site.url}/?tab=map")
+    page.wait_for_selector("[data-ready]")
+    assert look(page, "points.constructor.name") == "WebglPoints"
+    alike = page.evaluate(
+        f"""async () => {{
+        const plot = {_PLOT}, {{canvas}} = plot, {{width, height}} = canvas;
+        const script = JSON.parse(document.querySelector('[data-map]').dataset.map).script;
+        const {{CanvasPoints}} = await import(
+          new URL(script.replace('tab.js', 'canvas2d.js'), document.baseURI));
+        const box = Object.assign(document.createElement('div'), {{style: 'background: #000'}});
+        const other = Object.assign(document.createElement('canvas'), {{width, height}});
+        box.append(other);
+        document.body.append(box);
+        const points = CanvasPoints.on(other);
+        points.set(plot.points.data);
+        points.draw(plot.view, 6, plot.ratio);
+        const plain = points.pen.getImageData(0, 0, width, height).data;
+        plot.points.draw(plot.view, 6, plot.ratio);
+        const drawn = new Uint8Array(4 * width * height);
+        plot.points.gl.readPixels(0, 0, width, height, 6408, 5121, drawn);
+        let both = 0, either = 0;
+        for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {{
+          const one = 4 * (y * width + x), two = 4 * ((height - 1 - y) * width + x);
+          const lit = plain[one] + plain[one + 1] + plain[one + 2] > 60;
+          const shone = drawn[two] + drawn[two + 1] + drawn[two + 2] > 60;
+          if (lit || shone) either++;
+          const near = [0, 1, 2].every((b) => Math.abs(plain[one + b] - drawn[two + b]) < 90);
+          if (lit && shone && near) both++;
+        }}
+        return both / either;
+    }}"""
+    )
+    assert alike > 0.8
     page.add_init_script(
         "const get = HTMLCanvasElement.prototype.getContext;"
         "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
         "  return kind === 'webgl2' ? null : get.call(this, kind, ...rest); };"
     )
-    page.goto(f"{site.url}/?tab=map")
+    page.reload()
     page.wait_for_selector("[data-ready]")
     assert look(page, "points.constructor.name") == "CanvasPoints"
-    colours = page.evaluate(
-        f"""() => {{
-        const {{canvas}} = {_PLOT};
-        const seen = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-        return seen.some((value, at) => at % 4 === 3 && value > 100);
-    }}"""
-    )
-    assert colours

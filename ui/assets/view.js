@@ -1,7 +1,8 @@
 /* One image in full: opens from its card, goes on without asking, and Back closes it. */
 (() => {
   let root, words = {}, dialog = null, at = -1, before = null, opening = 0, answered = null;
-  const list = () => cs.results.shown;
+  let others = null; // items that are shown instead of those of the search
+  const list = () => others ?? cs.results.shown;
   const card = () => list()?.cards?.[at];
   const media = (one, kind) => `/media/${encodeURIComponent(list().index)}/${one.id}/${kind}${one.version ? `?v=${one.version}` : ""}`;
   const item = (part = "") => `items/${encodeURIComponent(list().index)}/${card().id}${part}`;
@@ -36,7 +37,7 @@
         </div>
         <div class="cs-extra" role="status"></div><div class="cs-table-of"></div></div>
       <button type="button" class="cs-closer" data-close aria-label="${words["item.close"]}">\u00d7</button>`;
-    root.append(dialog);
+    document.body.append(dialog); // another tab may be shown than that of the search
     dialog.addEventListener("cancel", (event) => { event.preventDefault(); close(); });
     dialog.addEventListener("click", (event) => {
       const button = event.target.closest("button");
@@ -174,7 +175,7 @@
       before = document.activeElement;
       if (!follow) {
         cs.results.remember();
-        history.pushState({ ...history.state, view: place }, "");
+        history.pushState({ ...history.state, view: place, others: others?.named }, "");
       }
       dialog.showModal();
       document.documentElement.classList.add("cs-viewing");
@@ -182,6 +183,23 @@
       cs.dialogs.raise();
     }
     draw();
+  };
+  /* Open an item that the search may not show; next and previous lead to others that are near it. */
+  const openItem = async (index, id, near = []) => {
+    await ofOthers({ index, ids: [...new Set([id, ...near].map(String))] }, 0);
+  };
+  const ofOthers = async (named, place, follow) => {
+    let found;
+    try {
+      found = await cs.results.ask("results", new URLSearchParams({ index: named.index, ids: named.ids.join("-") }));
+    } catch (error) { if (!error.lost) cs.toast(error.message, "error"); return; }
+    const known = new Map((found.cards ?? []).map((one) => [String(one.id), one]));
+    const wanted = known.get(named.ids[place]);
+    const cards = named.ids.map((id) => known.get(id)).filter(Boolean);
+    if (!wanted) { cs.toast(words.no_item, "error"); return; }
+    const ids = cards.map((one) => String(one.id));
+    others = { index: named.index, named: { index: named.index, ids }, cards, ratios: cards.map(() => 100), more: false, loading: new Map() };
+    open(cards.indexOf(wanted), follow);
   };
   const hide = () => {
     if (!dialog?.open) return;
@@ -192,7 +210,8 @@
     dialog.close();
     document.documentElement.classList.remove("cs-viewing");
     find(".cs-large").removeAttribute("src");
-    const node = cs.grid.reveal(at);
+    const node = others ? null : cs.grid.reveal(at);
+    others = null;
     (node?.querySelector(".cs-open") ?? before)?.focus?.({ preventScroll: true });
   };
   let closing = null;
@@ -203,8 +222,11 @@
   });
   /* The entry of the history says whether an image is open. */
   const follow = () => {
-    const place = history.state?.view;
-    if (cs.results.isSearch() && Number.isInteger(place) && list()?.cards?.[place]) {
+    const { view: place, others: named } = history.state ?? {};
+    if (named && Number.isInteger(place)) {
+      if (!dialog?.open) ofOthers(named, place, true);
+      else if (place !== at) { at = place; draw(); }
+    } else if (cs.results.isSearch() && Number.isInteger(place) && list()?.cards?.[place]) {
       if (!dialog?.open) open(place, true);
       else if (place !== at) { at = place; draw(); }
     } else hide();
@@ -233,7 +255,10 @@
       if (what === "more") cs.search.withItem(one.id, 1);
       else if (what === "less") cs.search.withItem(one.id, -1);
       else if (what === "this") cs.search.byItem(index, one.id);
-      else if (what === "map") cs.go(`tab=map&${cs.results.link}#item=${one.id}`);
+      else if (what === "map") {
+        cs.go(new URLSearchParams([["tab", "map"], ["item", one.id], ...new URLSearchParams(cs.results.link)]));
+        window.dispatchEvent(new Event("cs:locate"));
+      }
     }
   };
   const searchRegion = async (box) => {
@@ -244,5 +269,5 @@
     } catch (error) { find(".cs-extra").textContent = error.message; cs.toast(error.message, "error"); }
   };
 
-  cs.view = { mount: (element, texts) => { root = element; words = texts; }, open, close, follow, step };
+  cs.view = { mount: (element, texts) => { root = element; words = texts; }, open, openItem, close, follow, step };
 })();

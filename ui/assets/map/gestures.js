@@ -1,9 +1,10 @@
-/* What pointers, the wheel and keys ask of the map, told to `does`: move, zoom, fit, draw, drawn, tap, hover. */
+/* What pointers, the wheel and keys ask of the map, told to `does`: move, zoom, fit, draw, drawn, tap, hover.
+   Keys act on the middle of the map. */
 const STILL = 5; // pixels within which a press is a tap
 const STEP = 60; // pixels of an arrow key
 const KEYS = {
   ArrowLeft: ["move", STEP, 0], ArrowRight: ["move", -STEP, 0], ArrowUp: ["move", 0, STEP], ArrowDown: ["move", 0, -STEP],
-  "+": ["zoom", 1.5], "=": ["zoom", 1.5], "-": ["zoom", 1 / 1.5], 0: ["fit"], Escape: ["escape"],
+  "+": ["zoom", 1.5], "=": ["zoom", 1.5], "-": ["zoom", 1 / 1.5], 0: ["fit"], Enter: ["tap"],
 };
 
 export const listen = (canvas, tool, does) => {
@@ -54,7 +55,7 @@ export const listen = (canvas, tool, does) => {
     does.draw(null);
     if (event.type === "pointerup" && path) {
       if (!far) does.tap(at(event));
-      else if (kind !== "move" && path.length > 2) does.drawn(path);
+      else if (kind !== "move" && path.length > 2) does.drawn(path, event.shiftKey);
     }
     path = null;
   };
@@ -71,6 +72,8 @@ export const listen = (canvas, tool, does) => {
     const [name, ...values] = KEYS[event.key] || [];
     if (!name || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    does[name](...values);
+    const middle = [canvas.clientWidth / 2, canvas.clientHeight / 2];
+    if (name === "tap") does.tap(middle);
+    else { does[name](...values); does.hover(middle); }
   });
 };

@@ -37,8 +37,9 @@ export class Labels {
 export class Thumbnails {
   constructor(layer, source) { this.layer = layer; this.source = source; this.shown = new Map(); }
   /* Images of the points in sight, if they are few; those that would lie over another are left out. */
-  draw(view, points, grid, colourOf, faded) {
+  draw(view, points, grid, colourOf, faded, marked) {
     const near = grid.inBox(view.box, NEAR) || [];
+    near.sort((a, b) => (b === marked) - (a === marked)); // that one is not left out
     const side = near.length <= 16 ? 88 : near.length <= 60 ? 60 : 42;
     const kept = new Map();
     for (const i of near) {
@@ -59,6 +60,7 @@ export class Thumbnails {
       image.style.width = image.style.height = `${side}px`;
       image.style.borderColor = colourOf(i);
       image.classList.toggle("cs-faded", faded(i));
+      image.classList.toggle("cs-marked", i === marked);
       place(image, x, y);
     }
   }

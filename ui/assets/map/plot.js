@@ -22,7 +22,7 @@ const drawingOrder = (codes, chosen, byCode) => {
 
 export class Plot {
   /* box: holds a canvas, `.cs-maplayer` and an `svg polygon`. does: tool(), tapped(i), hovered(i, at) and
-     changed(points). */
+     chosen(points, further), where further ones are added. */
   constructor(box, does) {
     this.box = box;
     box.csPlot = this;
@@ -33,15 +33,15 @@ export class Plot {
     this.points = WebglPoints.on(this.canvas) || CanvasPoints.on(this.canvas);
     this.points.restored = () => this.refresh();
     new ResizeObserver(() => this.resize()).observe(this.canvas);
+    new MutationObserver(() => this.refresh()).observe(document.body, { attributeFilter: ["class"] }); // light or dark
     const seen = (change) => (...values) => { change(...values); this.refresh(); };
     listen(this.canvas, does.tool, {
       move: seen((x, y) => this.view.move(x, y)),
       zoom: seen((...how) => this.view.zoom(...how)),
       fit: seen(() => this.view.fit()),
-      escape: () => this.choose([]),
       draw: (path) => this.shape.setAttribute("points", (path || []).map((at) => at.join(",")).join(" ")),
-      drawn: (path) => this.choose(this.grid.inShape(path.map((at) => this.view.toPlane(...at)))),
-      tap: (at) => { const i = this.at(at); if (i < 0) this.choose([]); else does.tapped(i); },
+      drawn: (path, further) => does.chosen(this.grid.inShape(path.map((at) => this.view.toPlane(...at))), further),
+      tap: (at) => { const i = this.at(at); if (i >= 0) does.tapped(i); },
       hover: (at) => does.hovered(at ? this.at(at) : -1, at),
     });
   }
@@ -63,9 +63,9 @@ export class Plot {
       this.grid = new Grid(this.places);
       this.points.set({ places: this.places });
       this.view.fit();
-      this.marked = null;
+      this.marked = -1;
     }
-    this.choose(same ? this.selected : []);
+    this.pick(same ? this.picked : []);
     this.resize();
   }
   /* The point at these pixels; -1 for none. */
@@ -74,23 +74,31 @@ export class Plot {
     const [x, y] = this.view.toPlane(left, top);
     return this.grid.nearest(x, y, reach / this.view.spanX, reach / this.view.spanY);
   }
-  choose(given) {
-    const points = this.inside ? given.filter((i) => this.inside[i]) : given; // what the filter leaves out is dimmed
-    this.selected = points;
+  /* Show these as picked, and all others faintly; where none is, those that the filter leaves out. */
+  pick(points) {
+    this.picked = points;
     const chosen = points.length || !this.inside ? new Uint8Array(this.count).fill(points.length ? 0 : 1) : this.inside.slice();
     for (const i of points) chosen[i] = 1;
     this.chosen = chosen;
     this.points.set({ chosen, order: drawingOrder(this.codes, chosen, this.byCode) });
     this.refresh();
-    this.does.changed(points);
   }
+  /* The points nearest to one, nearest first, itself among them. */
+  around(i, most) {
+    const [x, y] = this.placeOf(i);
+    let found = [];
+    for (let far = 0.004; far < 2 && found.length < most; far *= 2) found = this.grid.inBox([x - far, y - far, x + far, y + far]);
+    const away = (j) => Math.hypot(this.places[2 * j] - x, this.places[2 * j + 1] - y);
+    return found.sort((a, b) => away(a) - away(b)).slice(0, most);
+  }
+  placeOf(i) { return [this.places[2 * i], this.places[2 * i + 1]]; }
   inSight() { return this.grid.inBox(this.view.box); }
   /* Bring an item into the middle and mark it; whether it is on the map. */
   showItem(id) {
     const i = this.ids.indexOf(id);
     if (i < 0) return false;
-    this.marked = [this.places[2 * i], this.places[2 * i + 1]];
-    this.view.show(...this.marked, Math.max(this.view.scale, NEAR_SCALE));
+    this.marked = i;
+    this.view.show(...this.placeOf(i), Math.max(this.view.scale, NEAR_SCALE));
     this.refresh();
     return true;
   }
@@ -98,8 +106,8 @@ export class Plot {
   fit() { this.view.fit(); this.refresh(); }
   resize() {
     const { width, height } = this.canvas.getBoundingClientRect();
-    if (!width) return;
-    this.ratio = Math.min(2, window.devicePixelRatio || 1);
+    if (!width || !this.grid) return;
+    this.ratio = Math.min(this.points.finest, window.devicePixelRatio || 1);
     this.canvas.width = Math.round(width * this.ratio);
     this.canvas.height = Math.round(height * this.ratio);
     this.view.resize(width, height);
@@ -114,8 +122,8 @@ export class Plot {
     const radius = Math.min(9, base * this.view.scale ** 0.35);
     this.points.draw(this.view, radius, this.ratio);
     const colourOf = (i) => `rgb(${this.palette[this.codes[i]].join(",")})`;
-    this.thumbnails.draw(this.view, this.places, this.grid, colourOf, (i) => !this.chosen[i]);
+    this.thumbnails.draw(this.view, this.places, this.grid, colourOf, (i) => !this.chosen[i], this.marked);
     this.labels.draw(this.view);
-    this.mark.draw(this.view, this.marked);
+    this.mark.draw(this.view, this.marked < 0 || this.thumbnails.shown.has(this.marked) ? null : this.placeOf(this.marked));
   }
 }

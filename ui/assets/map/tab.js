@@ -1,7 +1,6 @@
-/* The Map tab: a plot with its tools, the list of groups beside it, and what can be done with a selection. */
+/* The Map tab: a plot with its tools, and the list of groups beside it. */
 import { hoverCard } from "./hover.js";
 import { Plot } from "./plot.js";
-import { Selected } from "./selected.js";
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const bits = (text, count) => {
@@ -30,18 +29,35 @@ const load = async (url) => {
   return true;
 };
 
-const openItem = (i) => {
-  const detail = { index: current.data.index, id: plot.ids[i] };
-  const event = new CustomEvent("clipsearch:open", { detail, bubbles: true, cancelable: true });
-  if (plot.canvas.dispatchEvent(event)) plot.choose([i]); // nothing else opens it
-};
+const NEAR = 48; // points around one, to which the large view goes on
+const openItem = (i) => cs.view.openItem(current.data.index, plot.ids[i], plot.around(i, NEAR).map((near) => plot.ids[near]));
 
-const showHash = () => {
-  const item = /^#item=(\d{1,15})$/.exec(location.hash);
-  if (!item || !plot?.canvas.isConnected || !current) return;
-  if (!plot.showItem(Number(item[1]))) cs.toast(current.data.words.no_item, "error");
+/* What is picked belongs to the page; the map shows those of it that it has. */
+const choose = (points, further) => {
+  const some = plot.inside ? points.filter((i) => plot.inside[i]) : points; // what the filter leaves
+  cs.picked.set(current.data.index, some.map((i) => String(plot.ids[i])), further ? "add" : undefined);
 };
-window.addEventListener("hashchange", showHash);
+const showPicked = () => {
+  if (!plot || !current) return;
+  const { index, ids } = cs.picked;
+  const points = [];
+  if (index === current.data.index && ids.size) plot.ids.forEach((id, i) => { if (ids.has(String(id))) points.push(i); });
+  plot.pick(points);
+};
+window.addEventListener("cs:picked", showPicked);
+
+/* The item that the address names comes into the middle: once, or again where that is asked for. */
+let located = null;
+const locate = (again) => {
+  const asked = new URLSearchParams(location.search);
+  const item = asked.get("item");
+  const here = asked.get("tab") === "map" && current?.ready && current.data.index === (asked.get("index") ?? current.data.index);
+  if (!here || !plot.canvas.isConnected || (item === located && !again)) return;
+  located = item;
+  if (item && !plot.showItem(Number(item))) cs.toast(current.data.no_item, "error");
+};
+window.addEventListener("cs:locate", () => locate(true));
+for (const type of ["popstate", "cs:navigate"]) window.addEventListener(type, () => locate());
 
 const makePlot = (box) => {
   const hover = hoverCard(box.querySelector(".cs-hover"), (i) => current.source(i), () => current.data.name);
@@ -49,7 +65,7 @@ const makePlot = (box) => {
     tool: () => box.querySelector("[data-tool][aria-pressed=true]").dataset.tool,
     tapped: openItem,
     hovered: (i, at) => hover(i, at, i < 0 ? 0 : made.ids[i], made.view),
-    changed: (points) => current.selected.show(points),
+    chosen: choose,
   });
   box.addEventListener("click", (event) => {
     const button = event.target.closest("button");
@@ -60,7 +76,7 @@ const makePlot = (box) => {
       made.canvas.dataset.using = tool;
     } else if (zoom) made.zoom(Number(zoom));
     else if ("fit" in button.dataset) made.fit();
-    else if ("sight" in button.dataset) made.choose(made.inSight());
+    else if ("sight" in button.dataset) choose(made.inSight(), event.shiftKey);
   });
   return made;
 };
@@ -70,8 +86,7 @@ export const open = async (box, data, again) => {
   const mine = current;
   if (!await load(data.points)) { setTimeout(again, 700); return; } // the collection has changed meanwhile
   if (mine !== current || !box.isConnected) return;
-  current.source = (i) => `${data.media}/${loaded.ids[i]}/thumbnail`;
-  current.selected = new Selected(box.querySelector(".cs-mapside"), data, () => plot, openItem);
+  current.source = (i) => `${data.media}/${plot.ids[i]}/thumbnail`;
   const fresh = box.querySelector(".cs-canvasbox");
   if (plot) {
     plot.canvas.setAttribute("aria-label", fresh.querySelector("canvas").getAttribute("aria-label"));
@@ -85,13 +100,15 @@ export const open = async (box, data, again) => {
     inside: data.inside && bits(data.inside, ids.length),
     groups: data.labels.map((group) => ({ ...group, colour: data.scored ? "" : data.colours[group.code] })),
   });
+  showPicked();
+  current.ready = true;
   box.dataset.ready = "";
-  showHash();
+  locate();
   box.addEventListener("click", (event) => {
     const entry = event.target.closest("[data-group],[data-least]");
     if (!entry) return;
     const { group, least } = entry.dataset;
     const wanted = group === undefined ? (code) => code >= Number(least) : (code) => code === Number(group);
-    plot.choose([...plot.codes.keys()].filter((i) => wanted(plot.codes[i])));
+    choose([...plot.codes.keys()].filter((i) => wanted(plot.codes[i])), event.shiftKey);
   });
 };

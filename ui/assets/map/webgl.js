@@ -18,12 +18,21 @@ void main() {
   shown = vec4(colour.rgb * alpha, alpha);
 }`;
 
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i; // names of graphics cards that are none
+const cardOf = (gl) => {
+  const known = gl.getExtension("WEBGL_debug_renderer_info");
+  return String(gl.getParameter(known ? known.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+};
+
 export class WebglPoints {
-  /* Null where the browser has no WebGL 2. */
+  /* Null where the browser has no WebGL 2, or only one that the CPU computes. */
   static on(canvas) {
+    const probe = document.createElement("canvas").getContext("webgl2", { failIfMajorPerformanceCaveat: true });
+    if (!probe || SOFTWARE.test(cardOf(probe))) return null;
     const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
     return gl && new WebglPoints(gl);
   }
+  get finest() { return 2; }
   constructor(gl) {
     this.gl = gl;
     this.lost = false;
@@ -47,7 +56,7 @@ export class WebglPoints {
     }
     gl.linkProgram(program);
     gl.useProgram(program);
-    this.uniform = (name) => gl.getUniformLocation(program, name);
+    this.uniforms = Object.fromEntries(["middle", "span", "size"].map((name) => [name, gl.getUniformLocation(program, name)]));
     this.buffers = {};
     for (const [name, size, type] of [["place", 2, gl.FLOAT], ["code", 1, gl.UNSIGNED_BYTE], ["chosen", 1, gl.UNSIGNED_BYTE]]) {
       const at = gl.getAttribLocation(program, name);
@@ -83,9 +92,9 @@ export class WebglPoints {
     gl.viewport(0, 0, gl.canvas.width, gl.canvas.height);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    gl.uniform2f(this.uniform("middle"), view.x, view.y);
-    gl.uniform2f(this.uniform("span"), (2 * view.spanX) / view.width, (2 * view.spanY) / view.height);
-    gl.uniform1f(this.uniform("size"), 2 * radius * ratio);
+    gl.uniform2f(this.uniforms.middle, view.x, view.y);
+    gl.uniform2f(this.uniforms.span, (2 * view.spanX) / view.width, (2 * view.spanY) / view.height);
+    gl.uniform1f(this.uniforms.size, 2 * radius * ratio);
     gl.drawElements(gl.POINTS, this.data.order.length, gl.UNSIGNED_INT, 0);
   }
 }
