@@ -1,5 +1,4 @@
-/* What pointers, the wheel and keys ask of the map, told to `does`: move, zoom, fit, draw, drawn, tap, hover.
-   Keys act on the middle of the map. */
+/* What pointers, the wheel and keys ask of the map, told to `does`: move, zoom, fit, draw, drawn, tap, hover. */
 const STILL = 5; // pixels within which a press is a tap
 const STEP = 60; // pixels of an arrow key
 const KEYS = {
@@ -7,7 +6,7 @@ const KEYS = {
   "+": ["zoom", 1.5], "=": ["zoom", 1.5], "-": ["zoom", 1 / 1.5], 0: ["fit"], Enter: ["tap"],
 };
 
-export const listen = (canvas, tool, does) => {
+export const listen = (canvas, tool, does) => { // does.middle() is where keys act
   const pointers = new Map();
   let path = null; let far = false; let kind = "move";
   const at = (event) => {
@@ -72,8 +71,7 @@ export const listen = (canvas, tool, does) => {
     const [name, ...values] = KEYS[event.key] || [];
     if (!name || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    const middle = [canvas.clientWidth / 2, canvas.clientHeight / 2];
-    if (name === "tap") does.tap(middle);
-    else { does[name](...values); does.hover(middle); }
+    if (name === "tap") does.tap(does.middle());
+    else { does[name](...values); does.hover(does.middle()); }
   });
 };

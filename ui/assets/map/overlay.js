@@ -23,7 +23,7 @@ export class Labels {
       let [x, y] = view.toScreen(...at);
       const inside = x > 0 && x < view.width && y > 0 && y < view.height;
       x = Math.min(Math.max(x, width / 2 + 4), view.width - width / 2 - 4);
-      y = Math.min(Math.max(y, height / 2 + 4), view.height - height / 2 - 4);
+      y = Math.min(Math.max(y, view.top + height / 2 + 4), view.height - height / 2 - 4);
       const free = inside && taken.every(([ox, oy, ow, oh]) =>
         Math.abs(ox - x) > (ow + width) / 2 + 4 || Math.abs(oy - y) > (oh + height) / 2 + 2);
       element.classList.toggle("cs-off", !free);

@@ -39,6 +39,7 @@ export class Plot {
       move: seen((x, y) => this.view.move(x, y)),
       zoom: seen((...how) => this.view.zoom(...how)),
       fit: seen(() => this.view.fit()),
+      middle: () => this.view.middle,
       draw: (path) => this.shape.setAttribute("points", (path || []).map((at) => at.join(",")).join(" ")),
       drawn: (path, further) => does.chosen(this.grid.inShape(path.map((at) => this.view.toPlane(...at))), further),
       tap: (at) => { const i = this.at(at); if (i >= 0) does.tapped(i); },
@@ -110,7 +111,8 @@ export class Plot {
     this.ratio = Math.min(this.points.finest, window.devicePixelRatio || 1);
     this.canvas.width = Math.round(width * this.ratio);
     this.canvas.height = Math.round(height * this.ratio);
-    this.view.resize(width, height);
+    const tools = this.box.querySelector(".cs-maptools");
+    this.view.resize(width, height, tools.offsetTop < this.canvas.offsetTop ? 0 : tools.offsetTop + tools.offsetHeight);
     this.draw();
   }
   refresh() {

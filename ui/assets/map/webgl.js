@@ -92,7 +92,7 @@ export class WebglPoints {
     gl.viewport(0, 0, gl.canvas.width, gl.canvas.height);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    gl.uniform2f(this.uniforms.middle, view.x, view.y);
+    gl.uniform2f(this.uniforms.middle, ...view.toPlane(view.width / 2, view.height / 2));
     gl.uniform2f(this.uniforms.span, (2 * view.spanX) / view.width, (2 * view.spanY) / view.height);
     gl.uniform1f(this.uniforms.size, 2 * radius * ratio);
     gl.drawElements(gl.POINTS, this.data.order.length, gl.UNSIGNED_INT, 0);
