@@ -33,6 +33,7 @@ _COLOURS = (
     "#c2569b", "#5b6b73", "#a0793d", "#2f9e6e", "#4f5bd5", "#8a4b32",
 )  # fmt: skip
 _RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # viridis, as heat maps have it
+_NO_COLOUR = "#8b8d91"  # where colors say nothing
 _WAYS = ("cluster", "tag", "score")
 _TOOLS = ("move", "box", "lasso")
 _FIT = (
@@ -45,7 +46,6 @@ def page(context: Context, router: gr.HTML) -> None:
     """Lay out the tab and connect it."""
     words, library = context.words, context.library
     desk = _Desk(context)
-    html(f'<p class="cs-lead">{words("map.lead")}</p>')
     by = gr.Radio(
         [(words(f"map.by_{name}"), name) for name in _WAYS],
         value=_WAYS[0],
@@ -105,19 +105,23 @@ class _Desk:
         counted = slice(None) if inside is None else inside
         scale: ScoreScale | None = None
         groups: Sequence[MapGroup] = []
+        colours: Sequence[str] = _COLOURS
         hint = ""
         if by == "tag":
             tags = list(self._library.facets(name).tags[:_MOST_TAGS])
             codes = by_tag(index, made.rows[keep], tags)
             legend = self._legend([*tags, self._words("map.no_tag")], codes[counted])
-        elif by == "score" and not spec.is_empty:
-            codes, scale = by_score(index, made, spec.query(index.fingerprint))
-            legend = self._scale(scale, asked_for(spec, self._words))
-        else:
+        elif by == "cluster":
             groups = map_groups(index, made)
             codes = made.clusters[keep].astype(np.uint8)
             legend = self._legend([self._name(group) for group in groups], codes[counted])
-            hint = message(self._words("map.need_text"), kind="info") if by == "score" else ""
+        elif spec.is_empty:
+            colours, codes = (_NO_COLOUR,), np.zeros(len(keep), np.uint8)
+            legend = message(self._words("map.need_text"), kind="info")
+        else:
+            colours = _RAMP
+            codes, scale = by_score(index, made, spec.query(index.fingerprint))
+            legend = self._scale(scale, asked_for(spec, self._words))
         route = map_url(name)
         data = {
             "script": script_url("map/tab.js"),
@@ -126,7 +130,7 @@ class _Desk:
             "points": f"{route}/points/{commit}",
             "name": f"{route}/names/{{id}}",
             "codes": base64.b64encode(codes.tobytes()).decode(),
-            "colours": _COLOURS if scale is None else _RAMP,
+            "colours": colours,
             "inside": _bits(inside),
             "scored": scale is not None,
             "labels": [

@@ -483,10 +483,6 @@ STRINGS: dict[str, tuple[str, str]] = {
     "why.centre": ("center", "centro"),
     "why.right": ("right", "derecha"),
     # map
-    "map.lead": (
-        "Your whole collection on one map: images that the model finds similar are close together.",
-        "Toda tu colección en un mapa: las imágenes que el modelo ve parecidas están juntas.",
-    ),
     "map.making_title": ("Drawing the map", "Dibujando el mapa"),
     "map.making_text": (
         "Computing a position for every image; this takes a while the first time.",

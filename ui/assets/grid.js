@@ -320,7 +320,7 @@
     root.addEventListener("keydown", move);
     cs.search.mount(root);
     cs.albums.mount(find(".cs-tools"));
-    cs.view.mount(root, words);
+    cs.view.mount(words);
     let frame = 0, rest = 0;
     addEventListener("scroll", () => {
       frame ||= requestAnimationFrame(() => { frame = 0; render(); });

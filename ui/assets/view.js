@@ -1,6 +1,6 @@
 /* One image in full: opens from its card, goes on without asking, and Back closes it. */
 (() => {
-  let root, words = {}, dialog = null, at = -1, before = null, opening = 0, answered = null;
+  let words = {}, dialog = null, at = -1, before = null, opening = 0, answered = null;
   let others = null; // items that are shown instead of those of the search
   const list = () => others ?? cs.results.shown;
   const card = () => list()?.cards?.[at];
@@ -269,5 +269,5 @@
     } catch (error) { find(".cs-extra").textContent = error.message; cs.toast(error.message, "error"); }
   };
 
-  cs.view = { mount: (element, texts) => { root = element; words = texts; }, open, openItem, close, follow, step };
+  cs.view = { mount: (texts) => { words = texts; }, open, openItem, close, follow, step };
 })();
