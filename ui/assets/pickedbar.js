@@ -35,7 +35,7 @@
     if (name) changed(await cs.picked.send(what, { name }));
   };
   const changed = ({ told }) => {
-    cs.toast(told);
+    if (told) cs.toast(told);
     if (cs.results.isSearch() && cs.results.shown) cs.results.again();
     window.dispatchEvent(new Event("cs:changed"));
   };
@@ -60,7 +60,7 @@
       const { told } = await cs.picked.send("remove");
       keep({ ...gone, told });
       cs.picked.clear();
-      changed({ told });
+      changed({});
       bar.querySelector("[data-pick=undo]").focus();
     } },
     undo: { on: () => false, run: async () => {
@@ -91,7 +91,7 @@
     bar.id = "cs-pickedbar";
     bar.setAttribute("aria-label", words.bar);
     bar.innerHTML = `<div class="cs-undoline" hidden><span role="status"></span><button type="button" class="cs-button cs-primary" data-pick="undo">${words.undo}</button><button type="button" class="cs-dismiss" data-pick="forget" aria-label="${words.close}">\u00d7</button></div>
-      <div class="cs-picks"><div class="cs-pickhead"><button type="button" class="cs-pickact cs-pickclear" data-pick="clear" aria-label="${words.clear}" title="${words.clear}">${svg("clear")}</button><strong role="status"></strong></div><div class="cs-pickacts">${Object.keys(actions).filter((name) => icons[name]).map(button).join("")}</div></div>`;
+      <div class="cs-chosen"><div class="cs-pickhead"><button type="button" class="cs-pickact cs-pickclear" data-pick="clear" aria-label="${words.clear}" title="${words.clear}">${svg("clear")}</button><strong role="status"></strong></div><div class="cs-pickacts">${Object.keys(actions).filter((name) => icons[name]).map(button).join("")}</div></div>`;
     bar.addEventListener("click", (event) => {
       const name = event.target.closest("[data-pick]")?.dataset.pick;
       if (name === "clear") cs.picked.clear();
@@ -116,7 +116,7 @@
     bar.hidden = !n && !removed;
     bar.querySelector(".cs-undoline").hidden = !removed;
     bar.querySelector(".cs-undoline span").textContent = removed?.told ?? "";
-    bar.querySelector(".cs-picks").hidden = !n;
+    bar.querySelector(".cs-chosen").hidden = !n;
     bar.querySelector("strong").textContent = n ? counted("count", n) : "";
     for (const node of bar.querySelectorAll(".cs-pickacts [data-pick]")) node.hidden = !(actions[node.dataset.pick].on?.(n) ?? true);
   };
