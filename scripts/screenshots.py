@@ -30,6 +30,8 @@ SHOTS = (
     ("curate", "?tab=curate", ".cs-markbar", DESKTOP, False, "en-US"),
     ("build", "?tab=build", "#cs-build-name", DESKTOP, False, "en-US"),
     ("learn", "?tab=learn", ".cs-matrix td b", DESKTOP, False, "en-US"),
+    ("learn-contrast", "?tab=learn&lesson=contrast", ".cs-batch td b", DESKTOP, False, "en-US"),
+    ("learn-attention", "?tab=learn&lesson=attention", ".cs-looks table", DESKTOP, False, "es-ES"),
     ("learn-phone-dark", "?tab=learn", ".cs-matrix td b", PHONE, True, "en-US"),
 )
 

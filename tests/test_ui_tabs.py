@@ -12,11 +12,12 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from clipsearch.ui import Library, Settings, build, classify, curate, learn, why
+from clipsearch.ui import Library, Settings, build, classify, curate, why
 from clipsearch.ui import map as map_page
 from clipsearch.ui.context import Context
 from clipsearch.ui.details import chip_of_image
 from clipsearch.ui.jobs import Jobs
+from clipsearch.ui.lessons import space
 from clipsearch.ui.meant import still_meant
 from clipsearch.ui.results import Results
 from clipsearch.ui.spec import Chip, SearchSpec, from_link
@@ -108,7 +109,7 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
         curate._Desk(given).find(curate._Marks(), name, "duplicates", 0.9)[-1],
         curate._Desk(given).find(curate._Marks(name, ((1, ""),)), name, "outliers", 0.9)[-1],
         why._Desk(given).from_item(name, 1, "a dog")[-1],
-        learn._Desk(given).picked(learn._State(), event(index=name, id=1)).problem,
+        space._Desk(given).picked(space._State(), event(index=name, id=1)).problem,
     ]
     said = {
         "en": f"There is no collection called “{name}” here",
@@ -261,7 +262,7 @@ def test_build_keeps_good_pictures_and_says_what_is_wrong_with_others(site, monk
 
 def test_learn_keeps_good_pictures_and_says_what_is_wrong_with_others(site):
     given = [letter(), picture("a.png"), picture("b.png"), picture("c.png")]
-    state = learn._Desk(context(site)).given(learn._State(), event(pictures=given))
+    state = space._Desk(context(site)).given(space._State(), event(pictures=given))
     assert [shown.name for shown in state.images] == ["a.png", "b.png", "c.png"]
     assert state.problem == "notes.png cannot be read as an image."
 

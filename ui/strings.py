@@ -728,6 +728,227 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Training shows the model a batch of images with their captions, and asks for a matrix like the one above whose diagonal wins in every row and every column. That is all: no class was ever named. Search is the same matrix with one text and all your images.",
         "El entrenamiento muestra al modelo un lote de imágenes con sus descripciones y pide una matriz como la de arriba cuya diagonal gane en cada fila y cada columna. Eso es todo: nunca se nombró una clase. Buscar es la misma matriz con un texto y todas tus imágenes.",
     ),
+    # learn: the lessons
+    "learn.lessons": ("Lessons", "Lecciones"),
+    "learn.lesson_space": ("One space", "Un espacio"),
+    "learn.lesson_contrast": ("Contrastive training", "Entrenamiento contrastivo"),
+    "learn.lesson_attention": ("Self-attention", "Autoatención"),
+    # learn: contrastive training
+    "learn.c_title": (
+        "Contrastive training: pull and push",
+        "Entrenamiento contrastivo: acercar y alejar",
+    ),
+    "learn.c_p1": (
+        "Where does the space of the first lesson come from? Training takes a batch of images, each with its own caption, and compares every image with every caption. The pairs that belong together lie on the diagonal. The loss is small when each pair is more similar than all the others of its row and of its column.",
+        "¿De dónde sale el espacio de la primera lección? El entrenamiento toma un lote de imágenes, cada una con su descripción, y compara cada imagen con cada descripción. Las parejas que van juntas están en la diagonal. La pérdida es pequeña cuando cada pareja se parece más que todas las demás de su fila y de su columna.",
+    ),
+    "learn.c_p2": (
+        "Here is a batch of four of your images, encoded by the model of this collection. Change a caption, move the scale, or shuffle the captions, and watch the loss.",
+        "Aquí tienes un lote de cuatro de tus imágenes, codificado por el modelo de esta colección. Cambia una descripción, mueve la escala o baraja las descripciones, y observa la pérdida.",
+    ),
+    "learn.c_captions": ("Captions", "Descripciones"),
+    "learn.c_captions_info": (
+        "One per line, in the order of the images",
+        "Una por línea, en el orden de las imágenes",
+    ),
+    "learn.c_lines": (
+        "A batch of {n} images needs {n} captions, one per line.",
+        "Un lote de {n} imágenes necesita {n} descripciones, una por línea.",
+    ),
+    "learn.c_few": (
+        "This lesson needs a collection of at least {n} images that can be shown.",
+        "Esta lección necesita una colección con al menos {n} imágenes que se puedan mostrar.",
+    ),
+    "learn.c_words": (
+        "These images have no captions, so the model chose a word for each of them. Its own choices are easy for it; write captions of your own.",
+        "Estas imágenes no tienen descripción, así que el modelo ha elegido una palabra para cada una. Lo que él elige le resulta fácil; escribe tus propias descripciones.",
+    ),
+    "learn.c_step": ("One training step", "Un paso de entrenamiento"),
+    "learn.c_shuffle": ("Shuffle captions", "Barajar descripciones"),
+    "learn.c_over": ("Start over", "Empezar de nuevo"),
+    "learn.c_others": ("Other images", "Otras imágenes"),
+    "learn.c_batch": ("Images of the batch", "Imágenes del lote"),
+    "learn.c_alike": ("similar", "parecidas"),
+    "learn.c_unlike": ("different", "distintas"),
+    "learn.c_loss": ("Loss", "Pérdida"),
+    "learn.c_softmax": ("Softmax (CLIP)", "Softmax (CLIP)"),
+    "learn.c_sigmoid": ("Sigmoid (SigLIP)", "Sigmoide (SigLIP)"),
+    "learn.c_bias": ("Bias", "Sesgo"),
+    "learn.c_bias_info": (
+        "Added to every logit; SigLIP begins at −10",
+        "Se suma a cada logit; SigLIP empieza en −10",
+    ),
+    "learn.c_loss_now": ("Loss", "Pérdida"),
+    "learn.c_parts": (
+        "The mean of images → texts ({images}) and texts → images ({texts}). Guessing among {n} would cost ln {n} = {chance}.",
+        "La media de imágenes → textos ({images}) y textos → imágenes ({texts}). Adivinar entre {n} costaría ln {n} = {chance}.",
+    ),
+    "learn.c_parts_sigmoid": (
+        "The sum of −ln p over all {n} × {n} yes-or-no questions, divided by {n}.",
+        "La suma de −ln p de las {n} × {n} preguntas de sí o no, dividida por {n}.",
+    ),
+    "learn.c_course": (
+        "Steps: {n}. The loss went from {first} to {last}.",
+        "Pasos: {n}. La pérdida pasó de {first} a {last}.",
+    ),
+    "learn.c_table_softmax": (
+        "Cosine, softmax of the row and of the column, and the force on each entry",
+        "Coseno, softmax de la fila y de la columna, y la fuerza sobre cada celda",
+    ),
+    "learn.c_table_sigmoid": (
+        "Cosine, probability of being a pair, and the force on each entry",
+        "Coseno, probabilidad de ser pareja y fuerza sobre cada celda",
+    ),
+    "learn.c_rowloss": ("loss →", "pérdida →"),
+    "learn.c_columnloss": ("loss ↓", "pérdida ↓"),
+    "learn.c_of_row": ("of the row", "de la fila"),
+    "learn.c_of_column": ("of the column", "de la columna"),
+    "learn.c_pull": ("pulled together", "se acercan"),
+    "learn.c_push": ("pushed apart", "se alejan"),
+    "learn.c_help_softmax": (
+        "→ is the softmax over the captions of an image, ↓ the softmax over the images of a caption. The loss of a row or column is −ln p of its pair.",
+        "→ es la softmax sobre las descripciones de una imagen, ↓ la softmax sobre las imágenes de una descripción. La pérdida de una fila o columna es −ln p de su pareja.",
+    ),
+    "learn.c_help_sigmoid": (
+        "Each entry is asked for itself: are these two a pair? The losses of a row or column are added up.",
+        "A cada celda se le pregunta por separado: ¿son pareja? Las pérdidas de una fila o columna se suman.",
+    ),
+    "learn.c_h_forces": ("What is pulled, what is pushed", "Qué se acerca y qué se aleja"),
+    "learn.c_forces": (
+        "The derivative of the loss by a logit is very simple: p − y, where y is 1 for a pair and 0 for all others (here p is the mean of row and column). For a pair it is negative, so a step pulls image and caption together; for all others it is positive, and a step pushes them apart. What the model gets right already has p ≈ y and is left alone: training spends its force on its mistakes. A caption that fits two images well, a hard negative, is pushed hardest.",
+        "La derivada de la pérdida respecto a un logit es muy sencilla: p − y, donde y es 1 para una pareja y 0 para las demás (aquí p es la media de fila y columna). En una pareja es negativa, y un paso acerca la imagen y su descripción; en las demás es positiva, y un paso las aleja. Lo que el modelo ya acierta tiene p ≈ y y queda en paz: el entrenamiento gasta su fuerza en los errores. Una descripción que encaja con dos imágenes, un negativo difícil, es la que más se aleja.",
+    ),
+    "learn.c_h_step": (
+        "A step, on these eight vectors alone",
+        "Un paso, solo con estos ocho vectores",
+    ),
+    "learn.c_steps": (
+        "“One training step” moves the eight vectors a little against the gradient and puts them back to length one. Real training cannot move vectors: it changes the weights of both encoders, so that all images and texts move, and does so millions of times with batches of thousands. The weights of your model do not change here. Try it after shuffling: the wrong captions are learned just as obediently.",
+        "«Un paso de entrenamiento» mueve un poco los ocho vectores en contra del gradiente y los devuelve a longitud uno. El entrenamiento real no puede mover vectores: cambia los pesos de los dos codificadores, con lo que se mueven todas las imágenes y textos, y lo hace millones de veces con lotes de miles. Los pesos de tu modelo no cambian aquí. Pruébalo después de barajar: las descripciones equivocadas se aprenden con la misma obediencia.",
+    ),
+    "learn.c_h_sigmoid": ("Softmax or sigmoid", "Softmax o sigmoide"),
+    "learn.c_sigmoids": (
+        "With softmax, captions compete: the probabilities of a row add up to one, so the loss needs the whole batch at once. SigLIP asks a yes-or-no question of each entry, p = σ(s·c + b), and needs no competition. As nearly all entries are “no”, its bias b begins at −10. The force is p − y in both; only p differs.",
+        "Con softmax las descripciones compiten: las probabilidades de una fila suman uno, así que la pérdida necesita todo el lote a la vez. SigLIP hace una pregunta de sí o no a cada celda, p = σ(s·c + b), y no necesita competencia. Como casi todas las respuestas son «no», su sesgo b empieza en −10. La fuerza es p − y en ambas; solo cambia p.",
+    ),
+    "learn.c_sources": (
+        "Sources: Radford et al. (2021), “Learning Transferable Visual Models From Natural Language Supervision”, figure 3; Zhai et al. (2023), “Sigmoid Loss for Language Image Pre-Training”, algorithm 1.",
+        "Fuentes: Radford et al. (2021), «Learning Transferable Visual Models From Natural Language Supervision», figura 3; Zhai et al. (2023), «Sigmoid Loss for Language Image Pre-Training», algoritmo 1.",
+    ),
+    # learn: self-attention
+    "learn.a_title": ("Self-attention: how patches talk", "Autoatención: cómo hablan los parches"),
+    "learn.a_p1": (
+        "A vision transformer (ViT) cuts the image into patches and turns each into a vector, a token. In every layer, each token asks a question (its query q), offers a label (its key k) and holds a message (its value v). It compares its query with all keys, turns the scores into shares that add up to one, and reads the values in these proportions:",
+        "Un transformer de visión (ViT) corta la imagen en parches y convierte cada uno en un vector, un token. En cada capa, cada token hace una pregunta (su consulta q), ofrece una etiqueta (su clave k) y guarda un mensaje (su valor v). Compara su consulta con todas las claves, convierte las puntuaciones en proporciones que suman uno y lee los valores en esas proporciones:",
+    ),
+    "learn.a_p2": (
+        "attention = softmax(q·k / √d), new token = Σ attention · v. Choose a patch and see where it looks.",
+        "atención = softmax(q·k / √d), token nuevo = Σ atención · v. Elige un parche y mira adónde atiende.",
+    ),
+    "learn.a_conv": (
+        "{model}, the model of this collection, is a convolutional network: it has no self-attention over patches. What you see is a toy, with nothing learned: one head compares colors, the other one positions.",
+        "{model}, el modelo de esta colección, es una red convolucional: no tiene autoatención entre parches. Lo que ves es un juguete, sin nada aprendido: una cabeza compara colores y la otra, posiciones.",
+    ),
+    "learn.a_none": (
+        "The image encoder of {model} has no self-attention over patches that could be read. What you see is a toy, with nothing learned: one head compares colors, the other one positions.",
+        "El codificador de imágenes de {model} no tiene autoatención entre parches que se pueda leer. Lo que ves es un juguete, sin nada aprendido: una cabeza compara colores y la otra, posiciones.",
+    ),
+    "learn.a_can": (
+        "What you see first is a toy, with nothing learned: one head compares colors, the other one positions. To read the layers of {model}, torch has to load it once, which takes some seconds and memory.",
+        "Lo que ves primero es un juguete, sin nada aprendido: una cabeza compara colores y la otra, posiciones. Para leer las capas de {model}, torch tiene que cargarlo una vez, lo que cuesta unos segundos y memoria.",
+    ),
+    "learn.a_no_torch": (
+        "What you see is a toy, with nothing learned: one head compares colors, the other one positions. The layers of {model} can only be read with torch, which is not installed: pip install torch open_clip_torch timm",
+        "Lo que ves es un juguete, sin nada aprendido: una cabeza compara colores y la otra, posiciones. Las capas de {model} solo se pueden leer con torch, que no está instalado: pip install torch open_clip_torch timm",
+    ),
+    "learn.a_real": (
+        "These are the attention weights of {model} itself.",
+        "Estos son los pesos de atención del propio {model}.",
+    ),
+    "learn.a_command": (
+        "To see the attention of a real vision transformer, index a folder with one, and choose that collection:",
+        "Para ver la atención de un transformer de visión real, indexa una carpeta con uno y elige esa colección:",
+    ),
+    "learn.a_folder": ("FOLDER", "CARPETA"),
+    "learn.a_load": ("Show the model’s own attention", "Mostrar la atención del modelo"),
+    "learn.a_loading": ("Loading the model in torch", "Cargando el modelo en torch"),
+    "learn.a_loading_text": ("This takes some seconds.", "Tarda unos segundos."),
+    "learn.a_layer": ("Layer", "Capa"),
+    "learn.a_head": ("Head", "Cabeza"),
+    "learn.a_head_n": ("head {n}", "cabeza {n}"),
+    "learn.a_mean": ("mean of all heads", "media de todas las cabezas"),
+    "learn.a_colour": ("colors", "colores"),
+    "learn.a_place": ("positions", "posiciones"),
+    "learn.a_through": (
+        "All layers up to this one (rollout)",
+        "Todas las capas hasta esta (rollout)",
+    ),
+    "learn.a_through_info": (
+        "With the mean of all heads",
+        "Con la media de todas las cabezas",
+    ),
+    "learn.a_sharpness": ("Length of the queries", "Longitud de las consultas"),
+    "learn.a_sharpness_info": (
+        "Longer queries, sharper attention",
+        "Consultas más largas, atención más nítida",
+    ),
+    "learn.a_drop": ("Another image", "Otra imagen"),
+    "learn.a_need": (
+        "Pick an image of the collection, or add one of yours.",
+        "Elige una imagen de la colección o añade una tuya.",
+    ),
+    "learn.a_alt": (
+        "{name}, in {rows} × {columns} patches. Choose one with the arrow keys.",
+        "{name}, en {rows} × {columns} parches. Elige uno con las flechas.",
+    ),
+    "learn.a_how": (
+        "Choose a patch with the pointer or the arrow keys.",
+        "Elige un parche con el puntero o con las flechas.",
+    ),
+    "learn.a_summary_go": (
+        "What becomes the image vector",
+        "Lo que llega al vector de la imagen",
+    ),
+    "learn.a_summary": (
+        "The vector of the image is read from:",
+        "El vector de la imagen se lee de:",
+    ),
+    "learn.a_looks": ("{patch} looks at:", "{patch} mira a:"),
+    "learn.a_patch": ("row {row}, col. {column}", "fila {row}, col. {column}"),
+    "learn.a_itself": ("itself", "sí mismo"),
+    "learn.a_rest": ("{share} goes to the class token.", "{share} va al token de clase."),
+    "learn.a_key": ("key k", "clave k"),
+    "learn.a_sum": (
+        "Each share is exp(q·k / √d) over the sum of all, {sum}.",
+        "Cada proporción es exp(q·k / √d) entre la suma de todas, {sum}.",
+    ),
+    "learn.a_query": ("Its query is q = {query}.", "Su consulta es q = {query}."),
+    "learn.a_at": ("patch", "parche"),
+    "learn.a_score": ("q·k / √d", "q·k / √d"),
+    "learn.a_share": ("share", "proporción"),
+    "learn.a_reads": (
+        "Its color, and the mixture that it reads: ",
+        "Su color y la mezcla que lee: ",
+    ),
+    "learn.a_less": ("little", "poco"),
+    "learn.a_more": ("most", "más"),
+    "learn.a_h_heads": ("Several heads", "Varias cabezas"),
+    "learn.a_heads": (
+        "Each layer has several heads, and each has queries, keys and values of its own, so one head may look for the same color while another looks to the left. Their messages are put side by side and mixed. What a head looks for is learned; nobody tells it.",
+        "Cada capa tiene varias cabezas, y cada una sus propias consultas, claves y valores: una puede buscar el mismo color mientras otra mira a la izquierda. Sus mensajes se ponen uno al lado del otro y se mezclan. Lo que busca una cabeza se aprende; nadie se lo dice.",
+    ),
+    "learn.a_h_rollout": (
+        "The class token, and all layers together",
+        "El token de clase y todas las capas juntas",
+    ),
+    "learn.a_rollout": (
+        "CLIP’s vision transformers add one token that is no patch, the class token: what it has read after the last layer becomes the vector of the image. (SigLIP reads all patches once at the end instead.) By then the patches have already read one another, so the last layer alone does not say where the information came from. Rollout multiplies the attention of all layers, and counts that a layer adds to a token what it reads, so half of it stays itself. Attention says where a layer reads, not why the model decides as it does; for that, see “Why”.",
+        "Los transformers de visión de CLIP añaden un token que no es un parche, el token de clase: lo que ha leído tras la última capa es el vector de la imagen. (SigLIP, en cambio, lee todos los parches una vez al final.) Para entonces los parches ya se han leído entre sí, así que la última capa sola no dice de dónde vino la información. El rollout multiplica la atención de todas las capas y tiene en cuenta que una capa suma a un token lo que lee, de modo que la mitad sigue siendo él mismo. La atención dice dónde lee una capa, no por qué decide el modelo; para eso está «Por qué».",
+    ),
+    "learn.a_sources": (
+        "Sources: Vaswani et al. (2017), “Attention Is All You Need”; Dosovitskiy et al. (2021), “An Image is Worth 16x16 Words”; Abnar and Zuidema (2020), “Quantifying Attention Flow in Transformers”.",
+        "Fuentes: Vaswani et al. (2017), «Attention Is All You Need»; Dosovitskiy et al. (2021), «An Image is Worth 16x16 Words»; Abnar y Zuidema (2020), «Quantifying Attention Flow in Transformers».",
+    ),
     # screens
     "screen.none_title": ("No collection yet", "Aún no hay ninguna colección"),
     "screen.none_text": (

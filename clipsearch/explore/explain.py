@@ -12,12 +12,12 @@ from PIL import Image, ImageFilter
 
 from ..classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS
 from ..encoder import Encoder
-from ..encoders.devices import has_torch
 from ..engine.baseline import measure
 from ..errors import ClipSearchError, InvalidInputError
 from ..images import ImageInput, load_image, prepare
 from ..vectors import Floats
 from ..zeroshot import class_vectors
+from .layers import in_torch
 
 __all__ = ["HeatMap", "explain", "overlay"]
 
@@ -109,14 +109,10 @@ def overlay(found: HeatMap) -> Image.Image:
 
 def _by_layers(encoder: Encoder, pixels: npt.NDArray[np.uint8], direction: Floats) -> Floats | None:
     """What the layers of the model in torch say; None where they cannot be looked into."""
-    inner = getattr(encoder, "_encoder", encoder)  # of a server's shared encoder
-    if not has_torch():
+    try:
+        inner = in_torch(encoder)
+    except ClipSearchError:
         return None
-    if hasattr(inner, "in_torch"):
-        try:
-            inner = inner.in_torch()
-        except ClipSearchError:  # its files are gone, or others
-            return None
     saliency = importlib.import_module("clipsearch.explore.saliency")
     scores: Floats | None = saliency.region_scores(inner, pixels, direction)
     return scores

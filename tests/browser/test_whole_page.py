@@ -44,6 +44,8 @@ _SETTLED = {
     "curate": "#cs-marks .cs-markbar",
     "build": "#cs-build-name",
     "learn": ".cs-matrix td b",
+    "learn&lesson=contrast": ".cs-batch td b",
+    "learn&lesson=attention": ".cs-looks table",
 }
 
 
