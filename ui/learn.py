@@ -38,9 +38,7 @@ def page(context: Context, router: gr.HTML) -> None:
         fields = address(search)
         asked = fields.get("lesson", [""])[0]
         asked = asked if asked in lessons else first
-        collections = library.names()
-        index = fields.get("index", [""])[0]
-        index = index if index in collections else (collections or [""])[0]
+        index = fields.get("index", [""])[0] or next(iter(library.names()), "")
         answer: list[Any] = [_nav(words, asked)]
         for name, lesson in lessons.items():
             answer += lesson.open(index) if name == asked else [gr.skip()] * len(lesson.outputs)

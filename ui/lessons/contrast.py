@@ -180,7 +180,7 @@ class _Desk:
         library = self._context.library
         fresh = _Batch(batch.index, batch.seed, batch.alike)
         try:
-            if state_screen(library, batch.index, self._words) is not None:
+            if state_screen(self._context, batch.index) is not None:
                 return fresh, ""
             index = library.index(batch.index)
             encoder = library.hub.encoder(index.model_name)
@@ -259,7 +259,7 @@ class _Desk:
     def show(self, batch: _Batch, kind: str, scale: float, bias: float) -> str:
         """The batch with its loss, or what is in the way."""
         try:
-            waiting = state_screen(self._context.library, batch.index, self._words)
+            waiting = state_screen(self._context, batch.index)
         except ClipSearchError as exc:
             return message(explained(exc, self._words))
         if waiting is not None:
