@@ -300,6 +300,7 @@ class Index(Searchable):
         by: Collection[str] | None = None,
         folder: str | None = None,
         limit: int = facets.MOST_VALUES,
+        chosen: facets.Chosen | None = None,
     ) -> Facets:
         """What items have in common, for building filters, and how many have each value.
 
@@ -312,6 +313,9 @@ class Index(Searchable):
                 default the deepest one that has all items.
             limit: Maximum number of values of a facet, the most frequent ones or the first
                 folders. Dates, sizes and orientations are never cut.
+            chosen: Of facets, the values that were chosen, such as `{"camera": ["Canon", None]}`:
+                only items count that have any of them, except for the facet itself, which shows
+                what else could be chosen. Years and months are one facet here.
 
         Returns:
             The counts in `by`, years and months newest first, without items that are away. Each
@@ -321,7 +325,7 @@ class Index(Searchable):
             InvalidInputError: A bad expression, another facet, or a folder without items.
         """
         return self._reader.run(
-            lambda conn, snapshot: facets.facets(conn, snapshot, where, by, folder, limit)
+            lambda conn, snapshot: facets.facets(conn, snapshot, where, by, folder, limit, chosen)
         )
 
     def albums(self) -> list[Album]:
