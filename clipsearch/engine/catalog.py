@@ -356,6 +356,17 @@ def select_rows(conn: sqlite3.Connection, condition: str, values: Sequence[Any])
     return np.fromiter((row for (row,) in cursor), np.int64)
 
 
+def values_of(conn: sqlite3.Connection, rows: Rows, column: str) -> list[Any]:
+    """The value of a column, or of another expression, of some items, in the order of `rows`."""
+    found = dict(
+        conn.execute(
+            f"SELECT row, {column} FROM items WHERE row IN (SELECT value FROM json_each(?))",
+            (json.dumps(rows.tolist()),),
+        )
+    )
+    return [found.get(row) for row in rows.tolist()]
+
+
 def known_by(conn: sqlite3.Connection, column: str, values: Iterable[Any]) -> Iterator[Known]:
     """Items whose `key`, `sha256` or `row` is one of the values, by ascending row a chunk."""
     wanted = [stored(value) for value in values] if column == "key" else list(values)
