@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from clipsearch.explore.score_histogram import ScoreSpread
 
+from .filters import label
 from .media import thumb_url
 from .render import copy_block, escape
-from .spec import Chip, SearchSpec
+from .spec import Chip, SearchSpec, facet_field
 from .strings import Words
 
 __all__ = ["asked_for", "chip_label", "chips_row", "histogram", "share", "summary"]
@@ -34,6 +35,7 @@ def chips_row(spec: SearchSpec, words: Words) -> str:
             f'<button type="button" data-remove aria-label="'
             f'{words("search.chip_remove", label=label)}">×</button></span>'
         )
+    parts += [_filter_chip(words, *one) for one in _filters(spec, words)]
     parts.append(
         f'<span class="cs-addchip"><input type="text" maxlength="300" '
         f'aria-label="{words("search.refine_label")}" '
@@ -57,6 +59,33 @@ def asked_for(spec: SearchSpec, words: Words) -> str:
     if spec.liked or spec.unliked:
         parts.append(words("search.refined", up=len(spec.liked), down=len(spec.unliked)))
     return " ".join(parts)
+
+
+def _filters(spec: SearchSpec, words: Words) -> list[tuple[str, str, str]]:
+    """The filters: the field of the address, its value, and what it says."""
+    found = [
+        ("f", facet_field(name, value), f"{words(f'facet.{name}')}: {label(name, value, words)}")
+        for name, value in spec.facets
+    ]
+    said = (
+        ("from", spec.date_from, "facet.since"),
+        ("to", spec.date_to, "facet.until"),
+        ("width", str(spec.min_width or ""), "facet.wide"),
+        ("where", spec.where_text.strip(), "facet.where"),
+        *(("tag", tag, "facet.has_tag") for tag in spec.tags),
+        ("camera", spec.camera, "facet.has_camera"),
+        ("ids", "-".join(map(str, spec.chosen)), "facet.selection"),
+        ("selection", spec.selection, "facet.selection"),
+    )
+    return [*found, *((name, value, words(key, value=value)) for name, value, key in said if value)]
+
+
+def _filter_chip(words: Words, field: str, value: str, text: str) -> str:
+    return (
+        f'<span class="cs-filterchip"><span class="cs-label">{escape(text)}</span><button '
+        f'type="button" data-unfilter="{field}" data-value="{escape(value)}" aria-label="'
+        f'{escape(words("search.chip_remove", label=text))}">×</button></span>'
+    )
 
 
 def chip_label(chip: Chip, words: Words) -> str:

@@ -20,6 +20,7 @@ from clipsearch.server.image_files import image_answer, sent_image, shown_folder
 
 from .context import Context
 from .details import captions, chip_of_image, chip_of_region, details, read_box
+from .filters import panel
 from .media import hidden_ids
 from .pageroutes import MOST_LINK, UNKEPT, PageRoutes, fields_of, sent_fields
 from .results import CHUNK, MOST, Results
@@ -31,7 +32,8 @@ __all__ = ["PATH", "first_results", "head_tags", "result_router"]
 PATH = "/page"
 _SCRIPTS = (
     "page", "address", "dialogs", "header", "ask", "picked", "pickcards", "pickedbar", "compare",
-    "layout", "search", "grid", "view", "zoom", "region", "albums", "suggest", "results",
+    "layout", "search", "facets", "timeline", "grid", "view", "zoom", "region", "albums", "suggest",
+    "results",
 )  # fmt: skip
 _ELSEWHERE = ("map", "curate", "classify", "learn")  # tabs that show no results
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -87,6 +89,7 @@ def result_router(contexts: Mapping[str, Context]) -> APIRouter:
     router.add_api_route("/results", routes.results)
     router.add_api_route("/shapes", routes.shapes)
     router.add_api_route("/ids", routes.ids)
+    router.add_api_route("/facets", routes.facets)
     router.add_api_route("/items/{index}/{id}", routes.item)
     router.add_api_route("/items/{index}/{id}/captions", routes.captions)
     router.add_api_route("/items/{index}/{id}/region", routes.region)
@@ -123,6 +126,16 @@ class _Routes(PageRoutes):
         offset = min(read_integer(fields.get("offset", ["0"])[0]) or 0, MOST - 1)
         count = min(read_integer(fields.get("count", [""])[0]) or MOST, MOST - offset)
         return JSONResponse(results.ids(spec, offset, count), headers=UNKEPT)
+
+    def facets(self, request: Request) -> Response:
+        fields = fields_of(request)
+
+        def work(context: Context) -> dict[str, Any]:
+            spec = from_link(request.url.query[:MOST_LINK], context.library.names())
+            opened, more = fields.get("open", []), fields.get("more", [])
+            return panel(spec.folded(), context, opened=opened, more=more)
+
+        return self.answer(request, work)
 
     def item(self, request: Request, index: str, id: int) -> Response:  # noqa: A002 - as Item.id
         def work(context: Context) -> dict[str, Any]:

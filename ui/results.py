@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from clipsearch import ClipSearchError, Hit, Index, Item, Query
+from clipsearch import ClipSearchError, Hit, Index, InvalidInputError, Item, Query
 from clipsearch.explore.score_histogram import spread
 from clipsearch.locations import index_path
 from clipsearch.query import encode_together
-from clipsearch.request import MAX_K, SearchRequest
+from clipsearch.request import MAX_K
 from clipsearch.types import Hits
 from clipsearch.vectors import Floats
 
@@ -30,6 +30,7 @@ PAGE = 60  # cards at a time; more than a 1440-pixel screen shows
 CHUNK = 5_000  # proportions at a time
 MOST = MAX_K  # hits that can be reached
 _COUNTED = 241  # hits asked for at once, so that small numbers of results are exact
+_BEST = 500  # hits to sort where no score tells what fits
 _STRONG = 99.9999  # percentile: one unrelated pair in a million scores as high
 
 
@@ -54,9 +55,10 @@ class Results:
             `kind` ("error": earlier results stay; "waiting": so they do, and the page asks again;
             "screen": there are none), or `cards`, `ratios` (percent of the height) of these and
             further hits, `total` (None where it is not known), `above` (how many are better than
-            chance, None if all are or it is not known), `commit`, and the HTML of `summary` and
-            `relevance`.
+            chance, None if all are or it is not known), `commit`, and the HTML of `summary`,
+            `relevance` and `told` (which dates could not be read and were left out).
         """
+        spec = spec.folded()
         if spec.is_empty:  # marks refine a search; of a mere list there is nothing to be less like
             spec = replace(spec, unliked=())
         head: dict[str, Any] = {
@@ -72,14 +74,17 @@ class Results:
                 return {**head, **self._around(spec), "kind": kind, "notice": waiting}
             index = self._library.index(spec.index)
             spec, others = still_meant(spec, index)
-            head["link"] = spec.link()
             notes = [self._words.count("search.others", others)] if others else []
+            spec, wrong = filters.with_readable_dates(index, spec)
+            head["link"] = spec.link()
+            told = "".join(message(self._words("search.bad_date", text=date)) for date in wrong)
             filters.check(index, spec)
             show = self._browse if spec.is_empty else self._search
             found = show(spec, index, notes)
         except ClipSearchError as exc:
             return {**head, **self._around(spec), **self._failed(exc)}
-        return {**head, **self._around(spec, index), "commit": index.seen_id, **found}
+        around = {**self._around(spec, index), "commit": index.seen_id, "told": told}
+        return {**head, **around, **found}
 
     def further(self, spec: SearchSpec, offset: int) -> dict[str, Any]:
         """The cards of a search from an offset on, as `cards`, with the `commit` they are of."""
@@ -116,9 +121,9 @@ class Results:
 
     def _hits(self, spec: SearchSpec, index: Index, k: int, offset: int = 0) -> Hits:
         if spec.is_empty:
-            return index.answer(_listing(spec, k, offset))
+            return index.answer(spec.listing(k, offset))
         query, _ = _asked(spec, index)
-        return index.answer(spec.request(query, k, offset))
+        return _answer(spec, index, query, k, offset)
 
     def _failed(self, error: ClipSearchError) -> dict[str, Any]:
         return {"kind": "error", "notice": message(explained(error, self._words))}
@@ -134,7 +139,7 @@ class Results:
         return {"chips": gallery.chips_row(named, self._words)}
 
     def _browse(self, spec: SearchSpec, index: Index, notes: Sequence[str]) -> dict[str, Any]:
-        hits = index.answer(_listing(spec, _COUNTED))
+        hits = index.answer(spec.listing(_COUNTED))
         count = len(index) - len(index.away())
         told = gallery.summary(
             spec,
@@ -220,7 +225,7 @@ class Results:
     def _search(self, spec: SearchSpec, index: Index, notes: Sequence[str]) -> dict[str, Any]:
         started = time.perf_counter()
         query, vector = _asked(spec, index)
-        hits = index.answer(spec.request(query, _COUNTED))
+        hits = _answer(spec, index, query, _COUNTED)
         took_ms = (time.perf_counter() - started) * 1e3
         _, sample = self._library.sample(spec.index)
         total = self._total(spec, index, hits)
@@ -236,7 +241,8 @@ class Results:
                 *self._unseen(index, hits),
             ],
         )
-        found = self._listed(spec, hits, summary, "search.none_text", total)
+        none = "search.none_sorted" if spec.sorting else "search.none_text"
+        found = self._listed(spec, hits, summary, none, total)
         found["relevance"] = gallery.histogram(spread(sample, vector), spec, self._words)
         command, exact = spec.command(_named(index))
         python = spec.python(str(index.path), index.model_name)
@@ -246,7 +252,7 @@ class Results:
     def _total(self, spec: SearchSpec, index: Index, hits: Hits) -> int | None:
         if len(hits) < _COUNTED:
             return len(hits)
-        if spec.where is None and spec.min_score is None and spec.target == "image":
+        if spec.where is None and spec.least is None and spec.target == "image":
             info = index.info()
             return max(0, int(info["images"]) - int(info["away"]))
         return None
@@ -264,9 +270,16 @@ class Results:
         return self._words("search.ranked", n=self._words.number(total))
 
 
-def _listing(spec: SearchSpec, k: int, offset: int = 0) -> SearchRequest:
-    """The list of a collection, newest first, as a request."""
-    return SearchRequest(k=k, where=spec.where, sort="date", offset=offset)
+def _answer(spec: SearchSpec, index: Index, query: Query, k: int, offset: int = 0) -> Hits:
+    """The hits of a search; where it is not known what fits, a number of the best are sorted."""
+    try:
+        return index.answer(spec.request(query, k, offset))
+    except InvalidInputError:
+        if spec.least == spec.min_score:  # not asked by us
+            raise
+    unlimited = replace(spec.request(query, _BEST), min_score=None)
+    hits = index.answer(unlimited)
+    return replace(hits, hits=hits.hits[offset : offset + k])
 
 
 def _above(spec: SearchSpec, hits: Hits, offset: int) -> int | None:
@@ -277,7 +290,7 @@ def _above(spec: SearchSpec, hits: Hits, offset: int) -> int | None:
         hits: A part of what it found.
         offset: Where that part begins.
     """
-    if hits.floor is None or spec.hybrid:
+    if hits.floor is None or spec.hybrid or spec.sorting:
         return None
     if hits.weak and not offset:
         return 0

@@ -1,39 +1,23 @@
-"""The Photos tab: filters, and the results that the page's script shows."""
+"""The Photos tab: the results that the page's script shows."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
-from . import filters
-from .context import QUIET, ROUTED, Context, html
+from .context import QUIET, Context, html
 from .render import attribute, icon
-from .spec import from_link
+from .spec import SORTS
 from .strings import STRINGS, Words
 
 __all__ = ["page"]
 
-# What is typed and chosen becomes the address, and the script asks for what the address names.
-_TYPED = "(...values) => cs.search.typed(values)"
 _FILLED = "() => cs.search.filled()"
 
 
 def page(context: Context, router: gr.HTML) -> None:
     """Lay out the tab and connect it."""
-    with gr.Column(elem_id="cs-filters"):
-        fields = filters.layout(context)
     html(_results(context.words), "gallery.js", elem_id="cs-gallery")
-
-    def navigated(search: str) -> list[Any]:
-        return filters.updates(context, from_link(search[:20_000], context.library.names()))
-
-    for field in fields[:-2]:
-        field.input(None, fields, None, js=_TYPED, **QUIET)
-    fields[-2].submit(None, fields, None, js=_TYPED, **QUIET)
-    fields[-1].input(None, fields, None, js=_TYPED, **QUIET)
-    filled = router.to_search(navigated, router, fields, **ROUTED)
-    filled.then(None, None, None, js=_FILLED, **QUIET)
+    router.to_search(None, None, None, js=_FILLED, **QUIET)
 
 
 def _results(words: Words) -> str:
@@ -41,25 +25,27 @@ def _results(words: Words) -> str:
     texts = {
         key.removeprefix("view."): words(key)
         for key in STRINGS
-        if key.startswith(("view.", "item.", "search.up", "search.down", "search.open"))
+        if key.startswith(("view.", "item.", "facet.", "search.up", "search.down", "search.open"))
     }
     tools = "".join(
         f'<button type="button" class="cs-tool" data-panel="{panel}" aria-expanded="false" '
         f'aria-controls="{target}" aria-label="{words(key)}" title="{words(key)}">{icon}'
         f"<span>{words(key)}</span></button>"
         for panel, target, key, icon in (
-            ("filters", "cs-filters", "search.filters", _FILTER),
+            ("filters", "cs-facets", "search.filters", _FILTER),
             ("relevance", "cs-relevance", "search.relevance", _BARS),
             ("share", "cs-share", "search.share", _SHARE),
         )
     )
     return (
+        f'<div class="cs-withfacets"><aside id="cs-facets" aria-label="{words("search.filters")}">'
+        '<div class="cs-facetbody"></div></aside>'
         f'<div class="cs-results" data-words="{attribute(texts)}">'
         '<div class="cs-progress" aria-hidden="true"></div>'
         '<div id="cs-chips"></div>'
         '<div class="cs-bar"><div id="cs-summary"><p class="cs-count" role="status"></p></div>'
-        f'<div class="cs-tools">{tools}<button type="button" class="cs-tool" data-numbers '
-        f'aria-pressed="false" aria-label="{words("search.numbers")}" '
+        f'<div class="cs-tools">{_sorts(words)}{tools}<button type="button" class="cs-tool" '
+        f'data-numbers aria-pressed="false" aria-label="{words("search.numbers")}" '
         f'title="{words("search.numbers")}">{_NUMBERS}</button>'
         f'<label class="cs-size">{_SIZE}<input type="range" min="90" max="420" step="10" '
         f'aria-label="{words("search.size")}" title="{words("search.size")}"></label></div></div>'
@@ -67,7 +53,16 @@ def _results(words: Words) -> str:
         '<div class="cs-notice"></div>'
         f'<ul class="cs-justified" aria-label="{words("search.gallery")}"></ul>'
         f'<button type="button" class="cs-button cs-totop" hidden>{words("search.to_top")}</button>'
-        "</div>"
+        '</div><div id="cs-timeline" hidden></div></div>'
+    )
+
+
+def _sorts(words: Words) -> str:
+    """The orders; the first is by relevance, or newest first where nothing is asked."""
+    options = "".join(f'<option value="{name}">{words(f"facet.{name}")}</option>' for name in SORTS)
+    return (
+        f'<label class="cs-sort"><span>{words("facet.sort")}</span><select>'
+        f'<option value="">{words("facet.best")}</option>{options}</select></label>'
     )
 
 

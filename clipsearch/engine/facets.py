@@ -242,10 +242,12 @@ def _where(name: str, value: str | bool | None) -> str:
     field = _FIELDS.get(name, name)
     if name == "caption":
         return "caption is null" if not value else "caption is not null"
+    if name == "folder":
+        if not value:
+            raise InvalidInputError("a chosen folder needs a name")
+        return _inside(nfc(without_bytes(str(value))).rstrip("/") + "/")
     if value is None:
         return f"{field} is null"
-    if name == "folder":
-        return _inside(nfc(without_bytes(str(value))).rstrip("/") + "/")
     known = _CLASSES if name == "size" else _SHAPES if name == "orientation" else None
     if known is not None and value not in known:
         raise InvalidInputError(f"there is no {name} {value!r}; there are: {', '.join(known)}")

@@ -97,8 +97,14 @@ def _enlarged(index, folder, encoder):
             item, vector = items[place % len(items)], vectors[place % len(items)]
             record = Record(**{name: getattr(item, name) for name in known})
             moved = vector + rng.normal(scale=0.02, size=vector.shape)
+            record = replace(
+                record,
+                key=f"{item.key}#{place}",
+                taken_at=f"{2015 + place // 20}-{1 + place % 12:02}-10T12:00:00",
+                camera=("Canon", "Nikon", None)[place % 3],
+            )
             writer.put(
-                replace(record, key=f"{item.key}#{place}"),
+                record,
                 image=(moved / np.linalg.norm(moved)).astype(np.float32),
             )
         index_id = writer.read(state_of).index_id

@@ -211,6 +211,7 @@
     around(next);
     list = next;
     ul().dataset.link = next.link;
+    if (next.told) notice(next.told, true);
     if (!next.cards) {
       for (const node of nodes.values()) node.remove();
       nodes = new Map();
@@ -257,13 +258,16 @@
     root.setAttribute("aria-busy", on);
   };
 
+  /* How much of the window's top lies under what is stuck there. */
+  const covered = () => Math.max(document.querySelector("#cs-header")?.getBoundingClientRect().bottom ?? 0, 0);
+  /* The first image that is in sight. */
+  const seen = () => (rows?.found.length ? rows.found[Math.min(cs.layout.rowAt(rows.found, scrollY + covered() - gridTop()), rows.found.length - 1)].first : 0);
   /* Scroll to a card if it is not in sight, and give its element. */
   const reveal = (i) => {
     const row = rows && cs.layout.rowOf(rows.found, i);
     if (!row) return null;
-    const bar = document.querySelector("#cs-header")?.getBoundingClientRect().bottom ?? 0;
     const top = row.top + gridTop();
-    if (top < scrollY + Math.max(bar, 0)) scrollTo(0, top - Math.max(bar, 0) - GAP);
+    if (top < scrollY + covered()) scrollTo(0, top - covered() - GAP);
     else if (top + row.height > scrollY + innerHeight) scrollTo(0, top + row.height - innerHeight + GAP);
     render();
     return find(`[data-place="${i}"]`);
@@ -307,7 +311,8 @@
       const button = event.target.closest("button");
       if (!button) return;
       const node = button.closest(".cs-card");
-      if (button.dataset.panel) cs.search.panel(button);
+      if (button.dataset.panel === "filters") cs.facets.toggle();
+      else if (button.dataset.panel) cs.search.panel(button);
       else if (button.matches("[data-numbers]")) {
         const on = !root.classList.contains("cs-numbers");
         cs.store.set("cs-numbers", on ? "1" : "0");
@@ -319,6 +324,8 @@
     });
     root.addEventListener("keydown", move);
     cs.search.mount(root);
+    cs.facets.mount(element, words);
+    cs.timeline.mount(element, words);
     cs.albums.mount(find(".cs-tools"));
     cs.view.mount(words);
     let frame = 0, rest = 0;
@@ -331,5 +338,8 @@
     cs.results.start();
   };
 
-  cs.grid = { mount, show, notice, busy, around, anchor, relayout, render, reveal };
+  /* Bring an image to the top of the window. */
+  const scrollToPlace = (i) => { held = null; settle({ i, dy: -covered() - GAP }); render(); };
+
+  cs.grid = { mount, show, notice, busy, around, anchor, seen, relayout, render, reveal, scrollToPlace };
 })();

@@ -61,21 +61,6 @@
     setChips(params, chipsOf(before).filter((chip) => chip.split(":")[1] !== "i"));
     cs.results.open(params.toString(), { push: true, fill: true });
   };
-  const typed = ([from, to, width, camera, tags, target, where, hybrid]) => {
-    change((params) => {
-      set(params, "index", cs.header.index());
-      set(params, "from", (from || "").trim());
-      set(params, "to", (to || "").trim());
-      set(params, "width", width ? String(width) : "");
-      set(params, "camera", camera);
-      params.delete("tag");
-      for (const tag of tags || []) params.append("tag", tag);
-      set(params, "target", target === "caption" ? target : "");
-      set(params, "where", (where || "").trim());
-      set(params, "hybrid", hybrid ? "1" : "");
-    });
-    return [];
-  };
   const vote = (id, way) => change((params) => {
     const marks = { up: params.getAll("up"), down: params.getAll("down") };
     const had = marks[way].includes(id);
@@ -124,6 +109,12 @@
     const index = new URLSearchParams(cs.results.link).get("index");
     cs.results.open(new URLSearchParams(index ? { index } : {}).toString(), { push: true, fill: true });
   };
+  /* All values of a field but one; what the address says in another form, such as ids, goes whole. */
+  const without = (key, value) => change((params) => {
+    const left = params.getAll(key).filter((one) => one !== value && params.getAll(key).length > 1);
+    params.delete(key);
+    for (const one of left) params.append(key, one);
+  });
   const least = (value) => change((params) => set(params, "min", value));
   const weightOf = (chip) => Number(chip.querySelector("input").value) || 1;
   const click = (event) => {
@@ -132,6 +123,7 @@
     if (button.matches("[data-plus]")) add(1);
     else if (button.matches("[data-minus]")) add(-1);
     else if (button.matches("[data-clear]")) clear();
+    else if (button.matches("[data-unfilter]")) without(button.dataset.unfilter, button.dataset.value);
     else if (button.matches("[data-remove]")) {
       const at = place(button);
       change((params) => setChips(params, chipsOf(params).filter((_, other) => other !== at)));
@@ -169,13 +161,12 @@
     const thumb = given[chip.dataset.value]?.thumb;
     if (thumb) chip.querySelector(".cs-label").before(Object.assign(document.createElement("img"), { src: thumb, alt: "" }));
   });
-  /* Filters, relevance and the lines to copy lie behind buttons. */
+  /* Relevance and the lines to copy lie behind buttons. */
   const panel = (button, on = button.getAttribute("aria-expanded") !== "true") => {
     button.setAttribute("aria-expanded", on);
     const box = document.getElementById(button.getAttribute("aria-controls"));
-    if (button.dataset.panel === "filters") document.getElementById("cs-tabs").toggleAttribute("data-filtering", on);
-    else box.hidden = !on;
+    box.hidden = !on;
   };
 
-  cs.search = { ask, choose, typed, vote, withItem, byItem, byVector, byPicture, labelOf, dressChips, mount, panel, filled: () => { cs.restoreTyped(); return []; } };
+  cs.search = { ask, choose, change, set, vote, withItem, byItem, byVector, byPicture, labelOf, dressChips, mount, panel, filled: () => { cs.restoreTyped(); return []; } };
 })();
