@@ -41,7 +41,7 @@ __all__ = [
 
 # Of a search in an address; other fields belong to the tab that is shown.
 FIELDS = (
-    "index", "q", "c", "up", "down", "from", "to", "width", "camera", "tag", "where", "ids",
+    "index", "q", "c", "up", "down", "from", "to", "width", "camera", "tag", "f", "where", "ids",
     "selection", "target", "min", "hybrid", "sort", "of",
 )  # fmt: skip
 MAX_CHIPS = 24

@@ -326,7 +326,6 @@ STRINGS: dict[str, tuple[str, str]] = {
     "facet.has_camera": ("Camera: {value}", "Cámara: {value}"),
     "facet.selection": ("Selected images", "Imágenes seleccionadas"),
     "facet.all": ("{n} images", "{n} imágenes"),
-    "facet.some": ("{n} of {all} images", "{n} de {all} imágenes"),
     "facet.of": ("{n} of {all}", "{n} de {all}"),
     "facet.clear": ("Clear filters", "Quitar filtros"),
     "facet.done": ("Show results", "Ver resultados"),

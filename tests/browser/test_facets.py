@@ -48,7 +48,7 @@ def test_values_of_one_facet_are_alternatives_and_those_of_several_all_hold(visi
     page.locator(".cs-filterchip", has_text="Year: 2016").wait_for()
     facet(page, "Nikon").check()
     page.locator(".cs-filterchip", has_text="Camera: Nikon").wait_for()
-    page.locator("#cs-facets [role=status]", has_text=f"{either} of {LARGE} images").wait_for()
+    page.locator("#cs-facets [role=status]", has_text=f"{either} of {LARGE}").wait_for()
     assert page.locator("#cs-gallery .cs-card").count() == either
     page.get_by_role("button", name="Open 2016").click()
     facet(page, "May").check()  # narrows the year

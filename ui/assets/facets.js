@@ -125,7 +125,7 @@
     }
     parts.push(section("options", words.options, options()));
     const asked = params(), filtered = FILTERS.slice(1).some((name) => asked.has(name));
-    const told = filtered ? cs.fill(words.some, { n: number(data.items), all: number(data.all) }) : cs.fill(words.all, { n: number(data.all) });
+    const told = filtered ? cs.fill(words.of, { n: number(data.items), all: number(data.all) }) : cs.fill(words.all, { n: number(data.all) });
     body.innerHTML = `<div class="cs-facethead"><p role="status">${esc(told)}</p>${filtered ? `<button type="button" class="cs-link" data-unfiltered data-key="clear">${esc(words.clear)}</button>` : ""}</div>
       ${parts.join("")}<button type="button" class="cs-button cs-primary cs-facetdone">${esc(words.done)}</button>`;
     const again = key && [...body.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key);
