@@ -71,6 +71,12 @@ def search(page, text):
     )
 
 
+def more_options(page):
+    """Open the section of the panel that has the filter expression."""
+    section = page.locator("[data-section=options]")
+    section.evaluate("one => one.open || one.querySelector('summary').click()")
+
+
 def names(page):
     """What the gallery shows, in order."""
     return page.locator("#cs-gallery .cs-name").all_text_contents()

@@ -72,8 +72,8 @@ def test_filters_of_older_links_still_hold(visit):
     assert chips(page) == ["Tag: lion", "At least 100 pixels wide"]
     assert facet(page, "lion").is_checked()
     page.get_by_role("button", name="Remove At least 100").click()
-    page.wait_for_url(re.compile("tag%3Alion"))
-    assert "width" not in page.url
+    page.wait_for_function("!location.search.includes('width')")
+    assert "tag%3Alion" in page.url
     page.goto(page.url.split("?")[0] + "?index=large&camera=Canon&from=2016&to=2016-06")
     page.locator(".cs-filterchip", has_text="Since 2016").wait_for()
     page.wait_for_selector("#cs-facets input[type=date]")
@@ -104,14 +104,10 @@ def test_the_timeline_goes_to_a_month_by_key_and_pointer(visit):
     page.wait_for_function("scrollY > 1000")
     assert line.get_attribute("aria-valuetext") == "January 2015"
     page.keyboard.press("PageUp")
-    assert line.get_attribute("aria-valuetext").endswith("2015")
-    page.keyboard.press("PageUp")
-    page.wait_for_timeout(300)
-    year = line.get_attribute("aria-valuetext").split()[-1]
+    assert line.get_attribute("aria-valuetext") == "December 2016"
     box = line.bounding_box()
     page.mouse.click(box["x"] + 20, box["y"] + 2)
     page.wait_for_function("scrollY < 400")
-    assert int(year) <= 2016
     page.mouse.wheel(0, 900)
     page.wait_for_selector("#cs-timeline.cs-moving")
     assert page.evaluate("document.querySelector('.cs-now span').textContent").split()[-1] >= "2020"
@@ -133,7 +129,7 @@ def test_results_are_sorted_by_date_and_size(visit, site, encoder):
     page.wait_for_url(re.compile("sort=largest"))
     with Index.open(site.home / "large", encoder) as index:
         largest = index.search(where="id > 0", sort="size", k=1).hits[0].item.id
-        newest = index.search("a cat", sort="date", k=60)
+        newest = index.search("a cat", sort="date", k=500)
     page.wait_for_function(f"{first} === '{largest}'")
     page.goto(f"{site.url}/?index=large&q=a+cat&sort=newest")
     page.wait_for_selector(".cs-score")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ..ui_support import QUERY, names, photo, search
+from ..ui_support import QUERY, more_options, names, photo, search
 
 pytestmark = pytest.mark.browser
 
@@ -126,7 +126,7 @@ def test_an_error_stands_beside_the_results(visit):
     page = visit("?q=a+cat")
     page.wait_for_selector(".cs-card")
     shown = names(page)
-    page.locator("#cs-facets summary", has_text="More options").click()
+    more_options(page)
     page.get_by_label("Filter expression").fill("nonsense ===")
     page.keyboard.press("Enter")
     page.wait_for_selector(".cs-notice [role=alert]")

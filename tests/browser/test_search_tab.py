@@ -11,7 +11,7 @@ import pytest
 
 from clipsearch import Index
 
-from ..ui_support import QUERY, names, photo, search
+from ..ui_support import QUERY, more_options, names, photo, search
 from .conftest import LARGE
 
 pytestmark = pytest.mark.browser
@@ -93,7 +93,7 @@ def test_the_least_relevance_hides_the_rest_and_filters_work(visit, site, encode
     assert names(page) == ["chelsea.png"]
     page.get_by_role("button", name="Show all").click()
     page.wait_for_function("document.querySelectorAll('.cs-card').length > 5")
-    page.locator("#cs-facets summary", has_text="More options").click()
+    more_options(page)
     page.get_by_label("Filter expression").fill("name like '%.jpg'")
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('.cs-count').textContent.includes('1 filter')")
@@ -185,7 +185,7 @@ def choose_collection(page, name):
 def test_another_collection_is_shown_without_the_filters_of_the_first(visit):
     page = visit("?index=large&q=a+cat&c=0.5:t:spots&where=width>400")
     page.wait_for_selector(".cs-score")
-    page.locator("#cs-facets summary", has_text="More options").click()
+    more_options(page)
     box = page.get_by_label("Filter expression")
     assert box.input_value() == "width>400"
     choose_collection(page, "demo")
