@@ -60,7 +60,8 @@ def event(**data):
 def run(site, spec, language="en"):
     """What the page shows for a search: its summary and what stands in place of results."""
     found = Results(context(site, language)).first(spec)
-    return words_of(found.get("summary", "")), words_of(found.get("notice", ""))
+    told = found.get("notice", "") or found.get("told", "")
+    return words_of(found.get("summary", "")), words_of(told)
 
 
 def words_of(html):
