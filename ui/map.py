@@ -32,7 +32,7 @@ _COLOURS = (
     "#0f7370", "#d9772b", "#7b5ea7", "#b8384f", "#3b78b5", "#7a8b2a",
     "#c2569b", "#5b6b73", "#a0793d", "#2f9e6e", "#4f5bd5", "#8a4b32",
 )  # fmt: skip
-_RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")  # viridis, as heat maps have it
+_RAMP = ("#75678f", "#4a66a8", "#21918c", "#5ec962", "#fde725")  # viridis, seen on dark as well
 _NO_COLOUR = "#8b8d91"  # where colors say nothing
 _WAYS = ("cluster", "tag", "score")
 _TOOLS = ("move", "box", "lasso")
