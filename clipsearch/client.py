@@ -172,12 +172,15 @@ class RemoteIndex(Searchable):
         threshold: float | None = None,
         *,
         kinds: Sequence[str] = ("bytes", "pixels", "looks"),
+        where: str | None = None,
         limit: int = 100,
     ) -> list[list[Duplicate]]:
         """As `Index.duplicates`, the largest `limit` groups; items know little but their id."""
         asked: dict[str, Any] = {"kind": list(kinds), "limit": limit}
         if threshold is not None:
             asked["threshold"] = threshold
+        if where is not None:
+            asked["where"] = where
         answer = self._client._send("GET", f"{self._path}/duplicates", params=asked).json()
         return [[duplicate_of_public(member) for member in group] for group in answer["groups"]]
 

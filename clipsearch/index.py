@@ -389,6 +389,8 @@ class Index(Searchable):
         threshold: float | None = None,
         *,
         kinds: Collection[str] = ("bytes", "pixels", "looks"),
+        where: str | None = None,
+        progress: Callable[[Literal["vectors", "images"], int, int], None] | None = None,
     ) -> list[list[Duplicate]]:
         """Groups of items that are copies of each other: same bytes, same pixels, or look alike.
 
@@ -400,36 +402,56 @@ class Index(Searchable):
             threshold: Cosine from which images are compared, in (0, 1]; None for 0.8 (0.6 where
                 the structure is as good as equal, 0.95 where images cannot be read).
             kinds: What to look for: any of "bytes", "pixels", "looks".
+            where: Look only at items that satisfy this expression.
+            progress: Told what is being compared, how many images are done, and of how many.
+                What it raises stops the search.
 
         Returns:
             Groups, largest first; each member is `(item, score)` with its `kind`. The first is
             the leader: the largest image, of equally large ones the one indexed first. The
-            others are like the leader, by kind and then by cosine with it.
+            others are like the leader, by kind and then by cosine with it. One of each group has
+            in `keep` why it is suggested to be kept.
 
         Raises:
-            InvalidInputError: A threshold out of range, or another kind.
+            InvalidInputError: A threshold out of range, another kind, or a bad expression.
         """
         from .engine.curation import duplicate_groups
         from .intake.sights import Comparer
 
         def work(conn: Any, snapshot: Snapshot) -> list[list[Duplicate]]:
+            among = _rows_of(conn, where)
             with Comparer(
                 self.indexed_folders(),
                 pixels="pixels" in kinds or "looks" in kinds,
                 looks="looks" in kinds,
             ) as judge:
                 return duplicate_groups(
-                    conn, snapshot.present["image"], judge, threshold=threshold, kinds=kinds
+                    conn,
+                    snapshot.present["image"],
+                    judge,
+                    threshold=threshold,
+                    kinds=kinds,
+                    among=among,
+                    tell=progress or (lambda what, done, of: None),
                 )
 
         return self._reader.run(work)
 
-    def pairs(self, k: int = 50) -> list[Hit]:
-        """The items whose image and caption agree least, lowest cosine first, ties by id."""
+    def pairs(self, k: int = 50, *, where: str | None = None) -> list[Hit]:
+        """The items whose image and caption agree least, lowest cosine first, ties by id.
+
+        Args:
+            k: How many at most.
+            where: Look only at items that satisfy this expression.
+
+        Raises:
+            InvalidInputError: A bad expression.
+        """
         from .engine.weak_pairs import worst_pairs
 
         def work(conn: Any, snapshot: Snapshot) -> list[Hit]:
-            rows, scores = worst_pairs(snapshot.present["image"], snapshot.present["caption"], k)
+            stores = snapshot.present["image"], snapshot.present["caption"]
+            rows, scores = worst_pairs(*stores, k, among=_rows_of(conn, where))
             items = catalog.items(conn, rows.tolist())
             baseline = ScoreBaseline.of(snapshot.baselines, "text", "image")
             return list(hits_of(items, rows, scores, baseline))
@@ -963,3 +985,12 @@ class Index(Searchable):
 
     def __repr__(self) -> str:
         return f"Index({str(self._path)!r}, model={self._model_name!r})"
+
+
+def _rows_of(conn: Any, where: str | None) -> Rows | None:
+    """The rows that satisfy an expression, ascending; None for all."""
+    from .engine.filters import compile_where
+
+    if where is None:
+        return None
+    return catalog.select_rows(conn, *compile_where(where, catalog.extra_fields(conn)))

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from clipsearch.ui import Library, Settings, build, classify, curate, why
+from clipsearch.ui import Library, Settings, build, classify, why
 from clipsearch.ui import map as map_page
 from clipsearch.ui.context import Context
+from clipsearch.ui.curated import Asked, Curated
 from clipsearch.ui.details import chip_of_image
 from clipsearch.ui.jobs import Jobs
 from clipsearch.ui.lessons import space
@@ -107,8 +108,10 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
         results.further(spec, 60)["notice"],
         results.shapes(spec, 60)["notice"],
         map_page._Desk(given).show(SearchSpec(name), "cluster"),
-        curate._Desk(given).find(curate._Marks(), name, "duplicates", 0.9)[-1],
-        curate._Desk(given).find(curate._Marks(name, ((1, ""),)), name, "outliers", 0.9)[-1],
+        *(
+            Curated(given).answer(Asked(SearchSpec(name), look), 0, 0)["notice"]
+            for look in ("duplicates", "outliers")
+        ),
         why._Desk(given).from_item(name, 1, "a dog")[-1],
         space._Desk(given).picked(space._State(), event(index=name, id=1)).problem,
     ]
@@ -120,8 +123,6 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
         assert said[language] in unescape(answer)
         assert str(folder) not in answer
         assert "scans" not in answer
-    _, bar = curate._Desk(given).mark(curate._Marks(name, ((1, ""),)), event(id=2, checked=True))
-    assert "cs-markbar" in bar
 
 
 def test_a_map_without_a_collection_asks_for_one(site):
@@ -156,9 +157,8 @@ def test_ids_in_links_and_marks_name_no_other_image_once_a_backup_was_put_back(s
     # What nobody knows anything about stays: links of older versions, and those written by hand.
     for link in ("index=restored&q=x&up=2", "index=restored&q=x&up=2&of=abc"):
         assert still_meant(from_link(link, names), library.index("restored"))[1] == 0
-    marked = curate._Marks("restored", tuple(dict(asked.meant).items()))
-    table, _ = curate._Desk(context(site))._exports(marked)
-    assert base64.b64decode(table.partition(",")[2]).decode().count("/photos/") == 2
+    _, marked = Curated(context(site)).listed(Asked(SearchSpec("restored")), dict(asked.meant))
+    assert sorted(marked) == [1, 3]
     of = dict(asked.meant)[2]
     seen = from_link(f"index=restored&q=x&up=2&of={of}", names)
     assert "1 marked" in run(site, seen)[0]
@@ -172,8 +172,9 @@ def test_images_that_may_not_be_shown_are_left_out_with_what_to_do(site, languag
     assert told in words_of(found["summary"])
     further = results.further(SearchSpec("photos"), 60)
     assert not any(card["image"] for card in found["cards"] + further["cards"])
-    _, _, curated = curate._Desk(asked).find(curate._Marks(), "photos", "outliers", 0.8)
-    assert told in words_of(curated)
+    curated = Curated(asked).answer(Asked(SearchSpec("photos"), "outliers"), 0, 0)
+    assert told in words_of(curated["summary"])
+    assert not any(card["image"] for card in curated["groups"][0]["cards"])
 
 
 def test_what_is_browsed_is_counted_with_its_filters(site):

@@ -20,6 +20,7 @@ from clipsearch.server.settings import ServerSettings
 from . import pages
 from .albumroutes import album_router
 from .compression import CompressedPage
+from .curate_routes import curate_router
 from .headtags import HeadTags
 from .jobs import Jobs
 from .library import Library
@@ -84,6 +85,7 @@ def assemble(library: Library, settings: Settings) -> Page:
     routes.include_router(result_router(contexts))
     routes.include_router(picked_router(contexts))
     routes.include_router(album_router(contexts))
+    routes.include_router(curate_router(contexts))
     routes.add_middleware(CompressedPage)
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)

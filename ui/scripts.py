@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse
 __all__ = ["script_url", "scripts_router"]
 
 _FOLDER = Path(__file__).parent / "assets"
-_TABS = ("learn", "map")  # folders of modules, which import each other by relative paths
+_TABS = ("curate", "learn", "map")  # folders of modules, which import each other by relative paths
 _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 

@@ -100,7 +100,9 @@ def make_theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheets."""
-    files = ("style", "shell", "results", "facets", "view", "map", "picked", "albums", "learn")
+    files = (
+        "style", "shell", "results", "facets", "view", "map", "picked", "albums", "learn", "curate",
+    )  # fmt: skip
     return "\n".join(asset(f"{name}.css") for name in files)
 
 

@@ -1,4 +1,4 @@
-"""Classify, Why, Curate, Build, Learn."""
+"""Classify, Why, Build, Learn."""
 
 from __future__ import annotations
 
@@ -103,18 +103,6 @@ def test_learn_says_what_is_wrong_with_a_picture_and_keeps_the_others(visit, tmp
     page.set_input_files("#cs-learn-drop input", tmp_path / "notes.png")
     page.locator("#cs-matrix [role=alert]").get_by_text("notes.png").wait_for()
     assert page.locator(".cs-matrix tbody tr").count() == 3
-
-
-def test_curate_marks_and_exports(visit):
-    page = visit("?tab=curate")
-    page.wait_for_selector(".cs-markbar")
-    page.get_by_text("outliers", exact=True).click()
-    page.wait_for_selector("#cs-curated input[type=checkbox]")
-    page.locator("#cs-curated input[type=checkbox]").first.check()
-    page.get_by_text("1 marked").wait_for()
-    with page.expect_download() as download:
-        page.get_by_role("link", name="List of paths").click()
-    assert download.value.path().read_text().strip().endswith((".png", ".jpg", ".jpeg"))
 
 
 def build(page, name, below=""):

@@ -41,7 +41,7 @@ _SETTLED = {
     "classify": "#cs-classified .cs-blank",
     "why": "#cs-heat .cs-blank",
     "map": ".cs-mapbox canvas",
-    "curate": "#cs-marks .cs-markbar",
+    "curate": "#cs-curate .cs-message, #cs-curate .cs-twin",
     "build": "#cs-build-name",
     "learn": ".cs-matrix td b",
     "learn&lesson=contrast": ".cs-batch td b",
