@@ -232,6 +232,7 @@ const mount = (box, texts) => {
 /* What the address names, unless it is shown already and the index is as it was. */
 export const visit = async (box, texts) => {
   if (root !== box) { shown = null; mount(box, texts); }
+  root.style.setProperty("--header", `${document.getElementById("cs-header").offsetHeight}px`); // which stays in sight
   controls();
   const key = keyOf();
   if (shown?.key !== key) { await open(); return; }
