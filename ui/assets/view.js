@@ -37,7 +37,7 @@
         </div>
         <div class="cs-extra" role="status"></div><div class="cs-table-of"></div></div>
       <button type="button" class="cs-closer" data-close aria-label="${words["item.close"]}">\u00d7</button>`;
-    document.body.append(dialog); // another tab may be shown than that of the search
+    document.querySelector(".gradio-container .contain").append(dialog); // another tab may be shown than that of the search
     dialog.addEventListener("cancel", (event) => { event.preventDefault(); close(); });
     dialog.addEventListener("click", (event) => {
       const button = event.target.closest("button");

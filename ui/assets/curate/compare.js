@@ -27,7 +27,7 @@ const build = (words) => {
   const told = make("p", "cs-told");
   told.setAttribute("role", "status");
   dialog.append(bar, make("div", "cs-panes"), told, make("div", "cs-pairabout"));
-  document.body.append(dialog);
+  document.querySelector(".gradio-container .contain").append(dialog);
   dialog.addEventListener("cancel", (event) => { event.preventDefault(); history.back(); });
   dialog.addEventListener("click", (event) => {
     const pressed = event.target.closest("button");

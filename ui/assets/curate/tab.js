@@ -184,13 +184,13 @@ const act = async (button) => {
       section.replaceWith(group(one, shown, words, Number(section.dataset.place) + 1));
       marked();
     } else if (button.matches("[data-compare]")) compare(one.cards, Math.max(at, 1), shown.index, words, { isPicked, pick, ask });
-    else if (button.matches(".cs-open")) enlarge(one.cards, at);
+    else if (button.matches(".cs-open")) await enlarge(one.cards, at);
   } catch (error) { if (!error.lost) cs.toast(error.message, "error"); } finally { busy(false); }
 };
-/* The large view goes through the images of a group. */
+/* The large view goes on through the images of a group. */
 const enlarge = (cards, at) => {
-  const ratios = cards.map((card) => (card.height ? Math.round((100 * card.width) / card.height) : 100));
-  cs.view.open(at, false, { index: shown.index, cards, ratios, total: cards.length, more: false, asked: false, loading: new Map() });
+  const ids = cards.map((card) => card.id);
+  return cs.view.openItem(shown.index, ids[at], [...ids.slice(at + 1), ...ids.slice(0, at)]);
 };
 
 const mount = (box, texts) => {
@@ -216,6 +216,7 @@ const mount = (box, texts) => {
     }
   });
   window.addEventListener("cs:picked", marked);
+  window.addEventListener("cs:changed", () => { if (root.offsetParent) visit(root, words); }); // tagged, removed, or put back
   window.addEventListener("scroll", () => {
     if (!shown || !root.offsetParent) return;
     shown.y = scrollY;
