@@ -61,8 +61,10 @@ def _frame(words: Words) -> str:
         f"</button>"
         f'<span class="cs-lists" title="{words("curate.list_help")}" hidden>'
         f"{words('curate.list')} "
-        '<button type="button" class="cs-button" data-list="csv">CSV</button>'
-        '<button type="button" class="cs-button" data-list="txt">TXT</button></span>'
+        f'<button type="button" class="cs-button" data-list="csv" '
+        f'aria-label="{words("curate.list")}: CSV">CSV</button>'
+        f'<button type="button" class="cs-button" data-list="txt" '
+        f'aria-label="{words("curate.list")}: TXT">TXT</button></span>'
         f'<span class="cs-hint">{words("curate.safe")}</span></div></div>'
         '<div class="cs-curatenotice"></div><div class="cs-curated"></div>'
         '<div class="cs-curatemore" aria-hidden="true"></div></div>'

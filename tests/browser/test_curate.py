@@ -98,7 +98,7 @@ def test_the_list_says_what_may_be_deleted_and_looks_at_the_disk(visit, copies):
 
     def listed(form):
         with page.expect_download() as download:
-            page.get_by_role("button", name=form, exact=True).click()
+            page.get_by_role("button", name=f"What may be deleted: {form}").click()
         return download.value.path().read_text(encoding="utf-8-sig")
 
     rows = list(csv.DictReader(listed("CSV").splitlines()))
@@ -212,12 +212,19 @@ def test_many_groups_come_part_by_part_and_a_reload_keeps_the_place(visit, site)
     assert page.locator(".cs-twins").count() >= 24
 
 
-def test_outliers_are_marked_for_the_bar(visit):
-    page = visit("?tab=curate")
+def test_outliers_are_marked_and_what_the_bar_removes_is_gone_until_it_is_put_back(visit, copies):
+    page = opened(visit, copies)
     page.get_by_role("button", name="Outliers").click()
+    page.wait_for_selector(".cs-loose .cs-twin")
+    name = page.locator(".cs-file").first.inner_text()
     page.locator(".cs-twin input").first.check()
-    assert page.get_by_role("region", name="Selection").get_by_text("1 selected").is_visible()
-    page.evaluate("cs.picked.clear()")
+    bar = page.get_by_role("region", name="Selection")
+    assert bar.get_by_text("1 selected").is_visible()
+    bar.locator("[data-pick=remove]").click()
+    gone = "name => ![...document.querySelectorAll('.cs-file')].some((e) => e.textContent === name)"
+    page.wait_for_function(gone, arg=name)
+    bar.locator("[data-pick=undo]").click()
+    page.wait_for_function(gone.replace("!", "", 1), arg=name)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
