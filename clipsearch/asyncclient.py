@@ -165,10 +165,11 @@ class AsyncRemoteIndex:
         threshold: float | None = None,
         *,
         kinds: Sequence[str] = ("bytes", "pixels", "looks"),
+        where: str | None = None,
         limit: int = 100,
     ) -> list[list[Duplicate]]:
         """As `Index.duplicates`, the largest `limit` groups; items know little but their id."""
-        return await self._do(self._calls.duplicates(threshold, kinds, limit))
+        return await self._do(self._calls.duplicates(threshold, kinds, where, limit))
 
     async def facets(
         self, where: str | None = None, *, by: Sequence[str] | None = None, limit: int = 100

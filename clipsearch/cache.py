@@ -1,8 +1,8 @@
 """One folder for what can be computed again, shared by all processes of a user without locks.
 
 Everything in it is an entry under `KIND/...`: vectors of class names and of generic texts, maps,
-thumbnails, exported models and what their names mean. When all of them together outgrow the limit,
-those used least recently are deleted, whatever their kind.
+selections on them, thumbnails, exported models and what their names mean. When all of them together
+outgrow the limit, those used least recently are deleted, whatever their kind.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ _LOOK_SHARE = 1 / 16
 _LOOKED = ".looked-through"
 _USED_S = 60.0  # to the minute, so that a page of thumbnails does not write to the disk
 # The names that entries have. Nothing else is ever deleted: the variable may name any folder.
-_KINDS = ("classes", "maps", "models", "names", "probes", "text", "thumbnails")
+_KINDS = ("classes", "items", "maps", "models", "names", "probes", "text", "thumbnails")
 _ENTRY = re.compile(
     r"(?:classes|probes)/[0-9a-f]{64}\.npy"
+    r"|items/[0-9a-f]{32}\.json"
     r"|maps/[0-9a-f]{64}\.npz"
     r"|models/[0-9a-f]{1,32}"
     r"|names/[0-9a-f]{64}\.json"

@@ -143,12 +143,14 @@ class IndexCalls:
         return Call("GET", self._of(id), lambda answer: item_of_public(answer.json()))
 
     def duplicates(
-        self, threshold: float | None, kinds: Sequence[str], limit: int
+        self, threshold: float | None, kinds: Sequence[str], where: str | None, limit: int
     ) -> Call[list[list[Duplicate]]]:
         """The largest groups of duplicates."""
         asked: dict[str, Any] = {"kind": list(kinds), "limit": limit}
         if threshold is not None:
             asked["threshold"] = threshold
+        if where is not None:
+            asked["where"] = where
 
         def reads(answer: httpx.Response) -> list[list[Duplicate]]:
             groups = answer.json()["groups"]

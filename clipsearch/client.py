@@ -139,10 +139,11 @@ class RemoteIndex(Searchable):
         threshold: float | None = None,
         *,
         kinds: Sequence[str] = ("bytes", "pixels", "looks"),
+        where: str | None = None,
         limit: int = 100,
     ) -> list[list[Duplicate]]:
         """As `Index.duplicates`, the largest `limit` groups; items know little but their id."""
-        return self._do(self._calls.duplicates(threshold, kinds, limit))
+        return self._do(self._calls.duplicates(threshold, kinds, where, limit))
 
     def facets(
         self, where: str | None = None, *, by: Sequence[str] | None = None, limit: int = 100

@@ -142,6 +142,7 @@ def duplicate_document(member: Duplicate) -> dict[str, Any]:
         "score": member.score,
         "kind": member.kind,
         "checked": member.checked,
+        "keep": member.keep,
         "sha256": item.sha256,
         "size_bytes": item.size_bytes,
         "width": item.width,
@@ -222,7 +223,13 @@ def duplicate_of_public(document: Mapping[str, Any]) -> Duplicate:
     """The member of a document that `public_duplicate` made."""
     known = {name: document[name] for name in ("id", "sha256", "size_bytes", "width", "height")}
     item = Item(key=f"#{document['id']}", **known)
-    return Duplicate(item, document["score"], document["kind"], checked=document["checked"])
+    return Duplicate(
+        item,
+        document["score"],
+        document["kind"],
+        checked=document["checked"],
+        keep=document.get("keep"),
+    )
 
 
 def hits_of_public(document: Mapping[str, Any]) -> Hits:

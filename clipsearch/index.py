@@ -193,6 +193,11 @@ class Index(Searchable):
         return self._reader.run(lambda conn, snapshot: snapshot.generation)
 
     @property
+    def index_id(self) -> str:
+        """Random id of the index, which its copies have too."""
+        return self._reader.state().index_id
+
+    @property
     def commit_id(self) -> str:
         """Random id of the last committed state.
 
@@ -301,6 +306,7 @@ class Index(Searchable):
         by: Collection[str] | None = None,
         folder: str | None = None,
         limit: int = facets.MOST_VALUES,
+        chosen: facets.Chosen | None = None,
     ) -> Facets:
         """What items have in common, for building filters, and how many have each value.
 
@@ -313,6 +319,9 @@ class Index(Searchable):
                 default the deepest one that has all items.
             limit: Maximum number of values of a facet, the most frequent ones or the first
                 folders. Dates, sizes and orientations are never cut.
+            chosen: Of facets, the values that were chosen, such as `{"camera": ["Canon", None]}`:
+                only items count that have any of them, except for the facet itself, which shows
+                what else could be chosen. Years and months are one facet here.
 
         Returns:
             The counts in `by`, years and months newest first, without items that are away. Each
@@ -322,7 +331,7 @@ class Index(Searchable):
             InvalidInputError: A bad expression, another facet, or a folder without items.
         """
         return self._reader.run(
-            lambda conn, snapshot: facets.facets(conn, snapshot, where, by, folder, limit)
+            lambda conn, snapshot: facets.facets(conn, snapshot, where, by, folder, limit, chosen)
         )
 
     def albums(self) -> list[Album]:
@@ -386,6 +395,8 @@ class Index(Searchable):
         threshold: float | None = None,
         *,
         kinds: Collection[str] = ("bytes", "pixels", "looks"),
+        where: str | None = None,
+        progress: Callable[[Literal["vectors", "images"], int, int], None] | None = None,
     ) -> list[list[Duplicate]]:
         """Groups of items that are copies of each other: same bytes, same pixels, or look alike.
 
@@ -397,41 +408,73 @@ class Index(Searchable):
             threshold: Cosine from which images are compared, in (0, 1]; None for 0.8 (0.6 where
                 the structure is as good as equal, 0.95 where images cannot be read).
             kinds: What to look for: any of "bytes", "pixels", "looks".
+            where: Look only at items that satisfy this expression.
+            progress: Told what is being compared, how many images are done, and of how many.
+                What it raises stops the search.
 
         Returns:
             Groups, largest first; each member is `(item, score)` with its `kind`. The first is
             the leader: the largest image, of equally large ones the one indexed first. The
-            others are like the leader, by kind and then by cosine with it.
+            others are like the leader, by kind and then by cosine with it. One of each group has
+            in `keep` why it is suggested to be kept.
 
         Raises:
-            InvalidInputError: A threshold out of range, or another kind.
+            InvalidInputError: A threshold out of range, another kind, or a bad expression.
         """
         from .engine.curation import duplicate_groups
         from .intake.sights import Comparer
 
         def work(conn: Any, snapshot: Snapshot) -> list[list[Duplicate]]:
+            among = _rows_of(conn, where)
             with Comparer(
                 self.indexed_folders(),
                 pixels="pixels" in kinds or "looks" in kinds,
                 looks="looks" in kinds,
             ) as judge:
                 return duplicate_groups(
-                    conn, snapshot.present["image"], judge, threshold=threshold, kinds=kinds
+                    conn,
+                    snapshot.present["image"],
+                    judge,
+                    threshold=threshold,
+                    kinds=kinds,
+                    among=among,
+                    tell=progress or (lambda what, done, of: None),
                 )
 
         return self._reader.run(work)
 
-    def pairs(self, k: int = 50) -> list[Hit]:
-        """The items whose image and caption agree least, lowest cosine first, ties by id."""
+    def pairs(self, k: int = 50, *, where: str | None = None) -> list[Hit]:
+        """The items whose image and caption agree least, lowest cosine first, ties by id.
+
+        Args:
+            k: How many at most.
+            where: Look only at items that satisfy this expression.
+
+        Raises:
+            InvalidInputError: A bad expression.
+        """
         from .engine.weak_pairs import worst_pairs
 
         def work(conn: Any, snapshot: Snapshot) -> list[Hit]:
-            rows, scores = worst_pairs(snapshot.present["image"], snapshot.present["caption"], k)
+            stores = snapshot.present["image"], snapshot.present["caption"]
+            rows, scores = worst_pairs(*stores, k, among=_rows_of(conn, where))
             items = catalog.items(conn, rows.tolist())
             baseline = ScoreBaseline.of(snapshot.baselines, "text", "image")
             return list(hits_of(items, rows, scores, baseline))
 
         return self._reader.run(work)
+
+    def score_baseline(
+        self, kind: Literal["text", "image"], modality: Modality = "image"
+    ) -> ScoreBaseline | None:
+        """How unrelated pairs score, for queries of a kind on vectors of a modality.
+
+        Returns:
+            The distribution; None where the index has none yet.
+        """
+        return self._reader.run(
+            lambda conn, snapshot: ScoreBaseline.of(snapshot.baselines, kind, modality)
+        )
 
     def verify(self, *, full: bool = False) -> Verification:
         """Check that nothing is missing, altered, lost or doubled; see `verify.verify`."""
@@ -627,6 +670,27 @@ class Index(Searchable):
 
         return self._reader.run(work)
 
+    def keep_selection(self, ids: Sequence[int]) -> str:
+        """Keep a set of items of any size on this machine, for filters.
+
+        A backup that is put back may give ids again; then the set is without them. Sets that were
+        not used for long are dropped with the rest of the cache.
+
+        Args:
+            ids: Item ids; those that are not there are ignored.
+
+        Returns:
+            A token; `selection = 'TOKEN'` in a filter asks for the items.
+
+        Raises:
+            InvalidInputError: An id is no whole number, or the cache cannot be written.
+        """
+        from .item_sets import keep_items
+
+        rows = check_ids(ids).tolist()
+        named = self._reader.run(lambda conn, snapshot: catalog.named(conn, rows))
+        return keep_items(self.index_id, named)
+
     def tags(self, ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
         """Tags of those items that have any, by id, most probable first."""
         rows = check_ids(ids).tolist()
@@ -813,14 +877,28 @@ class Index(Searchable):
         source = ImageSource(images, ids=ids, captions=captions, metadata=metadata)
         return self.add(source, on_error=on_error, progress=progress, options=options)
 
-    def remove(self, ids: Sequence[int], *, wait: bool | float = False) -> int:
+    def remove(self, ids: Sequence[int], *, keep: bool = False, wait: bool | float = False) -> int:
         """Remove items; ids that are not there are ignored.
+
+        Args:
+            ids: Item ids.
+            keep: Whether `restore` can put them back; see `Writer.remove`.
+            wait: As for `writer`.
 
         Returns:
             How many items were removed.
         """
         with self.writer(wait=wait) as writer:
-            return writer.remove(ids)
+            return writer.remove(ids, keep=keep)
+
+    def restore(self, ids: Sequence[int], *, wait: bool | float = False) -> int:
+        """Put items back that were removed with `keep`, under their ids; see `Writer.restore`.
+
+        Returns:
+            How many items are back.
+        """
+        with self.writer(wait=wait) as writer:
+            return writer.restore(ids)
 
     def set_tags(
         self,
@@ -1013,7 +1091,7 @@ class Index(Searchable):
         Only the images in these are shown to others, unless the person who starts a server names
         more. What an index says itself does not count, as it may come from anybody.
         """
-        return indexed_folders(self._reader.state().index_id, self._path)
+        return indexed_folders(self.index_id, self._path)
 
     def get_meta(self, key: str) -> Any:
         """A small JSON document kept with `Writer.set_meta`, or None."""
@@ -1040,3 +1118,12 @@ class Index(Searchable):
 
     def __repr__(self) -> str:
         return f"Index({str(self._path)!r}, model={self._model_name!r})"
+
+
+def _rows_of(conn: Any, where: str | None) -> Rows | None:
+    """The rows that satisfy an expression, ascending; None for all."""
+    from .engine.filters import compile_where
+
+    if where is None:
+        return None
+    return catalog.select_rows(conn, *compile_where(where, catalog.extra_fields(conn)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
 from .folding import fold
 from .types import Item
 
-__all__ = ["SORTS", "Sort", "in_order", "name_key", "order_by"]
+__all__ = ["COLUMNS", "SORTS", "Sort", "arranged", "in_order", "name_key", "order_by"]
 
 Sort = Literal["score", "date", "size", "name"]
 SORTS: tuple[Sort, ...] = ("score", "date", "size", "name")
@@ -23,7 +23,8 @@ _VALUES: dict[str, Callable[[Item], Any]] = {
     "size": lambda item: item.size_bytes,
     "name": lambda item: name_key(item.path or item.key),
 }
-_COLUMNS = {
+# The same values as SQL over the table `items`.
+COLUMNS: dict[Sort, str] = {
     "date": "nullif(taken_at, '')",
     "size": "size_bytes",
     "name": "name_key(coalesce(path, key))",
@@ -51,10 +52,15 @@ def in_order(
         reverse: Whether to turn the order round; what has no value stays last.
     """
     ranked = list(entries)
+    values = ranked if sort == "score" else [_VALUES[sort](item_of(entry)) for entry in ranked]
+    return arranged(ranked, values, sort, reverse=reverse)
+
+
+def arranged(ranked: Sequence[T], values: Sequence[Any], sort: Sort, *, reverse: bool) -> list[T]:
+    """As `in_order`, by the value that is given for each entry, which "score" does not read."""
     if sort == "score":
-        return ranked[::-1] if reverse else ranked
-    value = _VALUES[sort]
-    known = [(value(item_of(entry)), entry) for entry in ranked]
+        return list(ranked[::-1] if reverse else ranked)
+    known = list(zip(values, ranked, strict=True))
     found = [pair for pair in known if pair[0] is not None]
     found.sort(key=lambda pair: pair[0], reverse=(sort in _DESCENDING) is not reverse)
     return [entry for _, entry in found] + [entry for key, entry in known if key is None]
@@ -62,6 +68,6 @@ def in_order(
 
 def order_by(sort: Sort, *, reverse: bool) -> str:
     """The same order as SQL over the table `items`, ties by ascending row."""
-    column = _COLUMNS[sort]
+    column = COLUMNS[sort]
     way = "DESC" if (sort in _DESCENDING) is not reverse else "ASC"
     return f"{column} IS NULL, {column} {way}, row"

@@ -104,6 +104,11 @@ class SearchRequest:
         return self.sort or ("date" if self.query is None else "score")
 
     @property
+    def sorts_all(self) -> bool:
+        """Whether all hits are sorted that score enough, and not only the k best."""
+        return self.query is not None and self.order != "score" and self.min_score is not None
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """Everything but the query, by name; requests that agree in it are answered together."""
         return {name: getattr(self, name) for name in PARAMETERS}
@@ -214,9 +219,10 @@ class Searchable(ABC):
             exact: Whether to compare with every vector, not by the approximate (ANN) index.
             offset: Number of hits to skip, for a next page.
             sort: "date" (newest first), "size" (largest file first), "name" (A to Z) or "score".
-                With a query, the k best hits are found first and then sorted, so each page is
-                sorted by itself; a list without a query is sorted as a whole. Items without a date
-                or size come last.
+                With a query and `min_score`, all hits that score enough are sorted as a whole;
+                without `min_score` the k best hits are found first and then sorted, so each page
+                is sorted by itself. A list without a query is sorted as a whole. Items without a
+                date or size come last.
             reverse: Whether to sort the other way round.
 
         Returns:

@@ -26,6 +26,7 @@ __all__ = [
     "Hits",
     "IngestReport",
     "Item",
+    "KeepReason",
     "MigrationReport",
     "Modality",
     "Outcome",
@@ -44,6 +45,7 @@ Modality = Literal["image", "caption"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Status = Literal["indexed", "unchanged", "duplicate", "skipped"]
 DuplicateKind = Literal["leader", "bytes", "pixels", "looks"]
+KeepReason = Literal["pixels", "size", "known", "path"]
 FieldType = Literal["integer", "number", "text", "date", "tag"]
 FacetName = Literal[
     "folder",
@@ -202,17 +204,27 @@ class Duplicate(tuple[Item, float]):
             picture (smaller, compressed, cropped a little, ...).
         checked: Whether the images were compared. False where a file is away: then the
             embeddings, and what the index keeps of the structure, had to answer alone.
+        keep: Of the one of the group that is suggested to be kept, what it is ahead of all others
+            in: "pixels" (of the image), "size" (of the file), "known" (whether it has a caption,
+            tags and albums) or "path" (the shortest). None for the others.
     """
 
     kind: DuplicateKind
     checked: bool
+    keep: KeepReason | None
 
     def __new__(
-        cls, item: Item, score: float, kind: DuplicateKind, *, checked: bool = True
+        cls,
+        item: Item,
+        score: float,
+        kind: DuplicateKind,
+        *,
+        checked: bool = True,
+        keep: KeepReason | None = None,
     ) -> Self:
         """Make a member of its item, the cosine with the leader, and how it is like it."""
         self = super().__new__(cls, (item, score))
-        self.kind, self.checked = kind, checked
+        self.kind, self.checked, self.keep = kind, checked, keep
         return self
 
     @property
@@ -228,7 +240,7 @@ class Duplicate(tuple[Item, float]):
     def __repr__(self) -> str:
         return (
             f"Duplicate(item={self.item!r}, score={self.score!r}, kind={self.kind!r}, "
-            f"checked={self.checked!r})"
+            f"checked={self.checked!r}, keep={self.keep!r})"
         )
 
 
@@ -241,6 +253,7 @@ class Hits(Sequence[Hit]):
     took_ms: float = 0.0
     approximate: bool = False  # whether an ANN index took part
     weak: bool = False  # whether nothing fits well: unrelated pairs score as well as the best hit
+    floor: float | None = None  # the score below which a hit is no better than chance, if known
     shards: int | None = None  # how many shards the index has, if it is sharded
     missing: tuple[int, ...] = ()  # numbers of the shards that did not answer, from 1
 

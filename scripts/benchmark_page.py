@@ -1,8 +1,9 @@
-"""The page in real Chromium: its first load, and the time from Enter to the gallery.
+"""The page in real Chromium: its first load, the time from Enter to the gallery, frames of the map.
 
 `clipsearch ui` as a process of its own over made-up neighbours of the demo's photos. The first load
 begins with an empty cache; it ends when the first cards are there. A search begins when Enter is
-pressed and ends when its gallery has been painted. The bars: 3 s and, in the median, 300 ms.
+pressed and ends when its gallery has been painted. The bars: 3 s and, in the median, 300 ms;
+30 frames a second of a map of 100,000 points.
 """
 
 from __future__ import annotations
@@ -26,9 +27,33 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 LOAD_BAR_S = 3.0
 SEARCH_BAR_MS = 300.0
+FRAMES_BAR = 30.0
 _LOADS = 5
 _TEXTS = ("a cat", "a rocket", "coffee", "a temple", "an animal", "a bus", "the moon", "grass")
 _WAIT_S = 180
+_POINTS = 100_000
+# Resolves with frames a second of two seconds in which a map of made-up points is moved and zoomed.
+_MOVE = """count => {
+  const plot = document.querySelector('.cs-canvasbox').csPlot;
+  const ids = Float64Array.from({length: count}, (_, i) => i + 1);
+  const places = Float32Array.from({length: 2 * count}, () => (Math.random() + Math.random()) / 2);
+  const codes = Uint8Array.from({length: count}, (_, i) => i % 12);
+  const {palette, source} = plot;
+  plot.show({ids, places, codes, byCode: false, palette, source, groups: []});
+  return new Promise(done => {
+    let frames = 0; let began = 0;
+    const step = (now) => {
+      began ||= now;
+      if (now - began > 2000) { done(frames / (now - began) * 1000); return; }
+      frames++;
+      plot.view.zoom(frames % 80 < 40 ? 1.03 : 1 / 1.03);
+      plot.view.move(3, 1);
+      plot.refresh();
+      requestAnimationFrame(step);
+    };
+    requestAnimationFrame(step);
+  });
+}"""
 _FIELD = "#cs-query textarea, #cs-query input"
 # Resolves with milliseconds from the next Enter to the painted gallery of that text.
 _WATCH = """text => { window.measured = new Promise(done => {
@@ -37,12 +62,13 @@ _WATCH = """text => { window.measured = new Promise(done => {
     if (event.key === 'Enter') pressed = performance.now();
   }, {capture: true, once: true});
   const watch = new MutationObserver(() => {
-    const grid = document.querySelector('.cs-grid');
+    const grid = document.querySelector('.cs-justified');
     if (!grid || new URLSearchParams(grid.dataset.link).get('q') !== text) return;
     watch.disconnect();
     requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - pressed)));
   });
-  watch.observe(document.querySelector('#cs-gallery'), {subtree: true, childList: true});
+  watch.observe(document.querySelector('#cs-gallery'),
+    {subtree: true, childList: true, attributes: true});
 }); }"""
 
 
@@ -71,12 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
             _first_load(browser, f"{url}?q=a+cat")  # the model is loaded, thumbnails are made
             loads = [_first_load(browser, url) for _ in range(_LOADS)]
             searches = _searches(browser, url)
+            frames = _frames(browser, url)
             browser.close()
     load, search = statistics.median(loads), statistics.median(searches)
     print(f"{arguments.items:,} items{'median':>24}{'slowest':>12}{'bar':>12}")
     print(f"{'first load':24}{load:10.2f} s{max(loads):10.2f} s{LOAD_BAR_S:10g} s")
     print(f"{'Enter to gallery':24}{search:9.0f} ms{max(searches):9.0f} ms{SEARCH_BAR_MS:9g} ms")
-    failed = load >= LOAD_BAR_S or search >= SEARCH_BAR_MS
+    print(f"{f'map, {_POINTS:,} points':24}{frames:10.1f} frames a second{FRAMES_BAR:13g}")
+    failed = frames < FRAMES_BAR or load >= LOAD_BAR_S or search >= SEARCH_BAR_MS
     print("MISSED" if failed else "met")
     return int(failed)
 
@@ -91,6 +119,16 @@ def _first_load(browser: Any, url: str) -> float:
     seconds = time.perf_counter() - started
     context.close()
     return seconds
+
+
+def _frames(browser: Any, url: str) -> float:
+    """Frames a second of a large map."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(f"{url}?tab=map")
+    page.wait_for_selector("[data-ready]", timeout=_WAIT_S * 1000)
+    frames = float(page.evaluate(_MOVE, _POINTS))
+    page.close()
+    return frames
 
 
 def _searches(browser: Any, url: str) -> list[float]:

@@ -85,7 +85,7 @@ class Visitor:
                 "cs-classify-drop", "given", data={"pictures": [{"name": "a", "data": image}]}
             )
             self.send("cs-classified", "again")
-            self.send("cs-router", "to_curate")
+            self._http.get("/page/curate?index=soak").raise_for_status()
             self.send("cs-router", "to_map", html="?tab=map&index=soak")
             self.send("cs-router", "to_learn")
             for place in range(1, 9):

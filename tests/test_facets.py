@@ -9,7 +9,7 @@ import pytest
 
 from clipsearch import Index
 from clipsearch.engine import away
-from clipsearch.engine.facets import FACETS
+from clipsearch.engine.facets import FACETS, chosen_where
 from clipsearch.errors import InvalidInputError
 from clipsearch.types import Record
 
@@ -155,6 +155,36 @@ def test_what_is_over_the_limit_is_counted_as_distinct(index):
     assert len(found["month"].values) > 2
 
 
+CHOSEN = [
+    {"camera": [None], "format": ["JPEG"]},
+    {"tag": ["été", "cat"], "orientation": ["portrait", "square"]},
+    {"year": ["1999"], "month": ["2024-05", "2024-01"], "album": ["Trip", None]},
+    {"year": ["2024", None], "size": ["64 KB - 256 KB", "< 64 KB"], "caption": [True]},
+    {"folder": ["/photos/2024", r"/photos/x\xff"], "orientation": [None]},
+    {"camera": ["no such camera"], "format": ["jpeg"]},
+]
+
+
+@pytest.mark.parametrize("where", [None, "width > 500"])
+@pytest.mark.parametrize("chosen", CHOSEN)
+def test_any_of_the_chosen_values_of_each_facet_and_a_facet_counts_its_alternatives(
+    index, chosen, where
+):
+    found = index.facets(where, chosen=chosen)
+    assert found.items == len(index.ids(joined(where, chosen_where(chosen))))
+    for name, facet in found.by.items():
+        dates = ("year", "month")
+        others = {
+            other: values
+            for other, values in chosen.items()
+            if other != name and not {other, name} <= {*dates}
+        }
+        wheres = [part for part in (where, chosen_where(others)) if part]
+        for value in facet.values:
+            parts = " and ".join(f"({part})" for part in (*wheres, value.where))
+            assert value.count == len(index.ids(parts)), (name, value)
+
+
 def test_bad_questions_get_one_line(index):
     with pytest.raises(
         InvalidInputError, match="there is no facet 'color'; the facets are: folder"
@@ -164,6 +194,10 @@ def test_bad_questions_get_one_line(index):
         index.facets(limit=0)
     with pytest.raises(InvalidInputError, match="no field 'colour'"):
         index.facets("colour = 'red'")
+    with pytest.raises(InvalidInputError, match="there is no size 'huge'; there are: < 64 KB, 64"):
+        index.facets(chosen={"size": ["huge"]})
+    with pytest.raises(InvalidInputError, match="soon"):
+        index.facets(chosen={"year": ["soon"]})
 
 
 def test_an_empty_index_has_no_values(tmp_path):

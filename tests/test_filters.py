@@ -317,3 +317,30 @@ def test_truth_values_of_tables_are_the_same_in_every_format(tmp_path):
         path: {type(p.extra["sold"]) for p in open_source(path)} for path in tmp_path.iterdir()
     }
     assert set(map(frozenset, kinds.values())) == {frozenset({bool})}
+
+
+def test_a_selection_of_any_size_is_a_filter_for_its_own_index_alone(index, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPSEARCH_CACHE", str(tmp_path / "cache"))
+    encoder = FakeEncoder()
+    with Index.create(tmp_path / "large", encoder) as large:
+        with large.writer() as writer:
+            for i in range(3000):
+                put(writer, encoder, f"p{i}", width=i % 7)
+        wanted = list(range(2, 3000, 2))
+        token = large.keep_selection([*wanted, 9999])
+        where = f"selection = '{token}'"
+        assert large.keep_selection(wanted[::-1]) == token
+        assert large.ids(where) == wanted
+        assert large.ids(f"{where} and width = 3") == [i for i in wanted if (i - 1) % 7 == 3]
+        assert large.ids(f"not {where}") == [i for i in range(1, 3001) if i not in set(wanted)]
+        hits = large.search(encoder.vector("q"), 5000, where=where)
+        assert sorted(hit.item.id for hit in hits) == wanted
+        assert index.ids(where) == []  # which has items of the same ids
+        with large.writer() as writer:
+            writer.remove([2, 4])
+        assert large.ids(where) == wanted[2:]
+        next((tmp_path / "cache" / "items").iterdir()).unlink()
+        with pytest.raises(InvalidInputError, match="no longer kept"):
+            large.ids(f"{where} and width = 3")
+    with pytest.raises(InvalidInputError, match="no field 'selection'"):
+        index.ids("selection = 'abc'")

@@ -285,10 +285,18 @@ def test_the_page_shows_it_as_text_in_every_tab(site):
         "asked": send(site, event(site, "cs-router", "to_search"), "t", f"?{asked}"),
         "photos": send(site, event(site, "cs-router", "to_search"), "p", "?index=photos"),
         "wrong": send(site, event(site, "cs-router", "to_search"), "u", f"?index={NAME}&where=x"),
-        "curate": send(site, event(site, "cs-router", "to_curate"), "s"),
+        "curate": send(site, event(site, "cs-router", "to_curate"), "s", "?index=table"),
         "map": send(site, event(site, "cs-router", "to_map"), "s", "?index=table"),
         "why": send(site, event(site, "cs-router", "to_why"), "s", f"?index=table&item=1&{asked}"),
-        "learn": send(site, event(site, "cs-router", "to_learn"), "s"),
+        **{
+            lesson: send(
+                site,
+                event(site, "cs-router", "to_learn"),
+                "s",
+                f"?index=table&tab=learn&lesson={lesson}",
+            )
+            for lesson in ("space", "contrast", "attention")
+        },
     }
     opened = event(site, "cs-gallery", "open"), event(site, "cs-dialog", "caption")
     for number in opened:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from clipsearch import Index, Query
+from clipsearch.classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS
 from clipsearch.engine.segments import Segment
 from clipsearch.errors import ImageDecodeError, InvalidInputError
 from clipsearch.explore.explain import explain, overlay
 from clipsearch.explore.feedback import LIKED_WEIGHT, UNLIKED_WEIGHT, refine
+from clipsearch.explore.map_groups import map_groups
+from clipsearch.explore.map_points import by_score, packed
 from clipsearch.explore.nearest import name_groups, nearest_words
 from clipsearch.explore.outliers import outliers
 from clipsearch.explore.projection import make_map
@@ -70,6 +74,16 @@ def test_the_heat_lies_on_the_half_that_shows_the_text(encoder, photos, names, m
     assert left.heat.dtype == np.float32
     assert 0 <= left.heat.min() <= left.heat.max() <= 1
     assert overlay(left).size == (512, 512)
+
+
+def test_heat_is_as_strong_as_the_score_and_says_what_is_not_there(encoder, photos):
+    picture = named(photos, "chelsea.png")
+    cat, dog, ship = (explain(encoder, picture, text) for text in ("a cat", "a dog", "a submarine"))
+    assert [found.found for found in (cat, dog, ship)] == [True, False, False]
+    assert cat.heat.max() > 0.9
+    assert dog.heat.max() < 0.5 * cat.heat.max()
+    assert ship.heat.max() < 0.1
+    assert cat.score > dog.score > ship.score
 
 
 def test_pictures_explained_at_once_do_not_get_each_others_heat(encoder, photos):
@@ -275,6 +289,66 @@ def test_a_group_of_one_rocket_is_named_rocket(album):
     names = name_groups(album.encoder, album.vectors(rows, "image"), words=1)
     assert names[0] == ("cat",)
     assert names[1] == ("rocket",)
+
+
+def test_groups_of_a_map_have_names_of_their_own_that_fit(album):
+    made = make_map(album)
+    groups = map_groups(album, made)
+    assert len({group.name for group in groups}) == len(groups) == len(made.centres)
+    assert sum(group.size for group in groups) == len(album)
+    baseline = album.score_baseline("text")
+    texts = [CONTRAST_TEMPLATE.format(word) for word in CONTRAST_WORDS]
+    vectors = album.encoder.encode_texts(texts)
+    for group in groups:
+        members = made.rows[made.clusters == group.number - 1]
+        means = (album.vectors(members.tolist(), "image") @ vectors.T).mean(axis=0)
+        for word in group.name.split(", ") if group.named_by == "words" else []:
+            mean = means[CONTRAST_WORDS.index(word)]
+            assert baseline.percentile(float(mean)) > 90, f"{word} does not fit {group}"
+            assert (means > mean).sum() < 2, f"other words fit {group} better than {word}"
+            assert mean > np.median(means) + 3 * (np.quantile(means, 0.84) - np.median(means))
+    assert any(group.named_by == "words" for group in groups)
+
+
+def test_a_group_that_no_word_fits_is_named_by_a_central_caption_or_a_number(tmp_path):
+    encoder = FakeEncoder(dim=64)
+    rng = np.random.default_rng(0)
+    centres = np.linalg.qr(rng.normal(size=(encoder.dim, encoder.dim)))[0][:3]
+    with Index.create(tmp_path / "index", encoder) as index:
+        with index.writer() as writer:
+            for place in range(30):
+                vector = centres[place % 3] + rng.normal(scale=0.01, size=encoder.dim)
+                caption = "the same  words" if place % 3 < 2 else None
+                writer.put(
+                    replace(record(f"{place}.png"), caption=caption),
+                    image=(vector / np.linalg.norm(vector)).astype(np.float32),
+                )
+        found = map_groups(index, make_map(index))
+    assert [group.named_by for group in found].count("caption") == 1
+    for group in found:  # several have the same captions, of which one is named by it
+        is_caption = group.named_by == "caption"
+        assert group.name == ("the same words" if is_caption else f"group {group.number}")
+
+
+def test_the_scale_of_scores_begins_and_ends_with_chance(album):
+    made = make_map(album)
+    codes, scale = by_score(album, made, "a cat")
+    best = album.search("a cat", 1)[0]
+    assert made.rows[codes.argmax()] == best.item.id
+    assert scale.best == pytest.approx(best.score, abs=1e-5)
+    assert scale.low < scale.chance < scale.high
+    assert int((codes >= scale.chance_code).sum()) == len(album.search("a cat", min_score="auto"))
+    none, scale = by_score(album, made, "a submarine")
+    assert scale.best < scale.chance
+    assert none.max() < scale.chance_code
+
+
+def test_points_of_a_map_are_packed_as_ids_and_places(album):
+    made = make_map(album)
+    data = packed(made)
+    np.testing.assert_array_equal(np.frombuffer(data, "<f8", len(album)), made.rows)
+    places = np.frombuffer(data, "<f4", offset=8 * len(album)).reshape(-1, 2)
+    np.testing.assert_array_equal(places, made.places)
 
 
 def test_an_outlier_is_least_like_its_neighbours():

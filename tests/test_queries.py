@@ -342,6 +342,20 @@ def test_hits_are_cut_off_first_and_then_sorted(dated):
     )
 
 
+def test_all_hits_that_score_enough_are_sorted_as_a_whole(dated):
+    query = Query.text("anything")
+    ranked = ids(dated.search(query, k=6))
+    least = dated.search(query, k=6).hits[3].score - 1e-6
+    for (sort, reverse), order in ORDERS.items():
+        if sort is None:
+            continue
+        pages = [
+            dated.search(query, 2, min_score=least, offset=n, sort=sort, reverse=reverse)
+            for n in (0, 2, 4)
+        ]
+        assert [row for page in pages for row in ids(page)] == sorted(ranked[:4], key=order.index)
+
+
 def test_names_are_ordered_as_people_do():
     names = ["b10", "B2", "a", "Ä1", "10", "9", "é", "f"]
     assert sorted(names, key=name_key) == ["9", "10", "a", "Ä1", "B2", "b10", "é", "f"]

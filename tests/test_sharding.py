@@ -112,6 +112,9 @@ def test_min_score_auto_means_the_same_in_a_shard(index, encoder):
         ask(shards, query, encoder, k=300, min_score="auto"),
         index.search(query, 300, min_score="auto", exact=True),
     )
+    for hybrid in (False, True):
+        asked = {"k": 20, "offset": 10, "min_score": -0.05, "sort": "name", "hybrid": hybrid}
+        same(ask(shards, query, encoder, **asked), index.search(query, exact=True, **asked))
 
 
 def test_scores_above_one_are_not_tied_by_clipping(tmp_path, encoder):

@@ -266,11 +266,11 @@ def test_a_link_with_absurdly_many_fields_opens_the_page(site):
 @pytest.mark.parametrize(
     ("headers", "query", "word"),
     [
-        ({"accept-language": "es-ES,es;q=0.9,en;q=0.5"}, "", "Buscar"),
-        ({"accept-language": "de-DE,en;q=0.5"}, "", "Search"),
-        ({"accept-language": "en"}, "?lang=es", "Buscar"),
-        ({"accept-language": "en", "cookie": "clipsearch_lang=es"}, "", "Buscar"),
-        ({"cookie": "clipsearch_lang=<script>"}, "?lang=xx", "Search"),
+        ({"accept-language": "es-ES,es;q=0.9,en;q=0.5"}, "", "Fotos"),
+        ({"accept-language": "de-DE,en;q=0.5"}, "", "Photos"),
+        ({"accept-language": "en"}, "?lang=es", "Fotos"),
+        ({"accept-language": "en", "cookie": "clipsearch_lang=es"}, "", "Fotos"),
+        ({"cookie": "clipsearch_lang=<script>"}, "?lang=xx", "Photos"),
     ],
 )
 def test_the_page_speaks_the_visitors_language(site, headers, query, word):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import httpx
+import numpy as np
 import pytest
 from clipsearch.ui import Library, Settings, create_app, sessions
+from PIL import Image
 
 from .ui_support import served
 
@@ -38,6 +43,16 @@ def send(http, number, session, *values, data=None):
     return answer.json()["data"]
 
 
+def give(http, visitor):
+    """A visitor gives an image, of which the Classify tab keeps a small copy."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    data = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    number = event(http, "cs-classify-drop", "given")
+    send(http, number, visitor, None, data={"pictures": [{"name": "noise.png", "data": data}]})
+
+
 def test_the_number_of_sessions_is_bounded(site, monkeypatch):
     http, held = site
     monkeypatch.setattr(sessions, "MOST_SESSIONS", 20)
@@ -49,21 +64,20 @@ def test_the_number_of_sessions_is_bounded(site, monkeypatch):
 
 def test_a_session_holds_nothing_that_is_shown(site):
     http, held = site
-    send(http, event(http, "cs-router", "to_search"), "one", "?q=cat&c=1:t:" + "x" * 400)
+    give(http, "one")
     kept = held.session_data["one"]
     assert not kept.config_values
-    assert 400 < kept.size < 5000
+    assert 400 < kept.size < 30_000
 
 
 def test_what_visitors_give_is_bounded_together_and_closed_pages_go_first(site, monkeypatch):
     http, held = site
-    search = event(http, "cs-router", "to_search")
     held.session_data.clear()
     for visitor in ("a", "b", "c"):
-        send(http, search, visitor, "?where=" + "x" * 2000)
+        give(http, visitor)
     held.session_data["b"].is_closed = True
-    monkeypatch.setattr(sessions, "MOST_BYTES", 7500)
-    send(http, search, "d", "?where=" + "x" * 2000)
+    monkeypatch.setattr(sessions, "MOST_BYTES", int(held.session_data["a"].size * 3.5))
+    give(http, "d")
     held.delete_all_expired_state()
     assert list(held.session_data) == ["a", "c", "d"]
 

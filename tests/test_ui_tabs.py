@@ -12,11 +12,15 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from clipsearch.ui import Library, Settings, build, classify, curate, learn, search, why
+from clipsearch.ui import Library, Settings, build, classify, why
 from clipsearch.ui import map as map_page
 from clipsearch.ui.context import Context
+from clipsearch.ui.curated import Asked, Curated
+from clipsearch.ui.details import chip_of_image
 from clipsearch.ui.jobs import Jobs
+from clipsearch.ui.lessons import space
 from clipsearch.ui.meant import still_meant
+from clipsearch.ui.results import Results
 from clipsearch.ui.spec import Chip, SearchSpec, from_link
 from clipsearch.ui.strings import Words
 from PIL import Image
@@ -55,9 +59,10 @@ def event(**data):
 
 
 def run(site, spec, language="en"):
-    """The parts of the Search tab for a search: its summary and its gallery, as words."""
-    _, _, summary, _, gallery = search._Searcher(context(site, language)).run(spec)
-    return words_of(summary), words_of(gallery)
+    """What the page shows for a search: its summary and what stands in place of results."""
+    found = Results(context(site, language)).first(spec)
+    told = found.get("notice", "") or found.get("told", "")
+    return words_of(found.get("summary", "")), words_of(told)
 
 
 def words_of(html):
@@ -79,26 +84,14 @@ def _base64(data):
 
 
 def test_a_picture_is_not_searched_with_among_vectors_of_another_model(site):
-    searcher = search._Searcher(context(site))
-    spec, *parts = searcher.act(SearchSpec("photos"), {"do": "picture", **picture()})
-    assert "cs-score" in parts[-1]
-    spec = search._for_another_index(spec)
-    _, gallery = run(site, SearchSpec("scans", chips=spec.chips))
-    assert gallery.startswith("The image in this search was encoded with a different model")
-    _, gallery = run(site, SearchSpec("scans", chips=spec.chips), "es")
-    assert gallery.startswith("La imagen de esta búsqueda se codificó con un modelo distinto")
-    assert "cs-score" not in gallery
-
-
-def test_what_names_items_of_one_collection_is_not_asked_of_another():
-    spec = SearchSpec(
-        "photos",
-        chips=(Chip("text", "rain"), Chip("item", "3")),
-        liked=(1,),
-        chosen=(2,),
-        where_text="width > 9",
-    )
-    assert search._for_another_index(spec) == SearchSpec(chips=(Chip("text", "rain"),))
+    given = context(site)
+    chip = chip_of_image(site[1].index("photos"), picture(), given)
+    spec = SearchSpec("photos", chips=(Chip("vector", chip["value"]),))
+    assert "score" in Results(given).first(spec)["cards"][0]
+    _, notice = run(site, SearchSpec("scans", chips=spec.chips))
+    assert notice.startswith("The image in this search was encoded with a different model")
+    _, notice = run(site, SearchSpec("scans", chips=spec.chips), "es")
+    assert notice.startswith("La imagen de esta búsqueda se codificó con un modelo distinto")
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
@@ -108,18 +101,19 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
     run(site, SearchSpec("photos"))
     shutil.rmtree(folder / "photos")
     given = context(site, language)
-    searcher = search._Searcher(given)
+    results = Results(given)
     spec = SearchSpec(name, text="a dog")
     answers = [
-        searcher.run(spec)[-1],
-        searcher.further(spec, event(offset=48)),
-        searcher.open(spec, event(id=1)),
-        searcher.act(spec, {"do": "more", "id": 1})[-1],
-        map_page._Desk(given).show(name, "cluster", ""),
-        curate._Desk(given).find(curate._Marks(), name, "duplicates", 0.9)[-1],
-        curate._Desk(given).find(curate._Marks(name, ((1, ""),)), name, "outliers", 0.9)[-1],
+        results.first(spec)["notice"],
+        results.further(spec, 60)["notice"],
+        results.shapes(spec, 60)["notice"],
+        map_page._Desk(given).show(SearchSpec(name), "cluster"),
+        *(
+            Curated(given).answer(Asked(SearchSpec(name), look), 0, 0)["notice"]
+            for look in ("duplicates", "outliers")
+        ),
         why._Desk(given).from_item(name, 1, "a dog")[-1],
-        learn._Desk(given).picked(learn._State(), event(index=name, id=1)).problem,
+        space._Desk(given).picked(space._State(), event(index=name, id=1)).problem,
     ]
     said = {
         "en": f"There is no collection called “{name}” here",
@@ -129,12 +123,10 @@ def test_a_collection_that_is_gone_is_named_and_nothing_else_is(site, name, lang
         assert said[language] in unescape(answer)
         assert str(folder) not in answer
         assert "scans" not in answer
-    _, bar = curate._Desk(given).mark(curate._Marks(name, ((1, ""),)), event(id=2, checked=True))
-    assert "cs-markbar" in bar
 
 
 def test_a_map_without_a_collection_asks_for_one(site):
-    shown = map_page._Desk(context(site)).show(None, "cluster", "")
+    shown = map_page._Desk(context(site)).show(SearchSpec(), "cluster")
     assert "No collection is selected" in shown
 
 
@@ -165,26 +157,24 @@ def test_ids_in_links_and_marks_name_no_other_image_once_a_backup_was_put_back(s
     # What nobody knows anything about stays: links of older versions, and those written by hand.
     for link in ("index=restored&q=x&up=2", "index=restored&q=x&up=2&of=abc"):
         assert still_meant(from_link(link, names), library.index("restored"))[1] == 0
-    marked = curate._Marks("restored", tuple(dict(asked.meant).items()))
-    table, _ = curate._Desk(context(site))._exports(marked)
-    assert base64.b64decode(table.partition(",")[2]).decode().count("/photos/") == 2
-    searcher = search._Searcher(context(site))
-    seen = {"do": "vote", "id": "2", "meant": dict(asked.meant)[2], "way": "up"}
-    assert "1 marked" in searcher.act(SearchSpec("restored", text="x"), seen)[2]
+    _, marked = Curated(context(site)).listed(Asked(SearchSpec("restored")), dict(asked.meant))
+    assert sorted(marked) == [1, 3]
+    of = dict(asked.meant)[2]
+    seen = from_link(f"index=restored&q=x&up=2&of={of}", names)
+    assert "1 marked" in run(site, seen)[0]
 
 
 @pytest.mark.parametrize(("language", "told"), [("en", "--root FOLDER"), ("es", "--root CARPETA")])
 def test_images_that_may_not_be_shown_are_left_out_with_what_to_do(site, language, told):
     asked = replace(context(site, language), settings=Settings())
-    searcher = search._Searcher(asked)
-    spec = SearchSpec("photos")
-    _, _, summary, _, gallery = searcher.run(spec)
-    assert told in words_of(summary)
-    assert "cs-nopicture" in gallery
-    assert told in words_of(searcher.open(spec, event(id=1)))
-    _, _, curated = curate._Desk(asked).find(curate._Marks(), "photos", "outliers", 0.8)
-    assert told in words_of(curated)
-    assert "<img" not in gallery + searcher.further(spec, event(offset=48, last=48))
+    results = Results(asked)
+    found = results.first(SearchSpec("photos"))
+    assert told in words_of(found["summary"])
+    further = results.further(SearchSpec("photos"), 60)
+    assert not any(card["image"] for card in found["cards"] + further["cards"])
+    curated = Curated(asked).answer(Asked(SearchSpec("photos"), "outliers"), 0, 0)
+    assert told in words_of(curated["summary"])
+    assert not any(card["image"] for card in curated["groups"][0]["cards"])
 
 
 def test_what_is_browsed_is_counted_with_its_filters(site):
@@ -194,22 +184,22 @@ def test_what_is_browsed_is_counted_with_its_filters(site):
     assert summary("") == "300 images in photos"
     assert summary("width < 15") == "15 of 300 images in photos · 1 filter"
     assert summary("width > 2") == "more than 240 of 300 images in photos · 1 filter"
-    told, gallery = run(site, SearchSpec("photos", where_text="width > 900"))
+    told, notice = run(site, SearchSpec("photos", where_text="width > 900"))
     assert told == "0 of 300 images in photos · 1 filter"
-    assert gallery == "Nothing found No image matches these filters."
+    assert notice == "Nothing found No image matches these filters."
 
 
 def test_nothing_can_be_marked_down_where_nothing_is_asked(site):
-    searcher = search._Searcher(context(site))
-    spec, _, summary, _, gallery = searcher.run(SearchSpec("photos", unliked=(3,)))
-    assert spec.unliked == ()
-    assert "cs-refined" not in summary
-    assert "Less like" not in gallery
-    spec, _, summary, _, gallery = searcher.act(spec, {"do": "vote", "id": 4, "way": "up"})
-    assert "Refined by 1 liked and 0 disliked" in summary
-    assert "Less like" in gallery
-    spec, _, summary, *_ = searcher.act(spec, {"do": "vote", "id": 5, "way": "down"})
-    assert "Refined by 1 liked and 1 disliked" in summary
+    results = Results(context(site))
+    found = results.first(SearchSpec("photos", unliked=(3,)))
+    assert found["link"] == "index=photos"
+    assert not found["asked"]
+    assert "cs-refined" not in found["summary"]
+    found = results.first(SearchSpec("photos", liked=(4,)))
+    assert found["asked"]
+    assert "Refined by 1 liked and 0 disliked" in found["summary"]
+    found = results.first(SearchSpec("photos", liked=(4,), unliked=(5,)))
+    assert "Refined by 1 liked and 1 disliked" in found["summary"]
 
 
 @pytest.mark.parametrize(
@@ -274,7 +264,7 @@ def test_build_keeps_good_pictures_and_says_what_is_wrong_with_others(site, monk
 
 def test_learn_keeps_good_pictures_and_says_what_is_wrong_with_others(site):
     given = [letter(), picture("a.png"), picture("b.png"), picture("c.png")]
-    state = learn._Desk(context(site)).given(learn._State(), event(pictures=given))
+    state = space._Desk(context(site)).given(space._State(), event(pictures=given))
     assert [shown.name for shown in state.images] == ["a.png", "b.png", "c.png"]
     assert state.problem == "notes.png cannot be read as an image."
 

@@ -65,10 +65,16 @@ def search(page, text):
     page.fill(QUERY, text)
     page.keyboard.press("Enter")
     page.wait_for_function(
-        "text => new URLSearchParams(document.querySelector('.cs-grid')?.dataset.link ?? '')"
+        "text => new URLSearchParams(document.querySelector('.cs-justified')?.dataset.link ?? '')"
         ".get('q') === text",
         arg=text,
     )
+
+
+def more_options(page):
+    """Open the section of the panel that has the filter expression."""
+    section = page.locator("[data-section=options]")
+    section.evaluate("one => one.open || one.querySelector('summary').click()")
 
 
 def names(page):

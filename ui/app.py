@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -17,14 +18,21 @@ from clipsearch.server.guard import add_guard
 from clipsearch.server.settings import ServerSettings
 
 from . import pages
+from .albumroutes import album_router
+from .compression import CompressedPage
+from .curate_routes import curate_router
+from .headtags import HeadTags
 from .jobs import Jobs
 from .library import Library
-from .media import media_router
 from .pageguard import PageGuard
+from .pickedroutes import picked_router
+from .resultroutes import first_results, head_tags, result_router
+from .routes import own_routes
 from .sessions import Sessions
 from .settings import Settings
+from .spec import FIELDS
 from .strings import LANGUAGES, Words
-from .theme import asset, css, make_theme
+from .theme import css, make_theme
 
 __all__ = ["Page", "assemble", "build", "create_app", "mount"]
 
@@ -43,7 +51,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
 
     Whatever guards the application's routes guards these: put `add_guard` around it.
     """
-    app.include_router(media_router(library, settings))
+    app.include_router(own_routes(library, settings))
     page = assemble(library, settings)
     before = app.router.lifespan_context
 
@@ -60,7 +68,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
 
 @dataclass(frozen=True)
 class Page:
-    """The page without the routes of images: what answers, and what must run around it."""
+    """The page without its own routes: what answers, and what must run around it."""
 
     asgi: ASGIApp
     lifespan: Callable[[], AbstractAsyncContextManager[None]]
@@ -70,9 +78,20 @@ def assemble(library: Library, settings: Settings) -> Page:
     """The page in all its languages, which takes Gradio seconds."""
     holders, inputs, sessions = {}, {}, {}
     jobs = Jobs()
+    contexts = {
+        language: pages.Context(library, settings, Words(language), jobs) for language in LANGUAGES
+    }
+    routes = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    routes.include_router(result_router(contexts))
+    routes.include_router(picked_router(contexts))
+    routes.include_router(album_router(contexts))
+    routes.include_router(curate_router(contexts))
+    routes.add_middleware(CompressedPage)
     for language in LANGUAGES:
         holder = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-        words = Words(language)
+        start = first_results(contexts[language])
+        holder.add_middleware(HeadTags, tags=_head(contexts[language]), start=start)
+        holder.add_middleware(CompressedPage)
         blocks = build(library, settings, language=language, jobs=jobs)
         inputs[language] = {number: len(event.inputs) for number, event in blocks.fns.items()}
         gr.mount_gradio_app(
@@ -91,7 +110,6 @@ def assemble(library: Library, settings: Settings) -> Page:
             pwa=False,
             theme=make_theme(),
             css=css(),
-            head=_head(words),
         )
         page: Any = holder.routes[-1]
         page.app.state_holder = sessions[language] = Sessions()
@@ -108,7 +126,7 @@ def assemble(library: Library, settings: Settings) -> Page:
             finally:
                 await anyio.to_thread.run_sync(jobs.close, _JOB_ENDS_S)
 
-    guard = PageGuard(holders, inputs, sessions, language=settings.language)
+    guard = PageGuard(holders, inputs, sessions, routes, language=settings.language)
     return Page(guard, lifespan)
 
 
@@ -126,9 +144,14 @@ def create_app(settings: Settings, *, library: Library | None = None) -> FastAPI
     return app
 
 
-def _head(words: Words) -> str:
-    """Scripts of the whole page, with their words."""
-    texts = words.as_script("js.")
-    return f"<script>window.csWords={texts};window.csLang='{words.language}';</script>" + (
-        f"<script>{asset('page.js')}</script>"
+def _head(context: pages.Context) -> str:
+    """Scripts of the whole page, with their words, and what a visitor may do."""
+    words, settings = context.words, context.settings
+    may = json.dumps({"change": settings.may_build, "paths": settings.shows_paths})
+    return (
+        f"<script>window.csWords={words.as_script('js.')};window.csPick={words.as_script('pick.')};"
+        f"window.csAlbum={words.as_script('album.')};"
+        f"window.csMay={may};window.csLang='{words.language}';window.csFields={json.dumps(FIELDS)};"
+        "let give;window.csStart=new Promise(done=>{give=done});csStart.give=give;"
+        f"document.addEventListener('DOMContentLoaded',()=>give());</script>{head_tags()}"
     )

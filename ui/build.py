@@ -1,4 +1,4 @@
-"""The Build tab: index a folder or table below an allowed root, or images from the browser."""
+"""The dialog that adds images: of a folder or table below an allowed root, or from the browser."""
 
 from __future__ import annotations
 

@@ -1,274 +1,64 @@
-"""The Learn tab: how a joint embedding works, with live widgets."""
+"""The Learn tab: lessons on how a joint embedding works, one at a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from clipsearch import ClipSearchError, Index, Item, ZeroShotClassifier
-from clipsearch.classification.chances import softmax
-from clipsearch.classification.prompts import fill, resolve_templates
-from clipsearch.explore.thumbnails import THUMBNAIL_SIDE
-
-from .context import LATEST, QUIET, Context, drop_zone, html, sent
-from .dataurls import jpeg_url
-from .given_images import EncodedImage, encoded, read_images
-from .media import copy_of, thumb_url
-from .problems import PageError, explained
-from .render import escape, item_name, message, model_screen
+from .context import ROUTED, Context, address, html
+from .lessons import attention, contrast, space
+from .lessons.lesson import Lesson
+from .strings import Words
 
 __all__ = ["page"]
 
-_IMAGES = 3
-_TEXTS = 3
-_CHOICES = 12
-_SCALE = 100  # what most CLIP models learn
-_TEMPLATES = ("none", "simple", "openai")
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What one visitor looks at."""
-
-    images: tuple[EncodedImage, ...] = ()
-    problem: str = ""  # with what was given last
+LESSONS: Mapping[str, Callable[[Context], Lesson]] = {
+    "space": space.page,
+    "contrast": contrast.page,
+    "attention": attention.page,
+}
 
 
 def page(context: Context, router: gr.HTML) -> None:
     """Lay out the tab and connect it."""
-    words = context.words
-    state = gr.State(_State())
-    desk = _Desk(context)
-    html(f'<div class="cs-prose"><h2>{words("learn.title")}</h2><p>{words("learn.p1")}</p></div>')
-    with gr.Row(elem_classes="cs-two"):
-        with gr.Column(scale=3, min_width=280):
-            texts = gr.Textbox(
-                words("learn.default_texts"),
-                lines=3,
-                max_lines=4,
-                label=words("learn.texts"),
-                info=words("learn.texts_info"),
-                elem_id="cs-learn-texts",
-            )
-            drop = drop_zone(words, words("learn.drop"), name="cs-learn-drop", many=True)
-            picker = html(script="result.js", elem_id="cs-learn-pick")
-            temperature = gr.Slider(
-                1,
-                200,
-                value=_SCALE,
-                step=1,
-                label=words("learn.scale"),
-                info=words("learn.scale_info"),
-            )
-        with gr.Column(scale=7, min_width=320):
-            matrix = html(script="result.js", elem_id="cs-matrix")
-    html(
-        f'<div class="cs-prose"><h3>{words("learn.h_softmax")}</h3><p>{words("learn.p2")}</p></div>'
+    words, library = context.words, context.library
+    first = next(iter(LESSONS))
+    nav = html(_nav(words, first), "lessons.js", elem_id="cs-lessons")
+    lessons = {}
+    names = list(LESSONS)
+    for place, (name, lesson) in enumerate(LESSONS.items()):
+        with gr.Column(elem_id=f"cs-lesson-{name}", elem_classes="cs-lesson"):
+            lessons[name] = lesson(context)
+            if place + 1 < len(names):
+                html(f'<p class="cs-nextlesson">{_link(words, names[place + 1], "→")}</p>')
+
+    def navigated(search: str) -> Any:
+        fields = address(search)
+        asked = fields.get("lesson", [""])[0]
+        asked = asked if asked in lessons else first
+        index = fields.get("index", [""])[0] or next(iter(library.names()), "")
+        answer: list[Any] = [_nav(words, asked)]
+        for name, lesson in lessons.items():
+            answer += lesson.open(index) if name == asked else [gr.skip()] * len(lesson.outputs)
+        return tuple(answer)
+
+    outputs = [nav, *(output for lesson in lessons.values() for output in lesson.outputs)]
+    router.to_learn(navigated, router, outputs, **ROUTED)
+
+
+def _nav(words: Words, shown: str) -> str:
+    entries = "".join(
+        f"<li>{_link(words, name, f'{number}', current=name == shown)}</li>"
+        for number, name in enumerate(LESSONS, 1)
     )
-    html(
-        f'<div class="cs-prose"><h3>{words("learn.h_prompts")}</h3><p>{words("learn.p3")}</p></div>'
+    return f'<nav aria-label="{words("learn.lessons")}"><ol class="cs-lessons">{entries}</ol></nav>'
+
+
+def _link(words: Words, name: str, mark: str, *, current: bool = False) -> str:
+    here = ' aria-current="page"' if current else ""
+    return (
+        f'<a href="?tab=learn&amp;lesson={name}" data-lesson="{name}"{here}>'
+        f'<i aria-hidden="true">{mark}</i>{words(f"learn.lesson_{name}")}</a>'
     )
-    prompts = html(script="result.js", elem_id="cs-prompts")
-    html(f'<div class="cs-prose"><h3>{words("learn.h_train")}</h3><p>{words("learn.p4")}</p></div>')
-
-    def navigated() -> Any:
-        fresh, scale = desk.samples(), desk.scale()
-        matrix_and_prompts = desk.show(fresh, words("learn.default_texts"), scale or _SCALE)
-        return fresh, *matrix_and_prompts, desk.choices(), desk.slider(scale)
-
-    outputs = [matrix, prompts]
-    inputs = [state, texts, temperature]
-    router.to_learn(navigated, None, [state, *outputs, picker, temperature], **LATEST)
-    # Images are kept first, then shown with the texts of then: these may change meanwhile.
-    kept = [
-        picker.chosen(desk.picked, state, state, **QUIET),
-        drop.given(desk.given, state, state, **QUIET),
-    ]
-    for event in (*(k.then for k in kept), texts.submit, texts.blur, temperature.release):
-        event(desk.show, inputs, outputs, **LATEST)
-    matrix.again(desk.again, inputs, [state, *outputs, temperature], **QUIET)
-
-
-class _Desk:
-    """Computes what the widgets show."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._words = context.words
-
-    def samples(self) -> _State:
-        """Images of the first collection that the default texts find."""
-        library = self._context.library
-        try:
-            names = library.names()
-            if not names or not len(library.index(names[0])):
-                return _State()
-            index = library.index(names[0])
-            if not library.hub.is_loaded(index.model_name):
-                return _State()
-            asked = self._words("learn.default_texts").splitlines()
-            found: dict[int, Item] = {}
-            for text in ("a cat", "a cup of coffee", "a flower", *asked):
-                found |= {hit.item.id: hit.item for hit in index.search(text, 1)}
-            items = [item for item in found.values() if item.has_original][:_IMAGES]
-            vectors = index.vectors([item.id for item in items], "image")
-            return _State(
-                tuple(
-                    EncodedImage(item_name(item), self._thumb(index, item), vector)
-                    for item, vector in zip(items, vectors, strict=True)
-                )
-            )
-        except ClipSearchError:
-            return _State()  # the visitor brings images of their own
-
-    def _thumb(self, index: Index, item: Item) -> str:
-        return jpeg_url(copy_of(index, item, self._context.settings, THUMBNAIL_SIDE))
-
-    def scale(self) -> int | None:
-        """What the model learned, within the slider's range; None while it is not loaded."""
-        library = self._context.library
-        try:
-            if library.hub.is_loaded(library.model()):
-                return round(min(200, max(1, library.hub.encoder(library.model()).logit_scale)))
-        except ClipSearchError:
-            pass  # the page says so where the matrix would be
-        return None
-
-    def slider(self, scale: int | None) -> Any:
-        """The slider at what the model learned, or as it is."""
-        if scale is None:
-            return gr.skip()
-        return gr.Slider(value=scale, info=self._words("learn.scale_learnt", scale=scale))
-
-    def choices(self) -> str:
-        """Images of the first collection to pick from, spread over it."""
-        library = self._context.library
-        try:
-            names = library.names()
-            if not names:
-                return ""
-            rows, _ = library.sample(names[0])
-            spread = rows[np.linspace(0, len(rows) - 1, min(_CHOICES, len(rows)), dtype=int)]
-            items = [library.index(names[0]).item(int(row)) for row in spread]
-        except ClipSearchError:
-            return ""  # the visitor brings images of their own
-        entries = "".join(
-            f'<li><button type="button" data-do="pick" '
-            f'data-index="{escape(names[0])}" data-id="{item.id}" '
-            f'aria-label="{escape(self._words("learn.pick_one", name=item_name(item)))}">'
-            f'<img src="{thumb_url(names[0], item.id, item.sha256)}" alt="" loading="lazy">'
-            "</button></li>"
-            for item in items
-            if item.has_original
-        )
-        title = self._words("learn.pick", index=escape(names[0]))
-        return f'<p class="cs-hint">{title}</p><ul class="cs-picks">{entries}</ul>'
-
-    def picked(self, state: _State, event: gr.EventData) -> _State:
-        """An image of the collection in place of the last one shown."""
-        chosen = sent(event)
-        try:
-            index = self._context.library.index(str(chosen.get("index", "")))
-            item = index.item(int(chosen.get("id", 0)))
-            name, thumb = item_name(item), self._thumb(index, item)
-            shown = EncodedImage(name, thumb, index.vectors([item.id], "image")[0])
-        except ClipSearchError as exc:
-            return replace(state, problem=explained(exc, self._words))
-        others = (other for other in state.images if other.thumb != thumb)
-        return _State((shown, *others)[:_IMAGES])
-
-    def again(self, state: _State, texts: str, scale: float) -> Any:
-        """Once the model is there; it brings its own scale, unless images were shown before."""
-        learnt = None if state.images else self.scale()
-        state = state if state.images else self.samples()
-        return (state, *self.show(state, texts, learnt or scale), self.slider(learnt))
-
-    def given(self, state: _State, event: gr.EventData) -> _State:
-        """Images of the visitor in place of those shown."""
-        library = self._context.library
-        try:
-            images = sent(event).get("pictures", [])
-            read, problem = read_images(images, self._context.settings, self._words)
-            if not read:
-                return replace(state, problem=problem)
-            fresh = encoded(read[:_IMAGES], library.hub.encoder(library.model()))
-        except ClipSearchError as exc:
-            return replace(state, problem=explained(exc, self._words))
-        return _State((*fresh, *state.images)[:_IMAGES], problem)
-
-    def show(self, state: _State, texts: str, scale: float) -> tuple[str, str]:
-        """What went wrong with what was given last; cosines and chances, templates compared."""
-        problem = message(state.problem) if state.problem else ""
-        if problem and not state.images:
-            return problem, ""
-        matrix, prompts = self._compared(state.images, texts, scale)
-        return problem + matrix, prompts
-
-    def _compared(
-        self, images: tuple[EncodedImage, ...], texts: str, scale: float
-    ) -> tuple[str, str]:
-        library = self._context.library
-        asked = [line.strip() for line in texts.splitlines() if line.strip()][:_TEXTS]
-        try:
-            waiting = model_screen(library, library.model(), self._words)
-            if waiting is not None:
-                return waiting, ""
-            if not asked or not images:
-                raise PageError("learn.need")
-            encoder = library.hub.encoder(library.model())
-            cosines = np.stack([p.vector for p in images]) @ encoder.encode_texts(asked).T
-            chances = softmax(cosines.astype(np.float64) * scale)
-            matrix = self._matrix(images, asked, cosines, chances)
-            return matrix, self._prompts(images[0], asked)
-        except ClipSearchError as exc:
-            return message(explained(exc, self._words)), ""
-
-    def _matrix(
-        self, images: tuple[EncodedImage, ...], asked: list[str], cosines: Any, chances: Any
-    ) -> str:
-        heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in asked)
-        low, high = float(cosines.min()), float(cosines.max())
-        rows = []
-        for image, row, chance in zip(images, cosines, chances, strict=True):
-            cells = "".join(
-                f'<td style="--heat:{(c - low) / max(high - low, 1e-6):.2f}"><b>{c:.3f}</b>'
-                f'<span class="cs-bartrack"><span style="width:{100 * p:.1f}%"></span></span>'
-                f"<small>{100 * p:.1f} %</small></td>"
-                for c, p in zip(row, chance, strict=True)
-            )
-            rows.append(
-                f'<tr><th scope="row"><img src="{image.thumb}" alt="{escape(image.name)}"></th>'
-                f"{cells}</tr>"
-            )
-        return (
-            f'<div class="cs-tablebox"><table class="cs-table cs-matrix"><caption>'
-            f"{self._words('learn.matrix')}</caption><thead><tr><td></td>{heads}</tr></thead>"
-            f"<tbody>{''.join(rows)}</tbody></table></div>"
-            f'<p class="cs-hint">{self._words("learn.matrix_help")}</p>'
-        )
-
-    def _prompts(self, image: EncodedImage, asked: list[str]) -> str:
-        library = self._context.library
-        encoder = library.hub.encoder(library.model())
-        distinct = list(dict.fromkeys(text.removeprefix("a ") for text in asked))
-        rows = []
-        for name in _TEMPLATES:
-            classifier = ZeroShotClassifier(encoder, distinct, templates=name)
-            chances = classifier.probabilities(image.vector[None])[0]
-            sentences = resolve_templates(name)
-            example = fill(sentences[:1], distinct[0])[0]
-            cells = "".join(f"<td>{100 * p:.1f} %</td>" for p in chances)
-            rows.append(
-                f'<tr><th scope="row">{self._words(f"classify.templates_{name}")}<br>'
-                f"<small>{len(sentences)} × “{escape(example)}”</small></th>{cells}</tr>"
-            )
-        heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in distinct)
-        return (
-            f'<div class="cs-tablebox"><table class="cs-table"><caption>'
-            f'<img src="{image.thumb}" alt="{escape(image.name)}"> '
-            f"{self._words('learn.prompts')}</caption><thead><tr><td></td>{heads}</tr></thead>"
-            f"<tbody>{''.join(rows)}</tbody></table></div>"
-        )

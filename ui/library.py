@@ -19,6 +19,7 @@ from clipsearch.models import BUNDLED_MODEL, load_index_encoder
 from clipsearch.types import Facets
 from clipsearch.vectors import Floats, Rows
 
+from .copies import Copies
 from .problems import CollectionGoneError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Library:
         self._samples: dict[str, tuple[str, tuple[Rows, Floats]]] = {}
         self._maps: dict[str, tuple[str, Future[IndexMap]]] = {}
         self._mapper = ThreadPoolExecutor(1, thread_name_prefix="map")
+        self.copies = Copies()
 
     def names(self) -> list[str]:
         """The indexes to choose from; short names of those given as folders."""
@@ -138,7 +140,8 @@ class Library:
         return found[1]
 
     def close(self) -> None:
-        """Make no more maps, and close the hub if it is not one that others use."""
+        """Make no more maps, look for no more copies, and close the hub unless others use it."""
+        self.copies.close()
         self._mapper.shutdown(cancel_futures=True)
         if self._is_ours:
             self.hub.close()

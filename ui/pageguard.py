@@ -43,6 +43,7 @@ class PageGuard:
         apps: Gradio applications by language.
         inputs: The number of inputs of each event, by language.
         sessions: What is kept of visitors, by language.
+        routes: The page's own, below /page/.
         language: Used whatever the browser says; None to follow the browser.
     """
 
@@ -51,10 +52,12 @@ class PageGuard:
         apps: Mapping[str, ASGIApp],
         inputs: Mapping[str, Mapping[int, int]],
         sessions: Mapping[str, Sessions],
+        routes: ASGIApp,
         *,
         language: str | None,
     ) -> None:
         self._apps = dict(apps)
+        self._routes = routes
         self._inputs = dict(inputs)
         self._sessions = dict(sessions)
         self._language = language
@@ -67,6 +70,13 @@ class PageGuard:
         path = scope["path"]
         prefix = scope.get("root_path", "")
         inner = path[len(prefix) :] if prefix and path.startswith(prefix) else path
+        if inner.startswith("/page/"):
+            await self._routes(scope, receive, send)
+        else:
+            await self._gradio(inner, scope, receive, send)
+
+    async def _gradio(self, inner: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve or refuse a request for what Gradio has."""
         if not _OPEN.match(inner or "/") or ".." in inner:
             await _refuse(Problem(404, "not_found", "there is nothing here"), scope, receive, send)
             return

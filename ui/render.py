@@ -8,6 +8,7 @@ from pathlib import Path
 from clipsearch import Item
 from clipsearch.names import json_text, shown
 
+from .context import Context
 from .library import Library
 from .problems import CollectionGoneError, explained
 from .strings import Words
@@ -18,7 +19,7 @@ __all__ = [
     "blank",
     "copy_block",
     "escape",
-    "header",
+    "icon",
     "item_name",
     "message",
     "model_screen",
@@ -26,23 +27,15 @@ __all__ = [
     "state_screen",
 ]
 
-_LOGO = (
-    '<svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true"><rect x="3" y="5" '
-    'width="20" height="16" rx="4" fill="none" stroke="currentColor" stroke-width="2.4"/><path '
-    'd="M6 18l5-6 4 4 3-3 3 4" fill="none" stroke="currentColor" stroke-width="2.2" '
-    'stroke-linejoin="round" stroke-linecap="round"/><circle cx="22" cy="21" r="5.4" '
-    'fill="var(--cs-page)" stroke="currentColor" stroke-width="2.4"/><path d="M26 25l3.6 3.6" '
-    'stroke="currentColor" stroke-width="2.8" stroke-linecap="round"/></svg>'
-)
 IMAGE = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3" y="5" width="18" height="14" rx="2"/>'
     '<path d="M5 17l4-5 3 3 3-3 4 5"/><circle cx="15.5" cy="9" r="1.3"/></svg>'
 )
-_MOON = (
-    '<svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true"><path fill="none" '
-    'stroke="currentColor" stroke-width="1.8" stroke-linejoin="round" d="M20 14.5A8.5 8.5 0 0 1 '
-    '9.5 4 8.5 8.5 0 1 0 20 14.5z"/></svg>'
-)
+
+
+def icon(path: str) -> str:
+    """A drawing in lines, of 24 units on a side."""
+    return f'<svg class="cs-icon" viewBox="0 0 24 24" aria-hidden="true"><path d="{path}"/></svg>'
 
 
 def escape(text: object) -> str:
@@ -53,20 +46,6 @@ def escape(text: object) -> str:
 def attribute(data: object) -> str:
     """JSON for a quoted attribute."""
     return escape(json_text(data))
-
-
-def header(words: Words) -> str:
-    """The top of the page."""
-    other = "es" if words.language == "en" else "en"
-    return (
-        f'<header class="cs-header"><a class="cs-skip" href="#cs-tabs">{words("skip")}</a>'
-        f'<a class="cs-brand" href="/">{_LOGO}<h1>clipsearch</h1></a>'
-        f'<p class="cs-tagline">{words("tagline")}</p><span class="cs-grow"></span>'
-        f'<a class="cs-pill" data-cs-lang="{other}" lang="{other}" href="?lang={other}">'
-        f"{words('other_language')}</a>"
-        f'<button type="button" class="cs-pill" data-cs-theme aria-label="{words("theme")}" '
-        f'title="{words("theme")}">{_MOON}</button></header>'
-    )
 
 
 def message(text: str, *, kind: str = "error") -> str:
@@ -86,6 +65,7 @@ def screen(
     *,
     code: str = "",
     button: str = "",
+    add: str = "",
     retry_ms: int = 0,
     busy: bool = False,
 ) -> str:
@@ -96,6 +76,7 @@ def screen(
         text: What to do.
         code: A command to type.
         button: Words of a button that tries again.
+        add: Words of a button that adds images.
         retry_ms: When the page tries again by itself; 0 for never.
         busy: Whether something is going on.
     """
@@ -103,6 +84,10 @@ def screen(
     parts.append('<div class="cs-spinner" aria-hidden="true"></div>' if busy else "")
     parts.append(f"<h2>{escape(title)}</h2><p>{escape(text)}</p>")
     parts.append(f"<pre><code>{escape(code)}</code></pre>" if code else "")
+    if add:
+        parts.append(
+            f'<button type="button" class="cs-button cs-primary" data-add>{escape(add)}</button>'
+        )
     parts.append(
         f'<button type="button" class="cs-button" data-again>{escape(button)}</button>'
         if button
@@ -111,23 +96,25 @@ def screen(
     return "".join(parts) + "</div>"
 
 
-def state_screen(library: Library, name: str, words: Words, *, model: bool = True) -> str | None:
+def state_screen(context: Context, name: str, *, model: bool = True) -> str | None:
     """The screen for an index that cannot be searched now; None for one that can.
 
     Args:
-        library: The indexes.
+        context: The indexes and the language.
         name: The index.
-        words: The language.
         model: Whether the model is needed.
 
     Raises:
         ClipSearchError: The index is there, but cannot be opened.
     """
+    library, words = context.library, context.words
+    add = words("add.open") if context.settings.may_build else ""
     if not library.names():
         return screen(
             words("screen.none_title"),
-            words("screen.none_text"),
+            words("screen.none_text" if add else "screen.none_command"),
             code="clipsearch index ~/Pictures -i photos",
+            add=add,
         )
     if not name:
         return screen(words("screen.choose_title"), words("screen.gone_text"))
@@ -140,6 +127,7 @@ def state_screen(library: Library, name: str, words: Words, *, model: bool = Tru
             words("screen.empty_title"),
             words("screen.empty_text"),
             code=f"clipsearch index ~/Pictures -i {name}",
+            add=add,
         )
     return model_screen(library, index.model_name, words) if model else None
 

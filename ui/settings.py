@@ -20,6 +20,7 @@ class Settings:
         device: Where models run.
         max_pixels: Of one image that a visitor gives.
         max_upload_bytes: Of one image that a visitor gives.
+        shows_paths: Whether the visitor is the person whose files these are, and sees their paths.
         may_build: Whether the Build tab is there.
         allowed_hosts: Host headers answered by an application of the page's own; None answers all.
         proxies: Addresses whose X-Forwarded-* such an application believes.
@@ -31,6 +32,7 @@ class Settings:
     device: str = "auto"
     max_pixels: int = 50_000_000
     max_upload_bytes: int = 16 * 1024**2
+    shows_paths: bool = False
     may_build: bool = True
     allowed_hosts: tuple[str, ...] | None = None
     proxies: tuple[str, ...] = ()

@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import numpy as np
 
+from clipsearch.engine.facets import FACETS, chosen_where
+from clipsearch.errors import InvalidInputError
 from clipsearch.explore.feedback import refine
 from clipsearch.names import shell_word
+from clipsearch.ordering import Sort
 from clipsearch.query import Query
 from clipsearch.request import SearchRequest
 from clipsearch.server.door import query_fields
-from clipsearch.types import Modality
+from clipsearch.types import FacetName, Modality
 from clipsearch.vectors import Floats
 
 from .problems import PageError
 
 __all__ = [
+    "FIELDS",
     "MEANT_LETTERS",
+    "SORTS",
     "Chip",
     "SearchSpec",
+    "facet_field",
     "from_link",
     "pack_vector",
+    "read_facet",
     "read_integer",
     "unpack_vector",
 ]
 
+# Of a search in an address; other fields belong to the tab that is shown.
+FIELDS = (
+    "index", "q", "c", "up", "down", "from", "to", "width", "camera", "tag", "f", "where", "ids",
+    "selection", "target", "min", "hybrid", "sort", "of",
+)  # fmt: skip
 MAX_CHIPS = 24
 _MAX_WEIGHT = 4.0
 _MAX_TEXT = 500  # characters; a model reads about 300 at most
@@ -46,6 +59,16 @@ _FLAGS = {
     ("item", True): "--item",
 }
 _UNKNOWN = "-" * MEANT_LETTERS
+_MOST_FACETS = 100  # chosen values
+_FACETS: dict[str, FacetName] = {name: name for name in FACETS}
+_DATE = re.compile(r"\d{4}(-\d{2})?", re.ASCII)  # of a year or month
+# How the engine sorts, and whether the other way round; a query is else best first, a list newest.
+SORTS: dict[str, tuple[Sort, bool]] = {
+    "newest": ("date", False),
+    "oldest": ("date", True),
+    "largest": ("size", False),
+}
+_NEWEST: dict[str, Any] = {"sort": "date"}
 _KINDS: dict[str, Literal["text", "item", "vector"]] = {"t": "text", "i": "item", "v": "vector"}
 
 
@@ -86,11 +109,14 @@ class SearchSpec:
     min_width: int = 0
     camera: str = ""
     tags: tuple[str, ...] = ()
+    facets: tuple[tuple[FacetName, str | None], ...] = ()  # chosen values; None: items without one
     where_text: str = ""
     target: Modality = "image"
     min_score: float | Literal["auto"] | None = None
     hybrid: bool = False
+    sort: str = ""  # one of SORTS
     chosen: tuple[int, ...] = field(default=())  # only these items: a selection on the map
+    selection: str = ""  # the token of a larger one, which is kept on the server
     meant: tuple[tuple[int, str], ...] = ()  # ids, with letters of the images that they name
 
     @property
@@ -137,14 +163,59 @@ class SearchSpec:
             k=k,
             where=self.where,
             target=self.target,
-            min_score=self.min_score,
+            min_score=self.least,
             hybrid=self.hybrid,
             offset=offset,
+            **self.sorting,
         )
+
+    def listing(self, k: int, offset: int = 0) -> SearchRequest:
+        """The list of the collection, without a query, newest first unless it is sorted."""
+        return SearchRequest(k=k, where=self.where, offset=offset, **(self.sorting or _NEWEST))
+
+    @property
+    def sorting(self) -> dict[str, Any]:
+        """`sort` and `reverse` of a request, nothing for the usual order."""
+        sort, reverse = SORTS.get(self.sort, (None, False))
+        return {"sort": sort, "reverse": reverse} if sort else {}
+
+    @property
+    def least(self) -> float | Literal["auto"] | None:
+        """The least score: what is sorted by something else has to fit better than chance."""
+        is_sorted = self.sort in SORTS and not self.is_empty
+        return "auto" if is_sorted and self.min_score is None else self.min_score
+
+    @property
+    def of_facets(self) -> dict[FacetName, list[str | None]]:
+        """The chosen values by facet."""
+        found: dict[FacetName, list[str | None]] = {}
+        for name, value in self.facets:
+            found.setdefault(name, []).append(value)
+        return found
+
+    def folded(self) -> SearchSpec:
+        """The same with the camera and the tag of older links as chosen values of facets.
+
+        Several tags stay: an item has to have all of them, but any of a facet's chosen values.
+        """
+        said: list[tuple[FacetName, str | None]] = []
+        if self.camera:
+            said.append(("camera", self.camera))
+        if len(self.tags) == 1:
+            said.append(("tag", self.tags[0]))
+        facets = tuple(dict.fromkeys((*self.facets, *said)))
+        tags = self.tags if len(self.tags) > 1 else ()
+        return replace(self, facets=facets, camera="", tags=tags)
 
     @property
     def where(self) -> str | None:
         """All filters as one expression, None without any."""
+        parts = filter(None, (self.where_but_facets, chosen_where(self.of_facets)))
+        return " and ".join(parts) or None
+
+    @property
+    def where_but_facets(self) -> str | None:
+        """All filters but the chosen values of facets."""
         parts = []
         if self.date_from:
             parts.append(f"taken_at >= {_quoted(self.date_from)}")
@@ -157,15 +228,20 @@ class SearchSpec:
         parts += [f"tag = {_quoted(tag)}" for tag in self.tags]
         if self.chosen:
             parts.append(f"id in ({', '.join(map(str, self.chosen))})")
+        if self.selection:
+            parts.append(f"selection = {_quoted(self.selection)}")
         if self.where_text.strip():
-            parts.append(f"({self.where_text.strip()})" if parts else self.where_text.strip())
+            is_part = parts or self.facets
+            parts.append(f"({self.where_text.strip()})" if is_part else self.where_text.strip())
         return " and ".join(parts) or None
 
     @property
     def filters(self) -> int:
         """How many filters are set."""
-        named = (self.date_from, self.date_to, self.min_width, self.camera, self.chosen)
-        return sum(map(bool, named)) + len(self.tags) + bool(self.where_text.strip())
+        named = (self.date_from, self.date_to, self.min_width, self.camera)
+        some = (*named, self.chosen, self.selection)
+        several = len(self.tags) + len(self.facets)
+        return sum(map(bool, some)) + several + bool(self.where_text.strip())
 
     def link(self) -> str:
         """The search as the part of a page's address after `?`."""
@@ -181,11 +257,14 @@ class SearchSpec:
             ("width", str(self.min_width or "")),
             ("camera", self.camera),
             *(("tag", tag) for tag in self.tags),
+            *(("f", facet_field(name, value)) for name, value in self.facets),
             ("where", self.where_text),
             ("ids", "-".join(map(str, self.chosen))),
+            ("selection", self.selection),
             ("target", "" if self.target == "image" else self.target),
             ("min", _score_text(self.min_score)),
             ("hybrid", "1" if self.hybrid else ""),
+            ("sort", self.sort),
             ("of", "".join(meant.get(id_, _UNKNOWN) for id_ in self.ids)),
         ]
         return urlencode([(key, value) for key, value in fields if value])
@@ -213,10 +292,12 @@ class SearchSpec:
             words += ["--where", self.where]
         if self.target != "image":
             words += ["--target", self.target]
-        if self.min_score is not None:
-            words += ["--min-score", _score_text(self.min_score)]
+        if self.least is not None:
+            words += ["--min-score", _score_text(self.least)]
         if self.hybrid:
             words.append("--hybrid")
+        if sorting := self.sorting:
+            words += ["--sort", sorting["sort"], *(["--reverse"] if sorting["reverse"] else [])]
         if is_option:
             words += ["--", self.text]
         return " ".join(map(shell_word, words)), exact
@@ -241,10 +322,11 @@ class SearchSpec:
         options = ["k=20"]
         options += [f"where={self.where!r}"] if self.where else []
         options += [f"target={self.target!r}"] if self.target != "image" else []
-        if self.min_score is not None:
-            least = _score_text(self.min_score)
+        if self.least is not None:
+            least = _score_text(self.least)
             options.append(f"min_score={least if least != 'auto' else repr(least)}")
         options += ["hybrid=True"] if self.hybrid else []
+        options += [f"{name}={value!r}" for name, value in self.sorting.items() if value]
         lines += [
             "",
             f"index = Index.open({folder!r}, load_encoder({model!r}))",
@@ -276,11 +358,14 @@ def from_link(search: str, known: Sequence[str]) -> SearchSpec:
         min_width=read_integer(_first(fields, "width")) or 0,
         camera=_first(fields, "camera")[:200],
         tags=tuple(fields.get("tag", []))[:20],
+        facets=_facets(fields.get("f", [])),
         where_text=_first(fields, "where")[:2000],
         chosen=_ids(_first(fields, "ids").split("-")),
+        selection=_first(fields, "selection")[:32],
         target="caption" if _first(fields, "target") == "caption" else "image",
         min_score=_score(least),
         hybrid=_first(fields, "hybrid") == "1",
+        sort=_first(fields, "sort") if _first(fields, "sort") in SORTS else "",
     )
     of = _first(fields, "of")
     if len(of) != MEANT_LETTERS * len(spec.ids):  # of an older version, or changed by hand
@@ -288,6 +373,25 @@ def from_link(search: str, known: Sequence[str]) -> SearchSpec:
     said = (of[at : at + MEANT_LETTERS] for at in range(0, len(of), MEANT_LETTERS))
     known_ones = ((id_, one) for id_, one in zip(spec.ids, said, strict=True) if one != _UNKNOWN)
     return replace(spec, meant=tuple(known_ones))
+
+
+def facet_field(name: str, value: str | None) -> str:
+    """A chosen value of a facet as a field of an address; None stands for items without a value."""
+    return name if value is None else f"{name}:{value}"
+
+
+def read_facet(field: str) -> tuple[FacetName, str | None] | None:
+    """Read what `facet_field` wrote; None for what is no value of a facet."""
+    said, colon, text = field.partition(":")
+    name = _FACETS.get(said)
+    value = text[:1000] if colon else None
+    if name is None or (name in ("year", "month") and value and not _DATE.fullmatch(value)):
+        return None
+    try:
+        chosen_where({name: [value]})
+    except InvalidInputError:
+        return None
+    return name, value
 
 
 def clamp_weight(weight: object) -> float:
@@ -355,6 +459,11 @@ def _chip_code(chip: Chip) -> str:
     else:
         code = f"Query.image({(chip.label or 'picture.jpg')!r}"
     return code + (")" if chip.weight == 1 else f", {chip.weight:g})")
+
+
+def _facets(fields: Sequence[str]) -> tuple[tuple[FacetName, str | None], ...]:
+    read = (read_facet(field) for field in fields[:_MOST_FACETS])
+    return tuple(dict.fromkeys(one for one in read if one is not None))
 
 
 def _first(fields: Mapping[str, Sequence[str]], name: str) -> str:

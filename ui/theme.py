@@ -99,8 +99,11 @@ def make_theme() -> gr.themes.Base:
 
 
 def css() -> str:
-    """The style sheet."""
-    return asset("style.css")
+    """The style sheets."""
+    files = (
+        "style", "shell", "results", "facets", "view", "map", "picked", "albums", "learn", "curate",
+    )  # fmt: skip
+    return "\n".join(asset(f"{name}.css") for name in files)
 
 
 def asset(name: str) -> str:

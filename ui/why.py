@@ -1,4 +1,4 @@
-"""The Why tab: the regions of an image that speak for a text."""
+"""The Why dialog: the regions of an image that speak for a text."""
 
 from __future__ import annotations
 
@@ -143,10 +143,14 @@ class _Desk:
         horizontal = ("left", "centre", "right")[3 * column // width]
         place = f"{self._words(f'why.{vertical}')}, {self._words(f'why.{horizontal}')}"
         alt = self._words("why.alt", text=text, place=place)
+        none = ""
+        if not heat.found:
+            alt = self._words("why.alt_none", text=text)
+            none = f'<br><span class="cs-hint">{self._words("why.not_found")}</span>'
         return (
             f'<figure><div class="cs-stack"><img src="{_url(heat.image)}" alt="">'
             f'<img class="cs-heat" src="{_url(overlay(heat))}" alt="{escape(alt)}"></div>'
-            f"<figcaption>{escape(text)} <span class='cs-score'>{heat.score:.2f}</span>"
+            f"<figcaption>{escape(text)} <span class='cs-score'>{heat.score:.2f}</span>{none}"
             "</figcaption></figure>"
         )
 

@@ -10,11 +10,12 @@ import typer
 
 import clipsearch
 
+from ..deletions import COLUMNS, deletion_document, deletion_rows, deletions
 from ..documents import duplicate_document, hit_document
 from ..errors import InvalidInputError
 from ..files import expanded
 from ..locations import existing_index
-from ..types import Modality
+from ..types import KeepReason, Modality
 from .formats import RowsOutput, print_csv
 from .index import open_or_create, summarise
 from .options import IndexName, NewIndexName, TrustModel, Wait
@@ -32,6 +33,12 @@ from .shards import Chosen, export_shards
 __all__ = ["duplicates", "export", "import_command", "pairs"]
 
 _SHA256_SHOWN = 12  # digits in a table; CSV and JSON have all
+_AHEAD: dict[KeepReason, str] = {
+    "pixels": "most pixels",
+    "size": "largest file",
+    "known": "most is known of it",
+    "path": "shortest path",
+}
 _ExportFormat = Literal["parquet", "faiss", "webdataset"]
 
 
@@ -103,6 +110,9 @@ def duplicates(
             "Repeatable.",
         ),
     ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Look only at items that satisfy this filter.")
+    ] = None,
     output: RowsOutput = "table",
 ) -> None:
     """List groups of near-duplicate images, largest group first.
@@ -111,12 +121,17 @@ def duplicates(
     other member is compared with the leader: kind `bytes` has the same file content, `pixels` the
     same decoded pixels, `looks` shows the same picture smaller, compressed, cropped or brighter.
 
+    One of each group is suggested to be kept: the one with the most pixels, then the largest file,
+    then the one with caption, tags or albums, then the one with the shortest path. JSON and CSV
+    say of the others whether a copy that stays is on disk now (`safe`, `why`). Nothing is deleted.
+
     clipsearch duplicates -i photos
 
     clipsearch duplicates -i photos --kind bytes -f csv > copies.csv
     """
     with clipsearch.Index.open(existing_index(name)) as index:
-        groups = index.duplicates(threshold, kinds=kinds or list(_Kind))
+        groups = index.duplicates(threshold, kinds=kinds or list(_Kind), where=where)
+        spare = deletions(index, groups) if output != "table" else {}
     members = [(number, member) for number, group in enumerate(groups, 1) for member in group]
     unchecked = sum(not member.checked for _, member in members)
     if unchecked:
@@ -126,7 +141,20 @@ def duplicates(
         )
     if output == "json":
         print_json(
-            {"groups": [[duplicate_document(member) for member in group] for group in groups]}
+            {
+                "groups": [
+                    [
+                        duplicate_document(member)
+                        | (
+                            deletion_document(spare[id_])
+                            if (id_ := member.item.id) in spare
+                            else {}
+                        )
+                        for member in group
+                    ]
+                    for group in groups
+                ]
+            }
         )
         return
     if not groups:
@@ -134,22 +162,10 @@ def duplicates(
         of_kind = f" of kind {' or '.join(dict.fromkeys(kinds))}" if kinds else ""
         note(f"no near-duplicates{of_kind}{limit}")
     if output == "csv":
-        columns = ("score", "id", "path", "kind", "checked", "size_bytes", "width", "height")
-        print_csv(
-            ["group", *columns, "sha256"],
-            [
-                [
-                    number,
-                    *(known["path"] or known["key"] if c == "path" else known[c] for c in columns),
-                    known["sha256"],
-                ]
-                for number, member in members
-                if (known := duplicate_document(member))
-            ],
-        )
+        print_csv(COLUMNS, deletion_rows(groups, spare, every=True))
     elif members:
         print_table(
-            ["group", "kind", "score", "id", "pixels", "size", "sha256", "image"],
+            ["group", "kind", "score", "id", "pixels", "size", "keep", "sha256", "image"],
             [_duplicate_row(number, member) for number, member in members],
             right=["group", "id", "pixels", "size"],
         )
@@ -164,6 +180,7 @@ def _duplicate_row(number: int, member: clipsearch.Duplicate) -> tuple[str, ...]
         str(item.id),
         f"{item.width} x {item.height}" if item.width else "",
         "" if item.size_bytes is None else human_bytes(item.size_bytes),
+        "" if member.keep is None else f"yes ({_AHEAD[member.keep]})",
         (item.sha256 or "")[:_SHA256_SHOWN],
         short_path(item.path or item.key),
     )

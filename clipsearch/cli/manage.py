@@ -87,6 +87,12 @@ def _lines(facts: dict[str, Any], prefix: str = "") -> list[list[str]]:
 def remove(
     ids: Annotated[list[int], typer.Argument(help="Item IDs, as search prints them.")],
     name: IndexName = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Make it possible to --undo this within a day.")
+    ] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Put items back that were removed here or on the page.")
+    ] = False,
     wait: Wait = False,
 ) -> None:
     """Remove items from an index. Their files are not touched.
@@ -94,9 +100,15 @@ def remove(
     Indexing their folder again adds them again, unless the files are moved elsewhere.
 
     clipsearch remove 17 42 -i photos
+
+    clipsearch remove 17 42 --undo -i photos
     """
     with clipsearch.Index.open(existing_index(name)) as index:
-        note(f"removed {index.remove(ids, wait=wait):,} of {len(ids):,} items")
+        if undo:
+            note(f"put back {index.restore(ids, wait=wait):,} of {len(ids):,} items")
+        else:
+            removed = index.remove(ids, keep=keep, wait=wait)
+            note(f"removed {removed:,} of {len(ids):,} items")
 
 
 def compact(name: IndexName = None, wait: Wait = False) -> None:

@@ -122,6 +122,7 @@ def ui(
             names=tuple(names) if names else None,
             roots=roots,
             language=lang,
+            shows_paths=True,
             allowed_hosts=_HOSTS,
             proxies=checked_proxies(proxy),
         )

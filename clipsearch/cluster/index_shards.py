@@ -48,7 +48,10 @@ _PAGE = 5000  # rows of the catalog copied together
 # Of a catalog's tables, those that a shard writes for itself or does without; the FTS tables follow
 # by triggers.
 _OWN_TABLES = frozenset(
-    {"meta", "models", "segments", "tombstones", "ann", "skipped_files", "digests"}
+    {
+        *("meta", "models", "segments", "tombstones", "ann", "skipped_files", "digests"),
+        "removed_items",
+    }
 )
 
 

@@ -273,9 +273,13 @@ def merge(
         floor = max((answer.floor for answer in answers), default=-np.inf)
         ranked, _ = fuse(rows[best], scores[best], words, others, floor, request)
         weak = weak and not words.rare.size
-    chosen = ranked[request.offset : request.offset + request.k]
+    asked = slice(request.offset, request.offset + request.k)
+    if request.sorts_all:
+        chosen = sorted_hits([by_id[row] for row in ranked.tolist()], request)[asked]
+    else:
+        chosen = sorted_hits([by_id[row] for row in ranked[asked].tolist()], request)
     return Hits(
-        hits=sorted_hits([by_id[row] for row in chosen.tolist()], request),
+        hits=chosen,
         generation=max((answer.generation for answer in answers), default=0),
         approximate=any(answer.approximate for answer in answers),
         weak=weak and bool(ranked.size),

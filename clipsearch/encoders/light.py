@@ -214,6 +214,11 @@ class LightEncoder:
                     warn_truncated(text, count, self.context_length, stacklevel=4)
         return unit(tower.encode(tokens, self._cores), "text")
 
+    @property
+    def is_in_torch(self) -> bool:
+        """Whether `in_torch` has it already."""
+        return self._in_torch is not None
+
     def in_torch(self) -> Encoder:
         """The model in torch, loaded on first need, for those who look into its layers.
 

@@ -8,7 +8,7 @@ keeps its nearest ones only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,7 @@ def neighbours(
     prints: Prints,
     there: npt.NDArray[np.bool_],
     bounds: Bounds,
+    tell: Callable[[int], None],
 ) -> Neighbours:
     """Find who may be a copy of whom.
 
@@ -92,14 +93,15 @@ def neighbours(
         prints: Their thumbprints.
         there: Which of them have one.
         bounds: What is worth a look.
+        tell: Told how many rows are compared.
 
     Returns:
         The nearest neighbors of every row, by positions in `rows`; both have each other.
     """
     if store.ann is not None and rows.size * store.dim > _ALL_PAIRS_ELEMENTS:
-        found = _by_lookup(store, rows, bounds.lowest)
+        found = _by_lookup(store, rows, bounds.lowest, tell)
     else:
-        found = _all_pairs(store, rows, bounds.lowest)
+        found = _all_pairs(store, rows, bounds.lowest, tell)
     kept: list[_Edges] = []
     count = 0
     for left, right, scores in found:
@@ -139,7 +141,9 @@ def _worth(
     return worth
 
 
-def _all_pairs(store: VectorStore, rows: Rows, limit: np.float32) -> Iterator[_Edges]:
+def _all_pairs(
+    store: VectorStore, rows: Rows, limit: np.float32, tell: Callable[[int], None]
+) -> Iterator[_Edges]:
     """Pairs of positions whose cosine is not too low, block by block."""
     for i, (positions, vectors) in enumerate(_chunks(store, rows)):
         for j, (others, other_vectors) in enumerate(_chunks(store, rows)):
@@ -150,9 +154,12 @@ def _all_pairs(store: VectorStore, rows: Rows, limit: np.float32) -> Iterator[_E
             left, right = positions[at[0]], others[at[1]]
             apart = left > right
             yield left[apart], right[apart], products[at][apart]
+        tell(int(positions[-1]) + 1)
 
 
-def _by_lookup(store: VectorStore, rows: Rows, limit: np.float32) -> Iterator[_Edges]:
+def _by_lookup(
+    store: VectorStore, rows: Rows, limit: np.float32, tell: Callable[[int], None]
+) -> Iterator[_Edges]:
     """Pairs of a position and a near neighbor, of all positions."""
     assert store.ann is not None  # noqa: S101 - the caller has looked
     count = store.ann.candidates(_MOST)
@@ -161,6 +168,7 @@ def _by_lookup(store: VectorStore, rows: Rows, limit: np.float32) -> Iterator[_E
             part = slice(start, start + _QUERIES)
             found = store.ann.search_many(vectors[part], count)
             yield from _scored(store, rows, positions[part], vectors[part], found)
+        tell(int(positions[-1]) + 1)
     tail = rows[rows > store.covered_to]
     for positions, vectors in _chunks(store, tail):
         new = positions + (rows.size - tail.size)

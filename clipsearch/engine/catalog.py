@@ -26,6 +26,7 @@ from ..vectors import Rows
 from . import digests
 from .baseline import ScoreBaseline
 from .columns import INTEGERS, as_json, json_text
+from .conditions import NAMED
 from .file_facts import AnnEntry, FileFacts, FileHead, SegmentEntry
 from .file_state import STATE_COLUMNS, FileState
 from .keywords import indexed
@@ -342,10 +343,28 @@ def captions(conn: sqlite3.Connection, rows: Sequence[int]) -> list[tuple[int, i
     return found
 
 
+def named(conn: sqlite3.Connection, rows: Sequence[int]) -> list[str]:
+    """Texts that name items by their row and their content, in the form of `NAMED`."""
+    condition = "row IN (SELECT value FROM json_each(?))"
+    found = conn.execute(f"SELECT {NAMED} FROM items WHERE {condition}", (json.dumps(rows),))
+    return [text for (text,) in found]
+
+
 def select_rows(conn: sqlite3.Connection, condition: str, values: Sequence[Any]) -> Rows:
     """Rows of the items that satisfy a condition, int64, ascending."""
     cursor = conn.execute(f"SELECT row FROM items WHERE {condition} ORDER BY row", tuple(values))
     return np.fromiter((row for (row,) in cursor), np.int64)
+
+
+def values_of(conn: sqlite3.Connection, rows: Rows, column: str) -> list[Any]:
+    """The value of a column, or of another expression, of some items, in the order of `rows`."""
+    found = dict(
+        conn.execute(
+            f"SELECT row, {column} FROM items WHERE row IN (SELECT value FROM json_each(?))",
+            (json.dumps(rows.tolist()),),
+        )
+    )
+    return [found.get(row) for row in rows.tolist()]
 
 
 def known_by(conn: sqlite3.Connection, column: str, values: Iterable[Any]) -> Iterator[Known]:
@@ -541,10 +560,10 @@ def insert_tombstones(conn: sqlite3.Connection, modality: str, rows: Iterable[in
     )
 
 
-def delete_tombstones(conn: sqlite3.Connection, modality: str, first: int, last: int) -> None:
-    """Forget tombstones between two rows, inclusive: no segment has their rows any more."""
-    conn.execute(
-        "DELETE FROM tombstones WHERE modality = ? AND row BETWEEN ? AND ?", (modality, first, last)
+def delete_tombstones(conn: sqlite3.Connection, modality: str, rows: Iterable[int]) -> None:
+    """Forget tombstones: no segment has their rows any more, or they are put back."""
+    conn.executemany(
+        "DELETE FROM tombstones WHERE modality = ? AND row = ?", ((modality, row) for row in rows)
     )
 
 

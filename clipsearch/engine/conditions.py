@@ -19,6 +19,8 @@ from ..folding import ascii_pattern, nfc
 from ..names import stored, without_bytes
 
 __all__ = [
+    "IN_SET",
+    "NAMED",
     "Condition",
     "Field",
     "Operator",
@@ -64,6 +66,15 @@ _NAMED = {
         "EXISTS (SELECT 1 FROM album_items WHERE album_items.row = items.row AND {})",
     ),
 }
+# An item with some letters of its content: a backup that is put back gives rows to other images.
+NAMED = "(items.row || ':' || substr(coalesce(items.sha256, items.key), -8))"
+# Of the index itself and of no other, whose items may have the same ids. A number is what a text
+# begins with, so that rows are looked up, and not all compared.
+IN_SET = (
+    "((SELECT value FROM meta WHERE key = 'index_id') = ? "
+    "AND items.row IN (SELECT CAST(value AS INTEGER) FROM json_each(?)) "
+    f"AND {NAMED} IN (SELECT value FROM json_each(?)))"
+)
 _TIME = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d)(?:\.(\d+))?)?")
 _DATE = re.compile(
     r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -12,17 +12,20 @@ import numpy as np
 
 from ..errors import InvalidInputError
 from ..types import Duplicate, DuplicateKind, Item
-from ..vectors import is_in, score
+from ..vectors import Rows, is_in, score
 from . import catalog, thumbprints
 from .alike import Bounds, Neighbours, neighbours
+from .keeper import keeper
 from .snapshot import VectorStore
 
-__all__ = ["KINDS", "Judge", "Verdict", "duplicate_groups"]
+__all__ = ["KINDS", "Judge", "Tell", "Verdict", "duplicate_groups"]
 
 KINDS: tuple[DuplicateKind, ...] = ("bytes", "pixels", "looks")
 Verdict = Literal["pixels", "looks", "unknown"]  # "unknown" where an image cannot be read
 # Told how some items are like the first one; None for another picture.
 Judge = Callable[[Item, Sequence[Item]], Sequence[Verdict | None]]
+# Told what is being compared, how many images are done, and of how many; may raise to stop.
+Tell = Callable[[Literal["vectors", "images"], int, int], None]
 
 # From these cosines on, images are compared; docs/benchmarks.md has what is found with them.
 _NEAR, _FAR, _BLIND = 0.8, 0.6, 0.9
@@ -53,6 +56,8 @@ def duplicate_groups(
     *,
     threshold: float | None = None,
     kinds: Collection[str] = KINDS,
+    among: Rows | None = None,
+    tell: Tell = lambda what, done, of: None,
 ) -> list[list[Duplicate]]:
     """Group items that are copies of each other.
 
@@ -65,6 +70,8 @@ def duplicate_groups(
         judge: Compares images.
         threshold: Cosine from which images are compared, in (0, 1]; None for what suits photos.
         kinds: What to look for: "bytes", "pixels", "looks".
+        among: The only rows to look at, ascending; None for all.
+        tell: Told how far it is.
 
     Returns:
         Groups of at least two, largest first, then by lowest id of the leader. The first of a
@@ -79,8 +86,8 @@ def duplicate_groups(
         not isinstance(threshold, int | float | np.number) or not 0.0 < threshold <= 1.0
     ):
         raise InvalidInputError(f"threshold must be above 0 and at most 1, got {threshold!r}")
-    units = _units(conn, store)
-    groups = _Grouping(conn, store, judge, threshold, wanted, units).groups()
+    units = _units(conn, store, among)
+    groups = _Grouping(conn, store, judge, threshold, wanted, units, tell).groups()
     return _as_duplicates(conn, store, units, groups, wanted)
 
 
@@ -93,9 +100,11 @@ def _checked(kinds: Collection[str]) -> frozenset[str]:
     return wanted
 
 
-def _units(conn: sqlite3.Connection, store: VectorStore) -> list[_Unit]:
+def _units(conn: sqlite3.Connection, store: VectorStore, among: Rows | None) -> list[_Unit]:
     """The items with an image, those of the same bytes together, by their lowest row."""
     live = store.live_rows()
+    if among is not None:
+        live = live[is_in(live, among)]
     units: dict[str | int, _Unit] = {}
     cursor = conn.execute(
         "SELECT row, sha256, coalesce(width * height, 0) FROM items WHERE has_image ORDER BY row"
@@ -119,7 +128,10 @@ class _Grouping:
         threshold: float | None,
         kinds: frozenset[str],
         units: list[_Unit],
+        tell: Tell,
     ) -> None:
+        self._tell = tell
+        self._done = self._of = 0  # images that may be copies of others
         self._conn = conn
         self._store = store
         self._judge = judge
@@ -137,6 +149,7 @@ class _Grouping:
     def groups(self) -> list[_Group]:
         """Groups of units; one of a single unit stands for its items with the same bytes."""
         near = self._neighbours() if self._kinds - {"bytes"} else None
+        self._of = 0 if near is None else int(np.count_nonzero(np.diff(near.starts)))
         areas = np.fromiter((unit.area for unit in self._units), np.int64, len(self._units))
         groups = []
         for leader in np.argsort(-areas, kind="stable").tolist():
@@ -144,7 +157,7 @@ class _Grouping:
                 continue
             group = _Group(leader)
             if near is not None and near.starts[leader + 1] > near.starts[leader]:
-                self._taken[leader] = True
+                self._take(leader)
                 self._gather(group, near)
             if group.members or (len(self._units[leader].rows) > 1 and "bytes" in self._kinds):
                 groups.append(group)
@@ -153,7 +166,19 @@ class _Grouping:
     def _neighbours(self) -> Neighbours:
         rows = np.fromiter((unit.rows[0] for unit in self._units), np.int64, len(self._units))
         prints, there = thumbprints.of_rows(self._conn, rows)
-        return neighbours(self._store, rows, prints, there, self._bounds)
+        return neighbours(
+            self._store,
+            rows,
+            prints,
+            there,
+            self._bounds,
+            lambda done: self._tell("vectors", done, rows.size),
+        )
+
+    def _take(self, position: int) -> None:
+        self._taken[position] = True
+        self._done += 1
+        self._tell("images", self._done, self._of)
 
     def _gather(self, group: _Group, near: Neighbours) -> None:
         """Find the members of a group, nearest first, and among the neighbors of its members."""
@@ -179,7 +204,7 @@ class _Grouping:
                 if kind is None:
                     continue
                 in_vain = 0
-                self._taken[position] = True
+                self._take(position)
                 group.members.append((position, kind[0], -cosine, kind[1]))
                 add(position)
 
@@ -230,10 +255,15 @@ def _as_duplicates(
         ordered.append([(lead, "leader", 1.0, True), *members])
     ordered.sort(key=lambda group: (-len(group), group[0][0]))
     items = catalog.items(conn, [member[0] for group in ordered for member in group])
+    return [_suggested(group, items) for group in ordered]
+
+
+def _suggested(
+    group: Sequence[tuple[int, DuplicateKind, float, bool]], items: Mapping[int, Item]
+) -> list[Duplicate]:
+    """A group, and which of it to keep."""
+    kept, reason = keeper([items[row] for row, *_ in group])
     return [
-        [
-            Duplicate(items[row], cosine, kind, checked=checked)
-            for row, kind, cosine, checked in group
-        ]
-        for group in ordered
+        Duplicate(items[row], cosine, kind, checked=checked, keep=reason if place == kept else None)
+        for place, (row, kind, cosine, checked) in enumerate(group)
     ]

@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -28,9 +28,11 @@ from . import catalog
 from .selection import Selection
 from .snapshot import Snapshot
 
-__all__ = ["FACETS", "MOST_VALUES", "facets"]
+__all__ = ["FACETS", "MOST_VALUES", "Chosen", "chosen_where", "facets"]
 
 FACETS: tuple[FacetName, ...] = get_args(FacetName)
+# Of facets, the values that were chosen: an item has any of those of each.
+Chosen = Mapping[FacetName, Collection[str | bool | None]]
 MOST_VALUES = 100  # of a facet whose values are any texts
 
 # Of a state's codes that are kept: those of ten million items without tags. Beyond that they are
@@ -44,10 +46,23 @@ _KIB, _MIB = 1 << 10, 1 << 20
 # From each of these bytes on begins another class of sizes.
 _SIZES = {"64 KB": 64 * _KIB, "256 KB": 256 * _KIB, "1 MB": _MIB, "4 MB": 4 * _MIB}
 _SIZES |= {"16 MB": 16 * _MIB, "64 MB": 64 * _MIB}
+_FIELDS = {"year": "taken_at", "month": "taken_at", "size": "size_bytes"}  # else named as the facet
 # Fields whose extra column of the same name answers where they are empty.
 _ASKED: dict[str, tuple[str, ...]]
 _ASKED = {"year": ("taken_at",), "month": ("taken_at",), "size": ("size_bytes",)}
 _ASKED |= {"folder": ("path", "key")}
+
+
+def _classes() -> dict[str, str]:
+    """The classes of sizes, smallest first, with the filter of each."""
+    names, bounds = list(_SIZES), list(_SIZES.values())
+    found = {f"< {names[0]}": f"size_bytes < {bounds[0]}"}
+    for (low, least), (high, most) in itertools.pairwise(_SIZES.items()):
+        found[f"{low} - {high}"] = f"(size_bytes >= {least} and size_bytes < {most})"
+    return {**found, f">= {names[-1]}": f"size_bytes >= {bounds[-1]}"}
+
+
+_CLASSES = _classes()
 _MONTH = re.compile(r"(\d{4})(?:-(\d{2}).*)?", re.ASCII | re.S)
 _READ = (
     "SELECT row, camera, format, substr(taken_at, 1, 10), coalesce(path, key), "
@@ -134,29 +149,109 @@ def facets(
     by: Collection[str] | None,
     folder: str | None,
     limit: int,
+    chosen: Chosen | None = None,
 ) -> Facets:
     """Count the items that satisfy a filter by their values; see `Index.facets`."""
     names = FACETS if by is None else tuple(dict.fromkeys([by] if isinstance(by, str) else by))
-    if unknown := [name for name in names if name not in FACETS]:
-        raise InvalidInputError(
-            f"there is no facet {unknown[0]!r}; the facets are: {', '.join(FACETS)}"
-        )
+    _check(names)
+    of_each = {name: tuple(values) for name, values in (chosen or {}).items() if values}
+    wheres = _wheres(of_each)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise InvalidInputError(f"limit must be a whole number of at least 1, got {limit!r}")
     columns = snapshot.kept.get("facets") or _read(conn)
     if columns.nbytes <= _MOST_BYTES:
         snapshot.kept["facets"] = columns
-    condition, values = _condition(conn, snapshot, where)
-    mask = _mask(conn, snapshot, columns, where, condition, values)
-    found = _Counter(columns, mask, folder, limit)
     extra = {name.casefold() for name, kind in catalog.extra_fields(conn).items() if kind != "path"}
-    counted = {}
+    are_asked = {name for name in FACETS if not extra.isdisjoint(_ASKED.get(name, (name,)))}
+    masks: dict[str, Mask] = {}
+    for own, values in of_each.items():
+        mask = None if own in are_asked else _holding(columns, own, values)
+        if mask is None:  # the filter tells
+            mask = _selected(conn, snapshot, columns, _where_any(own, values))
+        masks[_group(own)] = mask | masks.get(_group(own), np.False_)
+    base = _mask(conn, snapshot, columns, where)
+
+    def counter(group: str | None) -> _Counter:
+        """Counts what satisfies everything, but for what was chosen of one group of facets."""
+        mask = base
+        for other, chosen_of_it in masks.items():
+            if other != group:
+                mask = chosen_of_it if mask is None else mask & chosen_of_it
+        return _Counter(columns, mask, folder, limit)
+
+    whole = counter(None)
+    of_group = {group: counter(group) for group in masks}
+    counted: dict[str, Facet] = {}
     for name in names:
-        facet = found.facet(name)
-        if not extra.isdisjoint(_ASKED.get(name, (name,))):
-            facet = _asked(conn, snapshot, facet, condition, values)
+        facet = of_group.get(_group(name), whole).facet(name)
+        if name in are_asked:
+            others = [other for group, other in wheres.items() if group != _group(name)]
+            facet = _asked(conn, snapshot, facet, *_condition(conn, snapshot, _all(where, *others)))
         counted[name] = facet
-    return found.choices(counted)
+    return whole.choices(counted)
+
+
+def chosen_where(chosen: Chosen) -> str | None:
+    """The filter for items that have, of each facet, any of its chosen values.
+
+    Years and months are one facet here: an item is of any of them. None for nothing chosen.
+
+    Raises:
+        InvalidInputError: There is no such facet, or not with such a value.
+    """
+    return _all(*_wheres({name: tuple(values) for name, values in chosen.items()}).values())
+
+
+def _wheres(chosen: Mapping[FacetName, Sequence[str | bool | None]]) -> dict[str, str]:
+    """The filter of each group of facets of which something is chosen."""
+    _check(chosen)
+    found: dict[str, list[str]] = {}
+    for name, values in chosen.items():
+        if values:
+            found.setdefault(_group(name), []).append(_where_any(name, values))
+    return {group: _any(parts) for group, parts in found.items()}
+
+
+def _group(name: str) -> str:
+    return "taken_at" if name in ("year", "month") else name
+
+
+def _check(names: Iterable[str]) -> None:
+    if unknown := [name for name in names if name not in FACETS]:
+        raise InvalidInputError(
+            f"there is no facet {unknown[0]!r}; the facets are: {', '.join(FACETS)}"
+        )
+
+
+def _any(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"({' or '.join(parts)})"
+
+
+def _all(*parts: str | None) -> str | None:
+    """Filters joined, each of them in parentheses where there are several."""
+    given = [part for part in parts if part is not None and part.strip()]
+    return given[0] if len(given) == 1 else " and ".join(f"({part})" for part in given) or None
+
+
+def _where_any(name: str, values: Sequence[str | bool | None]) -> str:
+    return _any([_where(name, value) for value in dict.fromkeys(values)])
+
+
+def _where(name: str, value: str | bool | None) -> str:
+    """The filter that finds the items with a value of a facet."""
+    field = _FIELDS.get(name, name)
+    if name == "caption":
+        return "caption is null" if not value else "caption is not null"
+    if name == "folder":
+        if not value:
+            raise InvalidInputError("a chosen folder needs a name")
+        return _inside(nfc(without_bytes(str(value))).rstrip("/") + "/")
+    if value is None:
+        return f"{field} is null"
+    known = _CLASSES if name == "size" else _SHAPES if name == "orientation" else None
+    if known is not None and value not in known:
+        raise InvalidInputError(f"there is no {name} {value!r}; there are: {', '.join(known)}")
+    return _CLASSES[str(value)] if name == "size" else f"{field} = {_quoted(str(value))}"
 
 
 def _condition(
@@ -170,20 +265,74 @@ def _condition(
 
 
 def _mask(
-    conn: sqlite3.Connection,
-    snapshot: Snapshot,
-    columns: _Columns,
-    where: str | None,
-    condition: str,
-    values: Sequence[Any],
+    conn: sqlite3.Connection, snapshot: Snapshot, columns: _Columns, where: str | None
 ) -> Mask | None:
     """Which items count; None for all."""
     if where is None or not where.strip():
         return ~is_in(columns.rows, snapshot.away.rows) if snapshot.away else None
+    return _selected(conn, snapshot, columns, where)
+
+
+def _selected(conn: sqlite3.Connection, snapshot: Snapshot, columns: _Columns, where: str) -> Mask:
+    """Which items satisfy a filter."""
+    condition, values = _condition(conn, snapshot, where)
     selection = snapshot.selections.get(
         "item", where, lambda: Selection(catalog.select_rows(conn, condition, values))
     )
     return selection.holds(columns.rows)
+
+
+def _holding(columns: _Columns, name: str, values: Sequence[str | bool | None]) -> Mask | None:
+    """Which items have any of some values of a facet; None where only a filter tells."""
+    mask = np.zeros(columns.rows.size, bool)
+    for value in values:
+        held = _holding_one(columns, name, value)
+        if held is None:
+            return None
+        mask |= held
+    return mask
+
+
+def _holding_one(columns: _Columns, name: str, value: str | bool | None) -> Mask | None:
+    text = str(value)
+    held: Mask
+    if name == "caption":
+        held = (columns.captions & 1).astype(bool) == bool(value)
+    elif name == "size":
+        held = columns.sizes == (0 if value is None else 1 + list(_CLASSES).index(text))
+    elif name == "orientation":  # 4 for a width alone
+        held = columns.shapes % 4 == (0 if value is None else 1 + _SHAPES.index(text))
+    elif name in ("year", "month"):
+        months = [month[: len(text)] == text for month in columns.month_names]
+        if value is None:
+            held = columns.days.codes == 0
+        elif len(text) in (4, 7) and any(months):
+            held = np.array([*months, False])[columns.months][columns.days.codes]
+        else:
+            return None
+    elif name == "folder":
+        names, folder = columns.folders.names, nfc(without_bytes(text)).rstrip("/") + "/"
+        first, last = bisect_left(names, folder), bisect_left(names, f"{folder[:-1]}0")
+        held = (columns.folders.codes > first) & (columns.folders.codes <= last)
+    else:
+        return _holding_text(columns.texts[name], value)
+    return held
+
+
+def _holding_text(coded: _Coded | _Several, value: str | bool | None) -> Mask | None:
+    held: Mask
+    if value is None:
+        held = coded.codes == 0 if isinstance(coded, _Coded) else ~coded.has
+        return held
+    place = bisect_left(coded.names, str(value))
+    if place == len(coded.names) or coded.names[place] != value:
+        return None
+    if isinstance(coded, _Coded):
+        held = coded.codes == place + 1
+    else:
+        held = np.zeros(coded.has.size, bool)
+        held[np.split(coded.at, coded.starts[1:])[place]] = True
+    return held
 
 
 def _asked(
@@ -265,7 +414,7 @@ class _Counter:
             FacetValue(
                 value=coded.names[at],
                 count=int(counts[at + 1]),
-                where=f"{name} = {_quoted(coded.names[at])}",
+                where=_where(name, coded.names[at]),
             )
             for at in order[: self._limit]
         ]
@@ -282,38 +431,29 @@ class _Counter:
             counted[month[:length]] = counted.get(month[:length], 0) + int(count)
         for name, count in counted.items():
             if count:
-                yield FacetValue(value=name, count=count, where=f"taken_at = '{name}'")
+                yield FacetValue(value=name, count=count, where=_where("month", name))
         yield from _none(self._days[0], "taken_at")
 
     def _sizes(self) -> Iterator[FacetValue]:
         """The classes of bytes, smallest first."""
-        names, bounds = list(_SIZES), list(_SIZES.values())
-        counts = self._small(self._columns.sizes, len(bounds) + 2)
-        for at, count in enumerate(counts[1:].tolist()):
-            if not count:
-                continue
-            if at == 0:
-                value, where = f"< {names[0]}", f"size_bytes < {bounds[0]}"
-            elif at == len(bounds):
-                value, where = f">= {names[-1]}", f"size_bytes >= {bounds[-1]}"
-            else:
-                value = f"{names[at - 1]} - {names[at]}"
-                where = f"(size_bytes >= {bounds[at - 1]} and size_bytes < {bounds[at]})"
-            yield FacetValue(value=value, count=count, where=where)
+        counts = self._small(self._columns.sizes, len(_CLASSES) + 1)
+        for (value, where), count in zip(_CLASSES.items(), counts[1:].tolist(), strict=True):
+            if count:
+                yield FacetValue(value=value, count=count, where=where)
         yield from _none(counts[0], "size_bytes")
 
     def _shapes(self) -> Iterator[FacetValue]:
         counts = self._small(self._columns.shapes, 5)
         for name, count in zip(_SHAPES, counts[1:4].tolist(), strict=True):
             if count:
-                yield FacetValue(value=name, count=count, where=f"orientation = '{name}'")
+                yield FacetValue(value=name, count=count, where=_where("orientation", name))
         yield from _none(counts[0] + counts[4], "orientation")
 
     def _captions(self) -> Iterator[FacetValue]:
         counts = self._small(self._columns.captions, 4)
         for value, count in ((True, counts[1] + counts[3]), (False, counts[0] + counts[2])):
             if count:
-                where = "caption is not null" if value else "caption is null"
+                where = _where("caption", value)
                 yield FacetValue(value=value, count=int(count), where=where)
 
     def _folders(self) -> Facet:

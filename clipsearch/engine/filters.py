@@ -17,7 +17,8 @@ letter with an accent is the same whether it is one character or two, as on a Ma
 `meta.w = 5` reaches inside a column of objects, `'all' in tags` asks for an element of a list;
 where no column is named `tags`, these are the item's own. Exact decimals and integers of any length
 are compared digit by digit. A column that is named like a field answers where the field is empty,
-and always as `extra.NAME`. A name with blanks stands in double quotes.
+and always as `extra.NAME`. A name with blanks stands in double quotes. `selection = 'TOKEN'`
+asks for the items that were selected on the map of the page.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ from sqlglot.errors import SqlglotError
 from ..documents import FIELDS
 from ..errors import InvalidInputError
 from ..folding import nfc
+from ..item_sets import is_token, kept_items
 from .columns import INTEGERS, is_exact
 from .conditions import (
+    IN_SET,
     Condition,
     Field,
     Operator,
@@ -104,7 +107,15 @@ def compile_where(
     if where is None or not where.strip():
         return "1", []
     condition, values = _compiled(where, tuple(extra.items()), frozenset(hidden))
-    return condition, list(values)
+    return condition, [part for value in values for part in _bound(value)]
+
+
+def _bound(value: Any) -> tuple[Any, ...]:
+    """A value as it is bound; for the token of a set of items, its index and ids."""
+    if not isinstance(value, _Token):
+        return (value,)
+    index_id, items = kept_items(value)
+    return index_id, items, items
 
 
 @functools.lru_cache(maxsize=64)
@@ -148,6 +159,12 @@ def _nesting(where: str) -> float:
                 row = 0
         deepest = max(deepest, here + row)
     return deepest
+
+
+class _Token(str):
+    """The token of a set of items, which may be too large to be remembered with a filter."""
+
+    __slots__ = ()
 
 
 class _Compiler:
@@ -208,6 +225,10 @@ class _Compiler:
         if op is None:
             raise self._refused(tree)
         self._only(tree, "this", "expression")
+        if isinstance(tree, exp.EQ) and tree.this.sql().lower() == "selection":
+            token = str(tree.expression.this) if isinstance(tree.expression, exp.Literal) else ""
+            if is_token(token):
+                return IN_SET, (_Token(token),)
         if isinstance(tree.expression, exp.Column) and not isinstance(tree.this, exp.Column):
             return self._compare(self._field(tree.expression), _FLIPPED[op], tree.this)
         return self._compare(self._field(tree.this), op, tree.expression)

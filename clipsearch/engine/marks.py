@@ -19,6 +19,7 @@ from ..types import Album, SavedSearch
 from . import digests
 
 __all__ = [
+    "BY_HAND",
     "add_to_album",
     "albums",
     "albums_of",
@@ -36,7 +37,7 @@ __all__ = [
     "untag",
 ]
 
-_BY_HAND = "by hand"  # the set of tags that people give
+BY_HAND = "by hand"  # the set of tags that people give
 _MOST_LETTERS = 200
 _GIVEN = "row IN (SELECT value FROM json_each(?))"
 
@@ -60,7 +61,7 @@ def checked_name(name: str, what: str) -> str:
 def tag(conn: sqlite3.Connection, rows: Sequence[int], label: str) -> int:
     """Tag rows by hand; returns how many of them there are."""
     label, given = checked_name(label, "a tag"), json.dumps(list(rows))
-    key = (_BY_HAND, label, given)
+    key = (BY_HAND, label, given)
     conn.execute(f"DELETE FROM tags WHERE name = ? AND label = ? AND {_GIVEN}", key)
     added = conn.execute(
         f"INSERT INTO tags (name, label, row) SELECT ?, ?, row FROM items WHERE {_GIVEN}", key
@@ -154,7 +155,7 @@ def inherit(conn: sqlite3.Connection, heirs: Mapping[int, int]) -> None:
     pairs = [(new, old) for old, new in heirs.items()]
     conn.executemany("UPDATE OR IGNORE album_items SET row = ? WHERE row = ?", pairs)
     conn.executemany(
-        f"UPDATE OR IGNORE tags SET row = ? WHERE row = ? AND name = '{_BY_HAND}'", pairs
+        f"UPDATE OR IGNORE tags SET row = ? WHERE row = ? AND name = '{BY_HAND}'", pairs
     )
 
 

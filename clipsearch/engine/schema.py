@@ -262,6 +262,18 @@ CREATE TABLE saved_searches (
 """
 
 
+# What was removed and can be put back; see `removed.py`.
+_REMOVED = """
+CREATE TABLE removed_items (
+    row INTEGER PRIMARY KEY,
+    removed_at TEXT NOT NULL,
+    image_row INTEGER,
+    caption_row INTEGER,
+    known TEXT NOT NULL
+) STRICT;
+"""
+
+
 def create(conn: sqlite3.Connection, meta: Mapping[str, str | int]) -> None:
     """Create an empty catalog of the current version.
 
@@ -290,7 +302,7 @@ def definition() -> str:
     """The statements that make every table, index, view and trigger of a catalog."""
     words = "".join(f"{statement};" for statement in _WORDS)
     items = f"{_ITEMS}{_CAPTION_ROWS}{words}"
-    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}{_AWAY}{_ALBUMS}{_DIGESTS}"
+    files = f"{_FILES}{_SKIPPED}{_THUMBPRINTS}{_AWAY}{_ALBUMS}{_REMOVED}{_DIGESTS}"
     return f"{_META}{_MODELS}{items}{files}{_TAGS_AND_FIELDS}{_SCORES}"
 
 
@@ -423,9 +435,10 @@ def _migrate_4_to_5(conn: sqlite3.Connection) -> None:
     _rebuild_words(conn)
     _remember_all_skips(conn)
     _write_names_anew(conn)
-    for table in ("thumbprints", "away", "albums", "album_items", "saved_searches", "digests"):
+    new = ("thumbprints", "away", "albums", "album_items", "saved_searches", "removed_items")
+    for table in (*new, "digests"):
         conn.execute(f"DROP TABLE IF EXISTS {table}")
-    _run(conn, _THUMBPRINTS + _AWAY + _ALBUMS + _DIGESTS)
+    _run(conn, _THUMBPRINTS + _AWAY + _ALBUMS + _REMOVED + _DIGESTS)
 
 
 def _rebuild_words(conn: sqlite3.Connection) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import IndexCorruptError, InvalidInputError
-from ..ordering import in_order, order_by
-from ..request import SearchRequest
+from ..ordering import COLUMNS, arranged, in_order, order_by
+from ..request import MAX_K, SearchRequest
 from ..types import Hit, Hits, Item
 from ..vectors import Floats, Rows, score
 from . import catalog
@@ -138,7 +138,13 @@ def _search_alike(
             weak = weak and not words.rare.size
         else:
             rows, scores = rows[scores >= floor], scores[scores >= floor]
-        asked = slice(request.offset, request.offset + request.k)
+        asked = np.arange(rows.size)
+        if request.sorts_all:
+            values = catalog.values_of(conn, rows, COLUMNS[request.order])
+            asked = np.array(
+                arranged(asked.tolist(), values, request.order, reverse=request.reverse), np.int64
+            )
+        asked = asked[request.offset : request.offset + request.k]
         ranked.append((rows[asked], scores[asked], baseline, weak and bool(rows.size)))
     items = _items(conn, {row for rows, *_ in ranked for row in rows.tolist()})
     return [
@@ -148,6 +154,7 @@ def _search_alike(
             took_ms=(time.perf_counter() - started) * 1e3,
             approximate=one.approximate,
             weak=weak,
+            floor=None if baseline is None else baseline.floor,
         )
         for (rows, scores, baseline, weak), one in zip(ranked, found, strict=True)
     ]
@@ -155,7 +162,7 @@ def _search_alike(
 
 def depth_of(request: SearchRequest) -> int:
     """How many of each ranking count."""
-    asked = request.k + request.offset
+    asked = MAX_K if request.sorts_all else request.k + request.offset
     return max(asked, _FUSION_DEPTH) if request.hybrid else asked
 
 

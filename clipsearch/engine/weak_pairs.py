@@ -10,13 +10,16 @@ from .snapshot import VectorStore
 __all__ = ["worst_pairs"]
 
 
-def worst_pairs(images: VectorStore, captions: VectorStore, k: int) -> tuple[Rows, Floats]:
+def worst_pairs(
+    images: VectorStore, captions: VectorStore, k: int, *, among: Rows | None = None
+) -> tuple[Rows, Floats]:
     """Find the rows whose image and caption vectors agree least.
 
     Args:
         images: The image vectors.
         captions: The caption vectors of the same state.
         k: How many at most.
+        among: The only rows to look at, ascending; None for all.
 
     Returns:
         `(rows, cosines)`, lowest first, ties by ascending row.
@@ -24,6 +27,9 @@ def worst_pairs(images: VectorStore, captions: VectorStore, k: int) -> tuple[Row
     rows = np.empty(0, np.int64)
     scores = np.empty(0, np.float32)
     for block_rows, vectors in images.live():
+        if among is not None:
+            wanted = is_in(block_rows, among)
+            block_rows, vectors = block_rows[wanted], vectors[wanted]
         paired, caption_vectors = captions.take(block_rows)
         own = vectors[is_in(block_rows, paired)]
         agreement = np.einsum("ij,ij->i", own, caption_vectors)

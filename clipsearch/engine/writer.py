@@ -17,7 +17,7 @@ from ..errors import InvalidInputError, StorageError
 from ..request import SearchRequest
 from ..types import Modality, Record
 from ..vectors import Block, Floats, Halves, Rows, check_ids, check_vectors
-from . import catalog, committed, compaction, digests, marks, thumbprints
+from . import catalog, committed, compaction, digests, marks, removed, thumbprints
 from .catalog import Known
 from .database import CATALOG, connect, is_filled, translated
 from .file_facts import SegmentEntry
@@ -364,24 +364,55 @@ class Writer:
 
         self._stage(change, f"caption of item {row}")
 
-    def remove(self, rows: Iterable[int]) -> int:
+    def remove(self, rows: Iterable[int], *, keep: bool = False) -> int:
         """Stage the removal of rows; returns how many of them there were.
+
+        Args:
+            rows: Those that are not there are ignored.
+            keep: Whether `restore` can put them back, until a day has passed or the index is
+                compacted. What was staged only since the last commit cannot be put back.
 
         Raises:
             InvalidInputError: A row is no whole number; nothing is staged.
         """
         wanted = np.unique(check_ids(rows)).tolist()
-        removed = 0
+        count = 0
 
         def change() -> None:
-            nonlocal removed
+            nonlocal count
             known = list(catalog.known_by(self._conn, "row", wanted))
+            if keep:
+                removed.drop(self._conn)
+                stored = [k.row for k in known if max(k.row, k.caption_row) < self._first_row]
+                removed.keep(self._conn, stored)
             self._delete(known)
-            removed = len(known)
+            count = len(known)
 
         self._stage(change, "rows to remove")
-        self._staged += removed - 1
-        return removed
+        self._staged += count - 1
+        return count
+
+    def restore(self, rows: Iterable[int]) -> int:
+        """Stage that removed rows are put back as they were; returns how many are.
+
+        They were removed with `keep`. Tags, places in albums, captions and vectors come back with
+        them. An item whose file was indexed again meanwhile stays under its new row, which gets
+        the albums and the tags that were given by hand.
+
+        Raises:
+            InvalidInputError: A row is no whole number; nothing is staged.
+        """
+        wanted = check_ids(rows).tolist()
+        count = 0
+
+        def change() -> None:
+            nonlocal count
+            back = removed.restore(self._conn, wanted)
+            self._count(back.items, back.images, back.captions)
+            count = back.items
+
+        self._stage(change, "rows to restore")
+        return count
 
     def set_tags(
         self,
@@ -617,13 +648,19 @@ class Writer:
         """Replace adjacent segments by one, within the transaction."""
         if not entries:
             return
-        deleted = catalog.tombstones(self._conn, modality)
+        deleted = self._given_up(modality)
         self._has_new_files = True
         entry = compaction.merge(self._folder, entries, deleted, self._dim)
         if entry is not None:
             catalog.insert_segment(self._conn, entry)
         catalog.delete_segments(self._conn, [old.name for old in entries])
-        catalog.delete_tombstones(self._conn, modality, entries[0].first_row, entries[-1].last_row)
+        low, high = deleted.searchsorted([entries[0].first_row, entries[-1].last_row + 1])
+        catalog.delete_tombstones(self._conn, modality, deleted[low:high].tolist())
+
+    def _given_up(self, modality: Modality) -> Rows:
+        """Rows that are removed, but still in a segment, and will not be put back; ascending."""
+        held = removed.held(self._conn, modality)
+        return np.setdiff1d(catalog.tombstones(self._conn, modality), held, assume_unique=True)
 
     def _finish(self) -> int:
         meta = catalog.meta(self._conn)
@@ -671,6 +708,8 @@ class Writer:
 
     def compact(self) -> int:
         """Merge all segments without their removed rows, and commit. Returns the generation."""
+        if self.read(removed.has_any):
+            self.change(lambda conn: removed.drop(conn, every=True))
         if self.read(thumbprints.has_unused):
             self.change(thumbprints.drop_unused)
         self.commit()
@@ -698,7 +737,7 @@ class Writer:
         """Merge groups of segments in a commit of its own, if the plan has any."""
         conn = self._connection()
         with self._or_nothing():
-            groups = {m: plan(self._entries(m), catalog.tombstones(conn, m)) for m in MODALITIES}
+            groups = {m: plan(self._entries(m), self._given_up(m)) for m in MODALITIES}
             if not any(groups.values()):
                 return
             conn.execute("BEGIN IMMEDIATE")

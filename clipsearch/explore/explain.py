@@ -12,17 +12,19 @@ from PIL import Image, ImageFilter
 
 from ..classification.contrast import CONTRAST_TEMPLATE, CONTRAST_WORDS
 from ..encoder import Encoder
-from ..encoders.devices import has_torch
+from ..engine.baseline import measure
 from ..errors import ClipSearchError, InvalidInputError
 from ..images import ImageInput, load_image, prepare
 from ..vectors import Floats
 from ..zeroshot import class_vectors
+from .layers import in_torch
 
 __all__ = ["HeatMap", "explain", "overlay"]
 
 _GRID = 8  # windows a side where the tower cannot be looked into
 _WINDOW = 3  # steps that a window is wide
 _GAMMA = 0.8
+_CERTAIN = 4.0  # standard deviations above unrelated words: the peak is as hot as can be
 _STRENGTH = 0.6  # opacity of the hottest region
 _SIDE = 512  # pixels of the longer side of an overlay
 # Dark blue over green and yellow to white: lightness rises throughout, so that it reads without
@@ -37,15 +39,19 @@ class HeatMap:
     """How much regions of an image speak for a text.
 
     Attributes:
-        heat: float32 [H, W] in [0, 1], over `image`.
+        heat: float32 [H, W] in [0, 1], over `image`; the better the whole image fits the text, the
+            higher its peak, which is 1 for one that fits as chance hardly ever does.
         image: The part of the image that the model sees, upright RGB.
         score: Cosine of the whole image with the text.
+        found: Whether the image fits the text better than 95 of 100 everyday words that have
+            nothing to do with it.
         method: Whether layers were looked into, or regions covered one by one.
     """
 
     heat: Floats
     image: Image.Image
     score: float
+    found: bool
     method: Literal["layers", "covering"]
 
 
@@ -75,10 +81,14 @@ def explain(encoder: Encoder, image: ImageInput, text: str) -> HeatMap:
     if scores is None:
         scores, method = _by_covering(encoder, pixels, direction), "covering"
     vector = encoder.encode_pixels(pixels[None])[0]
+    score = float(vector @ wanted)
+    chance = measure(words, vector[None], 1)
+    peak = 1.0 if chance is None else (score - chance.center) / (_CERTAIN * chance.scale)
     return HeatMap(
-        _spread_out(scores, pixels.shape[:2]),
+        _spread_out(scores, pixels.shape[:2]) * np.float32(np.clip(peak, 0, 1)),
         Image.fromarray(pixels),
-        float(vector @ wanted),
+        score,
+        chance is None or score >= chance.floor,
         method,
     )
 
@@ -99,14 +109,10 @@ def overlay(found: HeatMap) -> Image.Image:
 
 def _by_layers(encoder: Encoder, pixels: npt.NDArray[np.uint8], direction: Floats) -> Floats | None:
     """What the layers of the model in torch say; None where they cannot be looked into."""
-    inner = getattr(encoder, "_encoder", encoder)  # of a server's shared encoder
-    if not has_torch():
+    try:
+        inner = in_torch(encoder)
+    except ClipSearchError:
         return None
-    if hasattr(inner, "in_torch"):
-        try:
-            inner = inner.in_torch()
-        except ClipSearchError:  # its files are gone, or others
-            return None
     saliency = importlib.import_module("clipsearch.explore.saliency")
     scores: Floats | None = saliency.region_scores(inner, pixels, direction)
     return scores

@@ -7,7 +7,7 @@ import importlib.util
 import io
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -32,6 +32,7 @@ _SEED = 0
 _BLOCK = 2048  # vectors placed at a time: against a sample of 5000, 40 MB of scores
 _NEIGHBOURS = 15  # that UMAP keeps together; its authors' default
 _NEAREST = 5  # of the sample, between which any other image is placed
+_CENTRAL = 8  # of a cluster, whose captions may name it
 _LEVEL = 0.5  # share of rank in a place: spreads crowds out, keeps the order
 
 
@@ -44,12 +45,16 @@ class IndexMap:
         places: float32 [n, 2], each in [0, 1].
         clusters: int64 [n]; 0 is the largest cluster.
         centres: float32 [clusters, dim], unit length.
+        means: float32 [clusters, dim], the mean of the vectors of each cluster, not normalised.
+        central: int64 [clusters, 8], the ids nearest to each centre, nearest first; 0 for none.
     """
 
     rows: Rows
     places: Floats
     clusters: npt.NDArray[np.int64]
     centres: Floats
+    means: Floats
+    central: Rows
 
 
 def make_map(index: Index, *, method: Method | None = None) -> IndexMap:
@@ -74,7 +79,7 @@ def make_map(index: Index, *, method: Method | None = None) -> IndexMap:
     method = method or ("umap" if there else "pca")
     if method == "umap" and not there:
         raise InvalidInputError("UMAP is not installed; run: pip install 'clipsearch[map]'")
-    key = cached_key(index.seen_id, method, 5)
+    key = cached_key(index.seen_id, method, 6)
     name = f"maps/{key}.npz"
     kept = _load(name)
     if kept is not None:
@@ -85,20 +90,42 @@ def make_map(index: Index, *, method: Method | None = None) -> IndexMap:
     count = min(_MOST_CLUSTERS, max(3, round((len(sample) / 2) ** 0.5)))
     centres = _centres(sample, count)
     place = _by_umap(sample) if method == "umap" else _by_components(sample, centres)
-    rows, places, groups = [], [], []
+    rows, places, groups, nearness = [], [], [], []
+    sums = np.zeros(centres.shape, np.float64)
     for ids, vectors in index.iter_vectors("image", away=False):
+        scores = vectors @ centres.T
         rows.append(ids)
         places.append(place(vectors))
-        groups.append((vectors @ centres.T).argmax(axis=1))
-    group = np.concatenate(groups)
-    order = np.argsort(-np.bincount(group, minlength=len(centres)), kind="stable")
+        groups.append(scores.argmax(axis=1))
+        nearness.append(scores.max(axis=1))
+        np.add.at(sums, groups[-1], vectors)
+    group, all_rows = np.concatenate(groups), np.concatenate(rows)
+    sizes = np.bincount(group, minlength=len(centres))
+    order = np.argsort(-sizes, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
+    means = (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32)
+    central = _central(all_rows, rank[group], np.concatenate(nearness), len(order))
     made = IndexMap(
-        np.concatenate(rows), _spread_out(np.concatenate(places)), rank[group], centres[order]
+        all_rows,
+        _spread_out(np.concatenate(places)),
+        rank[group],
+        centres[order],
+        means[order],
+        central,
     )
     _save(name, made)
     return made
+
+
+def _central(rows: Rows, group: npt.NDArray[np.int64], nearness: Floats, count: int) -> Rows:
+    """Ids of each group that are nearest to its centre, int64 [count, 8], 0 for none."""
+    central = np.zeros((count, _CENTRAL), np.int64)
+    for number in range(count):
+        members = np.flatnonzero(group == number)
+        nearest = members[np.argsort(-nearness[members], kind="stable")[:_CENTRAL]]
+        central[number, : len(nearest)] = rows[nearest]
+    return central
 
 
 def _by_components(sample: Floats, centres: Floats) -> Callable[[Floats], Floats]:
@@ -168,14 +195,13 @@ def _load(name: str) -> IndexMap | None:
         return None
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as kept:
-            return IndexMap(kept["rows"], kept["places"], kept["clusters"], kept["centres"])
+            return IndexMap(**{field.name: kept[field.name] for field in fields(IndexMap)})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # damaged: made again
 
 
 def _save(name: str, made: IndexMap) -> None:
     buffer = io.BytesIO()
-    np.savez(
-        buffer, rows=made.rows, places=made.places, clusters=made.clusters, centres=made.centres
-    )
+    arrays = {field.name: getattr(made, field.name) for field in fields(IndexMap)}
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_entry(name, buffer.getvalue())

@@ -1,8 +1,8 @@
 """The inside of an image encoder, looked at for the regions that a text speaks of.
 
-The only module besides `openclip` that touches a model's layers. A vision transformer's patches
-are projected into the joint space through the values of its last attention, without mixing them;
-any other tower is judged by the gradient at its last feature map.
+With `torch_attention`, the only module besides `openclip` that touches a model's layers. A vision
+transformer's patches are projected into the joint space through the values of its last attention,
+without mixing them; any other tower is judged by the gradient at its last feature map.
 
 Source: Zhou, Loy, Dai, "Extract Free Dense Labels from CLIP" (2022), section 3.2 (values of the
 last attention); Draelos, Carin, "Use HiResCAM instead of Grad-CAM" (2020), equation 3.

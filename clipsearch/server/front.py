@@ -35,7 +35,7 @@ def mount_front(app: FastAPI, engine: Engine, hub: Hub[Index]) -> None:
         language=engine.settings.language,
     )
     app.include_router(
-        importlib.import_module("clipsearch.ui.media").media_router(library, settings)
+        importlib.import_module("clipsearch.ui.routes").own_routes(library, settings)
     )
     page = _LatePage(partial(_assembled, library, settings))
     before = app.router.lifespan_context

@@ -11,13 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..errors import ImageDecodeError, ItemNotFoundError
-from ..explore.thumbnails import PREVIEW_SIDE, reduced
+from ..explore.thumbnails import PREVIEW_SIDE, THUMBNAIL_SIDE, reduced
 from ..images import read_facts
 from ..intake.originals import indexed_bytes
 from ..types import Item
 from .shared_search import ServedIndex
 
-__all__ = ["image_answer", "sent_image", "shown_folders"]
+__all__ = ["image_answer", "original_image", "sent_image", "shown_folders"]
 
 # What browsers show, by Pillow's name; anything else is sent as a JPEG copy.
 _MEDIA_TYPES = {
@@ -71,6 +71,27 @@ def sent_image(item: Item, roots: Collection[str]) -> tuple[bytes, str]:
     except ImageDecodeError as exc:
         raise ItemNotFoundError(f"the file of item {item.id} cannot be shown: {exc}") from exc
     return data, media_type
+
+
+def original_image(item: Item, roots: Collection[str]) -> tuple[bytes, str]:
+    """The bytes of an item's file, if they are those that were indexed and an image, whatever kind.
+
+    Args:
+        item: What the index knows.
+        roots: The folders whose files may be shown.
+
+    Returns:
+        The bytes, and the ending of names of their kind, such as "jpg".
+
+    Raises:
+        ItemNotFoundError: The file lies elsewhere.
+        ImageDecodeError: It is gone, has changed since, or is no image.
+    """
+    data = indexed_bytes(item, roots=roots)
+    kind = _format_of(data)
+    if kind is None:  # perhaps a camera's own format; raises for what is no image
+        reduced(data, THUMBNAIL_SIDE, name=os.path.basename(item.path or ""))
+    return data, {"JPEG": "jpg", "MPO": "jpg", None: "bin"}.get(kind, str(kind).lower())
 
 
 def _format_of(data: bytes) -> str | None:

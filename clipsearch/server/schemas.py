@@ -218,6 +218,7 @@ class DuplicatesQuery(_Document):
     threshold: float | None = Field(
         None, gt=0, le=1, description="Cosine from which images are compared; by default 0.8."
     )
+    where: Where | None = Field(None, description="Look only at items that satisfy this filter.")
     limit: int = Field(100, ge=1, le=1000, description="Maximum number of groups.")
 
 
@@ -230,6 +231,10 @@ class DuplicateDocument(_Document):
         description="How it is like the leader."
     )
     checked: bool = Field(description="False where an image could not be read and compared.")
+    keep: Literal["pixels", "size", "known", "path"] | None = Field(
+        description="Of the one that is suggested to be kept, what it is ahead of the others in: "
+        "pixels, size of the file, being known by caption, tags and albums, or a short path."
+    )
     sha256: str | None = Field(description="Of the image file's bytes.")
     size_bytes: int | None
     width: int | None

@@ -106,10 +106,11 @@ def get_duplicates(
     curl 'http://127.0.0.1:7860/v1/indexes/photos/duplicates?kind=bytes&kind=pixels'
     """
     index = _whole_index(request, name)
+    where = checked_where(index.fields(), asked.where)
     if not _COMPARING.acquire(blocking=False):
         raise IndexLockedError("duplicates are being looked for already; try again when it is done")
     try:
-        groups = index.duplicates(asked.threshold, kinds=asked.kind)
+        groups = index.duplicates(asked.threshold, kinds=asked.kind, where=where)
     finally:
         _COMPARING.release()
     shown = [[public_duplicate(member) for member in group] for group in groups[: asked.limit]]

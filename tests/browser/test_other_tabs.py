@@ -1,4 +1,4 @@
-"""Classify, Why, Map, Curate, Build, Learn."""
+"""Classify, Why, Build, Learn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..ui_support import names, photo, search
+from ..ui_support import names, photo
 
 pytestmark = pytest.mark.browser
 
@@ -103,67 +103,6 @@ def test_learn_says_what_is_wrong_with_a_picture_and_keeps_the_others(visit, tmp
     page.set_input_files("#cs-learn-drop input", tmp_path / "notes.png")
     page.locator("#cs-matrix [role=alert]").get_by_text("notes.png").wait_for()
     assert page.locator(".cs-matrix tbody tr").count() == 3
-
-
-_POINT = """() => {
-  const box = document.querySelector('[data-map]');
-  const data = JSON.parse(box.dataset.map);
-  const places = new Uint16Array(Uint8Array.from(atob(data.places), c => c.charCodeAt(0)).buffer);
-  const on = box.querySelector('canvas').getBoundingClientRect();
-  return [on.left + 28 + places[0] / 65535 * (on.width - 56),
-          on.top + 28 + (1 - places[1] / 65535) * (on.height - 56)];
-}"""
-
-
-def test_the_map_names_its_groups_and_a_part_of_it_becomes_a_filter(visit):
-    page = visit("?tab=map")
-    page.wait_for_selector(".cs-mapbox canvas")
-    page.locator(".cs-mapbox").scroll_into_view_if_needed()
-    assert page.locator("[data-group]").count() >= 3
-    assert re.match(r"[a-z ]+, [a-z ]+", page.locator("[data-group]").first.inner_text())
-    x, y = page.evaluate(_POINT)
-    page.mouse.move(x, y)
-    page.wait_for_function(
-        "document.querySelector('.cs-hover:not([hidden]) img')?.naturalWidth > 0"
-    )
-    page.mouse.move(x - 45, y - 45)
-    page.mouse.down()
-    page.mouse.move(x + 45, y + 45, steps=4)
-    page.mouse.up()
-    told = page.locator(".cs-selected").inner_text()
-    chosen = int(re.match(r"Selected images: (\d+)", told).group(1))
-    page.get_by_role("button", name="Search in these").click()
-    page.wait_for_url(re.compile("ids="))
-    page.wait_for_selector("#cs-gallery .cs-card")
-    assert len(names(page)) == chosen > 0
-    search(page, "a cat")  # the search stays within what was chosen
-    assert len(names(page)) == chosen
-
-
-def test_the_map_is_coloured_by_group_tag_or_score(visit):
-    page = visit("?tab=map")
-    page.wait_for_selector(".cs-mapbox canvas")
-    colours = "JSON.parse(document.querySelector('[data-map]').dataset.map)"
-    assert page.evaluate(colours)["values"] is None
-    page.locator("#cs-map-query textarea, #cs-map-query input").fill("a cat")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".cs-mapside .cs-legend")
-    assert page.evaluate(colours)["values"]
-    page.get_by_label("tag", exact=True).check()
-    page.wait_for_selector(".cs-mapside [data-group]:has-text('no tag')")
-    assert "lion" in page.locator(".cs-mapside").inner_text()
-
-
-def test_curate_marks_and_exports(visit):
-    page = visit("?tab=curate")
-    page.wait_for_selector(".cs-markbar")
-    page.get_by_text("outliers", exact=True).click()
-    page.wait_for_selector("#cs-curated input[type=checkbox]")
-    page.locator("#cs-curated input[type=checkbox]").first.check()
-    page.get_by_text("1 marked").wait_for()
-    with page.expect_download() as download:
-        page.get_by_role("link", name="List of paths").click()
-    assert download.value.path().read_text().strip().endswith((".png", ".jpg", ".jpeg"))
 
 
 def build(page, name, below=""):

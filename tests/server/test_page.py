@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 
 import httpx
-from clipsearch.ui import Library, Settings, search
+from clipsearch.ui import Library, Settings
 from clipsearch.ui.context import Context
 from clipsearch.ui.jobs import Jobs
+from clipsearch.ui.results import Results
 from clipsearch.ui.spec import SearchSpec
 from clipsearch.ui.strings import Words
 
@@ -35,7 +36,7 @@ def test_the_page_is_behind_the_token_and_has_roots_and_language(home, encoder, 
         headers = {"Authorization": f"Bearer {TOKEN}"}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
             config = client.get("/config").text
-            assert "csLang='es'" in config
+            assert "csLang='es'" in client.get("/").text
             assert str(tmp_path.resolve()) in config
             assert client.get("/media/photos/1/thumbnail").status_code == 200
 
@@ -60,8 +61,8 @@ def test_the_page_and_the_api_hold_each_index_and_each_model_once(tmp_path):
         (library,) = held(Library, lambda library: library.hub is app.state.engine._hub)
         context = Context(library, Settings(), Words("en"), Jobs())
         spec = SearchSpec("photos", "caption 1", target="caption")
-        *_, gallery = search._Searcher(context).run(spec)
-        assert "caption 1" in gallery
+        cards = Results(context).first(spec)["cards"]
+        assert cards[0]["name"] == "caption 1"
         assert len(held(Reader, lambda reader: reader._folder == folder and not reader.closed)) == 1
         assert len(held(SharedEncoder, lambda shared: shared._encoder is encoder)) == 1
         assert not loaded

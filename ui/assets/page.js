@@ -1,4 +1,4 @@
-/* What the whole page does: theme, language, pictures given by the visitor, a lost server. */
+/* What the whole page does: theme, language, images given by the visitor, a lost server. */
 (() => {
   const words = window.csWords;
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
@@ -44,12 +44,14 @@
       params.set("lang", target.dataset.csLang);
       location.search = params.toString();
     } else {
-      const text = target.matches("[data-copy]") ? target.dataset.copy : location.href;
-      const done = () => toast(words.copied);
-      if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => byHand(text, done));
-      else byHand(text, done);
+      copy(target.matches("[data-copy]") ? target.dataset.copy : location.href);
     }
   });
+  const copy = (text) => {
+    const done = () => toast(words.copied);
+    if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => byHand(text, done));
+    else byHand(text, done);
+  };
   const byHand = (text, done) => {
     const area = document.createElement("textarea");
     area.value = text;
@@ -87,8 +89,8 @@
       return { name: file.name, data: await asUrl(file) };
     }
   };
-  /* Makes an element accept pictures by choosing, dropping and pasting. */
-  const pictures = (element, most, give) => {
+  /* Makes an element accept pictures by choosing, dropping, and pasting when it may. */
+  const pictures = (element, most, give, when) => {
     const take = async (files) => {
       const chosen = [...files].slice(0, most);
       if (files.length > most) toast(fill(words.too_many, { n: most }), "error");
@@ -122,39 +124,11 @@
     });
     window.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files || [])].filter((file) => file.type.startsWith("image/"));
-      if (files.length && element.offsetParent) take(files);
+      const top = [...document.querySelectorAll("dialog[open]")].pop();
+      if (files.length && element.offsetParent && (!top || top.contains(element)) && (!when || when())) take(files);
     });
   };
   for (const type of ["dragover", "drop"]) window.addEventListener(type, (event) => event.preventDefault());
-
-  /* The address of the page says what it shows. */
-  const address = (query, replace) => {
-    const params = new URLSearchParams(query);
-    for (const keep of ["__theme"]) {
-      const value = new URLSearchParams(location.search).get(keep);
-      if (value) params.set(keep, value);
-    }
-    const url = `${location.pathname}${params.size ? `?${params}` : ""}`;
-    if (url === location.pathname + location.search) return;
-    history[replace ? "replaceState" : "pushState"](null, "", url);
-  };
-  const go = (query) => {
-    address(query);
-    window.dispatchEvent(new Event("cs:navigate"));
-  };
-
-  /* A tab that a person chose becomes the address. One that opens without a click was opened by the
-     address, perhaps by an older one, or is the first one, before Gradio hears of the address. */
-  const shownTab = () => new URLSearchParams(location.search).get("tab") || "search";
-  let clicked = false;
-  document.addEventListener("click", (event) => {
-    if (event.isTrusted && event.target.closest?.("#cs-tabs .tab-wrapper")) clicked = true;
-  }, true);
-  const selected = (name) => {
-    if (!clicked) return;
-    clicked = false;
-    if (shownTab() !== name) go(new URLSearchParams({ tab: name }));
-  };
 
   /* A lost server: say so, try until it is back, then load the page again where it was. */
   let lost = false;
@@ -168,6 +142,7 @@
         const answer = await plain(new URL("config", document.baseURI), { cache: "no-store" });
         if (answer.status >= 500) throw new Error(answer.statusText);
         toast(words.back);
+        stash();
         location.reload();
       } catch { setTimeout(again, 1500); }
     };
@@ -175,6 +150,29 @@
   };
   /* A proxy answers for a server that is gone. A server forgets visitors that were away for long, or
      whose token ran out: loaded again, the page shows what its address says, or asks for the token. */
+  /* What was typed is there again after that. */
+  const TYPED = "cs-typed";
+  const fieldsOf = () => [...document.querySelectorAll("textarea, input[type=search], input[type=text]:not([role=listbox])")];
+  const nameOf = (field, all) => `${field.closest("[id]")?.id}:${field.getAttribute("aria-label") || ""}:${all.filter((one) => one.closest("[id]") === field.closest("[id]")).indexOf(field)}`;
+  const stash = () => {
+    const all = fieldsOf();
+    const typed = all.filter((field) => field.value).map((field) => [nameOf(field, all), field.value]);
+    try { sessionStorage.setItem(TYPED, JSON.stringify(typed)); } catch { /* it is lost */ }
+  };
+  const restoreTyped = () => {
+    let typed = [];
+    try {
+      typed = JSON.parse(sessionStorage.getItem(TYPED) || "[]");
+      sessionStorage.removeItem(TYPED);
+    } catch { return; }
+    const all = fieldsOf();
+    for (const [name, value] of typed) {
+      const field = all.find((one) => nameOf(one, all) === name);
+      if (!field || field.value === value) continue;
+      field.value = value;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+  };
   const plain = window.fetch.bind(window);
   let known = false;
   window.fetch = async (...given) => {
@@ -191,7 +189,7 @@
     } catch (error) {
       if (error?.name !== "AbortError" && url.includes("gradio_api")) {
         try { await plain(new URL("config", document.baseURI), { cache: "no-store" }); }
-        catch { lose(); }
+        catch { lose(); return new Promise(() => {}); } // said once, and not by Gradio as well
       }
       throw error;
     }
@@ -215,5 +213,5 @@
     }, wait);
   };
 
-  window.cs = { waits, pictures, address, go, selected, toast, words, fill };
+  window.cs = { waits, pictures, readPicture, toast, copy, words, fill, store, lose, restoreTyped };
 })();
