@@ -36,6 +36,11 @@ def test_the_checkbox_and_shift_select_also_what_is_not_loaded(visit):
     card(page, 1).get_by_role("checkbox").click()
     assert len(picked(page)) == 1
     assert bar(page).get_by_role("status").text_content() == "1 selected"
+    page.mouse.move(5, 5)
+    opacity = (
+        "node => new Promise(done => setTimeout(() => done(getComputedStyle(node).opacity), 300))"
+    )
+    assert card(page, 1).get_by_role("checkbox").evaluate(opacity) == "1"  # seen without hovering
     page.keyboard.press("Escape")
     assert not picked(page)
     card(page, 1).locator(".cs-open").click(modifiers=["Control"])
