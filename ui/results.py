@@ -120,9 +120,7 @@ class Results:
             return False
         few = int(info["items"]) <= MOST and spec.target == "image"
         return (
-            few
-            and info["items"] == info["images"]
-            and not (spec.min_score is not None or spec.hybrid)
+            few and info["items"] == info["images"] and not (spec.least is not None or spec.hybrid)
         )
 
     def _part(self, spec: SearchSpec, offset: int, k: int, of: Any) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def test_tags_and_albums_by_hand(visit, site):
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Albums").click()
     page.get_by_role("button", name="Trip to 'Oslo' 3").click()
-    page.wait_for_url("**where=*")
+    page.wait_for_url("**f=album*")
     page.wait_for_function("cs.results.shown.total === 3")
     page.keyboard.press("Control+a")
     page.wait_for_function("cs.picked.size === 3")
@@ -162,7 +162,7 @@ def test_tags_and_albums_by_hand(visit, site):
     page.get_by_role("button", name="Albums").click()
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete the album Trip to 'Oslo'").click()
-    page.wait_for_function("!cs.results.link.includes('where=')")
+    page.wait_for_function("!cs.results.link.includes('f=album')")
     with Index.open(site.home / "demo") as index:
         assert not index.albums()
         assert not index.ids("tag = '=mine'")
