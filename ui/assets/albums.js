@@ -33,7 +33,7 @@
     for (const tool of tools) {
       const other = Object.assign(document.createElement("button"), { type: "button", className: "cs-menutool", title: words[tool] });
       other.innerHTML = icon(tool === "rename" ? "M4 20l1-4L16 5l3 3L8 19zM14 7l3 3" : "M6 6l12 12M18 6L6 18");
-      other.setAttribute("aria-label", cs.fill(words[`${tool}_of`], { name: one.name }));
+      other.setAttribute("aria-label", cs.fill({ rename: words.rename_of, delete: words.delete_of, forget: words.forget_of }[tool], { name: one.name }));
       other.dataset.tool = tool;
       other.dataset.name = one.name;
       item.append(other);
