@@ -45,7 +45,9 @@ def test_every_word_that_the_pages_name_is_in_the_table_and_none_is_left_over():
     for key in STRINGS:
         by_script = key.startswith("js.") and f"words.{key[3:]}" in scripts
         by_stem = any(key.startswith(stem) for stem in stems)
-        if key.startswith(("view.", "item.", "pick.", "search.up", "search.down", "search.open")):
+        if key.startswith(
+            ("view.", "item.", "pick.", "album.", "search.up", "search.down", "search.open")
+        ):
             last = re.sub(r"^fit_.*", "fit_", key.rpartition(".")[2].removesuffix("_one"))
             by_script = re.search(rf"\b{last}(\b|\$)", scripts) is not None
         assert key in named or by_stem or by_script or key.removesuffix("_one") in named, key

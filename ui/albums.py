@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote_plus
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from clipsearch.types import SavedSearch
 from .library import Library
 from .meant import still_meant
 from .problems import PageError
-from .spec import MAX_CHIPS, Chip, SearchSpec, from_link, pack_vector
+from .spec import MAX_CHIPS, SORTS, Chip, SearchSpec, from_link, pack_vector
 
 __all__ = ["change", "examples", "listed"]
 
@@ -90,7 +89,7 @@ def _request(index: Index, link: str) -> SearchRequest:
     """The search of a link, for any face to ask again."""
     spec, _ = still_meant(from_link(link[:20_000], []), index)
     if spec.is_empty:
-        return SearchRequest(where=spec.where, sort="date")
+        return spec.listing(10)
     return replace(spec.request(spec.query(index.fingerprint), 1), k=10)
 
 
@@ -101,13 +100,15 @@ def _link(saved: SavedSearch, index: Index, name: str) -> str:
         spec = _spec(request, name, index.fingerprint)
     except ClipSearchError:
         return ""
-    if len(spec.chips) > MAX_CHIPS or request.exact or request.reverse:
+    if len(spec.chips) > MAX_CHIPS or request.exact:
         return ""
-    link = spec.link()
-    usual = "date" if request.query is None else "score"
-    if request.order != usual and "sort=" not in link:
-        link += f"&sort={quote_plus(request.order)}"
-    return link
+    if request.sort is not None or request.reverse:
+        orders = {order: name for name, order in SORTS.items()}
+        found = orders.get((request.order, request.reverse))
+        if found is None:
+            return ""
+        spec = replace(spec, sort="" if request.query is None and found == "newest" else found)
+    return spec.link()
 
 
 def _spec(request: SearchRequest, name: str, fingerprint: str) -> SearchSpec:

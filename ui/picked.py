@@ -16,7 +16,7 @@ from .strings import Words
 
 __all__ = ["add", "csv_parts", "marks", "paths", "remove", "restore", "selected", "take"]
 
-_PAGE = 1000
+_PAGE = 5000
 _WAIT_S = 5.0  # for another writer
 _MOST_NAMES = 60
 _COLUMNS = (

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from clipsearch import ClipSearchError, Hit, Index, InvalidInputError, Item, Query
@@ -104,12 +105,23 @@ class Results:
 
     def ids(self, spec: SearchSpec, offset: int, count: int) -> dict[str, Any]:
         """The `ids` of so many hits from an offset on."""
-        if spec.is_empty and not offset and count == MOST:  # all of them, in whatever order
-            return self._part(spec, 0, 1, lambda _: {"ids": self._all(spec)})
+        if not offset and count == MOST and self._is_whole(spec):  # in whatever order
+            ids = partial(self._library.index(spec.index).ids, spec.where)
+            return self._part(spec, 0, 1, lambda _: {"ids": ids()[:MOST]})
         return self._part(spec, offset, count, lambda hits: {"ids": [h.item.id for h in hits]})
 
-    def _all(self, spec: SearchSpec) -> list[int]:
-        return self._library.index(spec.index).ids(spec.where)[:MOST]
+    def _is_whole(self, spec: SearchSpec) -> bool:
+        """Whether a search only orders what its filter lets through."""
+        if spec.is_empty:
+            return True
+        try:
+            info = self._library.index(spec.index).info()
+        except ClipSearchError:
+            return False
+        few = int(info["items"]) <= MOST and spec.target == "image"
+        return (
+            few and info["items"] == info["images"] and not (spec.least is not None or spec.hybrid)
+        )
 
     def _part(self, spec: SearchSpec, offset: int, k: int, of: Any) -> dict[str, Any]:
         try:

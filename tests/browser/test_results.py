@@ -147,9 +147,9 @@ def test_the_large_view_drops_no_step_and_back_closes_it(visit):
     page.wait_for_function("history.state.view === 65")
     page.wait_for_function(
         "document.querySelector('.cs-large.cs-there')?.src.includes("
-        "`/${document.querySelector('dialog').dataset.item}/`)"
+        "`/${document.querySelector('dialog[open]').dataset.item}/`)"
     )
-    shown = page.locator("dialog").get_attribute("data-item")
+    shown = page.locator("dialog[open]").get_attribute("data-item")
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog[open]", state="detached")
     assert page.evaluate("document.activeElement.closest('.cs-card').dataset.id") == shown

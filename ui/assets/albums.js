@@ -1,24 +1,21 @@
 /* The menu of albums and saved searches, in the bar over the results. */
 (() => {
   const words = window.csAlbum, may = window.csMay;
-  const OWN = /^album = '((?:[^']|'')*)'$/;
-  const ALSO = / and album = '(?:[^']|'')*'$/;
+  const OWN = "album:"; // how the address names an album among the chosen values of facets
   const ICON = "M4 7h12v13H4zM8 7V4h12v13h-4";
   let button = null, menu = null;
   const index = () => cs.header.index();
   const path = (part = "") => `albums/${encodeURIComponent(index())}${part}`;
   const link = () => new URLSearchParams(cs.results.link);
-  const chosen = () => (link().get("where") || "").match(OWN)?.[1].replaceAll("''", "'") ?? "";
+  const chosen = () => link().getAll("f").find((one) => one.startsWith(OWN))?.slice(OWN.length) ?? "";
 
   const open = (params) => cs.results.open(params.toString(), { push: true, fill: true });
-  /* An album is a filter of the address like any other. */
+  /* An album is a filter of the address like those of the panel. */
   const choose = (name) => {
     const params = link();
-    const rest = (params.get("where") || "").replace(OWN, "").replace(ALSO, "").replace(/^\((.*)\)$/, "$1");
-    const own = name && `album = '${name.replaceAll("'", "''")}'`;
-    const where = rest && own ? `(${rest}) and ${own}` : rest || own;
-    if (where) params.set("where", where);
-    else params.delete("where");
+    const others = params.getAll("f").filter((one) => !one.startsWith(OWN));
+    params.delete("f");
+    for (const one of name ? [...others, OWN + name] : others) params.append("f", one);
     hide();
     open(params);
   };
@@ -36,7 +33,7 @@
     for (const tool of tools) {
       const other = Object.assign(document.createElement("button"), { type: "button", className: "cs-menutool", title: words[tool] });
       other.innerHTML = icon(tool === "rename" ? "M4 20l1-4L16 5l3 3L8 19zM14 7l3 3" : "M6 6l12 12M18 6L6 18");
-      other.setAttribute("aria-label", cs.fill(words[`${tool}_of`], { name: one.name }));
+      other.setAttribute("aria-label", cs.fill({ rename: words.rename_of, delete: words.delete_of, forget: words.forget_of }[tool], { name: one.name }));
       other.dataset.tool = tool;
       other.dataset.name = one.name;
       item.append(other);

@@ -29,7 +29,7 @@
   const change = (what, free) => async () => {
     const marks = await cs.picked.send("marks");
     const options = marks[what];
-    if (!free && !options.length) { cs.toast(words[`none_${what}`]); return; }
+    if (!free && !options.length) { cs.toast(what === "untag" ? words.none_untag : words.none_unalbum); return; }
     const label = words[what.endsWith("tag") ? "tag_label" : "album_label"];
     const name = await cs.ask({ title: words[what], label, options, free, hint: counted("count", cs.picked.size) });
     if (name) changed(await cs.picked.send(what, { name }));
