@@ -225,6 +225,7 @@ def test_what_may_be_chance_is_told(visit):
     assert page.locator(".cs-fit").first.inner_text() in ("strong match", "good match")
     search(page, "zxqv 7731 \N{PILE OF POO}")
     page.get_by_text("Nothing fits well. These are the nearest images.").wait_for()
+    assert "nearest first · in" in page.locator(".cs-count").inner_text()
 
 
 def test_a_phone_shows_results_at_once(visit):
