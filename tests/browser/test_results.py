@@ -238,7 +238,7 @@ def test_a_phone_shows_results_at_once(visit):
     page.locator(".cs-open").first.tap()
     page.wait_for_selector("dialog[open]")
     for button in page.locator("dialog button:visible, dialog a:visible").all():
-        assert button.bounding_box()["height"] >= 44
+        assert button.bounding_box()["height"] >= 44, button.evaluate("one => one.outerHTML")
 
 
 def test_nothing_moves_while_the_page_loads(visit):
