@@ -329,10 +329,10 @@
     });
     root.addEventListener("keydown", move);
     cs.search.mount(root);
-    cs.facets.mount(element, words);
-    cs.timeline.mount(element, words);
     cs.albums.mount(find(".cs-tools"));
     cs.view.mount(words);
+    cs.facets.mount(element, words);
+    cs.timeline.mount(element, words);
     let frame = 0, rest = 0;
     addEventListener("scroll", () => {
       frame ||= requestAnimationFrame(() => { frame = 0; render(); });
