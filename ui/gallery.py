@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from clipsearch.explore.score_histogram import ScoreSpread
@@ -13,6 +14,10 @@ from .spec import Chip, SearchSpec, facet_field
 from .strings import Words
 
 __all__ = ["asked_for", "chip_label", "chips_row", "histogram", "share", "summary"]
+
+
+_STEPS = (0.01, 0.02, 0.05)  # of the slider for the least score
+_MOST_STEPS = 40  # from one end to the other
 
 
 def chips_row(spec: SearchSpec, words: Words) -> str:
@@ -152,8 +157,10 @@ def histogram(spread: ScoreSpread, spec: SearchSpec, words: Words) -> str:
     """The spread of scores over a slider for the least score."""
     top = max(spread.counts, default=0) or 1
     least = spec.min_score
-    value = spread.low if not isinstance(least, float) else least
     width = spread.high - spread.low
+    step = next(step for step in _STEPS if width / step <= _MOST_STEPS)
+    low, high = math.floor(spread.low / step) * step, math.ceil(spread.high / step) * step
+    value = low if not isinstance(least, float) else least
     bar = width / len(spread.counts)
     bars = "".join(
         f'<rect x="{place}" width="0.82" y="{28 - 28 * (count / top) ** 0.5:.2f}" '
@@ -163,10 +170,19 @@ def histogram(spread: ScoreSpread, spec: SearchSpec, words: Words) -> str:
         if count
     )
     auto = spec.min_score == "auto"
-    shown = "" if least is None or auto else f"≥ {value:.2f}"
+    left = sum(
+        count
+        for place, count in enumerate(spread.counts)
+        if spread.low + (place + 0.5) * bar >= value
+    )
+    share, figure = "", ""
+    if least is not None and not auto:
+        share = f"≈ {100 * left / max(1, spread.sampled):.2g} %"
+        figure = f" ≥ {value:.2f}"
     return (
         f'<div class="cs-relevance"><div class="cs-relhead"><label for="cs-least">'
-        f"{words('search.relevance')}</label><output>{shown}</output>"
+        f"{words('search.relevance')}</label><output><span>{share}</span>"
+        f'<span class="cs-figure">{figure}</span></output>'
         f'<button type="button" class="cs-link" data-auto aria-pressed="{str(auto).lower()}">'
         f"{words('search.relevance_auto')}</button>"
         + (
@@ -177,7 +193,8 @@ def histogram(spread: ScoreSpread, spec: SearchSpec, words: Words) -> str:
         )
         + f'</div><svg viewBox="0 0 {len(spread.counts)} 28" preserveAspectRatio="none" '
         f'aria-hidden="true">{bars}</svg><input id="cs-least" type="range" '
-        f'min="{spread.low:.3f}" max="{spread.high:.3f}" step="{max(width / 100, 0.001):.3f}" '
-        f'value="{value:.3f}" '
+        f'min="{low:.2f}" max="{high:.2f}" step="{step}" value="{value:.3f}" '
+        f'data-low="{spread.low}" data-bar="{bar}" '
+        f'data-counts="{" ".join(map(str, spread.counts))}" '
         f'title="{escape(words("search.relevance_help", n=words.number(spread.sampled)))}"></div>'
     )

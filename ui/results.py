@@ -177,6 +177,7 @@ class Results:
             "ratios": [_ratio(hit.item) for hit in hits],
             "total": total,
             "above": _above(spec, hits, 0),
+            "weak": hits.weak,
         }
 
     def _cards(
@@ -277,7 +278,12 @@ class Results:
         if above:
             fitting = self._words.count("search.fitting", above)
             return f"{fitting} · {self._words.count('search.count', total)}"
-        if len(hits) < _COUNTED or hits.weak:
+        if hits.weak:
+            return self._words.count("search.nearest", total)
+        if above == 0:
+            unclear = self._words("search.unclear")
+            return f"{unclear} · {self._words.count('search.nearest', total)}"
+        if len(hits) < _COUNTED:
             return self._words.count("search.count", total)
         return self._words("search.ranked", n=self._words.number(total))
 

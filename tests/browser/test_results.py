@@ -225,6 +225,7 @@ def test_what_may_be_chance_is_told(visit):
     assert page.locator(".cs-fit").first.inner_text() in ("strong match", "good match")
     search(page, "zxqv 7731 \N{PILE OF POO}")
     page.get_by_text("Nothing fits well. These are the nearest images.").wait_for()
+    assert "nearest first · in" in page.locator(".cs-count").inner_text()
 
 
 def test_a_phone_shows_results_at_once(visit):
@@ -237,7 +238,7 @@ def test_a_phone_shows_results_at_once(visit):
     page.locator(".cs-open").first.tap()
     page.wait_for_selector("dialog[open]")
     for button in page.locator("dialog button:visible, dialog a:visible").all():
-        assert button.bounding_box()["height"] >= 44
+        assert button.bounding_box()["height"] >= 44, button.evaluate("one => one.outerHTML")
 
 
 def test_nothing_moves_while_the_page_loads(visit):

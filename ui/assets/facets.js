@@ -141,7 +141,7 @@
     if (WIDE.matches) {
       document.documentElement.toggleAttribute("data-nofacets", !on);
       cs.store.set("cs-facets", on ? "1" : "0");
-    } else if (on) { dialog.append(body); dialog.showModal(); document.getElementById("cs-tabs").toggleAttribute("data-filtering", true); } else dialog.close();
+    } else if (on) { document.body.append(dialog); dialog.append(body); dialog.showModal(); document.getElementById("cs-tabs").toggleAttribute("data-filtering", true); } else dialog.close();
     button.setAttribute("aria-expanded", on);
     if (on) ask();
   };
@@ -200,7 +200,6 @@
     button = root.querySelector("[data-panel=filters]");
     dialog = Object.assign(document.createElement("dialog"), { className: "cs-drawer" });
     dialog.setAttribute("aria-label", panel.getAttribute("aria-label"));
-    panel.after(dialog);
     dialog.addEventListener("close", home);
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
     WIDE.addEventListener("change", () => { if (dialog.open) dialog.close(); else home(); if (shownNow()) ask(); });

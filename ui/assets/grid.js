@@ -135,7 +135,7 @@
   const drawLine = () => {
     line?.remove();
     if (rows.line === null) return;
-    line = Object.assign(document.createElement("li"), { className: "cs-line", textContent: words[list.above ? "below" : "nothing"] });
+    line = Object.assign(document.createElement("li"), { className: "cs-line", textContent: words[list.weak ? "nothing" : "below"] });
     line.style.transform = `translateY(${rows.line}px)`;
     ul().append(line);
   };
@@ -198,7 +198,12 @@
     find("#cs-chips").innerHTML = next.chips;
     cs.search.dressChips(find("#cs-chips"));
     find("#cs-summary").innerHTML = next.summary ?? "";
+    const slider = document.activeElement?.id === "cs-least" ? document.activeElement.value : null;
     find("#cs-relevance").innerHTML = next.relevance ?? "";
+    if (slider !== null && find("#cs-least")) { // it may be on its way further
+      find("#cs-least").value = slider;
+      find("#cs-least").focus({ preventScroll: true });
+    }
     find("#cs-share").innerHTML = next.share ?? "";
     if (new URLSearchParams(next.link).get("min")) cs.search.panel(find("[data-panel=relevance]"), true);
     for (const panel of ["relevance", "share"]) find(`[data-panel=${panel}]`).disabled = !next[panel];
@@ -324,10 +329,10 @@
     });
     root.addEventListener("keydown", move);
     cs.search.mount(root);
-    cs.facets.mount(element, words);
-    cs.timeline.mount(element, words);
     cs.albums.mount(find(".cs-tools"));
     cs.view.mount(words);
+    cs.facets.mount(element, words);
+    cs.timeline.mount(element, words);
     let frame = 0, rest = 0;
     addEventListener("scroll", () => {
       frame ||= requestAnimationFrame(() => { frame = 0; render(); });

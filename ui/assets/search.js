@@ -115,6 +115,16 @@
     params.delete(key);
     for (const one of left) params.append(key, one);
   });
+  /* How many of the images a least score leaves, and that score. */
+  let moving = 0;
+  const tellLeast = (slider) => {
+    const counts = slider.dataset.counts.split(" ").map(Number), low = Number(slider.dataset.low), bar = Number(slider.dataset.bar);
+    const all = counts.reduce((sum, count) => sum + count, 0) || 1;
+    const left = counts.reduce((sum, count, place) => sum + (low + (place + 0.5) * bar >= Number(slider.value) ? count : 0), 0);
+    const [share, figure] = root.querySelectorAll("#cs-relevance output span");
+    share.textContent = `\u2248 ${((100 * left) / all).toLocaleString(window.csLang, { maximumSignificantDigits: 2 })} %`;
+    figure.textContent = ` \u2265 ${Number(slider.value).toFixed(2)}`;
+  };
   const least = (value) => change((params) => set(params, "min", value));
   const weightOf = (chip) => Number(chip.querySelector("input").value) || 1;
   const click = (event) => {
@@ -146,11 +156,15 @@
     });
     root.addEventListener("input", (event) => {
       event.stopPropagation();
-      if (event.target.id === "cs-least") root.querySelector("#cs-relevance output").textContent = `\u2265 ${Number(event.target.value).toFixed(2)}`;
+      if (event.target.id === "cs-least") tellLeast(event.target);
     });
     root.addEventListener("change", (event) => {
       event.stopPropagation();
-      if (event.target.id === "cs-least") least(event.target.value);
+      if (event.target.id === "cs-least") {
+        const { value } = event.target;
+        clearTimeout(moving); // a key that is held moves it many steps
+        moving = setTimeout(() => least(value), 250);
+      }
       else if (event.target.matches(".cs-chip input")) {
         const chip = event.target.closest(".cs-chip");
         weigh(place(event.target), (chip.classList.contains("cs-plus") ? 1 : -1) * Math.max(0.1, Number(event.target.value) || 1));
