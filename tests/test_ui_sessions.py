@@ -56,7 +56,7 @@ def give(http, visitor):
 def test_the_number_of_sessions_is_bounded(site, monkeypatch):
     http, held = site
     monkeypatch.setattr(sessions, "MOST_SESSIONS", 20)
-    search = event(http, "cs-router", "to_search")
+    search = event(http, "cs-router", "navigate")
     for visitor in range(50):
         send(http, search, f"visitor-{visitor}", "?q=cat")
     assert list(held.session_data) == [f"visitor-{visitor}" for visitor in range(30, 50)]
@@ -84,7 +84,7 @@ def test_what_visitors_give_is_bounded_together_and_closed_pages_go_first(site, 
 
 def test_visitors_that_have_gone_are_forgotten(site, monkeypatch):
     http, held = site
-    search = event(http, "cs-router", "to_search")
+    search = event(http, "cs-router", "navigate")
     held.session_data.clear()
     for visitor in ("open", "closed", "back"):
         send(http, search, visitor, "?q=cat")
@@ -103,7 +103,7 @@ def test_visitors_that_have_gone_are_forgotten(site, monkeypatch):
 
 def test_a_closed_page_is_told_by_its_heartbeat(site):
     http, held = site
-    send(http, event(http, "cs-router", "to_search"), "leaves", "?q=cat")
+    send(http, event(http, "cs-router", "navigate"), "leaves", "?q=cat")
     with http.stream("GET", "/gradio_api/heartbeat/leaves") as beat:
         beats = beat.iter_raw()  # closes the connection with itself
         next(beats)
