@@ -28,7 +28,7 @@ SHOTS = (
     ("search-spanish", "?q=una+taza+de+caf%C3%A9", ".cs-score", DESKTOP, False, "es-ES"),
     ("map", "?tab=map", "canvas", DESKTOP, False, "en-US"),
     ("curate", "?tab=curate", ".cs-twin, #cs-curate .cs-message", DESKTOP, False, "en-US"),
-    ("build", "?tab=build", "#cs-build-name", DESKTOP, False, "en-US"),
+    ("build", "?tab=build", "#cs-add-goal input", DESKTOP, False, "en-US"),
     ("learn", "?tab=learn", ".cs-matrix td b", DESKTOP, False, "en-US"),
     ("learn-contrast", "?tab=learn&lesson=contrast", ".cs-batch td b", DESKTOP, False, "en-US"),
     ("learn-attention", "?tab=learn&lesson=attention", ".cs-looks table", DESKTOP, False, "es-ES"),

@@ -30,7 +30,7 @@ from clipsearch.engine import away
 
 from .fakes import FakeEncoder, put
 
-ITEMS = 300  # more than the Search tab counts
+ITEMS = 300  # more than the Photos tab counts
 ENCODERS = {name: FakeEncoder(name) for name in ("fake", "another")}
 
 
@@ -250,16 +250,21 @@ def test_build_keeps_good_pictures_and_says_what_is_wrong_with_others(site, monk
     monkeypatch.setenv("CLIPSEARCH_INDEXES", str(folder))
     started = []
     monkeypatch.setattr(Jobs, "start", lambda jobs, name, *_: not started.append(name))
-    desk = build._Desk(context(site))
-    problem, *_ = desk.upload("photos", event(pictures=[letter()]))
+    desk = build.Desk(context(site))
+    kept, problem = desk.keep("photos", [letter()])
     assert "notes.png cannot be read as an image." in problem
+    assert not kept
+    given = [picture("a.png"), letter(), {**picture("b.png"), "caption": " a red square "}]
+    kept, problem = desk.keep("photos", given)
+    assert "notes.png cannot be read as an image." in problem
+    assert kept == 2
     assert not started
-    given = [picture("a.png"), letter(), picture("b.png")]
-    problem, *_ = desk.upload("photos", event(pictures=given))
-    assert "notes.png cannot be read as an image." in problem
+    desk.start_kept("photos")
     assert started == ["photos"]
-    kept = sorted(path.name[:2] for path in (folder / ".uploads" / "photos").iterdir())
-    assert kept == ["a-", "b-"]
+    found = sorted((folder / ".uploads" / "photos").iterdir())
+    assert [path.name[:2] + path.suffix for path in found] == ["a-.jpg", "b-.jpg", "b-.txt"]
+    assert found[2].read_text() == "a red square"
+    assert found[1].stem == found[2].stem
 
 
 def test_learn_keeps_good_pictures_and_says_what_is_wrong_with_others(site):

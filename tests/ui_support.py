@@ -6,8 +6,10 @@ import contextlib
 import socket
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import uvicorn
 
 from clipsearch.server.process import configuration
@@ -34,6 +36,44 @@ def served(app, *, port: int = 0, timeout_s: float = 60):
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+@contextlib.contextmanager
+def prefixed(url, prefix):
+    """A proxy that serves what is at an address below a path; gives the address of the proxy."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self):
+            if not self.path.startswith(f"{prefix}/"):
+                self.send_error(404)
+                return
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            asked = {"headers": dict(self.headers), "content": body, "timeout": None}
+            target = url + self.path.removeprefix(prefix)
+            with httpx.stream(self.command, target, **asked) as found:
+                self.send_response(found.status_code)
+                for name, value in found.headers.multi_items():
+                    if name not in ("transfer-encoding", "content-length", "connection"):
+                        self.send_header(name, value)
+                self.send_header("Connection", "close")
+                self.end_headers()
+                with contextlib.suppress(OSError, httpx.HTTPError):
+                    for part in found.iter_raw():
+                        self.wfile.write(part)
+
+        do_GET = do_POST = answer  # noqa: N815 - names of http.server
+
+        def log_message(self, *args):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def chromium() -> str | None:

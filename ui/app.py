@@ -22,6 +22,7 @@ from .albumroutes import album_router
 from .compression import CompressedPage
 from .curate_routes import curate_router
 from .headtags import HeadTags
+from .jobroutes import job_router
 from .jobs import Jobs
 from .library import Library
 from .pageguard import PageGuard
@@ -36,6 +37,11 @@ from .theme import css, make_theme
 
 __all__ = ["Page", "assemble", "build", "create_app", "mount"]
 
+# Wherever a proxy puts the page, its parts are beside it; Gradio would look for them at the root.
+_ROOT = (
+    "if(!location.pathname.endsWith('/'))location.replace(location.pathname+'/'+location.search);"
+    "window.gradio_config.root=location.origin+location.pathname.replace(/\\/+$/,'');"
+)
 _JOB_ENDS_S = 1.0  # for a job of indexing to stop between two batches when the server stops
 
 
@@ -51,7 +57,7 @@ def mount(app: FastAPI, library: Library, settings: Settings, *, path: str = "/"
 
     Whatever guards the application's routes guards these: put `add_guard` around it.
     """
-    app.include_router(own_routes(library, settings))
+    app.include_router(own_routes(library, settings), prefix=path.rstrip("/"))
     page = assemble(library, settings)
     before = app.router.lifespan_context
 
@@ -83,6 +89,8 @@ def assemble(library: Library, settings: Settings) -> Page:
     }
     routes = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     routes.include_router(result_router(contexts))
+    if settings.may_build:
+        routes.include_router(job_router(contexts))
     routes.include_router(picked_router(contexts))
     routes.include_router(album_router(contexts))
     routes.include_router(curate_router(contexts))
@@ -149,8 +157,8 @@ def _head(context: pages.Context) -> str:
     words, settings = context.words, context.settings
     may = json.dumps({"change": settings.may_build, "paths": settings.shows_paths})
     return (
-        f"<script>window.csWords={words.as_script('js.')};window.csPick={words.as_script('pick.')};"
-        f"window.csAlbum={words.as_script('album.')};"
+        f"<script>{_ROOT}window.csWords={words.as_script('js.')};"
+        f"window.csPick={words.as_script('pick.')};window.csAlbum={words.as_script('album.')};"
         f"window.csMay={may};window.csLang='{words.language}';window.csFields={json.dumps(FIELDS)};"
         "let give;window.csStart=new Promise(done=>{give=done});csStart.give=give;"
         f"document.addEventListener('DOMContentLoaded',()=>give());</script>{head_tags()}"

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,16 +19,19 @@ from clipsearch.locations import home, index_path
 from clipsearch.models import BUNDLED_MODEL
 from clipsearch.names import shown
 
-from .context import LATEST, QUIET, Context, drop_zone, html, sent
+from .context import QUIET, ROUTED, Context, html
 from .given_images import read_images
 from .jobs import Job
 from .problems import PageError, explained
 from .render import escape, message
+from .spec import from_link
 from .strings import Words
 
-__all__ = ["allowed_source", "page"]
+__all__ = ["Desk", "allowed_source", "page"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_THIS, _NEW = "this", "new"  # collections to add to
+_FIRST = "photos"  # the name of the first one, unless another is typed
 _UPLOADS = ".uploads"  # beside the indexes; hidden, so that it is never taken for one
 _QUALITY = 93
 _SHOWN_REASONS = 8
@@ -37,10 +41,10 @@ _STAGES = ("decode", "encode", "write", "read")  # that have a name in every lan
 def page(context: Context, router: gr.HTML) -> None:
     """Lay out the tab and connect it."""
     words, settings = context.words, context.settings
-    desk = _Desk(context)
+    desk = Desk(context)
     html(f'<p class="cs-lead">{words("build.lead")}</p>')
+    goal = gr.Radio([], label=words("build.goal"), elem_id="cs-add-goal")
     name = gr.Textbox(
-        desk.default_name(),
         label=words("build.name"),
         info=words("build.name_info"),
         max_lines=1,
@@ -63,7 +67,7 @@ def page(context: Context, router: gr.HTML) -> None:
                 html(message(words("build.no_roots"), kind="info"))
         with gr.Column(min_width=300):
             html(f'<h2 class="cs-h">{words("build.from_browser")}</h2>')
-            drop = drop_zone(words, words("build.drop"), name="cs-build-drop", many=True)
+            drop = html(_uploads(words), "uploads.js", elem_id="cs-build-drop")
             html(f'<p class="cs-hint">{words("build.drop_info")}</p>')
     problem = html(elem_id="cs-build-problem")
     status = html(elem_id="cs-job")
@@ -73,11 +77,13 @@ def page(context: Context, router: gr.HTML) -> None:
     shown = [status, cancel, timer]
     outputs = [problem, *shown]
 
-    router.to_build(desk.show, None, shown, **LATEST)
+    router.to_build(desk.opened, router, [goal, name, *shown], **ROUTED)
+    goal.input(desk.choose, [goal, router], name, **QUIET)
     timer.tick(desk.show, None, shown, **QUIET)
     if settings.roots:
-        start.click(desk.start, [name, root, below], outputs, **QUIET)
-    drop.given(desk.upload, name, outputs, **QUIET)
+        begun = start.click(desk.start, [name, root, below], outputs, **QUIET)
+        begun.then(None, None, None, js="() => { cs.job.ask(); return []; }", **QUIET)
+    drop.given(desk.show, None, shown, **QUIET)
     cancel.click(desk.cancel, None, shown, **QUIET)
 
 
@@ -97,7 +103,7 @@ def allowed_source(roots: tuple[Path, ...], root: str, below: str) -> Path:
     return path
 
 
-class _Desk:
+class Desk:
     """Starts jobs and shows the latest."""
 
     def __init__(self, context: Context) -> None:
@@ -105,10 +111,25 @@ class _Desk:
         self._words = context.words
         self._jobs = context.jobs
 
-    def default_name(self) -> str:
-        """The first collection, or the name for a first one."""
+    def opened(self, search: str) -> Any:
+        """Add to the collection that the address names, or make the first one."""
         names = self._context.library.names()
-        return names[0] if names else "photos"
+        index = from_link(search[:20_000], names).index
+        new = (self._words("build.goal_new"), _NEW)
+        if index not in names:
+            first = gr.Textbox("" if names else _FIRST, visible=True)
+            return gr.Radio([new], value=_NEW), first, *self.show()
+        this = (self._words("build.goal_this", name=shown(index)), _THIS)
+        return (
+            gr.Radio([this, new], value=_THIS),
+            gr.Textbox(index, visible=False),
+            *self.show(),
+        )
+
+    def choose(self, goal: str, search: str) -> gr.Textbox:
+        """Ask for the name of a new collection."""
+        index = from_link(search[:20_000], self._context.library.names()).index
+        return gr.Textbox("" if goal == _NEW else index, visible=goal == _NEW)
 
     def start(self, name: str, root: str, below: str) -> Any:
         """Index a folder or table of the server's."""
@@ -121,27 +142,43 @@ class _Desk:
             return message(explained(exc, self._words)), gr.skip(), gr.skip(), gr.skip()
         return ("", *self.show())
 
-    def upload(self, name: str, event: gr.EventData) -> Any:
-        """Keep images of the visitor beside the indexes, and index them."""
-        try:
-            self._check_name(name)
-            if self._jobs.is_running:  # before anything is kept that would be sent again
-                raise PageError("build.busy")
-            images, problem = read_images(
-                sent(event).get("pictures", []), self._context.settings, self._words
-            )
-            if problem and not images:
-                return message(problem), gr.skip(), gr.skip(), gr.skip()
-            folder = home() / _UPLOADS / name.strip()
-            folder.mkdir(parents=True, exist_ok=True)
-            for image in images:
-                stem = re.sub(r"[^\w-]+", "_", Path(image.name).stem)[:60] or "picture"
-                path = folder / f"{stem}-{secrets.token_hex(3)}.jpg"
-                image.image.save(path, "JPEG", quality=_QUALITY)
-            self._launch(name, folder)
-        except (ClipSearchError, OSError) as exc:
-            return message(explained(exc, self._words)), gr.skip(), gr.skip(), gr.skip()
-        return (message(problem) if problem else "", *self.show())
+    def keep(self, name: str, pictures: Sequence[Any]) -> tuple[int, str]:
+        """Keep images of the visitor beside the indexes, to be indexed by `start_kept`.
+
+        Returns:
+            How many could be read, and what is wrong with the others, in words.
+
+        Raises:
+            PageError: The name is none, there are too many images, or another job is running.
+            OSError: They cannot be stored.
+        """
+        self._check_name(name)
+        if self._jobs.is_running:  # before anything is kept that would be sent again
+            raise PageError("build.busy")
+        images, problem = read_images(pictures, self._context.settings, self._words)
+        if images:
+            self._kept(name).mkdir(parents=True, exist_ok=True)
+        for image in images:
+            stem = re.sub(r"[^\w-]+", "_", Path(image.name).stem)[:60] or "picture"
+            path = self._kept(name) / f"{stem}-{secrets.token_hex(3)}.jpg"
+            if image.caption:  # before the image, with which it is read
+                path.with_suffix(".txt").write_text(image.caption, encoding="utf-8")
+            image.image.save(path, "JPEG", quality=_QUALITY)
+        return len(images), problem
+
+    def start_kept(self, name: str) -> None:
+        """Index what `keep` has kept.
+
+        Raises:
+            PageError: The name is none, nothing is kept, or another job is running.
+        """
+        self._check_name(name)
+        if not self._kept(name).is_dir():
+            raise PageError("build.nothing_there", path=name)
+        self._launch(name, self._kept(name))
+
+    def _kept(self, name: str) -> Path:
+        return home() / _UPLOADS / name.strip()
 
     def _check_name(self, name: str) -> None:
         if not _NAME.fullmatch(name.strip()):
@@ -175,6 +212,16 @@ class _Desk:
         running = self._jobs.is_running
         shown = "" if job is None else _job(job, self._words)
         return shown, gr.Button(visible=running), gr.Timer(active=running)
+
+
+def _uploads(words: Words) -> str:
+    """Where images are dropped or chosen, and get captions before they are sent."""
+    label = words("build.drop")
+    return (
+        f'<label class="cs-drop cs-drop-large"><input type="file" accept="image/*" multiple '
+        f'aria-label="{label}"><strong>{label}</strong></label><ul class="cs-uploads"></ul>'
+        f'<button type="button" class="cs-button cs-primary" data-send hidden></button>'
+    )
 
 
 def _job(job: Job, words: Words) -> str:

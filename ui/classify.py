@@ -48,7 +48,13 @@ def page(context: Context, _router: gr.HTML) -> None:
     desk = _Desk(context)
     with gr.Row(elem_classes="cs-two"):
         with gr.Column(scale=4, min_width=300):
-            drop = drop_zone(words, words("classify.drop"), name="cs-classify-drop", many=True)
+            drop = drop_zone(
+                words,
+                words("classify.drop"),
+                name="cs-classify-drop",
+                many=True,
+                most=_MOST_IMAGES,
+            )
             given = html(script="result.js", elem_id="cs-given")
             sets = gr.Dropdown(
                 [(words("classify.own"), "")]
@@ -115,7 +121,10 @@ class _Desk:
     def _given(self, event: gr.EventData) -> tuple[list[EncodedImage], str]:
         """The images of an event that can be read, and what is wrong with the others."""
         images, problem = read_images(
-            sent(event).get("pictures", []), self._context.settings, self._words
+            sent(event).get("pictures", []),
+            self._context.settings,
+            self._words,
+            most=_MOST_IMAGES,
         )
         return (encoded(images, self._encoder()) if images else []), problem
 

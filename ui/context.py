@@ -59,11 +59,14 @@ def html(value: str = "", script: str | None = None, **options: Any) -> gr.HTML:
     )
 
 
-def drop_zone(words: Words, label: str, *, name: str, many: bool) -> gr.HTML:
+def drop_zone(
+    words: Words, label: str, *, name: str, many: bool, most: int = 24, script: str = "drop.js"
+) -> gr.HTML:
     """Where images are dropped, pasted or chosen; sends them with the event `given`."""
     several = " multiple" if many else ""
     zone = (
-        f'<label class="cs-drop cs-drop-large"><input type="file" accept="image/*"{several} '
+        f'<label class="cs-drop cs-drop-large" data-most="{most}">'
+        f'<input type="file" accept="image/*"{several} '
         f'aria-label="{label}"><strong>{label}</strong></label>'
     )
-    return html(zone, "drop.js", elem_id=name)
+    return html(zone, script, elem_id=name)

@@ -59,8 +59,8 @@ def asked_for(spec: SearchSpec, words: Words) -> str:
     """The search in a few words."""
     parts = [spec.text] if spec.text else []
     for chip in spec.chips:
-        sign = "+" if chip.weight > 0 else "\N{MINUS SIGN}"
-        parts.append(f"{sign} {chip_label(chip, words)}")
+        sign = ("+ " if parts else "") if chip.weight > 0 else "\N{MINUS SIGN} "
+        parts.append(f"{sign}{chip_label(chip, words)}")
     if spec.liked or spec.unliked:
         parts.append(words("search.refined", up=len(spec.liked), down=len(spec.unliked)))
     return " ".join(parts)

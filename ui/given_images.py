@@ -25,15 +25,19 @@ __all__ = ["EncodedImage", "GivenImage", "encoded", "read_image", "read_images"]
 
 _THUMB_SIDE = 96  # pixels, of the small copy that the page keeps
 _MOST = 24  # images in one event
+_MOST_CAPTION = 2000  # characters
+_MOST_KEY = 40
 
 
 @dataclass(frozen=True, slots=True)
 class GivenImage:
-    """An image in memory, with a small copy as a data URL."""
+    """An image in memory, with a small copy as a data URL, and what else was sent with it."""
 
     name: str
     image: Image.Image
     thumb: str
+    caption: str = ""
+    key: str = ""  # by which the page knows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class EncodedImage:
     name: str
     thumb: str
     vector: Floats
+    key: str = ""
 
 
 def encoded(images: Sequence[GivenImage], encoder: Encoder) -> list[EncodedImage]:
@@ -50,11 +55,11 @@ def encoded(images: Sequence[GivenImage], encoder: Encoder) -> list[EncodedImage
     if not images:
         return []
     vectors = encoder.encode_images([image.image for image in images])
-    return [EncodedImage(p.name, p.thumb, v) for p, v in zip(images, vectors, strict=True)]
+    return [EncodedImage(p.name, p.thumb, v, p.key) for p, v in zip(images, vectors, strict=True)]
 
 
 def read_images(
-    given: Sequence[Any], settings: Settings, words: Words
+    given: Sequence[Any], settings: Settings, words: Words, *, most: int = _MOST
 ) -> tuple[list[GivenImage], str]:
     """Decode what the page sent as a list of `{name, data}`.
 
@@ -64,8 +69,8 @@ def read_images(
     Raises:
         PageError: There are too many.
     """
-    if len(given) > _MOST:
-        raise PageError("js.too_many", n=_MOST)
+    if len(given) > most:
+        raise PageError("js.too_many", n=most)
     images, problems = [], []
     for entry in given:
         try:
@@ -91,4 +96,6 @@ def read_image(given: Any, settings: Settings, words: Words) -> GivenImage:
         image = load_image(data, max_pixels=settings.max_pixels)
     except (binascii.Error, ImageDecodeError) as exc:
         raise PageError("js.unreadable", name=name) from exc
-    return GivenImage(name, image, jpeg_url(reduced(image, _THUMB_SIDE)))
+    caption, key = (str(fields.get(of) or "").strip() for of in ("caption", "key"))
+    thumb = jpeg_url(reduced(image, _THUMB_SIDE))
+    return GivenImage(name, image, thumb, caption[:_MOST_CAPTION], key[:_MOST_KEY])

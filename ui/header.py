@@ -49,7 +49,7 @@ def header(context: Context) -> gr.HTML:
         f'<span id="cs-picture"><label class="cs-tool cs-drop" title="{words("search.picture")}">'
         f'<input type="file" accept="image/*" aria-label="{words("search.picture")}">{_CAMERA}'
         "</label></span></div>"
-        f'<span id="cs-working"></span>{add}'
+        f'<button type="button" id="cs-working" data-add hidden><i></i><span></span></button>{add}'
         f'<a class="cs-pill" data-cs-lang="{other}" lang="{other}" href="?lang={other}" '
         f'aria-label="{words("other_language")}" title="{words("other_language")}">'
         f'{other.upper()}</a><button type="button" class="cs-pill" data-cs-theme '

@@ -14,11 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["HeadTags"]
 
+_GRADIO = b"<script data-gradio-mode>"  # after its configuration, and before what reads that
+_MANIFEST = b'<link rel="manifest" href="/manifest.json" />'  # from the root on; there is none
 _PATIENCE_S = 0.4  # for the first results; whoever opens the page asks for later ones
 
 
 class HeadTags:
-    """Puts tags before the end of the head of the page, and data before the end of its body.
+    """Puts tags into the head of the page, and data before the end of its body.
 
     Gradio sends the page as one body. What the browser needs to begin is sent on at once, while
     the data is still being made.
@@ -50,7 +52,9 @@ class HeadTags:
             parts.append(message.get("body", b""))
             if message.get("more_body", False):
                 return
-            body = b"".join(parts).replace(b"</head>", self._tags + b"</head>", 1)
+            body = _without_frames(b"".join(parts).replace(_MANIFEST, b""))
+            before = _GRADIO if _GRADIO in body else b"</head>"
+            body = body.replace(before, self._tags + before, 1)
             body, mark, end = body.rpartition(b"</body>")
             headers = [pair for pair in begun["headers"] if pair[0] != b"content-length"]
             headers.append((b"cache-control", b"private, no-cache"))
@@ -67,3 +71,12 @@ class HeadTags:
             found = await anyio.to_thread.run_sync(self._start, query, abandon_on_cancel=True)
         data = json.dumps(found, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
         return f"<script>csStart.give({data});</script>".encode(errors="replace")
+
+
+def _without_frames(page: bytes) -> bytes:
+    """The page without the script that it would load, from the root on, if it were in a frame."""
+    at = page.find(b"iframeResizer.contentWindow")
+    if at < 0:
+        return page
+    end = page.index(b"</script>", at) + len(b"</script>")
+    return page[: page.rindex(b"<script", 0, at)] + page[end:]

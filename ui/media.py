@@ -25,8 +25,8 @@ _FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def media_url(index: str) -> str:
-    """Where the page finds the images of an index, by their ids."""
-    return f"{MEDIA_PATH}/{quote(index, safe='')}"
+    """Where the page finds the images of an index, by their ids, from where it is itself."""
+    return f"{MEDIA_PATH[1:]}/{quote(index, safe='')}"
 
 
 def thumb_url(index: str, id: int, sha256: str | None = None) -> str:  # noqa: A002 - as Item.id

@@ -27,7 +27,7 @@ def bars(image: EncodedImage, found: Sequence[Prediction], words: Words) -> str:
     )
     return (
         f'<figure class="cs-barfigure"><img src="{image.thumb}" alt="{escape(image.name)}">'
-        f"<figcaption>{escape(image.name)}</figcaption></figure>"
+        f"<figcaption>{escape(image.name)}{_why(image, found, words)}</figcaption></figure>"
         f'<ol class="cs-bars" aria-label="{words("classify.probabilities")}">{rows}</ol>'
     )
 
@@ -47,8 +47,8 @@ def table(
             for p in predictions[:_LISTED]
         )
         rows.append(
-            f'<tr><th scope="row"><img src="{image.thumb}" alt=""> {escape(image.name)}</th>'
-            f"{cells}</tr>"
+            f'<tr><th scope="row"><img src="{image.thumb}" alt=""> {escape(image.name)}'
+            f"{_why(image, predictions, words)}</th>{cells}</tr>"
         )
     heads = "".join(
         f'<th scope="col">{words(f"classify.column_{place}")}</th>' for place in range(_LISTED + 1)
@@ -59,6 +59,18 @@ def table(
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         f'<a class="cs-button" download="classification.csv" href="{csv_url(file)}">'
         f"{words('classify.csv')}</a>"
+    )
+
+
+def _why(image: EncodedImage, found: Sequence[Prediction], words: Words) -> str:
+    """A button that shows where the image fits its best label; the page still has the image."""
+    label = next((p.label for p in found if p.label != "none of these"), "")
+    said = words("classify.why", name=escape(image.name))
+    return (
+        f' <button type="button" class="cs-link" data-why="{escape(image.key)}" '
+        f'data-text="{escape(label)}" aria-label="{said}">{words("item.why")}</button>'
+        if image.key
+        else ""
     )
 
 

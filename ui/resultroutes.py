@@ -21,6 +21,7 @@ from clipsearch.server.image_files import image_answer, sent_image, shown_folder
 from .context import Context
 from .details import captions, chip_of_image, chip_of_region, details, read_box
 from .filters import panel
+from .jobroutes import progress
 from .media import hidden_ids
 from .pageroutes import MOST_LINK, UNKEPT, PageRoutes, fields_of, sent_fields
 from .results import CHUNK, MOST, Results
@@ -31,8 +32,9 @@ __all__ = ["PATH", "first_results", "head_tags", "result_router"]
 
 PATH = "/page"
 _SCRIPTS = (
-    "page", "address", "dialogs", "header", "ask", "picked", "pickcards", "pickedbar", "compare",
-    "layout", "search", "facets", "timeline", "grid", "view", "zoom", "region", "albums", "suggest",
+    "page", "address", "dialogs", "header", "job", "ask", "picked", "pickcards", "pickedbar",
+    "compare", "layout", "search", "facets", "timeline", "grid", "view", "zoom", "region",
+    "albums", "suggest",
     "results",
 )  # fmt: skip
 _ELSEWHERE = ("map", "curate", "classify", "learn")  # tabs that show no results
@@ -51,27 +53,30 @@ def head_tags() -> str:
     Gradio has the same style sheet, but begins to use it when everything is laid out already.
     """
     script, style = (
-        f"{PATH}/app.{kind}?v={hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        f"{PATH[1:]}/app.{kind}?v={hashlib.sha256(text.encode()).hexdigest()[:12]}"
         for kind, text in (("js", _script()), ("css", css()))
     )
-    return f'<link rel="stylesheet" href="{style}"><script src="{script}"></script>'
+    icon = '<link rel="icon" href="favicon.ico">'
+    return f'{icon}<link rel="stylesheet" href="{style}"><script src="{script}"></script>'
 
 
 def first_results(context: Context) -> Callable[[str], dict[str, Any]]:
     """What the page tells its script of the query of its address.
 
     Returns:
-        A function that gives `indexes`, all names, and `first`, which `Results.first` found, or
-        None where another tab is shown.
+        A function that gives `indexes`, all names, the latest `job`, and `first`, which
+        `Results.first` found, or None where another tab is shown.
     """
     results = Results(context)
 
     def start(query: str) -> dict[str, Any]:
         names = context.library.names()
+        job = progress(context.jobs, context) if context.settings.may_build else None
+        told = {"indexes": names, "job": job, "first": None}
         tab = query_fields(query[:MOST_LINK]).get("tab", ["search"])[0]
         if tab in _ELSEWHERE:
-            return {"indexes": names, "first": None}
-        return {"indexes": names, "first": results.first(from_link(query[:MOST_LINK], names))}
+            return told
+        return {**told, "first": results.first(from_link(query[:MOST_LINK], names))}
 
     return start
 

@@ -15,13 +15,13 @@ class Settings:
     Attributes:
         names: Indexes to show, names or folders; None for all in the home of indexes.
         roots: Folders whose images may be shown, beside those that were indexed on this machine,
-            and below which the Build tab may index; none allows uploads only.
+            and below which the page may index; none allows uploads only.
         language: "en" or "es" whatever the browser says; None follows the browser.
         device: Where models run.
         max_pixels: Of one image that a visitor gives.
         max_upload_bytes: Of one image that a visitor gives.
         shows_paths: Whether the visitor is the person whose files these are, and sees their paths.
-        may_build: Whether the Build tab is there.
+        may_build: Whether images may be added from the page.
         allowed_hosts: Host headers answered by an application of the page's own; None answers all.
         proxies: Addresses whose X-Forwarded-* such an application believes.
     """

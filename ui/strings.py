@@ -24,6 +24,11 @@ STRINGS: dict[str, tuple[str, str]] = {
     # words that scripts say
     "js.build_title": ("Add photos", "Añadir fotos"),
     "js.why_title": ("Why this image?", "¿Por qué esta imagen?"),
+    "js.caption": ("Caption (optional)", "Descripción (opcional)"),
+    "js.caption_of": ("Caption of {name}", "Descripción de {name}"),
+    "js.remove": ("Remove {name}", "Quitar {name}"),
+    "js.send": ("Add {n} images", "Añadir {n} imágenes"),
+    "js.sending": ("Sending {n} of {total} …", "Enviando {n} de {total} …"),
     "js.close": ("Close", "Cerrar"),
     "js.choose": ("Choose a collection", "Elige una colección"),
     "js.lost": (
@@ -446,6 +451,7 @@ STRINGS: dict[str, tuple[str, str]] = {
     ),
     "classify.templates_simple": ("7 short templates", "7 plantillas cortas"),
     "classify.templates_none": ("label only", "solo la etiqueta"),
+    "classify.why": ("Why this label for {name}?", "¿Por qué esta etiqueta para {name}?"),
     "classify.go": ("Classify", "Clasificar"),
     "classify.hint": (
         "Add one or more images to see which label fits each.",
@@ -712,10 +718,13 @@ STRINGS: dict[str, tuple[str, str]] = {
         "Make a collection searchable. Images stay where they are; only their embeddings are stored.",
         "Haz que una colección se pueda buscar. Las imágenes no se mueven; solo se guardan sus vectores.",
     ),
-    "build.name": ("Collection", "Colección"),
+    "build.goal": ("Where to", "Adónde"),
+    "build.goal_this": ("Add to “{name}”", "Añadir a «{name}»"),
+    "build.goal_new": ("New collection", "Nueva colección"),
+    "build.name": ("Name of the new collection", "Nombre de la nueva colección"),
     "build.name_info": (
-        "An existing name adds to that collection; a new name creates one",
-        "Un nombre existente amplía esa colección; uno nuevo crea otra",
+        "Letters, digits, dots, dashes and underscores",
+        "Letras, cifras, puntos, guiones y guiones bajos",
     ),
     "build.bad_name": (
         "A collection's name has at most 64 letters, digits, dots, dashes and underscores.",
@@ -736,8 +745,8 @@ STRINGS: dict[str, tuple[str, str]] = {
     "build.from_browser": ("Images from this device", "Imágenes de este dispositivo"),
     "build.drop": ("Drop, paste or choose images", "Suelta, pega o elige imágenes"),
     "build.drop_info": (
-        "Up to 24 at a time. They are reduced to 1280 pixels, stripped of EXIF data and stored on the server beside the collections.",
-        "Hasta 24 a la vez. Se reducen a 1280 píxeles, sin datos EXIF, y se guardan en el servidor junto a las colecciones.",
+        "They are reduced to 1280 pixels, stripped of EXIF data and stored on the server beside the collections.",
+        "Se reducen a 1280 píxeles, sin datos EXIF, y se guardan en el servidor junto a las colecciones.",
     ),
     "build.nothing_there": ("There is nothing at {path}.", "No hay nada en {path}."),
     "build.not_allowed": (

@@ -45,7 +45,9 @@ def page(context: Context, router: gr.HTML) -> None:
     html(f'<p class="cs-lead">{words("why.lead")}</p>')
     with gr.Row(elem_classes="cs-two"):
         with gr.Column(scale=3, min_width=280):
-            drop = drop_zone(words, words("why.drop"), name="cs-why-drop", many=False)
+            drop = drop_zone(
+                words, words("why.drop"), name="cs-why-drop", many=False, script="why.js"
+            )
             texts = gr.Textbox(
                 label=words("why.texts"),
                 info=words("why.texts_info"),
@@ -64,13 +66,15 @@ def page(context: Context, router: gr.HTML) -> None:
         number = fields.get("item", [""])[0]
         index = fields.get("index", [""])[0]
         id = read_integer(number)  # noqa: A001 - the word of Item.id
+        if "given" in fields:  # the page sends that image by itself
+            return gr.skip(), gr.skip(), gr.skip()
         if id is None:
             return _Image(), text, blank(words("why.hint"))
         return (*desk.from_item(index, id, text),)
 
     router.to_why(navigated, router, [state, texts, results], **ROUTED)
     # An image is kept first, then explained with the texts of then: they may change meanwhile.
-    kept = drop.given(desk.given, state, state, **QUIET)
+    kept = drop.given(desk.given, [state, texts], [state, texts], **QUIET)
     for event in (kept.then, go.click, results.again):
         event(desk.show, [state, texts], results, **LATEST)
 
@@ -94,15 +98,16 @@ class _Desk:
         image = _Image(item_name(item), data, index)
         return image, text, self.show(image, text)
 
-    def given(self, state: _Image, event: gr.EventData) -> _Image:
-        """An image that was dropped."""
+    def given(self, state: _Image, texts: str, event: gr.EventData) -> tuple[_Image, str]:
+        """An image that was dropped, or one of another tab, which comes with its text."""
+        texts = str(sent(event).get("text", texts))[:300]
         try:
             (image,) = sent(event).get("pictures", [])[:1] or [None]
             found = read_image(image, self._context.settings, self._words)
             data = reduced(found.image, _SIDE, quality=90)
         except ClipSearchError as exc:
-            return replace(state, problem=explained(exc, self._words))
-        return replace(state, name=found.name, data=data, problem="")
+            return replace(state, problem=explained(exc, self._words)), texts
+        return _Image(found.name, data), texts
 
     def show(self, state: _Image, texts: str) -> str:
         """What went wrong with the image given last, and one heat map for every text."""

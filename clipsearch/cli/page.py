@@ -32,8 +32,8 @@ _HOSTS = ("127.0.0.1", "localhost")  # no other name, so that no other site's pa
 Root = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Folder whose images may be shown, whoever indexed them, and below which the Build "
-        "tab may index. Repeatable."
+        help="Folder whose images may be shown, whoever indexed them, and below which the page "
+        "may index. Repeatable."
     ),
 ]
 Proxy = Annotated[

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope
@@ -23,6 +23,11 @@ MAX_FORM_BYTES = 8 * 1024
 SESSION_S = 7 * 24 * 3600
 _COOKIE = "clipsearch_session"
 _LOGIN_PATH = "/login"
+_PROXIED = {
+    b"forwarded",
+    b"via",
+    *(f"x-forwarded-{of}".encode() for of in ("for", "host", "proto")),
+}
 _MAX_FIELDS = 300  # of a query: more than the longest link of the page has
 # Guesses of one address: ten at once, then ten a minute. Of all together: a hundred, then one a
 # second, which holds for those only that guessed wrong before.
@@ -32,7 +37,7 @@ _EVERYONE = "everyone"
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>clipsearch</title>
 <body style="font-family:sans-serif;max-width:24em;margin:4em auto">
 <h1>clipsearch</h1><p role="alert">{told}</p>
-<form method="post" action="/login"><label>Token
+<form method="post" action="{login}"><label>Token
 <input name="token" type="password" autofocus autocomplete="current-password"></label>
 <button>Open</button></form></body></html>"""
 _PAGE_HEADERS = {
@@ -84,10 +89,10 @@ class Door:
         try:
             who = self._match(token, client)
         except Problem as problem:
-            return _page(problem.status, problem.detail, problem.headers)
+            return _page(scope, problem.status, problem.detail, problem.headers)
         if who is None:
-            return _page(401, "This is not a token of this server.")
-        answer = RedirectResponse("/", 303, {"Cache-Control": "no-store"})
+            return _page(scope, 401, "This is not a token of this server.")
+        answer = RedirectResponse(_start(scope), 303, {"Cache-Control": "no-store"})
         answer.set_cookie(
             _COOKIE,
             self._session(who, int(time.time()) + SESSION_S),
@@ -105,7 +110,7 @@ class Door:
             Problem: It is a program.
         """
         if _is_page(scope, headers) and not scope["path"].startswith("/v1/"):
-            return _page(401, "")
+            return _page(scope, 401, "")
         raise Problem(
             401,
             "unauthorized",
@@ -176,7 +181,22 @@ def _is_page(scope: Scope, headers: Mapping[bytes, str]) -> bool:
     return "text/html" in headers.get(b"accept", "") and bool(scope["method"] == "GET")
 
 
-def _page(status: int, told: str, headers: Mapping[str, str] | None = None) -> Response:
-    return HTMLResponse(
-        _PAGE.format(told=html.escape(told)), status, {**_PAGE_HEADERS, **(headers or {})}
-    )
+def _page(
+    scope: Scope, status: int, told: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    up = "../" * (scope["path"].count("/") - 1)  # a proxy may have the server below a path
+    form = _PAGE.format(told=html.escape(told), login=f"{up}{_LOGIN_PATH[1:]}")
+    return HTMLResponse(form, status, {**_PAGE_HEADERS, **(headers or {})})
+
+
+def _start(scope: Scope) -> str:
+    """Where the page is: beside what was asked for, if there is a sign of a proxy.
+
+    A proxy that has the server below a path tells nobody of that path, so no address from the
+    root on leads back to it.
+    """
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    came_from = urlsplit(headers.get(b"referer", "")).path
+    if came_from not in ("", "/", _LOGIN_PATH) or _PROXIED & headers.keys():
+        return "./"
+    return "/"

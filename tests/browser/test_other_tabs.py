@@ -1,4 +1,4 @@
-"""Classify, Why, Build, Learn."""
+"""Classify, Why, Add photos, Learn."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_learn_says_what_is_wrong_with_a_picture_and_keeps_the_others(visit, tmp
 
 
 def build(page, name, below=""):
-    page.wait_for_selector("#cs-build-name")
+    page.get_by_label("New collection").check()
     page.fill("#cs-build-name textarea, #cs-build-name input", name)
     page.get_by_label("Subfolder or table").fill(below)
     page.get_by_role("button", name="Index", exact=True).click()
@@ -115,7 +115,7 @@ def build(page, name, below=""):
 def test_build_indexes_a_folder_and_says_what_was_skipped(visit):
     page = visit("?tab=build")
     build(page, "made-here", "few")
-    page.get_by_text("made-here is ready").wait_for()
+    page.locator("#cs-job").get_by_text("made-here is ready").wait_for()
     figures = page.locator(".cs-figures dd").all_inner_texts()
     assert figures[0] == "3"
     assert "images per second" in page.locator("#cs-job").inner_text()
@@ -129,7 +129,7 @@ def test_build_indexes_a_folder_and_says_what_was_skipped(visit):
 def test_build_indexes_a_table_with_its_captions(visit):
     page = visit("?tab=build")
     build(page, "from-table", "table.csv")
-    page.get_by_text("from-table is ready").wait_for()
+    page.locator("#cs-job").get_by_text("from-table is ready").wait_for()
     page.get_by_role("link", name="Search it").click()
     page.wait_for_selector(".cs-card")
     assert sorted(names(page)) == ["number 0", "number 1", "number 2"]
@@ -137,14 +137,20 @@ def test_build_indexes_a_table_with_its_captions(visit):
 
 def test_build_keeps_pictures_of_the_visitor(visit, photos):
     page = visit("?tab=build")
-    page.wait_for_selector("#cs-build-name")
+    page.get_by_label("New collection").check()
     page.fill("#cs-build-name textarea, #cs-build-name input", "uploaded")
-    page.set_input_files("#cs-build-drop input", photo(photos, "coffee.png"))
-    page.get_by_text("uploaded is ready").wait_for()
+    given = [photo(photos, name) for name in ("coffee.png", "lion.jpg")]
+    page.set_input_files("#cs-build-drop input[type=file]", given)
+    page.get_by_label("Caption of lion.jpg").fill("the king")
+    page.get_by_role("button", name="Add 2 images").click()
+    page.locator("#cs-job").get_by_text("uploaded is ready").wait_for()
     page.get_by_role("link", name="Search it").click()
-    page.wait_for_selector(".cs-card")
-    assert [name.startswith("coffee-") for name in names(page)] == [True]
-    page.locator(".cs-open").first.click()
+    page.wait_for_url(re.compile("index=uploaded$"))
+    page.wait_for_function("document.querySelectorAll('.cs-card').length === 2")
+    found = sorted(names(page))
+    assert found[0].startswith("coffee-")
+    assert found[1] == "the king"
+    page.locator(".cs-card", has_text="coffee-").locator(".cs-open").click()
     page.get_by_text("600 \N{MULTIPLICATION SIGN} 400").wait_for()
 
 
@@ -156,7 +162,7 @@ def test_build_cancelled_keeps_what_was_done(visit):
         timeout=180_000,
     )
     page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("Canceled; cut-short keeps what was indexed").wait_for()
+    page.locator("#cs-job").get_by_text("Canceled; cut-short keeps what was indexed").wait_for()
     told = page.locator("#cs-job").inner_text()
     kept = int(re.search(r"([\d,]+) new images were kept", told).group(1).replace(",", ""))
     assert 0 < kept < 2000

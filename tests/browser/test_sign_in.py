@@ -10,7 +10,7 @@ from starlette.routing import Route
 from clipsearch.server import ServerSettings
 from clipsearch.server.guard import add_guard
 
-from ..ui_support import served
+from ..ui_support import prefixed, served
 
 pytestmark = pytest.mark.browser
 
@@ -40,3 +40,10 @@ def test_a_browser_signs_in_and_its_address_never_has_the_token(browser):
         assert cookie["httpOnly"]
         assert cookie["sameSite"] == "Strict"
         assert cookie["expires"] > 0
+    with served(app) as url, prefixed(url, "/clip") as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{address}/clip/")
+        page.fill("input[name=token]", TOKEN)
+        page.click("button")
+        page.wait_for_selector("text=inside")
+        assert page.url == f"{address}/clip/"

@@ -42,7 +42,7 @@ _SETTLED = {
     "why": "#cs-heat .cs-blank",
     "map": ".cs-mapbox canvas",
     "curate": "#cs-curate .cs-message, #cs-curate .cs-twin",
-    "build": "#cs-build-name",
+    "build": "#cs-add-goal input",
     "learn": ".cs-matrix td b",
     "learn&lesson=contrast": ".cs-batch td b",
     "learn&lesson=attention": ".cs-looks table",
@@ -203,9 +203,12 @@ def test_a_lost_server_is_told_and_its_return_too(browser, site, encoder):
     page.fill(QUERY, "a cat")
     page.keyboard.press("Enter")
     page.get_by_text("The connection to the server is lost").wait_for()
+    assert page.get_by_text(re.compile("connection", re.I)).count() == 1  # said once
+    page.fill(QUERY, "a cat on a mat")
     again = Library([str(site.home / "demo")], load=lambda name: encoder)
     with served(create_app(Settings(), library=again), port=int(address.rsplit(":", 1)[1])):
         page.wait_for_selector("body:not(.cs-lost) .cs-card")
+        assert page.input_value(QUERY) == "a cat on a mat"
         page.close()
     library.close()
     again.close()

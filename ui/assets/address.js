@@ -57,7 +57,9 @@
      address, perhaps by an older one, or is the first one, before Gradio hears of the address. */
   let clicked = false;
   document.addEventListener("click", (event) => {
-    if (event.isTrusted && event.target.closest?.("#cs-tabs .tab-wrapper")) clicked = true;
+    if (!event.isTrusted || !event.target.closest?.("#cs-tabs .tab-wrapper")) return;
+    clicked = true;
+    cs.results.remember(); // before anything moves
   }, true);
   const selected = (name) => {
     if (!clicked) return;

@@ -7,7 +7,7 @@
     dialog.className = "cs-compare";
     dialog.style.setProperty("--n", ids.length);
     dialog.setAttribute("aria-label", words.compare);
-    const media = (id) => `/media/${encodeURIComponent(index)}/${id}/preview`;
+    const media = (id) => `media/${encodeURIComponent(index)}/${id}/preview`;
     dialog.innerHTML = ids.map((id) => `<figure data-id="${id}"><div class="cs-stage" tabindex="-1"><div class="cs-pane"><img alt="" draggable="false" src="${media(id)}"></div></div><figcaption class="cs-about"><strong></strong><div class="cs-table-of"></div></figcaption></figure>`).join("")
       + `<button type="button" class="cs-closer" data-close aria-label="${words.close}">\u00d7</button>`;
     document.body.append(dialog);
@@ -23,7 +23,7 @@
           figure.querySelector("img").src = original.src;
           figure.querySelector(".cs-pane").style.setProperty("--wide", `${original.naturalWidth}px`);
         };
-        original.src = `/page/items/${encodeURIComponent(index)}/${figure.dataset.id}/file`;
+        original.src = `page/items/${encodeURIComponent(index)}/${figure.dataset.id}/file`;
       }
     };
     const zoom = cs.zooming(figures.map(parts), { full });

@@ -10,7 +10,7 @@
     dialog.className = "cs-window";
     dialog.id = `cs-dialog-${name}`;
     dialog.setAttribute("aria-label", title);
-    dialog.innerHTML = `<header><h2>${title}</h2><button type="button" class="cs-tool" aria-label="${cs.words.close}">\u00d7</button></header><div class="cs-windowbody"></div>`;
+    dialog.innerHTML = `<div class="cs-windowhead"><h2 tabindex="-1" autofocus>${title}</h2><button type="button" class="cs-tool" aria-label="${cs.words.close}">\u00d7</button></div><div class="cs-windowbody"></div>`;
     dialog.querySelector("button").addEventListener("click", close);
     dialog.addEventListener("cancel", (event) => { event.preventDefault(); close(); });
     dialog.addEventListener("mousedown", (event) => { if (event.target === dialog) close(); });
@@ -50,16 +50,22 @@
     cs.show(name, own);
     history.replaceState({ ...state, dialog: name }, "");
   };
-  /* Open without an address, for what no address can name. */
-  const over = (name) => {
-    history.pushState({ ...history.state, dialog: name }, "");
-    open(name);
-  };
   document.addEventListener("click", (event) => {
+    const why = event.target.closest?.("[data-why]");
+    const picture = why && cs.given.find((one) => one.key === why.dataset.why);
+    if (picture) {
+      cs.handed = { pictures: [picture], text: why.dataset.text };
+      show("why", { given: picture.key });
+    }
+    const found = event.target.closest?.(".cs-window a[href^='?']");
+    if (found && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+      event.preventDefault();
+      cs.go(found.getAttribute("href").slice(1));
+    }
     if (event.target.closest?.("[data-add]")) { event.preventDefault(); show("build"); }
   });
   window.addEventListener("cs:navigate", follow);
   window.addEventListener("popstate", follow);
 
-  cs.dialogs = { adopt, follow, over, raise, show };
+  cs.dialogs = { adopt, follow, raise, show };
 })();

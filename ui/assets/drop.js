@@ -1,1 +1,1 @@
-cs.pictures(element, 24, (pictures) => trigger('given', {pictures}));
+cs.pictures(element, Number(element.firstElementChild.dataset.most || 24), (pictures) => trigger('given', {pictures}));

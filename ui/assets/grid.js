@@ -70,7 +70,7 @@
   };
   const source = (card, boxWidth) => {
     const kind = boxWidth * Math.min(devicePixelRatio, 2) > 700 ? "preview" : "thumbnail";
-    return `/media/${encodeURIComponent(list.index)}/${card.id}/${kind}${card.version ? `?v=${card.version}` : ""}`;
+    return `media/${encodeURIComponent(list.index)}/${card.id}/${kind}${card.version ? `?v=${card.version}` : ""}`;
   };
   const put = (node, i, left, row, boxWidth, card) => {
     node.style.transform = `translate(${left}px, ${row.top}px)`;
@@ -264,7 +264,8 @@
   };
 
   /* How much of the window's top lies under what is stuck there. */
-  const covered = () => Math.max(document.querySelector("#cs-header")?.getBoundingClientRect().bottom ?? 0, 0);
+  const covered = () => Math.max(0, ...[...document.querySelectorAll("#cs-header, #cs-tabs .tab-wrapper")]
+    .map((part) => part.getBoundingClientRect()).filter((box) => box.top < innerHeight / 2).map((box) => box.bottom));
   /* The first image that is in sight. */
   const seen = () => (rows?.found.length ? rows.found[Math.min(cs.layout.rowAt(rows.found, scrollY + covered() - gridTop()), rows.found.length - 1)].first : 0);
   /* Scroll to a card if it is not in sight, and give its element. */
@@ -345,6 +346,7 @@
 
   /* Bring an image to the top of the window. */
   const scrollToPlace = (i) => { held = null; settle({ i, dy: -covered() - GAP }); render(); };
+  const visible = () => !!root?.offsetParent;
 
-  cs.grid = { mount, show, notice, busy, around, anchor, seen, relayout, render, reveal, scrollToPlace };
+  cs.grid = { mount, visible, show, notice, busy, around, anchor, seen, relayout, render, reveal, scrollToPlace };
 })();

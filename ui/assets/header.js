@@ -23,7 +23,7 @@
     select.value = names.includes(index) ? index : "";
     root.querySelector("#cs-index").hidden = !names.length;
     const text = params.get("q") || "";
-    if (force || document.activeElement !== field() || field().value === filled) field().value = text;
+    if (force || field().value === filled) field().value = text;
     filled = text;
   };
   const index = () => new URLSearchParams(cs.results.link).get("index") || names[0] || "";
@@ -40,6 +40,7 @@
     cs.pictures(root.querySelector("#cs-picture"), 1, (read) => cs.search.byPicture(read[0]), takes);
     fill(true);
     cs.restoreTyped();
+    cs.job.draw();
     cs.dialogs.follow();
   };
   window.csStart.then((start) => known(start?.indexes));

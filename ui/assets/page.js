@@ -63,17 +63,29 @@
   };
 
   /* Large pictures are reduced here: faster to send, and no more of them leaves than is needed. */
-  const SIDE = 1280;
+  const SIDE = 1280, SMALL = 640; // pixels; the second of many at once
+  const MANY = 24, REMEMBERED = 200;
+  let count = 0;
   const asUrl = (blob) => new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
     reader.onerror = reject;
     reader.readAsDataURL(blob);
   });
-  const readPicture = async (file) => {
+  const given = []; // the last ones, for what is asked of them later
+  const readPicture = async (file, side = SIDE) => {
+    const picture = await reduced(file, side);
+    if (picture) {
+      picture.key = `${Date.now().toString(36)}-${(count += 1)}`;
+      given.push(picture);
+      if (given.length > REMEMBERED) given.shift();
+    }
+    return picture;
+  };
+  const reduced = async (file, side) => {
     try {
       const bitmap = await createImageBitmap(file);
-      const scale = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
+      const scale = Math.min(1, side / Math.max(bitmap.width, bitmap.height));
       if (scale === 1 && file.size < 2e6) return { name: file.name, data: await asUrl(file) };
       const canvas = document.createElement("canvas");
       canvas.width = Math.max(1, Math.round(bitmap.width * scale));
@@ -98,7 +110,7 @@
       zone?.classList.add("cs-busy");
       const read = [];
       for (const file of chosen) {
-        const picture = await readPicture(file);
+        const picture = await readPicture(file, chosen.length > MANY ? SMALL : SIDE);
         if (picture) read.push(picture);
         else toast(fill(words.unreadable, { name: file.name }), "error");
       }
@@ -163,15 +175,17 @@
     let typed = [];
     try {
       typed = JSON.parse(sessionStorage.getItem(TYPED) || "[]");
-      sessionStorage.removeItem(TYPED);
     } catch { return; }
     const all = fieldsOf();
+    const later = []; // of tabs that are not there yet
     for (const [name, value] of typed) {
       const field = all.find((one) => nameOf(one, all) === name);
-      if (!field || field.value === value) continue;
+      if (!field) { later.push([name, value]); continue; }
+      if (field.value === value) continue;
       field.value = value;
       field.dispatchEvent(new Event("input", { bubbles: true }));
     }
+    if (later.length < typed.length) sessionStorage.setItem(TYPED, JSON.stringify(later));
   };
   const plain = window.fetch.bind(window);
   let known = false;
@@ -213,5 +227,5 @@
     }, wait);
   };
 
-  window.cs = { waits, pictures, readPicture, toast, copy, words, fill, store, lose, restoreTyped };
+  window.cs = { waits, pictures, readPicture, given, toast, copy, words, fill, store, lose, restoreTyped };
 })();

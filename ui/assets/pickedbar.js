@@ -20,7 +20,7 @@
   const download = async (kind) => {
     const { selection } = await cs.picked.send("selection");
     const link = document.createElement("a");
-    link.href = `/page/${kind}/${encodeURIComponent(cs.picked.index)}?${new URLSearchParams({ selection, lang: window.csLang })}`;
+    link.href = `page/${kind}/${encodeURIComponent(cs.picked.index)}?${new URLSearchParams({ selection, lang: window.csLang })}`;
     link.download = "";
     link.click();
     if (kind === "zip") cs.toast(words.zip_started);

@@ -14,7 +14,7 @@
   const ask = async (path, params, options = {}) => {
     params.set("lang", window.csLang);
     let answer;
-    try { answer = await fetch(`/page/${path}?${params}`, options); } catch (error) {
+    try { answer = await fetch(`page/${path}?${params}`, options); } catch (error) {
       if (error.name !== "AbortError") { cs.lose(); error.lost = true; }
       throw error;
     }
@@ -154,7 +154,7 @@
 
   /* Where the reader is becomes part of this entry of the history. */
   const remember = () => {
-    if (!shown?.cards || restoring || !isSearch() || keyOf(location.search) !== shown.link) return;
+    if (!shown?.cards || restoring || !isSearch() || !cs.grid.visible() || keyOf(location.search) !== shown.link) return;
     shown.anchor = cs.grid.anchor();
     history.replaceState({ ...history.state, anchor: shown.anchor }, "");
   };

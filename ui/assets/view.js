@@ -4,9 +4,9 @@
   let others = null; // items that are shown instead of those of the search
   const list = () => others ?? cs.results.shown;
   const card = () => list()?.cards?.[at];
-  const media = (one, kind) => `/media/${encodeURIComponent(list().index)}/${one.id}/${kind}${one.version ? `?v=${one.version}` : ""}`;
+  const media = (one, kind) => `media/${encodeURIComponent(list().index)}/${one.id}/${kind}${one.version ? `?v=${one.version}` : ""}`;
   const item = (part = "") => `items/${encodeURIComponent(list().index)}/${card().id}${part}`;
-  const file = (download) => `/page/${item("/file")}${download ? "?download=1" : ""}`;
+  const file = (download) => `page/${item("/file")}${download ? "?download=1" : ""}`;
   const find = (selector) => dialog.querySelector(selector);
 
   const icons = {

@@ -113,7 +113,7 @@ const draw = () => {
     panes.classList.toggle("cs-tall", now.cards[now.at].width < now.cards[now.at].height);
     panes.replaceChildren(...[now.cards[0], now.cards[now.at]].map((card) => {
       const image = picture(source(now.index, card, "preview"), "", card.name);
-      image.dataset.original = `/page/items/${encodeURIComponent(now.index)}/${card.id}/file`;
+      image.dataset.original = `page/items/${encodeURIComponent(now.index)}/${card.id}/file`;
       return pane(image);
     }));
   } else if (!overlaid) panes.replaceChildren(Object.assign(make("div", "cs-spinner"), { ariaHidden: "true" }));

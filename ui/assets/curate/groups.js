@@ -6,7 +6,7 @@ export const make = (tag, className, text) => {
   if (text !== undefined) node.textContent = text;
   return node;
 };
-export const source = (index, card, kind) => `/media/${encodeURIComponent(index)}/${card.id}/${kind}${card.version ? `?v=${card.version}` : ""}`;
+export const source = (index, card, kind) => `media/${encodeURIComponent(index)}/${card.id}/${kind}${card.version ? `?v=${card.version}` : ""}`;
 const noImage = () => Object.assign(make("span", "cs-nopicture"), { innerHTML: NONE });
 export const button = (label, data) => {
   const node = make("button", "cs-button", label);

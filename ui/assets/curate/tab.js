@@ -53,7 +53,7 @@ const list = async (form) => {
   asked.set("form", form);
   asked.set("index", shown.index);
   asked.set("lang", window.csLang);
-  const answer = await fetch(`/page/curate/list?${asked}`, { method: "POST", body: JSON.stringify({ ids }) });
+  const answer = await fetch(`page/curate/list?${asked}`, { method: "POST", body: JSON.stringify({ ids }) });
   if (!answer.headers.get("content-disposition")) throw new Error((await answer.json().catch(() => ({}))).problem || cs.words.failed);
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await answer.blob()), download: `may-be-deleted.${form}` });
   link.click();
