@@ -74,7 +74,7 @@ def page(context: Context, router: gr.HTML) -> None:
 
     router.to_why(navigated, router, [state, texts, results], **ROUTED)
     # An image is kept first, then explained with the texts of then: they may change meanwhile.
-    kept = drop.given(desk.given, [state, texts], [state, texts], **QUIET)
+    kept = drop.given(desk.given, state, [state, texts], **QUIET)
     for event in (kept.then, go.click, results.again):
         event(desk.show, [state, texts], results, **LATEST)
 
@@ -98,9 +98,10 @@ class _Desk:
         image = _Image(item_name(item), data, index)
         return image, text, self.show(image, text)
 
-    def given(self, state: _Image, texts: str, event: gr.EventData) -> tuple[_Image, str]:
+    def given(self, state: _Image, event: gr.EventData) -> tuple[_Image, Any]:
         """An image that was dropped, or one of another tab, which comes with its text."""
-        texts = str(sent(event).get("text", texts))[:300]
+        text = sent(event).get("text")
+        texts = gr.skip() if text is None else str(text)[:300]  # others may be typed meanwhile
         try:
             (image,) = sent(event).get("pictures", [])[:1] or [None]
             found = read_image(image, self._context.settings, self._words)

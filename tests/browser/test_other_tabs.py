@@ -122,7 +122,7 @@ def test_build_indexes_a_folder_and_says_what_was_skipped(visit):
     assert "The bottleneck was" in page.locator("#cs-job").inner_text()
     assert "broken.jpg" in page.locator("#cs-job").inner_text()
     page.get_by_role("link", name="Search it").click()
-    page.wait_for_selector(".cs-card")
+    page.wait_for_function("document.querySelectorAll('.cs-card').length === 3")
     assert len(names(page)) == 3
 
 
@@ -131,7 +131,7 @@ def test_build_indexes_a_table_with_its_captions(visit):
     build(page, "from-table", "table.csv")
     page.locator("#cs-job").get_by_text("from-table is ready").wait_for()
     page.get_by_role("link", name="Search it").click()
-    page.wait_for_selector(".cs-card")
+    page.wait_for_function("document.querySelectorAll('.cs-card').length === 3")
     assert sorted(names(page)) == ["number 0", "number 1", "number 2"]
 
 
