@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ FORMATS = {
         ["clipsearch-mini", "--data", "{photos}", "-t", "none"],
     ),
     "models list": ("table json", []),
-    "export": ("parquet faiss", ["{export}", "-i", "{index}"]),
+    "export": ("parquet faiss webdataset", ["{export}", "-i", "{index}"]),
 }
 
 
@@ -137,6 +138,10 @@ def test_each_offered_format_is_what_is_printed(cli, places, encoder, monkeypatc
         assert all(Path(line).is_file() for line in printed.splitlines())
     elif output == "table":
         assert "───" in printed
+    elif output == "webdataset":
+        (shard,) = places["export"].parent.glob(f"{places['export'].name}-*.tar")
+        with tarfile.open(shard) as members:
+            assert {Path(name).suffix for name in members.getnames()} >= {".png", ".json"}
     else:
         start = places["export"].read_bytes()[:4]
         assert start == {"parquet": b"PAR1", "faiss": b"IxM2"}[output]

@@ -188,7 +188,7 @@ def test_learn_shows_the_matrix_and_the_temperature(visit):
     page = visit("?tab=learn")
     page.wait_for_selector(".cs-matrix td b")
     sharp = page.locator(".cs-matrix small").first.inner_text()
-    slider = page.locator("input[type=range][max='200']")
+    slider = page.locator("input[type=range][max='200']:visible")
     page.get_by_text("This model learned 21").wait_for()  # its logit scale, 21.3
     assert slider.input_value() == "21"
     slider.focus()
