@@ -272,7 +272,7 @@ def test_export_is_readable_with_pandas_and_faiss(cli, index_folder, tmp_path):
 
 def test_export_that_cannot_work_says_why_and_leaves_nothing(cli, index_folder, tmp_path):
     for file, says in (
-        (tmp_path / "out.csv", "does not end in .parquet or .faiss; give -f"),
+        (tmp_path / "out.csv", "does not end in .parquet, .faiss or .tar; give -f"),
         (tmp_path / "no" / "out.parquet", f"there is no folder {tmp_path / 'no'}"),
         (tmp_path / "no" / "out.faiss", f"there is no folder {tmp_path / 'no'}"),
     ):

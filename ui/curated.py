@@ -101,10 +101,11 @@ class Curated:
         if not groups:
             return {"notice": message(self._words("curate.no_duplicates"), kind="info")}
         some = groups[offset : offset + max(limit, _GROUPS)]
-        rest = self._words.number(sum(len(group) - 1 for group in groups))
+        told = self._words.count("curate.groups", len(groups))
+        copies = self._words.count("curate.copies", sum(len(group) - 1 for group in groups))
         hidden = self._hidden(index, [member.item for group in some for member in group])
         return {
-            "summary": self._told(asked, index, "curate.groups", len(groups), more=rest),
+            "summary": self._told(asked, index, f"{told}, {copies}"),
             "groups": [self._group(group, hidden, _MEMBERS) for group in some],
             "more": offset + len(some) < len(groups),
         }
@@ -168,8 +169,8 @@ class Curated:
         told = self._words(f"curate.{looking.stage}", done=done, of=of)
         return {"told": told, "share": looking.done / max(looking.of, 1)}
 
-    def _told(self, asked: Asked, index: Index, key: str, n: int = 0, **values: object) -> str:
-        parts = [self._words.count(key, n, **values)]
+    def _told(self, asked: Asked, index: Index, told: str) -> str:
+        parts = [told]
         if asked.spec.where is not None:
             parts.append(self._words("curate.within"))
         if not shown_folders(self._settings.roots, index):
@@ -210,7 +211,7 @@ class Curated:
         hidden = self._hidden(index, [item for item, _ in some])
         cards = [self._card(item, hidden, score=score) for item, score in some]
         return {
-            "summary": self._told(asked, index, f"curate.{asked.look}_help"),
+            "summary": self._told(asked, index, self._words(f"curate.{asked.look}_help")),
             "groups": [{"cards": cards, "count": len(cards)}],
             "more": len(found) > _CARDS,
         }

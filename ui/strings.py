@@ -629,14 +629,13 @@ STRINGS: dict[str, tuple[str, str]] = {
         "No two images are duplicates of the chosen kinds.",
         "No hay dos imágenes duplicadas de las clases elegidas.",
     ),
-    "curate.groups": (
-        "{n} groups, {more} copies beside the ones to keep",
-        "{n} grupos, {more} copias además de las que se conservan",
+    "curate.groups": ("{n} groups", "{n} grupos"),
+    "curate.groups_one": ("1 group", "1 grupo"),
+    "curate.copies": (
+        "{n} copies beside the ones to keep",
+        "{n} copias además de las que se conservan",
     ),
-    "curate.groups_one": (
-        "1 group, {more} copies beside the one to keep",
-        "1 grupo, {more} copias además de la que se conserva",
-    ),
+    "curate.copies_one": ("1 copy beside the one to keep", "1 copia además de la que se conserva"),
     "curate.within": ("within the current filter", "dentro del filtro actual"),
     "curate.group": ("Group {n}: {count} images", "Grupo {n}: {count} imágenes"),
     "curate.waiting": (

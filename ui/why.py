@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,11 +73,12 @@ def page(context: Context, router: gr.HTML) -> None:
             return _Image(), text, blank(words("why.hint"))
         return (*desk.from_item(index, id, text),)
 
-    router.to_why(navigated, router, [state, texts, results], **ROUTED)
+    slow: Mapping[str, Any] = {"show_progress": "full", "show_progress_on": results}
+    router.to_why(navigated, router, [state, texts, results], **{**ROUTED, **slow})
     # An image is kept first, then explained with the texts of then: they may change meanwhile.
     kept = drop.given(desk.given, state, [state, texts], **QUIET)
     for event in (kept.then, go.click, results.again):
-        event(desk.show, [state, texts], results, **LATEST)
+        event(desk.show, [state, texts], results, **{**LATEST, **slow})
 
 
 class _Desk:
