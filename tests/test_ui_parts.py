@@ -38,10 +38,10 @@ def test_every_word_is_there_in_both_languages_with_the_same_placeholders():
 
 
 def test_every_word_that_the_pages_name_is_in_the_table_and_none_is_left_over():
-    code = "".join(path.read_text() for path in UI.glob("*.py") if path.name != "strings.py")
+    code = "".join(path.read_text() for path in UI.rglob("*.py") if path.name != "strings.py")
     named = set(re.findall(r"""["']((?:[a-z]+\.)?[a-z_0-9]+)["']""", code))
     stems = set(re.findall(r"""["']((?:[a-z]+\.)[a-z_]*)\{""", code))
-    scripts = "".join(path.read_text() for path in (UI / "assets").glob("*.js"))
+    scripts = "".join(path.read_text() for path in (UI / "assets").rglob("*.js"))
     for key in STRINGS:
         by_script = key.startswith("js.") and f"words.{key[3:]}" in scripts
         by_stem = any(key.startswith(stem) for stem in stems)

@@ -31,7 +31,7 @@ def event(http, element, name):
         one["id"] for one in config["components"] if one["props"].get("elem_id") == element
     ]
     found = [one["id"] for one in config["dependencies"] if [target, name] in one["targets"]]
-    return found[0]
+    return found[-1]  # a dialog is shown first, and then filled
 
 
 def send(http, number, session, *values, data=None):
