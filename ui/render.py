@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipsearch import Item
 from clipsearch.names import json_text, shown
 
-from .context import Context
 from .library import Library
 from .problems import CollectionGoneError, explained
 from .strings import Words
+
+if TYPE_CHECKING:  # it loads Gradio
+    from .context import Context
 
 __all__ = [
     "IMAGE",
