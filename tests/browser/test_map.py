@@ -99,7 +99,7 @@ def test_a_selection_too_large_for_a_link_is_searched_whole_and_again_after_a_re
     assert picked(page) == LARGE
     only_these(page)
     for _ in range(2):
-        page.get_by_text(f"{LARGE} of {LARGE}").wait_for()
+        page.get_by_text(f"{LARGE} of {LARGE} images in large").wait_for()
         page.reload()
     search(page, "a cat")
     assert f"{LARGE} results" in page.locator(".cs-count").inner_text()
