@@ -125,6 +125,8 @@ def visit(browser, site, _warm):
     problems: list[str] = []
     opened = []
 
+    _warm.clear_cookies()  # such as the language that another test has chosen
+
     def open_page(query="", *, at=None, width=1440, height=900, **options):
         context = _warm
         if options or width != 1440:
