@@ -128,8 +128,9 @@ def test_an_empty_library_starts_with_a_button(visit, site, encoder):
         page = visit(at=address)
         page.get_by_role("heading", name="No collection yet").wait_for()
         page.locator(".cs-screen [data-add]").click()
-        page.wait_for_selector("#cs-build-name input, #cs-build-name textarea")
-        assert page.input_value("#cs-build-name input, #cs-build-name textarea") == "photos"
+        page.wait_for_function(  # it is filled once it is there
+            "document.querySelector('#cs-build-name :is(input, textarea)')?.value === 'photos'"
+        )
         page.close()
     library.close()
 
