@@ -22,9 +22,9 @@ DESKTOP, PHONE = (1440, 900), (390, 844)
 QUERY = "#cs-query textarea, #cs-query input"
 SHOTS = (
     # name, address, what to wait for, size, dark, language
-    ("search", "?q=a+wild+animal", ".cs-score", DESKTOP, False, "en-US"),
-    ("search-dark", "?q=a+wild+animal", ".cs-score", DESKTOP, True, "en-US"),
-    ("search-phone", "?q=a+wild+animal", ".cs-score", PHONE, False, "en-US"),
+    ("search", "?q=a+cat", ".cs-score", DESKTOP, False, "en-US"),
+    ("search-dark", "?q=a+cat", ".cs-score", DESKTOP, True, "en-US"),
+    ("search-phone", "?q=a+cat", ".cs-score", PHONE, False, "en-US"),
     ("search-spanish", "?q=una+taza+de+caf%C3%A9", ".cs-score", DESKTOP, False, "es-ES"),
     ("map", "?tab=map", "canvas", DESKTOP, False, "en-US"),
     ("curate", "?tab=curate", ".cs-twin, #cs-curate .cs-message", DESKTOP, False, "en-US"),
