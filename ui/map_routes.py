@@ -11,11 +11,10 @@ from clipsearch.errors import ClipSearchError
 from clipsearch.explore.map_points import packed
 
 from .library import Library
+from .media import FOR_GOOD
 from .render import item_name
 
 __all__ = ["map_router", "map_url"]
-
-_FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def map_url(index: str) -> str:
@@ -36,7 +35,7 @@ def map_router(library: Library) -> APIRouter:
                 return PlainTextResponse("the collection has changed; load the map again", 410)
         except ClipSearchError:
             return PlainTextResponse("there is no such map", 404)
-        return Response(packed(made), media_type="application/octet-stream", headers=_FOR_GOOD)
+        return Response(packed(made), media_type="application/octet-stream", headers=FOR_GOOD)
 
     @router.get("/map/{index}/names/{id}", include_in_schema=False)
     def name(index: str, id: int) -> Response:  # noqa: A002 - the word of Item.id

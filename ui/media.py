@@ -18,10 +18,19 @@ from clipsearch.types import Item
 from .library import Library
 from .settings import Settings
 
-__all__ = ["copy_of", "hidden_ids", "media_router", "media_url", "preview_url", "thumb_url"]
+__all__ = [
+    "FOR_GOOD",
+    "copy_of",
+    "hidden_ids",
+    "media_router",
+    "media_url",
+    "preview_url",
+    "thumb_url",
+]
 
 MEDIA_PATH = "/media"
-_FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
+# For what has another address once it is another: its hash or its commit is part of that.
+FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def media_url(index: str) -> str:
@@ -77,7 +86,7 @@ def media_router(library: Library, settings: Settings) -> APIRouter:
         except ClipSearchError:
             return PlainTextResponse("there is no such image", 404)
         if version:
-            return Response(data, media_type="image/jpeg", headers=_FOR_GOOD)
+            return Response(data, media_type="image/jpeg", headers=FOR_GOOD)
         return image_answer(request, data, "image/jpeg", {})
 
     @router.get(MEDIA_PATH + "/{index}/{id}/thumbnail", include_in_schema=False)

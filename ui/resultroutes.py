@@ -22,7 +22,7 @@ from .context import Context
 from .details import captions, chip_of_image, chip_of_region, details, read_box
 from .filters import panel
 from .jobroutes import progress
-from .media import hidden_ids
+from .media import FOR_GOOD, hidden_ids
 from .pageroutes import MOST_LINK, UNKEPT, PageRoutes, fields_of, sent_fields
 from .results import CHUNK, MOST, Results
 from .spec import SearchSpec, from_link, read_integer
@@ -38,7 +38,6 @@ _SCRIPTS = (
     "results",
 )  # fmt: skip
 _ELSEWHERE = ("map", "curate", "classify", "learn")  # tabs that show no results
-_FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 _MOST_OFFSET = MOST - CHUNK
 
 
@@ -111,10 +110,10 @@ class _Routes(PageRoutes):
         self._results = {language: Results(context) for language, context in contexts.items()}
 
     def script(self) -> Response:
-        return Response(_script(), media_type="text/javascript", headers=_FOR_GOOD)
+        return Response(_script(), media_type="text/javascript", headers=FOR_GOOD)
 
     def style(self) -> Response:
-        return Response(css(), media_type="text/css", headers=_FOR_GOOD)
+        return Response(css(), media_type="text/css", headers=FOR_GOOD)
 
     def results(self, request: Request) -> Response:
         results, spec, offset = self._asked(request)

@@ -9,11 +9,12 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
+from .media import FOR_GOOD
+
 __all__ = ["script_url", "scripts_router"]
 
 _FOLDER = Path(__file__).parent / "assets"
 _TABS = ("curate", "learn", "map")  # folders of modules, which import each other by relative paths
-_FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 @functools.cache
@@ -41,7 +42,7 @@ def scripts_router() -> APIRouter:
         text = _scripts().get(name)
         if text is None:
             return PlainTextResponse("there is no such script", 404)
-        kept = _FOR_GOOD if version == _version() else {"Cache-Control": "no-store"}
+        kept = FOR_GOOD if version == _version() else {"Cache-Control": "no-store"}
         return Response(text, media_type="text/javascript", headers=kept)
 
     return router

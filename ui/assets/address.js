@@ -32,10 +32,8 @@
   };
   const navigate = () => window.dispatchEvent(new Event("cs:navigate"));
   const go = (query) => {
-    const [asked, hash] = String(query).split("#");
     cs.results.remember();
-    address(asked);
-    if (hash) location.replace(`#${hash}`);
+    address(query);
     navigate();
   };
   /* A tab or dialog, with the search that there is and fields of its own. */
